@@ -1,0 +1,1 @@
+"""acvis_kit: which objects sound, second by second."""

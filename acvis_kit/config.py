@@ -1,0 +1,180 @@
+"""Every number of the network and of its inference, with its source; the presets; and the way to and from JSON.
+
+A variant is a field of `ACVISConfig`, never a copied class: `dataclasses.replace(PRESETS["acvis-r50"], audio_tokens="patch")`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from acvis_kit.errors import ConfigError
+
+# AVISeg's 26 classes in the order of their ids 1..26.
+AVISEG_CLASSES = (
+    "person", "violin", "guitar", "cello", "flute", "piano", "ukulele", "accordion", "guzheng", "clarinet", "cat",
+    "car", "saxophone", "dog", "lawn_mover", "tuba", "banjo", "pipa", "bassoon", "airplane", "tree_harvester",
+    "trumpet", "lion", "bass", "erhu", "horse",
+)  # fmt: skip
+
+CHOICES = {
+    "backbone": ("resnet50", "resnet101", "swin_t", "swin_s", "swin_b", "swin_l", "compact"),
+    "audio_encoder": ("vggish", "compact", "precomputed"),
+    "audio_features": ("vggish_quantized", "vggish_raw"),
+    "audio_tokens": ("clip", "patch"),
+    "query_generator": ("acqg", "additive", "none"),
+    "count_head": ("ordinal", "ce", "none"),
+}
+
+
+@dataclass(frozen=True)
+class ACVISConfig:
+    """The network and how it is used. Defaults are ACVIS with ResNet-50 as published.
+
+    Raises:
+        ConfigError: a value outside its range, or fields that contradict each other.
+    """
+
+    # --- picture: backbone and pixel decoder (Mask2Former's, as AVISM uses it)
+    backbone: str = "resnet50"
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # of RGB in 0..255
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    size_divisor: int = 32  # pictures are padded with zeros to multiples of this
+    swin_window: int = 7  # 12 in Swin-L
+    drop_path: float = 0.3  # of the Swin backbones, in training
+    hidden_dim: int = 256  # C of every query and token
+    num_heads: int = 8
+    pixel_layers: int = 6  # of deformable attention
+    pixel_points: int = 4  # samples per head and level
+    pixel_feedforward_dim: int = 1024
+
+    # --- sound
+    audio_encoder: str = "vggish"
+    audio_features: str = "vggish_quantized"  # what comes out of VGGish: whitened and rounded to 0..255, or as it is
+    audio_tokens: str = (
+        "clip"  # "clip": one vector a second (the papers); "patch": VGGish's last map, 6 times x 4 pitches
+    )
+    audio_dim: int = 128  # of the one vector a second
+
+    # --- frame level: queries, their generator, masked decoder
+    query_generator: str = "acqg"  # ACVIS; "additive" is AVISM's, "none" is VITA's
+    query_layers: int = 3  # cross-attentions of the ACQG
+    frame_fusion: bool = True  # False: the frame queries hear nothing, whatever the generator
+    num_frame_queries: int = 100  # Q_f
+    frame_layers: int = 9
+    feedforward_dim: int = 2048
+
+    # --- count
+    count_head: str = "ordinal"  # SAOC; "ce" is the ablation with cross-entropy
+    k_max: int = 2  # counts are 0, 1, ..., k_max "or more"
+
+    # --- video level: the tracker
+    video_fusion: bool = True  # False: the tracker hears nothing
+    num_video_queries: int = 100  # Q_v
+    window_size: int = 6  # W, seconds
+    tracker_layers: int = 6  # of each of its two encoders
+    video_layers: int = 3  # of its decoder
+
+    # --- classes
+    class_names: tuple[str, ...] = AVISEG_CLASSES
+
+    # --- inference; travels with the weights, the Predictor's arguments override it
+    short_side: int = 360  # pixels; the reference's configuration of ResNet-50 (448 for Swin-L)
+    long_side: int = 1333  # pixels, at most
+    score_threshold: float = 0.3
+    top_k: int = 100  # pairs of query and class
+    count_gate: bool = False
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # JSON knows no tuples
+            if isinstance(getattr(self, field.name), list):
+                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is not known: choose one of {', '.join(allowed)}")
+        for field in dataclasses.fields(self):
+            if field.type == "int" and getattr(self, field.name) < 1:
+                raise ConfigError(f"{field.name}={getattr(self, field.name)} must be at least 1")
+        if self.hidden_dim % self.num_heads:
+            raise ConfigError(f"hidden_dim={self.hidden_dim} does not divide into num_heads={self.num_heads}")
+        if self.hidden_dim % 4:
+            raise ConfigError(
+                f"hidden_dim={self.hidden_dim} must divide by 4: the sine position has two halves of pairs"
+            )
+        if not 0 <= self.score_threshold < 1:
+            raise ConfigError(f"score_threshold={self.score_threshold} must lie in [0, 1)")
+        if not self.class_names or len(set(self.class_names)) < len(self.class_names):
+            raise ConfigError("class_names must hold at least one name and no name twice")
+        if self.audio_tokens == "patch" and self.audio_encoder == "precomputed":
+            raise ConfigError("audio_tokens='patch' needs an audio encoder inside: precomputed features are one vector")
+        if self.audio_tokens == "patch" and self.query_generator == "additive":
+            raise ConfigError(
+                "query_generator='additive' adds one vector to the queries: use audio_tokens='clip' or 'acqg'"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """K, without "none"."""
+        return len(self.class_names)
+
+    @property
+    def hears_in_frames(self) -> bool:
+        """Whether the sound reaches the frame queries."""
+        return self.frame_fusion and self.query_generator != "none"
+
+    @property
+    def hears(self) -> bool:
+        """Whether the sound reaches the network at all."""
+        return self.hears_in_frames or self.video_fusion
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` gives the same configuration back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ACVISConfig:
+        """The configuration of a JSON object.
+
+        Raises:
+            ConfigError: a field that does not exist (weights of a later version, or a misspelling).
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ConfigError(
+                f"unknown configuration fields {', '.join(unknown)}: known are {', '.join(sorted(known))}"
+            )
+        return cls(**values)
+
+
+def _acvis(backbone: str, **changes: Any) -> ACVISConfig:
+    return ACVISConfig(backbone=backbone, **changes)
+
+
+PRESETS: dict[str, ACVISConfig] = {
+    "acvis-r50": _acvis("resnet50"),
+    "acvis-r101": _acvis("resnet101"),
+    "acvis-swin-t": _acvis("swin_t"),
+    "acvis-swin-s": _acvis("swin_s"),
+    "acvis-swin-b": _acvis("swin_b"),
+    "acvis-swin-l": _acvis("swin_l", swin_window=12, num_frame_queries=200, short_side=448),
+    # AVISM was trained on raw VGGish embeddings computed beforehand; here the VGGish is inside, so that a video suffices.
+    "avism-r50": _acvis("resnet50", query_generator="additive", count_head="none", audio_features="vggish_raw"),
+    "vita-r50": _acvis("resnet50", query_generator="none", count_head="none", frame_fusion=False, video_fusion=False),
+    # Small enough to learn AVIS-Synth from nothing on two CPU cores.
+    "acvis-synth-tiny": _acvis(
+        "compact",
+        hidden_dim=96,
+        pixel_layers=2,
+        pixel_feedforward_dim=192,
+        audio_encoder="compact",
+        audio_tokens="patch",
+        num_frame_queries=16,
+        num_video_queries=16,
+        frame_layers=3,
+        feedforward_dim=192,
+        tracker_layers=2,
+        video_layers=2,
+        short_side=128,
+    ),
+}

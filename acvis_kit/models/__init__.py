@@ -1,0 +1,1 @@
+"""The networks. `acvis.py` is the place to start."""

@@ -1,0 +1,160 @@
+"""ACVIS, wired as in figure 2 of the paper. AVISM and VITA are configurations of the same class.
+
+frames ── backbone ── pixel decoder ──┬───────────────┬─────────────────┐
+                                      │               │                 │
+sound ─── audio encoder ──┬── query generator ── frame decoder ── tracker ── masks, classes, identities
+                          │                           │            │
+                          └───────────────────────────┼────────────┘
+                                                      └── count head ── how many sound
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from acvis_kit.config import ACVISConfig
+from acvis_kit.models.audio_encoders import Sound, build_audio_encoder
+from acvis_kit.models.backbones import build_backbone
+from acvis_kit.models.count import CountHead
+from acvis_kit.models.frame_decoder import FrameDecoder
+from acvis_kit.models.pixel_decoder import PixelDecoder, PixelFeatures
+from acvis_kit.models.query_generator import QueryGenerator
+from acvis_kit.models.tracker import Tracker, VideoOutput
+
+SUPERVISED_FRAME_LAYERS = 3  # the tracker is trained on the queries of the last three (AVISM)
+
+
+class FrameState(NamedTuple):
+    """A second after the frame decoder: what the tracker and the count head need of it.
+
+    Attributes:
+        queries: (D, N, Q_f, C), normed; D = 1 at inference, see `FrameOutput`.
+        count_logits: (N, K_max) for "ordinal", (N, K_max + 1) for "ce"; None without a count head.
+    """
+
+    queries: Tensor
+    count_logits: Tensor | None
+
+
+class ModelOutput(NamedTuple):
+    """Everything the losses compare with the truth. D_f, D_v: layers of the frame decoder + 1 and of the tracker's decoder.
+
+    Attributes:
+        frame_class_logits: (D_f, B, T, Q_f, K + 1). frame_mask_logits: (D_f, B, T, Q_f, H / 4, W / 4).
+        count_logits: (B, T, K_max or K_max + 1), or None.
+        video: class logits (D_v, L * B, Q_v, K + 1) and embeddings; the L last frame layers are stacked before the clips.
+        video_mask_logits: (D_v, L * B, Q_v, T, H / 4, W / 4).
+    """
+
+    frame_class_logits: Tensor
+    frame_mask_logits: Tensor
+    count_logits: Tensor | None
+    video: VideoOutput
+    video_mask_logits: Tensor
+
+
+class ACVIS(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="acvis-kit",
+    tags=["audio-visual-instance-segmentation", "video", "audio"],
+    license="mit",
+):
+    """Audio-visual instance segmentation: masks, classes and identities of what sounds, second by second.
+
+    Args:
+        config: or the dictionary that `config.json` holds.
+    """
+
+    def __init__(self, config: ACVISConfig | dict[str, Any]) -> None:
+        super().__init__()
+        config = ACVISConfig.from_dict(config) if isinstance(config, dict) else config
+        self.config = config
+        self.backbone = build_backbone(config)
+        self.pixel_decoder = PixelDecoder(config, self.backbone.channels)
+        self.audio_encoder = build_audio_encoder(config)
+        self.query_generator = QueryGenerator(config, getattr(self.audio_encoder, "patch_dim", None))
+        self.frame_decoder = FrameDecoder(config)
+        self.count_head = (
+            CountHead(config.hidden_dim, config.k_max, config.count_head) if config.count_head != "none" else None
+        )
+        self.tracker = Tracker(config)
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
+
+    def encode(self, frames: Tensor) -> PixelFeatures:
+        """What the picture alone says; no sound enters here.
+
+        Args:
+            frames: (N, 3, H, W), RGB, 0..255, uint8 or float; padded with zeros to multiples of 32 after normalising.
+        """
+        height, width = frames.shape[-2:]
+        image = (frames.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+        divisor = self.config.size_divisor
+        image = F.pad(image, (0, -width % divisor, 0, -height % divisor))
+        return self.pixel_decoder(self.backbone(image))
+
+    def hear(self, log_mel: Tensor | None = None, audio_features: Tensor | None = None) -> Sound | None:
+        """The sound as tokens: of log-mel seconds (B, T, 96, 64), or precomputed vectors (B, T, 128) as they are."""
+        if not self.config.hears:
+            return None
+        if audio_features is not None:
+            return Sound(audio_features.to(self.pixel_mean.dtype))
+        assert self.audio_encoder is not None, "precomputed features are needed: the Predictor says so to the user"
+        return self.audio_encoder(log_mel.to(self.pixel_mean.dtype))
+
+    def decode_frames(self, pixels: PixelFeatures, sound: Sound | None) -> FrameState:
+        """Queries listen, then look at the picture of their second. N frames; the sound's B * T must equal N."""
+        tokens = self.frame_decoder.tokens(pixels.scales)
+        queries = self.query_generator(sound, tokens)
+        out = self.frame_decoder(queries, self.query_generator.positions(), tokens, pixels)
+        count_logits = self.count_head(out.count_token) if self.count_head is not None else None
+        return FrameState(out.queries, count_logits)
+
+    def track(self, queries: Tensor, sound: Sound | None) -> VideoOutput:
+        """Frame queries (B, T, Q_f, C) of whole clips -> tracks."""
+        return self.tracker(queries, sound.clip if sound is not None else None)
+
+    def forward(
+        self, frames: Tensor, log_mel: Tensor | None = None, audio_features: Tensor | None = None
+    ) -> ModelOutput:
+        """Training: all that the losses need, of all layers where `self.training`. For inference see `Predictor`.
+
+        Args:
+            frames: (B, T, 3, H, W). log_mel: (B, T, 96, 64), or audio_features: (B, T, 128).
+        """
+        clips, seconds = frames.shape[:2]
+        pixels = self.encode(frames.flatten(0, 1))
+        sound = self.hear(log_mel, audio_features)
+        state = self.decode_frames(pixels, sound)
+        predictions = [self.frame_decoder.predict(queries, pixels.fine) for queries in state.queries]
+
+        queries = state.queries[-SUPERVISED_FRAME_LAYERS:]  # (L, B * T, Q_f, C)
+        layers = queries.shape[0]
+        if sound is not None:
+            sound_per_layer = Sound(sound.clip.repeat(layers, 1, 1))
+        video = self.track(queries.unflatten(1, (clips, seconds)).flatten(0, 1), sound_per_layer if sound else None)
+        fine = pixels.fine.repeat(layers, 1, 1, 1)  # (L * B * T, C, H / 4, W / 4)
+        masks = [
+            self.tracker.pixel_embedding.mask_logits(embeds.repeat_interleave(seconds, 0), fine)
+            .unflatten(0, (layers * clips, seconds))
+            .transpose(1, 2)
+            for embeds in video.mask_embeds
+        ]
+        return ModelOutput(
+            frame_class_logits=torch.stack([c for c, _ in predictions]).unflatten(1, (clips, seconds)),
+            frame_mask_logits=torch.stack([m for _, m in predictions]).unflatten(1, (clips, seconds)),
+            count_logits=state.count_logits.unflatten(0, (clips, seconds)) if state.count_logits is not None else None,
+            video=video,
+            video_mask_logits=torch.stack(masks),
+        )
+
+    @classmethod
+    def _from_pretrained(cls, **kwargs: Any) -> ACVIS:
+        """`from_pretrained` with strict loading: the mixin's default leaves a missing weight random."""
+        return super()._from_pretrained(**{**kwargs, "strict": True})

@@ -1,0 +1,38 @@
+"""How many objects sound: ordinal regression (SAOC, ACVIS section 3.3) or, for comparison, classification."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class CountHead(nn.Linear):
+    """The count token's state -> logits.
+
+    "ordinal": K_max logits, p_k = P(N > k | N > k - 1). "ce": K_max + 1 logits of 0, 1, ..., K_max "or more".
+
+    Args:
+        dim: C. k_max: K_max. kind: "ordinal" or "ce".
+    """
+
+    def __init__(self, dim: int, k_max: int, kind: str) -> None:
+        super().__init__(dim, k_max if kind == "ordinal" else k_max + 1)
+        self.kind = kind
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """logits (..., K_max or K_max + 1) -> probabilities (..., K_max + 1) of 0, 1, ..., K_max "or more"."""
+        return ordinal_probabilities(logits) if self.kind == "ordinal" else logits.softmax(-1)
+
+
+def ordinal_probabilities(logits: Tensor) -> Tensor:
+    """P(N > k) = p_0 ... p_k, so that it never rises with k; P(N = k) is the fall from one to the next.
+
+    Args:
+        logits: (..., K_max), of p_k = P(N > k | N > k - 1).
+
+    Returns:
+        (..., K_max + 1), sums to 1.
+    """
+    more_than = logits.sigmoid().cumprod(-1)  # P(N > 0), ..., P(N > K_max - 1)
+    ends = torch.ones_like(more_than[..., :1])
+    return torch.cat([ends, more_than], -1) - torch.cat([more_than, 0 * ends], -1)

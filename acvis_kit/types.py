@@ -1,0 +1,78 @@
+"""The nouns of the kit, and the letters of its shapes.
+
+One letter per axis, everywhere:
+
+    B  clips               Q  queries (Q_f frame queries, Q_v video queries)
+    T  frames              C  channels
+    N  frames of any clip  K  classes
+    H  W  pixels           L  levels of the feature pyramid
+    S  audio samples       A  audio tokens per frame
+
+A frame lasts 1 / fps seconds; in the papers, and by default here, one second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SAMPLE_RATE = 16_000  # Hz, of every waveform inside the kit
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A moving picture with its sound, cut into frames.
+
+    Attributes:
+        frames: uint8 (T, 3, H, W), RGB, upright as a player would show it.
+        waveform: float32 (S,), mono, 16 kHz, nominally in [-1, 1]; S = round(T / fps * 16000). Silence where the file
+            has no sound.
+        times: float64 (T,), seconds in the source file at which the frames stand.
+        fps: frames per second of `frames`.
+        has_audio: False where the source has no sound track: then `waveform` is all zeros.
+        source: the file it came from, None for a clip made from arrays.
+        start: second of the source at which frame 0's interval begins.
+        duration: seconds of the source covered by the clip (at most T / fps plus half an interval).
+        source_fps: frames per second of the source (its median step, clamped to 1..60).
+        notes: what was repaired or cut on the way in, one sentence each, to be shown to the user.
+    """
+
+    frames: Tensor
+    waveform: Tensor
+    times: Tensor
+    fps: float = 1.0
+    has_audio: bool = True
+    source: Path | None = None
+    start: float = 0.0
+    duration: float = 0.0
+    source_fps: float = 1.0
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return self.frames.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.frames.shape[-2], self.frames.shape[-1]
+
+    def with_audio(self, waveform: Tensor) -> Clip:
+        """The same picture with another soundtrack, float32 (S,) of the same length."""
+        return replace(self, waveform=waveform, has_audio=True)
+
+    @classmethod
+    def from_arrays(cls, frames: Tensor, waveform: Tensor | None = None, fps: float = 1.0) -> Clip:
+        """A clip from uint8 frames (T, 3, H, W) and, if there is sound, a float waveform (S,) at 16 kHz.
+
+        The waveform is cut or padded with silence to T / fps seconds.
+        """
+        samples = round(frames.shape[0] / fps * SAMPLE_RATE)
+        sound = torch.zeros(samples)
+        if waveform is not None:
+            given = waveform.to(torch.float32)[:samples]
+            sound[: given.shape[0]] = given
+        times = (torch.arange(frames.shape[0], dtype=torch.float64) + 0.5) / fps
+        return cls(frames, sound, times, fps, waveform is not None, duration=frames.shape[0] / fps, source_fps=fps)
