@@ -52,17 +52,36 @@ class ResNet(nn.Module):
 
     def __init__(self, blocks: Sequence[int]) -> None:
         super().__init__()
-        whole = resnet.ResNet(resnet.Bottleneck, list(blocks), norm_layer=FrozenBatchNorm2d)
-        self.conv1, self.bn1, self.relu, self.maxpool = whole.conv1, whole.bn1, whole.relu, whole.maxpool
+        whole = resnet.ResNet(Bottleneck, list(blocks), norm_layer=FrozenBatchNorm2d)
+        self.conv1, self.bn1, self.maxpool = whole.conv1, whole.bn1, whole.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = whole.layer1, whole.layer2, whole.layer3, whole.layer4
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))
+        x = self.maxpool(F.relu(_normed(image, self.conv1, self.bn1), inplace=True))
         maps = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
             maps.append(x)
         return tuple(maps)
+
+
+class Bottleneck(resnet.Bottleneck):
+    """torchvision's parameters; each frozen norm is applied to the weights of its convolution instead of to the map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H / stride, W / stride)."""
+        y = F.relu(_normed(x, self.conv1, self.bn1), inplace=True)
+        y = F.relu(_normed(y, self.conv2, self.bn2), inplace=True)
+        y = _normed(y, self.conv3, self.bn3)
+        shortcut = x if self.downsample is None else _normed(x, *self.downsample)
+        return F.relu(y.add_(shortcut), inplace=True)
+
+
+def _normed(x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> Tensor:
+    """norm(conv(x)), where norm(y) = y * scale + shift: the scale goes into the kernel, a fraction of the map's size."""
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    return F.conv2d(x, conv.weight * scale.view(-1, 1, 1, 1), shift, conv.stride, conv.padding)
 
 
 class Swin(nn.Module):

@@ -54,83 +54,118 @@ class DeformableAttention(nn.Module):
         """
         Args:
             query: (N, S, C), what decides where to look. S is the number of tokens of all levels.
-            reference: (S, 2), x and y in [0, 1] around which each token looks.
+            reference: (S, 2), x and y in [0, 1] around which each token looks; float32, or float64 in a float64 model.
             tokens: (N, S, C), what is looked at, the levels one after another.
             shapes: (H, W) of each level.
 
         Returns:
             (N, S, C).
         """
-        locations, weights = self.where(query, reference, shapes)
+        x, y, weights = self.where(query, reference, shapes)
         values = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))  # (N, S, heads, C / heads)
         read = sample_rows if values.device.type == "cpu" else sample_grid
-        return self.output_proj(read(values, shapes, locations, weights))
+        return self.output_proj(read(values, shapes, x, y, weights))
 
-    def where(self, query: Tensor, reference: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor]:
+    def where(self, query: Tensor, reference: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor, Tensor]:
         """Where each token looks, and how much it weighs what it sees there.
 
         Returns:
-            locations (N, S, heads, L, points, 2), x and y in units of the picture; weights (N, S, heads, L, points),
-            which sum to 1 over levels and points together.
+            x and y, (N, S, heads, L, points), in cells of the level, the centre of its first cell at 0: in units of the
+            picture that is (x + 0.5) / W. weights (N, S, heads, L, points), which sum to 1 over levels and points together.
         """
         split = (self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(query).unflatten(-1, (*split, 2))
-        sizes = torch.tensor([(w, h) for h, w in shapes], dtype=offsets.dtype, device=offsets.device)
-        locations = reference[:, None, None, None] + offsets / sizes[:, None]
+        height, width = self._per_sample(shapes, reference)
+        weight, bias = self.sampling_offsets.weight, self.sampling_offsets.bias
+        # Half precision would place a sample to within a few cells only: the sum is in the precision of `reference`.
+        x = F.linear(query, weight[0::2], bias[0::2]) + (reference[:, :1] * width - 0.5)
+        y = F.linear(query, weight[1::2], bias[1::2]) + (reference[:, 1:] * height - 0.5)
         weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1)).softmax(-1)
-        return locations, weights.unflatten(-1, split[1:])
+        return x.unflatten(-1, split), y.unflatten(-1, split), weights.unflatten(-1, split[1:])
+
+    def _per_sample(self, shapes: Shapes, like: Tensor) -> Tensor:
+        """Heights and widths of the level that each of a token's samples falls on: (2, heads * L * points)."""
+        sizes = torch.tensor(shapes, dtype=like.dtype, device=like.device).T  # (2, L)
+        return sizes.repeat_interleave(self.num_points, dim=1).repeat(1, self.num_heads)
 
 
-def sample_rows(values: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """Weighted bilinear samples as a weighted sum of table rows; zeros outside the picture, `align_corners=False`.
+def sample_rows(values: Tensor, shapes: Shapes, x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+    """Weighted bilinear samples as a weighted sum of table rows; zeros outside the picture.
+
+    Each level gets a border of zeros one cell wide, and places further out are moved onto it: no sample needs a test
+    whether it lies inside.
 
     Args:
         values: (N, S, heads, D). shapes: (H, W) of each level.
-        locations: (N, Q, heads, L, points, 2) in units of the picture. weights: (N, Q, heads, L, points).
+        x, y: (N, Q, heads, L, points), in cells. weights: the same shape.
 
     Returns:
         (N, Q, heads * D).
     """
-    n, tokens, heads, _ = values.shape
-    width = torch.tensor([w for _, w in shapes], device=values.device)
-    height = torch.tensor([h for h, _ in shapes], device=values.device)
-    start = (height * width).cumsum(0) - height * width  # (L,), the first token of each level
-    width, height, start = (x[:, None] for x in (width, height, start))  # beside (.., L, points)
+    n, queries, heads, num_levels, points = x.shape
+    table, starts = _bordered(values, shapes)
 
-    x = locations[..., 0] * width - 0.5
-    y = locations[..., 1] * height - 0.5
-    left, top = x.floor(), y.floor()
-    right_share, bottom_share = x - left, y - top
-    left, top = left.long(), top.long()
-    rows, shares = [], []
-    for row, row_share in ((top, 1 - bottom_share), (top + 1, bottom_share)):
-        for column, column_share in ((left, 1 - right_share), (left + 1, right_share)):
-            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            rows.append(start + row.clamp(min=0).minimum(height - 1) * width + column.clamp(min=0).minimum(width - 1))
-            shares.append(weights * row_share * column_share * inside)
-    clip_start = (torch.arange(n, device=values.device) * tokens).view(n, 1, 1, 1, 1, 1)
-    head = torch.arange(heads, device=values.device).view(heads, 1, 1, 1)
-    index = (torch.stack(rows, dim=-1) + clip_start) * heads + head  # (N, Q, heads, L, points, 4)
-    share = torch.stack(shares, dim=-1)
+    def per_sample(numbers: Tensor) -> Tensor:
+        """One number per level -> one per head, level and point, so that arithmetic runs along whole rows."""
+        return numbers.to(x.device).repeat_interleave(points).repeat(heads)
+
+    height, width = (per_sample(torch.tensor(sides, dtype=x.dtype)) for sides in zip(*shapes, strict=True))
+    left, right_share = _split(x.flatten(2), width)
+    top, bottom_share = _split(y.flatten(2), height)
+    head = torch.arange(heads, device=x.device).repeat_interleave(num_levels * points)
+    clip = torch.arange(n, device=x.device).view(n, 1, 1) * (len(table) // n)
+    cell = (top * (width + 2) + left).int()  # exact in float32 below 2^24 cells
+    top_left = cell * heads + (per_sample(starts) * heads + head + clip).int()
+    down, right = ((width + 2) * heads).int(), heads
+
+    lower = weights.flatten(2) * bottom_share
+    upper = weights.flatten(2) - lower
+    lower_right, upper_right = lower * right_share, upper * right_share
+    rows = (top_left, top_left + right, top_left + down, top_left + (down + right))
+    shares = (upper - upper_right, upper_right, lower - lower_right, lower_right)
     summed = F.embedding_bag(
-        index.flatten(3).flatten(0, 2),  # (N * Q * heads, L * points * 4)
-        values.flatten(0, 2),  # (N * S * heads, D)
-        per_sample_weights=share.flatten(3).flatten(0, 2),
-        mode="sum",
+        _bags(rows, heads), table, per_sample_weights=_bags(shares, heads).to(table.dtype), mode="sum"
     )
-    return summed.view(n, -1, heads * values.shape[-1])
+    return summed.view(n, queries, -1)
 
 
-def sample_grid(values: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+def _split(place: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """The bordered cell at or before each place, as a float, and the share of the cell after it."""
+    place = torch.minimum((place + 1).clamp(min=0), length + 1)
+    first = place.detach().floor()
+    return first, place - first
+
+
+def _bags(corners: tuple[Tensor, ...], heads: int) -> Tensor:
+    """What each token's head reads, side by side: four times (N, Q, heads * samples) -> (N * Q * heads, 4 * samples)."""
+    return torch.stack([c.unflatten(-1, (heads, -1)) for c in corners], dim=-2).flatten(3).flatten(0, 2)
+
+
+def _bordered(values: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor]:
+    """Levels with a border of zeros as rows of one table, (N * cells * heads, D), and each level's first cell, (L,).
+
+    Left, right and top get one cell; the bottom gets two rows and one cell more, because the corners beyond the border are
+    read too, with weight 0.
+    """
+    levels = [
+        F.pad(level.unflatten(1, shape), (0, 0, 0, 0, 1, 1, 1, 2)).flatten(1, 2)
+        for level, shape in zip(values.split([h * w for h, w in shapes], dim=1), shapes, strict=True)
+    ]
+    lengths = torch.tensor([level.shape[1] for level in levels])
+    table = torch.cat([*levels, values.new_zeros(values.shape[0], 1, *values.shape[2:])], dim=1)
+    return table.flatten(0, 2), lengths.cumsum(0) - lengths
+
+
+def sample_grid(values: Tensor, shapes: Shapes, x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     """The same as `sample_rows`, by `grid_sample`: faster on a GPU."""
     n, _, heads, dim = values.shape
-    queries = locations.shape[1]
+    queries = x.shape[1]
     summed = values.new_zeros(n * heads, dim, queries)
     levels = values.split([h * w for h, w in shapes], dim=1)
-    for level, (tokens, (height, width)) in enumerate(zip(levels, shapes, strict=True)):
+    for i, (tokens, (height, width)) in enumerate(zip(levels, shapes, strict=True)):
         image = tokens.permute(0, 2, 3, 1).reshape(n * heads, dim, height, width)
-        grid = (2 * locations[:, :, :, level] - 1).transpose(1, 2).flatten(0, 1)  # (N * heads, Q, points, 2)
+        grid = torch.stack([(2 * x[..., i, :] + 1) / width - 1, (2 * y[..., i, :] + 1) / height - 1], dim=-1)
+        grid = grid.transpose(1, 2).flatten(0, 1).to(image.dtype)  # (N * heads, Q, points, 2)
         seen = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)  # (N * heads, Q, points)
+        share = weights[..., i, :].transpose(1, 2).flatten(0, 1)  # (N * heads, Q, points)
         summed = summed + (seen * share[:, None]).sum(-1)  # (N * heads, D, Q)
     return summed.view(n, heads * dim, queries).transpose(1, 2)

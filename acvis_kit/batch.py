@@ -1,0 +1,119 @@
+"""Files in, files out: one clip or a folder of clips through a predictor, resumable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from acvis_kit.audio import AudioEdit
+from acvis_kit.errors import AcvisError, MediaError
+from acvis_kit.media import load_clip
+from acvis_kit.predict import Predictor
+from acvis_kit.prediction import Prediction
+
+RESULT, COUNTS, OVERLAY, FOLDER_RESULT = "result.json", "counts.csv", "overlay.mp4", "results.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done to every clip.
+
+    Attributes:
+        predictor: with its model and thresholds. audio: the edit of each clip's sound.
+        weights: their name, for the record. clip_options: of `load_clip`. video: whether to write the overlay.
+    """
+
+    predictor: Predictor
+    audio: AudioEdit
+    weights: str
+    clip_options: dict[str, Any] = field(default_factory=dict)
+    video: bool = True
+
+    def settings(self) -> dict[str, Any]:
+        """All that the result depends on beside the clip; stands in result.json, and tells whether a result is current."""
+        predictor = self.predictor
+        return {
+            "weights": self.weights,
+            "config": json.loads(json.dumps(asdict(predictor.model.config))),
+            "short_side": predictor.short_side,
+            "score_threshold": predictor.score_threshold,
+            "top_k": predictor.top_k,
+            "count_gate": predictor.count_gate,
+            "dtype": str(predictor.autocast_dtype or predictor.model.pixel_mean.dtype),
+            "audio": repr(self.audio),
+            "clip": self.clip_options,
+        }
+
+
+def predict_clip(job: Job, clip_path: Path, out: Path, video_id: int = 1) -> Prediction:
+    """Write overlay.mp4, counts.csv and, last, result.json into `out`.
+
+    Raises:
+        AcvisError: a clip or sound that cannot be read.
+    """
+    clip = load_clip(clip_path, **job.clip_options)
+    prediction = job.predictor(clip, audio=job.audio)
+    out.mkdir(parents=True, exist_ok=True)
+    if job.video:
+        prediction.to_video(out / OVERLAY)
+    prediction.to_csv(out / COUNTS)
+    result = prediction.to_dict(video_id) | {"settings": job.settings()}
+    partial = out / f"{RESULT}.partial"
+    partial.write_text(json.dumps(result))
+    partial.replace(out / RESULT)
+    return prediction
+
+
+def predict_folder(job: Job, folder: Path, out: Path, say: Callable[[str], None]) -> int:
+    """Every file of `folder` into a folder of its own below `out`; finished ones are left as they are.
+
+    A file that cannot be read is reported and passed over. `results.json` holds all results, video ids counting from 1 in
+    the order of names.
+
+    Returns:
+        The number of files that failed.
+
+    Raises:
+        MediaError: a folder without files.
+    """
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not files:
+        raise MediaError(f"{folder} holds no files: give a folder of video clips, or one clip")
+    failed: list[str] = []
+    videos, results = [], []
+    for video_id, path in enumerate(files, start=1):
+        target = out / path.name
+        done = _finished(target / RESULT, job)
+        if done is None:
+            try:
+                prediction = predict_clip(job, path, target, video_id)
+                say(f"[{video_id}/{len(files)}] {path.name}: {prediction.summary()}")
+                done = json.loads((target / RESULT).read_text())
+            except AcvisError as error:
+                failed.append(path.name)
+                say(f"[{video_id}/{len(files)}] {path.name}: FAILED: {error}")
+                continue
+        else:
+            say(f"[{video_id}/{len(files)}] {path.name}: done before")
+        videos.append({"id": video_id, "file": path.name, "length": done["length"], "counts": done["counts"]})
+        results += [entry | {"video_id": video_id} for entry in done["results"]]
+    out.mkdir(parents=True, exist_ok=True)
+    names = list(job.predictor.model.config.class_names)
+    summary = {"class_names": names, "videos": videos, "failed": failed, "results": results}
+    (out / FOLDER_RESULT).write_text(json.dumps(summary))
+    say(
+        f"{len(files) - len(failed)} of {len(files)} clips written to {out}"
+        + (f", {len(failed)} failed" if failed else "")
+    )
+    return len(failed)
+
+
+def _finished(result: Path, job: Job) -> dict[str, Any] | None:
+    """What an earlier run wrote with the same settings, or None."""
+    if not result.is_file() or (job.video and not (result.parent / OVERLAY).is_file()):
+        return None
+    written = json.loads(result.read_text())
+    return written if written.get("settings") == json.loads(json.dumps(job.settings())) else None

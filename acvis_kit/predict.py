@@ -1,0 +1,388 @@
+"""From a clip to a prediction: the picture is encoded once, then decoded for as many soundtracks as one likes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms.v2 import functional as image_functional
+from tqdm import tqdm
+
+from acvis_kit.audio import AudioEdit, frame_seconds, log_mel
+from acvis_kit.errors import ConfigError, DataError, WeightsError
+from acvis_kit.features import VisualFeatures
+from acvis_kit.models.acvis import ACVIS
+from acvis_kit.models.audio_encoders import Sound
+from acvis_kit.models.tracker import VideoOutput
+from acvis_kit.prediction import RLE, Prediction, Track, encode_masks
+from acvis_kit.types import SAMPLE_RATE, Clip
+
+Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
+SoundLike = Clip | AudioEdit | Tensor
+
+LONG_CLIP = 60  # frames; from here on a progress bar shows where nobody asked to be told
+SECONDS_HEARD_AT_ONCE = 16
+SCORED_AT_ONCE = 5  # frames; see _mask_quality
+MASK_BYTES_AT_ONCE = 2**26  # bounds the full-size masks of a frame
+
+
+class Predictor:
+    """Runs a model over clips of any length in bounded memory.
+
+    Args:
+        model: is put into evaluation mode and moved to `device`.
+        short_side: pixels of the picture's short side at the network's input, or "keep" for the size as it is.
+        score_threshold: tracks score higher than this. top_k: pairs of query and class that are looked at.
+        count_gate: let the count decide how many masks a frame may show, see `Prediction.gated`.
+            None, for these four: what the model's configuration says.
+        feature_budget_mb: memory for the picture's features; more goes to disk.
+        device: None leaves the model where it is.
+        dtype: None leaves it as it is. float16 or bfloat16 run under autocast; float64 runs a converted copy.
+        frames_at_once: frames encoded together.
+    """
+
+    def __init__(
+        self,
+        model: ACVIS,
+        short_side: int | str | None = None,
+        score_threshold: float | None = None,
+        top_k: int | None = None,
+        count_gate: bool | None = None,
+        feature_budget_mb: float = 2048,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        frames_at_once: int = 4,
+    ) -> None:
+        config = model.config
+        self.short_side = config.short_side if short_side is None else short_side
+        if self.short_side != "keep" and not (isinstance(self.short_side, int) and self.short_side >= 1):
+            raise ConfigError(f"short_side={self.short_side!r} must be a number of pixels, at least 1, or 'keep'")
+        self.score_threshold = config.score_threshold if score_threshold is None else score_threshold
+        if not 0 <= self.score_threshold < 1:
+            raise ConfigError(f"score_threshold={self.score_threshold} must lie in [0, 1)")
+        self.top_k = config.top_k if top_k is None else top_k
+        if self.top_k < 1:
+            raise ConfigError(f"top_k={self.top_k} must be at least 1")
+        self.count_gate = config.count_gate if count_gate is None else count_gate
+        if self.count_gate and config.count_head == "none":
+            raise ConfigError("count_gate=True needs a model that counts: this one has count_head='none'")
+        self.feature_budget_mb = feature_budget_mb
+        self.frames_at_once = frames_at_once
+
+        low_precision = dtype in (torch.float16, torch.bfloat16)
+        own = model.pixel_mean.dtype
+        self.autocast_dtype = dtype if low_precision else None
+        if dtype is not None and not low_precision and dtype != own:
+            model = copy.deepcopy(model).to(dtype)
+        self.model = model.to(device).eval() if device is not None else model.eval()
+        self.device = model.pixel_mean.device
+        if self.device.type == "cpu":  # convolutions are up to twice as fast there with the channels innermost
+            self.model.backbone.to(memory_format=torch.channels_last)
+
+    def __call__(
+        self, clip: Clip, audio: AudioEdit | Tensor | None = None, *, progress: Progress | None = None
+    ) -> Prediction:
+        """Encode and decode: what sounds in `clip`, with its own sound, an edit of it, or a waveform (S,) at 16 kHz."""
+        features = self.encode(clip, progress=progress)
+        return self.decode(features, clip if audio is None else audio, progress=progress)
+
+    @torch.inference_mode()
+    def encode(self, clip_or_frames: Clip | Tensor, *, progress: Progress | None = None) -> VisualFeatures:
+        """Look at the picture; no sound is needed for this.
+
+        Args:
+            clip_or_frames: a clip, or uint8 frames (T, 3, H, W), RGB.
+            progress: called with ("look", frames done, frames in all).
+
+        Raises:
+            DataError: frames of another type or shape. AcvisError: features beyond the budget find no room on disk.
+        """
+        clip = clip_or_frames if isinstance(clip_or_frames, Clip) else None
+        frames = clip.frames if clip is not None else clip_or_frames
+        if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8 or not len(frames):
+            raise DataError(
+                f"frames are {frames.dtype} {tuple(frames.shape)}: expected uint8 (T, 3, H, W) with T at least 1"
+            )
+        source = frames.shape[-2], frames.shape[-1]
+        size = self.input_size(*source)
+        fps = clip.fps if clip is not None else 1.0
+        features = VisualFeatures(source, size, clip=clip, fps=fps, budget_mb=self.feature_budget_mb)
+        with _Reporter("look", len(frames), progress) as report:
+            for part in frames.split(self.frames_at_once):
+                image = part.to(self.device)
+                if size != source:
+                    image = image_functional.resize(image, list(size), antialias=True)
+                with self._precision():
+                    features.append(self.model.encode(image))
+                report(len(part))
+        return features
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        features: VisualFeatures,
+        sound: SoundLike | None = None,
+        *,
+        log_mel: Tensor | None = None,
+        audio_features: Tensor | None = None,
+        output_size: tuple[int, int] | None = None,
+        progress: Progress | None = None,
+    ) -> Prediction:
+        """Listen, then say which of the things seen is sounding.
+
+        Args:
+            features: from `encode`, of T frames.
+            sound: a clip (its own sound), an `AudioEdit` of the encoded clip, or a waveform (S,) at 16 kHz; None, where
+                nothing else is given: the encoded clip's own.
+            log_mel: (T, 96, 64) instead. audio_features: (T, 128) instead, for models that read precomputed ones.
+            output_size: (h, w) of the masks; None: that of the frames given to `encode`.
+            progress: called with ("listen" and "draw", frames done, frames in all).
+
+        Raises:
+            DataError: sound of another length than T frames, or none, or more than one. WeightsError: the model has no
+                audio encoder and gets a waveform.
+        """
+        given = [x for x in (sound, log_mel, audio_features) if x is not None]
+        if len(given) > 1:
+            raise DataError("give one of sound, log_mel and audio_features, not several")
+        clip, notes = features.clip, ()
+        if log_mel is None and audio_features is None:
+            clip, notes = self._soundtrack(features, sound)
+        heard = self._hear(features, clip, log_mel, audio_features)
+
+        queries, count_logits = [], []
+        with _Reporter("listen", len(features), progress) as report, self._precision():
+            parts = _split_sound(heard, features.lengths())
+            for pixels, part in zip(features.chunks(self.device), parts, strict=True):
+                state = self.model.decode_frames(pixels, part)
+                queries.append(state.queries)
+                count_logits.append(state.count_logits)
+                report(pixels.fine.shape[0])
+            video = self.model.track(torch.cat(queries, dim=1), heard)
+
+        counts = probabilities = None
+        if self.model.count_head is not None:
+            probabilities = self.model.count_head.probabilities(torch.cat(count_logits).to(self._exact)).cpu()
+            counts = probabilities.argmax(-1)
+        tracks = self._draw(features, video, output_size or features.source_size, progress)
+        if counts is None:
+            shown = [track.areas() > 0 for track in tracks]
+            counts = torch.stack(shown).sum(0) if shown else torch.zeros(len(features), dtype=torch.int64)
+        prediction = Prediction(
+            tracks=tuple(tracks),
+            counts=counts,
+            count_probs=probabilities,
+            class_names=self.model.config.class_names,
+            size=output_size or features.source_size,
+            fps=features.fps,
+            clip=clip,
+            notes=notes,
+        )
+        return prediction.gated() if self.count_gate else prediction
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) that the network sees: short side as asked, long side bounded by the configuration, as detectron2 does."""
+        if self.short_side == "keep":
+            return height, width
+        scale = self.short_side / min(height, width)
+        scale = min(scale, self.model.config.long_side / max(height, width))
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+    @property
+    def _exact(self) -> torch.dtype:
+        """The dtype of masks and probabilities, whatever autocast does inside."""
+        return self.model.pixel_mean.dtype
+
+    def _precision(self) -> AbstractContextManager:
+        return torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
+
+    def _soundtrack(self, features: VisualFeatures, sound: SoundLike | None) -> tuple[Clip, tuple[str, ...]]:
+        """The encoded clip with the sound that is to be heard, and what the user should know about it."""
+        clip = features.clip
+        if clip is None:  # bare frames were encoded: a blank picture of their size stands in for them
+            blank = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(len(features), 3, *features.source_size)
+            clip = Clip.from_arrays(blank, None, features.fps)
+            if sound is None or isinstance(sound, AudioEdit):
+                raise DataError("bare frames have no sound: pass a clip, a waveform, log_mel or audio_features")
+        waveform, has_audio = clip.waveform, clip.has_audio
+        if isinstance(sound, AudioEdit):
+            waveform = sound.apply(clip)
+            has_audio = has_audio or bool(waveform.any())
+        elif isinstance(sound, Clip):
+            waveform, has_audio = self._of_length(sound.waveform, len(clip.waveform), features), sound.has_audio
+        elif isinstance(sound, Tensor):
+            waveform, has_audio = self._of_length(sound, len(clip.waveform), features), True
+        notes = clip.notes
+        if not has_audio and clip.source is None:  # of a file, `load_clip` has said so
+            notes += ("The clip has no sound: the model heard silence.",)
+        return replace(clip, waveform=waveform, has_audio=has_audio), notes
+
+    @staticmethod
+    def _of_length(waveform: Tensor, samples: int, features: VisualFeatures) -> Tensor:
+        """`waveform` (S,) with exactly `samples`; up to a second is cut or padded with silence."""
+        if waveform.ndim != 1 or abs(len(waveform) - samples) > SAMPLE_RATE:
+            raise DataError(
+                f"the sound has shape {tuple(waveform.shape)}: expected about {samples} samples (mono, 16 kHz) for "
+                f"{len(features)} frames at {features.fps:g} per second; AudioEdit.swap cuts or pads any sound"
+            )
+        return F.pad(waveform, (0, max(0, samples - len(waveform))))[:samples].to(torch.float32)
+
+    def _hear(
+        self, features: VisualFeatures, clip: Clip | None, mel: Tensor | None, vectors: Tensor | None
+    ) -> Sound | None:
+        """Audio tokens of the T frames, as one clip: B = 1."""
+        length = len(features)
+        if not self.model.config.hears:
+            return None
+        for name, value, shape in (("log_mel", mel, (96, 64)), ("audio_features", vectors, None)):
+            want = (length, *(shape or (self.model.config.audio_dim,)))
+            if value is not None and tuple(value.shape) != want:
+                raise DataError(f"{name} is {tuple(value.shape)}: expected {want}, one entry per frame")
+        if vectors is not None:
+            if self.model.config.audio_tokens == "patch":
+                raise DataError(
+                    "this model listens to patches of sound: give it a waveform or log_mel, not audio_features"
+                )
+            return Sound(vectors[None].to(self.device, self._exact))
+        if self.model.audio_encoder is None:
+            raise WeightsError(
+                "this model reads precomputed VGGish features (as AVISM did) and cannot hear a waveform: pass "
+                "audio_features=, or give it an encoder with load_model(..., audio_weights='VGGISH.pth') / --audio-weights"
+            )
+        if mel is None:
+            mel = log_mel(frame_seconds(clip.waveform, length, features.fps).to(self.device, self._exact))
+        with self._precision():
+            parts = [self.model.hear(part[None].to(self.device)) for part in mel.split(SECONDS_HEARD_AT_ONCE)]
+        patches = None if parts[0].patches is None else torch.cat([p.patches for p in parts], 1)
+        return Sound(torch.cat([p.clip for p in parts], 1), patches)
+
+    def _draw(
+        self, features: VisualFeatures, video: VideoOutput, size: tuple[int, int], progress: Progress | None
+    ) -> list[Track]:
+        """Tracks whose score passes the threshold, best first, masks of one frame in memory at a time.
+
+        A track's score is its class probability times the mean probability of its mask's pixels, which is at most 1: a
+        class probability below the threshold can be left out before any mask is made.
+        """
+        probabilities = video.class_logits[-1, 0].to(self._exact).softmax(-1)[:, :-1]  # (Q_v, K), "none" dropped
+        classes = probabilities.shape[1]
+        best = probabilities.flatten().topk(min(self.top_k, probabilities.numel()))
+        keep = best.values > self.score_threshold
+        class_scores, pairs = best.values[keep], best.indices[keep]
+        queries, of_query = torch.unique(pairs // classes, return_inverse=True)  # pairs of one query share its mask
+        embeds = video.mask_embeds[-1, 0][queries].to(self._exact)  # (M, C)
+
+        codes: list[list[RLE]] = [[] for _ in queries]  # M x T
+        inside_sum, inside_count = [], []  # T x (M,)
+        with _Reporter("draw", len(features), progress) as report:
+            for pixels in features.chunks(self.device) if len(queries) else ():
+                for fine in pixels.fine.to(self._exact).split(1):
+                    masks = _MasksOfFrame(self.model, embeds, fine, features.input_size, size)
+                    for n, code in enumerate(masks.codes):
+                        codes[n].append(code)
+                    inside_sum.append(masks.probability_sum)
+                    inside_count.append(masks.pixel_count)
+                    report(1)
+        if not len(queries):
+            return []
+        total, count = torch.stack(inside_sum), torch.stack(inside_count)  # (T, M)
+        quality = _mask_quality(total, count).to(self._exact)
+        frame_quality = (total / count.clamp(min=1)).float().cpu()
+
+        scores = class_scores * quality[of_query]
+        order = scores.argsort(descending=True, stable=True)
+        order = order[scores[order] > self.score_threshold]
+        return [
+            Track(
+                id=rank,
+                label=int(pairs[i]) % classes,
+                score=float(scores[i]),
+                masks=tuple(codes[int(of_query[i])]),
+                frame_scores=frame_quality[:, int(of_query[i])],
+            )
+            for rank, i in enumerate(order.tolist())
+        ]
+
+
+class _MasksOfFrame:
+    """Masks of all candidates in one frame, made a few at a time.
+
+    Attributes:
+        codes: M run-length codes at the output size.
+        probability_sum, pixel_count: (M,), over the mask's pixels at the network's input size.
+    """
+
+    def __init__(
+        self, model: ACVIS, embeds: Tensor, fine: Tensor, input_size: tuple[int, int], size: tuple[int, int]
+    ) -> None:
+        logits = model.tracker.pixel_embedding.mask_logits(embeds[None], fine)  # (1, M, H / 4, W / 4)
+        padded = tuple(4 * n for n in fine.shape[-2:])
+        largest = max(padded[0] * padded[1], size[0] * size[1]) * logits.element_size()
+        self.codes: list[RLE] = []
+        sums, counts = [], []
+        for part in logits.split(max(1, MASK_BYTES_AT_ONCE // largest), dim=1):
+            full = F.interpolate(part, padded, mode="bilinear", align_corners=False)
+            full = full[..., : input_size[0], : input_size[1]]
+            inside = full > 0
+            sums.append((full.sigmoid() * inside).sum((0, 2, 3)))
+            counts.append(inside.sum((0, 2, 3)))
+            if size != input_size:
+                inside = F.interpolate(full, size, mode="bilinear", align_corners=False) > 0
+            self.codes += encode_masks(inside[0])
+        self.probability_sum, self.pixel_count = torch.cat(sums), torch.cat(counts)
+
+
+def _mask_quality(probability_sum: Tensor, pixel_count: Tensor) -> Tensor:
+    """Mean probability of each track's mask pixels over all frames: (T, M), (T, M) -> float32 (M,).
+
+    The reference adds up 5 frames at a time and carries the sums in float32. Done the same way, scores agree with it to
+    the last digit (1e-14); summed straight in float64 they differ by 1e-7.
+    """
+    total = torch.zeros(probability_sum.shape[1], device=probability_sum.device)
+    count = torch.zeros_like(total)
+    for probabilities, pixels in zip(
+        probability_sum.split(SCORED_AT_ONCE), pixel_count.split(SCORED_AT_ONCE), strict=True
+    ):
+        total += probabilities.sum(0)
+        count += pixels.sum(0)
+    return total / (count + 1e-6)
+
+
+class _Reporter:
+    """Tells a callback, or on long clips a progress bar, how many frames are done."""
+
+    def __init__(self, what: str, total: int, progress: Progress | None) -> None:
+        self.what, self.total, self.progress, self.done = what, total, progress, 0
+        hidden = progress is not None or total < LONG_CLIP
+        self.bar = tqdm(total=total, desc=what, unit="frame", disable=True if hidden else None)
+
+    def __enter__(self) -> Callable[[int], None]:
+        if self.progress is not None:
+            self.progress(self.what, 0, self.total)
+        return self._step
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def _step(self, frames: int) -> None:
+        self.done += frames
+        self.bar.update(frames)
+        if self.progress is not None:
+            self.progress(self.what, self.done, self.total)
+
+
+def _split_sound(sound: Sound | None, lengths: list[int]) -> Iterator[Sound | None]:
+    start = 0
+    for length in lengths:
+        stop = start + length
+        if sound is None:
+            yield None
+        else:
+            patches = sound.patches[:, start:stop] if sound.patches is not None else None
+            yield Sound(sound.clip[:, start:stop], patches)
+        start = stop

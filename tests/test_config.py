@@ -1,0 +1,54 @@
+"""A configuration is checked when it is made, and goes to JSON and back unchanged."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from acvis_kit.config import AVISEG_CLASSES, CHOICES, PRESETS, ACVISConfig
+from acvis_kit.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name: str) -> None:
+    config = PRESETS[name]
+    assert ACVISConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_the_classes_are_avisegs_26_in_order() -> None:
+    assert len(AVISEG_CLASSES) == 26
+    assert (AVISEG_CLASSES[0], AVISEG_CLASSES[13], AVISEG_CLASSES[25]) == ("person", "dog", "horse")
+
+
+@pytest.mark.parametrize("field", CHOICES)
+def test_an_unknown_choice_is_answered_with_the_known_ones(field: str) -> None:
+    with pytest.raises(ConfigError, match=f"{field}='nonsense'.*{CHOICES[field][0]}"):
+        ACVISConfig(**{field: "nonsense"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_dim": 100}, "hidden_dim=100 .* num_heads=8"),
+        ({"window_size": 0}, "window_size=0 must be at least 1"),
+        ({"score_threshold": 1.0}, r"score_threshold=1\.0"),
+        ({"class_names": ()}, "at least one name"),
+        ({"class_names": ("dog", "dog")}, "no name twice"),
+        ({"audio_tokens": "patch", "audio_encoder": "precomputed"}, "one vector"),
+        ({"audio_tokens": "patch", "query_generator": "additive"}, "additive"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(ACVISConfig(), **changes)
+
+
+def test_an_unknown_field_is_named() -> None:
+    with pytest.raises(ConfigError, match="unknown configuration fields windowsize"):
+        ACVISConfig.from_dict({"windowsize": 3})
+
+
+def test_vita_hears_nothing_and_avism_adds() -> None:
+    assert not PRESETS["vita-r50"].hears
+    assert PRESETS["avism-r50"].hears_in_frames and PRESETS["avism-r50"].query_generator == "additive"
+    assert not replace(PRESETS["acvis-r50"], frame_fusion=False).hears_in_frames

@@ -1,0 +1,37 @@
+"""Features keep to their budget, and leave nothing behind."""
+
+import gc
+import tempfile
+from pathlib import Path
+
+import torch
+
+from acvis_kit.features import MEGABYTE, VisualFeatures
+from acvis_kit.models.pixel_decoder import PixelFeatures
+
+
+def chunk(value: float, frames: int = 2) -> PixelFeatures:
+    """1 MB a frame."""
+    fine = torch.full((frames, 4, 256, 256), value)
+    return PixelFeatures((fine[:, :, :1, :1], fine[:, :, :2, :2], fine[:, :, :4, :4]), fine)
+
+
+def test_beyond_the_budget_features_lie_on_disk_and_come_back_in_order() -> None:
+    features = VisualFeatures((8, 8), (8, 8), budget_mb=4.5)
+    for value in range(4):
+        features.append(chunk(value))
+    assert len(features) == 8 and features.lengths() == [2, 2, 2, 2]
+    assert features.bytes_in_memory <= 4.5 * MEGABYTE < features.bytes_in_memory + features.bytes_on_disk
+    for value, back in enumerate(features.chunks("cpu")):
+        assert torch.equal(back.fine, chunk(value).fine)
+        assert all(torch.equal(a, b) for a, b in zip(back.scales, chunk(value).scales, strict=True))
+
+
+def test_the_temporary_folder_goes_with_the_features(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    features = VisualFeatures((8, 8), (8, 8), budget_mb=0)
+    features.append(chunk(1))
+    assert list(tmp_path.iterdir())
+    del features
+    gc.collect()
+    assert not list(tmp_path.iterdir())
