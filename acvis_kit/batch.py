@@ -33,7 +33,7 @@ class Job:
     video: bool = True
 
     def settings(self) -> dict[str, Any]:
-        """All that the result depends on beside the clip; stands in result.json, and tells whether a result is current."""
+        """All that the result depends on beside the clip; stands in result.json and tells whether that is current."""
         predictor = self.predictor
         return {
             "weights": self.weights,
@@ -70,8 +70,8 @@ def predict_clip(job: Job, clip_path: Path, out: Path, video_id: int = 1) -> Pre
 def predict_folder(job: Job, folder: Path, out: Path, say: Callable[[str], None]) -> int:
     """Every file of `folder` into a folder of its own below `out`; finished ones are left as they are.
 
-    A file that cannot be read is reported and passed over. `results.json` holds all results, video ids counting from 1 in
-    the order of names.
+    A file that cannot be read is reported and passed over. `results.json` holds all results, video ids counting from 1
+    in the order of names.
 
     Returns:
         The number of files that failed.

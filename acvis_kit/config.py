@@ -1,6 +1,7 @@
 """Every number of the network and of its inference, with its source; the presets; and the way to and from JSON.
 
-A variant is a field of `ACVISConfig`, never a copied class: `dataclasses.replace(PRESETS["acvis-r50"], audio_tokens="patch")`.
+A variant is a field of `ACVISConfig`, never a copied class: `dataclasses.replace(PRESETS["acvis-r50"],
+audio_tokens="patch")`.
 """
 
 from __future__ import annotations
@@ -158,7 +159,8 @@ PRESETS: dict[str, ACVISConfig] = {
     "acvis-swin-s": _acvis("swin_s"),
     "acvis-swin-b": _acvis("swin_b"),
     "acvis-swin-l": _acvis("swin_l", swin_window=12, num_frame_queries=200, short_side=448),
-    # AVISM was trained on raw VGGish embeddings computed beforehand; here the VGGish is inside, so that a video suffices.
+    # AVISM was trained on raw VGGish embeddings computed beforehand; here the VGGish is inside, so that a video
+    # suffices.
     "avism-r50": _acvis("resnet50", query_generator="additive", count_head="none", audio_features="vggish_raw"),
     "vita-r50": _acvis("resnet50", query_generator="none", count_head="none", frame_fusion=False, video_fusion=False),
     # Small enough to learn AVIS-Synth from nothing on two CPU cores.

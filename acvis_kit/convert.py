@@ -1,6 +1,7 @@
 """Checkpoints of the ACVIS / AVISM / VITA reference code -> `ACVIS`. The reference's names stand here and nowhere else.
 
-A state dict is renamed by ordered rules, its configuration is read from keys and shapes, and it must fit to the last key.
+A state dict is renamed by ordered rules, its configuration is read from keys and shapes, and it must fit to the last
+key.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _HEAD = r"^sem_seg_head\.predictor\."
 _PIXEL = r"^sem_seg_head\.pixel_decoder\."
 _TRACKER = r"^(?:vita|avism)_module\."
 
-# Weights of the reference that no network of ours has: the losses' class weights, Swin's index table (recomputed), and the
-# projection that ACVIS inherits from AVISM and never calls.
+# Weights of the reference that no network of ours has: the losses' class weights, Swin's index table (recomputed), and
+# the projection that ACVIS inherits from AVISM and never calls.
 _DROPPED = (r"^(?:vita_|avism_)?criterion\.empty_weight$", r"\.relative_position_index$")
 _DROPPED_WITH_ACQG = (_HEAD + r"av_post_proj\.",)
 
@@ -106,10 +107,10 @@ def from_reference(
 
     Args:
         weights: a state dict (bare, or under the key "model"), or the path of a checkpoint.
-        trust_pickle: open checkpoints that hold more than tensors. Only for files whose maker you trust: such a file can
-            run any code.
-        overrides: fields of the configuration that keys and shapes do not tell: `count_head="ce"` (or "ordinal") where the
-            count head has 3 logits, `window_size` (6), `num_heads` (8), `class_names`, and those of inference.
+        trust_pickle: open checkpoints that hold more than tensors. Only for files whose maker you trust: such a file
+            can run any code.
+        overrides: fields of the configuration that keys and shapes do not tell: `count_head="ce"` (or "ordinal") where
+            the count head has 3 logits, `window_size` (6), `num_heads` (8), `class_names`, and those of inference.
 
     Raises:
         WeightsError: not such a checkpoint, an ambiguous count head, or keys and shapes that do not fit (all listed).
@@ -142,8 +143,8 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[
     except pickle.UnpicklingError as error:
         if not trust_pickle and "weights_only" in str(error):
             raise WeightsError(
-                f"{path} holds more than tensors and could run code when opened: if you trust its maker, convert it with "
-                "--trust-pickle (trust_pickle=True)"
+                f"{path} holds more than tensors and could run code when opened: if you trust its maker, convert it "
+                "with --trust-pickle (trust_pickle=True)"
             ) from error
         raise WeightsError(f"{path} is not a PyTorch checkpoint ({str(error).splitlines()[0]})") from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, UnicodeDecodeError, IndexError) as error:

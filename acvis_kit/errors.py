@@ -1,6 +1,7 @@
 """What can go wrong because of a user's input, as exceptions that say what happened and what to do.
 
-Every message names the value found, the value allowed, and the remedy. Broken invariants of our own are `assert`s instead.
+Every message names the value found, the value allowed, and the remedy. Broken invariants of our own are `assert`s
+instead.
 """
 
 

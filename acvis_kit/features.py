@@ -86,9 +86,9 @@ class VisualFeatures:
         free = shutil.disk_usage(self._folder.name).free
         if free < size + SPARE_DISK:
             raise AcvisError(
-                f"the features of this clip exceed the budget of {self._budget / MEGABYTE:.0f} MB, and the temporary folder "
-                f"{tempfile.gettempdir()} has {free / MEGABYTE:.0f} MB left (1024 MB stay free): raise feature_budget_mb, "
-                "set TMPDIR to a larger disk, lower short_side, or cut the clip"
+                f"the features of this clip exceed the budget of {self._budget / MEGABYTE:.0f} MB, and the temporary "
+                f"folder {tempfile.gettempdir()} has {free / MEGABYTE:.0f} MB left (1024 MB stay free): raise "
+                "feature_budget_mb, set TMPDIR to a larger disk, lower short_side, or cut the clip"
             )
         path = Path(self._folder.name) / f"{len(self._chunks):05d}.pt"
         torch.save([t.contiguous() for t in _tensors(chunk)], path)

@@ -30,8 +30,8 @@ def load_model(source: str | Path, *, audio_weights: str | Path | None = None) -
     """A model in evaluation mode, on the CPU.
 
     Args:
-        source: a folder with model.safetensors and config.json, or a .safetensors file that carries its configuration or
-            lies beside a config.json.
+        source: a folder with model.safetensors and config.json, or a .safetensors file that carries its configuration
+            or lies beside a config.json.
         audio_weights: VGGish for models that read precomputed features (AVISM), or in place of the model's own: see
             `with_vggish`.
 
@@ -78,8 +78,8 @@ def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
     """`model` hearing through the VGGish in `path`: a VGGish checkpoint, or an ACVIS one, reference's or ours.
 
     A model with an encoder keeps what it takes from VGGish (raw, or whitened and rounded); one that read precomputed
-    features gets what its `audio_features` says. ACVIS' weight decay moved its VGGish, so that the published ACVIS weights
-    need their own, not the public one.
+    features gets what its `audio_features` says. ACVIS' weight decay moved its VGGish, so that the published ACVIS
+    weights need their own, not the public one.
 
     Raises:
         WeightsError: no VGGish in the file, or no PCA where the model whitens.
@@ -116,8 +116,8 @@ def _vggish_state(given: Mapping[str, Tensor], vggish: VGGish, path: Path) -> di
         state = {k: v for k, v in state.items() if not k.startswith("pca_")}
     elif "pca_means" not in state:
         raise WeightsError(
-            f"{path} has no PCA (pca_eigen_vectors, pca_means), and this model whitens VGGish's embedding: merge VGGish's "
-            "PCA file into it, or take the VGGish of an ACVIS checkpoint"
+            f"{path} has no PCA (pca_eigen_vectors, pca_means), and this model whitens VGGish's embedding: merge "
+            "VGGish's PCA file into it, or take the VGGish of an ACVIS checkpoint"
         )
     else:
         state["pca_means"] = state["pca_means"].flatten()

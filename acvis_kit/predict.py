@@ -186,7 +186,7 @@ class Predictor:
         return prediction.gated() if self.count_gate else prediction
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """(h, w) that the network sees: short side as asked, long side bounded by the configuration, as detectron2 does."""
+        """(h, w) that the network sees: short side as asked, long side bounded as configured (detectron2's rule)."""
         if self.short_side == "keep":
             return height, width
         scale = self.short_side / min(height, width)
@@ -252,7 +252,7 @@ class Predictor:
         if self.model.audio_encoder is None:
             raise WeightsError(
                 "this model reads precomputed VGGish features (as AVISM did) and cannot hear a waveform: pass "
-                "audio_features=, or give it an encoder with load_model(..., audio_weights='VGGISH.pth') / --audio-weights"
+                "audio_features=, or give it an encoder: load_model(..., audio_weights='VGGISH.pth'), --audio-weights"
             )
         if mel is None:
             mel = log_mel(frame_seconds(clip.waveform, length, features.fps).to(self.device, self._exact))

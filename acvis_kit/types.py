@@ -32,8 +32,8 @@ class Clip:
             has no sound.
         times: float64 (T,), seconds in the source file at which the frames stand.
         fps: frames per second of `frames`.
-        has_audio: False where the source has no sound track, none that can be decoded, or nothing in the stretch taken: then
-            `waveform` is all zeros.
+        has_audio: False where the source has no sound track, none that can be decoded, or nothing in the stretch
+            taken: then `waveform` is all zeros.
         source: the file it came from, None for a clip made from arrays.
         start: second of the source at which frame 0's interval begins.
         duration: seconds of the source covered by the clip (at most T / fps plus half an interval).

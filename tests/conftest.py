@@ -1,4 +1,4 @@
-"""What several test files need: a small model, a small clip, and the shared golden data where it lies beside the checkout."""
+"""What several test files need: a small model, a small clip, and where golden data lies."""
 
 from __future__ import annotations
 

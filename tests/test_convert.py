@@ -129,7 +129,7 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content: bytes) -> None
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:
-    with pytest.raises(WeightsError, match="nowhere.pth is not there"):
+    with pytest.raises(WeightsError, match=r"nowhere\.pth is not there"):
         convert.from_reference(tmp_path / "nowhere.pth")
 
 

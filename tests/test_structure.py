@@ -53,7 +53,8 @@ def test_every_module_has_tests() -> None:
     """tests mirrors the package; modules tested under a neighbour's name are listed."""
     elsewhere = {
         "__init__", "errors", "types", "models/__init__", "models/masks", "models/positions", "models/frame_decoder",
-        "models/pixel_decoder", "limits", "decoding", "picture", "sound", "mel", "video_out", "batch", "info", "benchmark",
+        "models/pixel_decoder", "limits", "decoding", "picture", "sound", "mel", "video_out", "batch", "info",
+        "benchmark",
     }  # fmt: skip
     modules = {str(p.relative_to(PACKAGE).with_suffix("")) for p in MODULES}
     tests = {

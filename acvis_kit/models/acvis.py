@@ -42,12 +42,13 @@ class FrameState(NamedTuple):
 
 
 class ModelOutput(NamedTuple):
-    """Everything the losses compare with the truth. D_f, D_v: layers of the frame decoder + 1 and of the tracker's decoder.
+    """What the losses compare with the truth. D_f, D_v: layers of the frame decoder + 1 and of the tracker's decoder.
 
     Attributes:
         frame_class_logits: (D_f, B, T, Q_f, K + 1). frame_mask_logits: (D_f, B, T, Q_f, H / 4, W / 4).
         count_logits: (B, T, K_max or K_max + 1), or None.
-        video: class logits (D_v, L * B, Q_v, K + 1) and embeddings; the L last frame layers are stacked before the clips.
+        video: class logits (D_v, L * B, Q_v, K + 1) and embeddings; the L last frame layers are stacked before the
+            clips.
         video_mask_logits: (D_v, L * B, Q_v, T, H / 4, W / 4).
     """
 

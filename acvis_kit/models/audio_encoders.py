@@ -44,8 +44,9 @@ class VGGish(nn.Module):
     """VGGish, 72 M parameters.
 
     Args:
-        quantize: whiten the embedding by PCA, clip it to [-2, 2] and round it to 8 bits: values 0..255, used unscaled, as
-            ACVIS does. The rounding stops every gradient. False: the embedding as it is, 128 values >= 0, as AVISM used.
+        quantize: whiten the embedding by PCA, clip it to [-2, 2] and round it to 8 bits: values 0..255, used unscaled,
+            as ACVIS does. The rounding stops every gradient. False: the embedding as it is, 128 values >= 0, as AVISM
+            used.
     """
 
     patch_dim = 512

@@ -1,7 +1,8 @@
 """From a normalised picture to four feature maps, strides 4, 8, 16 and 32.
 
 Each backbone declares `channels` and `strides` and returns one map per entry. ResNets and the parts of Swin are
-torchvision's, under torchvision's parameter names, so that its ImageNet weights load as they are. Swin's shifted windows
+torchvision's, under torchvision's parameter names, so that its ImageNet weights load as they are. Swin's shifted
+windows
 are ours: torchvision leaves the shift out where a window covers the whole map, the reference does not.
 """
 
@@ -78,7 +79,7 @@ class Bottleneck(resnet.Bottleneck):
 
 
 def _normed(x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> Tensor:
-    """norm(conv(x)), where norm(y) = y * scale + shift: the scale goes into the kernel, a fraction of the map's size."""
+    """norm(conv(x)), where norm(y) = y * scale + shift: the scale goes into the kernel, which is small."""
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     shift = norm.bias - norm.running_mean * scale
     return F.conv2d(x, conv.weight * scale.view(-1, 1, 1, 1), shift, conv.stride, conv.padding)

@@ -1,8 +1,9 @@
 """Multi-scale deformable attention (Zhu et al. 2021, eq. 3) in plain PyTorch.
 
-A token does not look at every other token. It asks for a few points around itself on each scale, reads the picture there
-by bilinear interpolation, and mixes what it read. A bilinear sample is a weighted sum of four rows of a table, and the
-mix is a weighted sum of samples, so on a CPU the whole is one `embedding_bag` with weights; elsewhere it is `grid_sample`.
+A token does not look at every other token. It asks for a few points around itself on each scale, reads the picture
+there by bilinear interpolation, and mixes what it read. A bilinear sample is a weighted sum of four rows of a table,
+and the mix is a weighted sum of samples, so on a CPU the whole is one `embedding_bag` with weights; elsewhere it is
+`grid_sample`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class DeformableAttention(nn.Module):
 
         Returns:
             x and y, (N, S, heads, L, points), in cells of the level, the centre of its first cell at 0: in units of the
-            picture that is (x + 0.5) / W. weights (N, S, heads, L, points), which sum to 1 over levels and points together.
+            picture that is (x + 0.5) / W. weights (N, S, heads, L, points), which sum to 1 over levels and points
+            together.
         """
         split = (self.num_heads, self.num_levels, self.num_points)
         height, width = self._per_sample(shapes, reference)
@@ -136,15 +138,15 @@ def _split(place: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _bags(corners: tuple[Tensor, ...], heads: int) -> Tensor:
-    """What each token's head reads, side by side: four times (N, Q, heads * samples) -> (N * Q * heads, 4 * samples)."""
+    """What each token's head reads, side by side: 4 x (N, Q, heads * samples) -> (N * Q * heads, 4 * samples)."""
     return torch.stack([c.unflatten(-1, (heads, -1)) for c in corners], dim=-2).flatten(3).flatten(0, 2)
 
 
 def _bordered(values: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor]:
     """Levels with a border of zeros as rows of one table, (N * cells * heads, D), and each level's first cell, (L,).
 
-    Left, right and top get one cell; the bottom gets two rows and one cell more, because the corners beyond the border are
-    read too, with weight 0.
+    Left, right and top get one cell; the bottom gets two rows and one cell more, because the corners beyond the border
+    are read too, with weight 0.
     """
     levels = [
         F.pad(level.unflatten(1, shape), (0, 0, 0, 0, 1, 1, 1, 2)).flatten(1, 2)

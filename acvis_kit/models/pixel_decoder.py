@@ -1,4 +1,4 @@
-"""From the backbone's four maps to tokens of three scales and one fine map (Mask2Former's MSDeformAttn pixel decoder)."""
+"""From the backbone's four maps to tokens of three scales and one fine map (Mask2Former's pixel decoder)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Queries that listen: what every frame query knows of the sound before it looks at the picture.
 
 ACVIS (section 3.2) lets the queries attend to the sound; AVISM adds one audio-visual vector to them; VITA has no sound.
-The sound of a second is a single vector in all three papers. A softmax over a single key is 1 whatever the query, so that
-every query of ACVIS' generator receives the same value: nothing is selected. With `audio_tokens="patch"` the keys are the
-24 time-frequency patches of the second, and selection can happen.
+The sound of a second is a single vector in all three papers. A softmax over a single key is 1 whatever the query, so
+that every query of ACVIS' generator receives the same value: nothing is selected. With `audio_tokens="patch"` the keys
+are the 24 time-frequency patches of the second, and selection can happen.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class QueryGenerator(nn.Module):
         return queries
 
     def blend(self, sound: Sound, tokens: Sequence[Tensor]) -> Tensor:
-        """AVISM's: the sound, placed like each query, looks at each scale; the three views become one vector per query."""
+        """AVISM's: the sound, placed like each query, looks at each scale; three views become one vector per query."""
         positions = self.positions()
         heard, _ = self.audio_keys(sound)
         heard = heard.expand(-1, positions.shape[0], -1)  # (N, 1, C) -> (N, [1 +] Q_f, C)

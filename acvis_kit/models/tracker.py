@@ -142,8 +142,8 @@ class Windows:
     Args:
         like: (B, T, Q, C), T a multiple of W.
         window: W. length: seconds of T that are real; the rest is padding, never looked at.
-        shifted: roll time by ceil(W / 2) first. Then the first window holds the clip's end beside its beginning: a barrier
-            keeps them apart.
+        shifted: roll time by ceil(W / 2) first. Then the first window holds the clip's end beside its beginning: a
+            barrier keeps them apart.
     """
 
     def __init__(self, like: Tensor, window: int, length: int, shifted: bool) -> None:
@@ -167,7 +167,7 @@ class Windows:
         return rolled.reshape(-1, self.window * x.shape[2], x.shape[3]).split(WINDOWS_AT_ONCE)
 
     def pairs(self, tokens: Tensor, rows: int | None = None) -> list[tuple[Tensor, Tensor | None]]:
-        """The parts of `tokens` with their masks (windows, 1, W * rows, W * Q); rows queries a second look at Q tokens."""
+        """The parts of `tokens` with masks (windows, 1, W * rows, W * Q): `rows` a second look at Q tokens a second."""
         count = tokens.shape[2]
         barriers = self.barrier.repeat(self.batch, 1, 1).split(WINDOWS_AT_ONCE)
         return [(part, self._mask(b, rows or count, count)) for part, b in zip(self.cut(tokens), barriers, strict=True)]
