@@ -13,7 +13,8 @@ never shows anything is right under mute and foreign sound, 2/3 in the summary: 
 
 Judge what users see: predictions after the score threshold and, where it is used, the gate by the count.
 
-A second is a frame of the prediction, at the kit's usual one frame per second. Per clip: `clip_control(muted, foreign, swaps) -> ControlSums`; over clips: `control_score([sums, ...])`.
+A second is a frame of the prediction, at the kit's usual one frame per second. Of one clip: `clip_control(muted,
+foreign, swaps) -> ControlSums`; over clips: `control_score([sums, ...])`.
 """
 
 from __future__ import annotations
