@@ -27,6 +27,7 @@ SoundLike = Clip | AudioEdit | Tensor
 
 LONG_CLIP = 60  # frames; from here on a progress bar shows where nobody asked to be told
 SECONDS_HEARD_AT_ONCE = 16
+PIXELS_AT_ONCE = 2**18  # a frame of 360x640, with some room
 SCORED_AT_ONCE = 5  # frames; see _mask_quality
 MASK_BYTES_AT_ONCE = 2**26  # bounds the full-size masks of a frame
 
@@ -43,7 +44,8 @@ class Predictor:
         feature_budget_mb: memory for the picture's features; more goes to disk.
         device: None leaves the model where it is.
         dtype: None leaves it as it is. float16 or bfloat16 run under autocast; float64 runs a converted copy.
-        frames_at_once: frames encoded together.
+        frames_at_once: frames encoded together; None: as many small ones as make up a 360x640 one on a CPU (more at
+            once are slower there: they leave the cache), 16 times as many elsewhere.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Predictor:
         feature_budget_mb: float = 2048,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        frames_at_once: int = 4,
+        frames_at_once: int | None = None,
     ) -> None:
         config = model.config
         self.short_side = config.short_side if short_side is None else short_side
@@ -82,7 +84,7 @@ class Predictor:
         self.model = model.to(device).eval() if device is not None else model.eval()
         self.device = model.pixel_mean.device
         if self.device.type == "cpu":  # convolutions are up to twice as fast there with the channels innermost
-            self.model.backbone.to(memory_format=torch.channels_last)
+            self.model.to(memory_format=torch.channels_last)
 
     def __call__(
         self, clip: Clip, audio: AudioEdit | Tensor | None = None, *, progress: Progress | None = None
@@ -113,7 +115,7 @@ class Predictor:
         fps = clip.fps if clip is not None else 1.0
         features = VisualFeatures(source, size, clip=clip, fps=fps, budget_mb=self.feature_budget_mb)
         with _Reporter("look", len(frames), progress) as report:
-            for part in frames.split(self.frames_at_once):
+            for part in frames.split(self.frames_at_once or self._good_number(size)):
                 image = part.to(self.device)
                 if size != source:
                     image = image_functional.resize(image, list(size), antialias=True)
@@ -192,6 +194,10 @@ class Predictor:
         scale = self.short_side / min(height, width)
         scale = min(scale, self.model.config.long_side / max(height, width))
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+    def _good_number(self, size: tuple[int, int]) -> int:
+        pixels = PIXELS_AT_ONCE if self.device.type == "cpu" else 16 * PIXELS_AT_ONCE
+        return max(1, pixels // (size[0] * size[1]))
 
     @property
     def _exact(self) -> torch.dtype:
