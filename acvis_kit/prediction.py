@@ -142,7 +142,7 @@ class Prediction:
             for track in self.tracks
         ]
         return {
-            "video": str(self.clip.source) if self.clip is not None and self.clip.source else None,
+            "video": self.clip.source.name if self.clip is not None and self.clip.source else None,
             "height": self.size[0],
             "width": self.size[1],
             "length": len(self),
