@@ -184,7 +184,7 @@ def _demo(arguments: argparse.Namespace) -> None:
         raise AcvisError(f"the page needs gradio ({error}): pip install 'acvis-kit[demo]'") from error
     launch(
         _model(arguments),
-        arguments.weights,
+        Path(arguments.weights).name,  # the page may be public, the folders of this machine are not
         host=arguments.host,
         port=arguments.port,
         share=arguments.share,

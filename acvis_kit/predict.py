@@ -18,8 +18,8 @@ from acvis_kit.errors import ConfigError, DataError, WeightsError
 from acvis_kit.features import VisualFeatures
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.models.audio_encoders import Sound
-from acvis_kit.models.tracker import VideoOutput
-from acvis_kit.prediction import RLE, Prediction, Track, encode_masks
+from acvis_kit.postprocess import tracks_of
+from acvis_kit.prediction import Prediction
 from acvis_kit.types import SAMPLE_RATE, Clip
 
 Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
@@ -27,8 +27,7 @@ SoundLike = Clip | AudioEdit | Tensor
 
 LONG_CLIP = 60  # frames; from here on a progress bar shows where nobody asked to be told
 SECONDS_HEARD_AT_ONCE = 16
-SCORED_AT_ONCE = 5  # frames; see _mask_quality
-MASK_BYTES_AT_ONCE = 2**26  # bounds the full-size masks of a frame
+PIXELS_AT_ONCE = 2**18  # a frame of 360x640, with some room
 
 
 class Predictor:
@@ -43,7 +42,8 @@ class Predictor:
         feature_budget_mb: memory for the picture's features; more goes to disk.
         device: None leaves the model where it is.
         dtype: None leaves it as it is. float16 or bfloat16 run under autocast; float64 runs a converted copy.
-        frames_at_once: frames encoded together.
+        frames_at_once: frames encoded together; None: as many small ones as make up a 360x640 one on a CPU (more at
+            once are slower there: they leave the cache), 16 times as many elsewhere.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Predictor:
         feature_budget_mb: float = 2048,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        frames_at_once: int = 4,
+        frames_at_once: int | None = None,
     ) -> None:
         config = model.config
         self.short_side = config.short_side if short_side is None else short_side
@@ -82,7 +82,7 @@ class Predictor:
         self.model = model.to(device).eval() if device is not None else model.eval()
         self.device = model.pixel_mean.device
         if self.device.type == "cpu":  # convolutions are up to twice as fast there with the channels innermost
-            self.model.backbone.to(memory_format=torch.channels_last)
+            self.model.to(memory_format=torch.channels_last)
 
     def __call__(
         self, clip: Clip, audio: AudioEdit | Tensor | None = None, *, progress: Progress | None = None
@@ -113,7 +113,7 @@ class Predictor:
         fps = clip.fps if clip is not None else 1.0
         features = VisualFeatures(source, size, clip=clip, fps=fps, budget_mb=self.feature_budget_mb)
         with _Reporter("look", len(frames), progress) as report:
-            for part in frames.split(self.frames_at_once):
+            for part in frames.split(self.frames_at_once or self._good_number(size)):
                 image = part.to(self.device)
                 if size != source:
                     image = image_functional.resize(image, list(size), antialias=True)
@@ -127,10 +127,10 @@ class Predictor:
         self,
         features: VisualFeatures,
         sound: SoundLike | None = None,
+        output_size: tuple[int, int] | None = None,
         *,
         log_mel: Tensor | None = None,
         audio_features: Tensor | None = None,
-        output_size: tuple[int, int] | None = None,
         progress: Progress | None = None,
     ) -> Prediction:
         """Listen, then say which of the things seen is sounding.
@@ -139,8 +139,9 @@ class Predictor:
             features: from `encode`, of T frames.
             sound: a clip (its own sound), an `AudioEdit` of the encoded clip, or a waveform (S,) at 16 kHz; None, where
                 nothing else is given: the encoded clip's own.
-            log_mel: (T, 96, 64) instead. audio_features: (T, 128) instead, for models that read precomputed ones.
             output_size: (h, w) of the masks; None: that of the frames given to `encode`.
+            log_mel: (T, 96, 64) instead of a sound. audio_features: (T, 128) instead, for models that read precomputed
+                ones.
             progress: called with ("listen" and "draw", frames done, frames in all).
 
         Raises:
@@ -169,7 +170,9 @@ class Predictor:
         if self.model.count_head is not None:
             probabilities = self.model.count_head.probabilities(torch.cat(count_logits).to(self._exact)).cpu()
             counts = probabilities.argmax(-1)
-        tracks = self._draw(features, video, output_size or features.source_size, progress)
+        with _Reporter("draw", len(features), progress) as report:
+            size = output_size or features.source_size
+            tracks = tracks_of(self.model, video, features, size, self.score_threshold, self.top_k, report)
         if counts is None:
             shown = [track.areas() > 0 for track in tracks]
             counts = torch.stack(shown).sum(0) if shown else torch.zeros(len(features), dtype=torch.int64)
@@ -178,7 +181,7 @@ class Predictor:
             counts=counts,
             count_probs=probabilities,
             class_names=self.model.config.class_names,
-            size=output_size or features.source_size,
+            size=size,
             fps=features.fps,
             clip=clip,
             notes=notes,
@@ -192,6 +195,10 @@ class Predictor:
         scale = self.short_side / min(height, width)
         scale = min(scale, self.model.config.long_side / max(height, width))
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+    def _good_number(self, size: tuple[int, int]) -> int:
+        pixels = PIXELS_AT_ONCE if self.device.type == "cpu" else 16 * PIXELS_AT_ONCE
+        return max(1, pixels // (size[0] * size[1]))
 
     @property
     def _exact(self) -> torch.dtype:
@@ -260,97 +267,6 @@ class Predictor:
             parts = [self.model.hear(part[None].to(self.device)) for part in mel.split(SECONDS_HEARD_AT_ONCE)]
         patches = None if parts[0].patches is None else torch.cat([p.patches for p in parts], 1)
         return Sound(torch.cat([p.clip for p in parts], 1), patches)
-
-    def _draw(
-        self, features: VisualFeatures, video: VideoOutput, size: tuple[int, int], progress: Progress | None
-    ) -> list[Track]:
-        """Tracks whose score passes the threshold, best first, masks of one frame in memory at a time.
-
-        A track's score is its class probability times the mean probability of its mask's pixels, which is at most 1: a
-        class probability below the threshold can be left out before any mask is made.
-        """
-        probabilities = video.class_logits[-1, 0].to(self._exact).softmax(-1)[:, :-1]  # (Q_v, K), "none" dropped
-        classes = probabilities.shape[1]
-        best = probabilities.flatten().topk(min(self.top_k, probabilities.numel()))
-        keep = best.values > self.score_threshold
-        class_scores, pairs = best.values[keep], best.indices[keep]
-        queries, of_query = torch.unique(pairs // classes, return_inverse=True)  # pairs of one query share its mask
-        embeds = video.mask_embeds[-1, 0][queries].to(self._exact)  # (M, C)
-
-        codes: list[list[RLE]] = [[] for _ in queries]  # M x T
-        inside_sum, inside_count = [], []  # T x (M,)
-        with _Reporter("draw", len(features), progress) as report:
-            for pixels in features.chunks(self.device) if len(queries) else ():
-                for fine in pixels.fine.to(self._exact).split(1):
-                    masks = _MasksOfFrame(self.model, embeds, fine, features.input_size, size)
-                    for n, code in enumerate(masks.codes):
-                        codes[n].append(code)
-                    inside_sum.append(masks.probability_sum)
-                    inside_count.append(masks.pixel_count)
-                    report(1)
-        if not len(queries):
-            return []
-        total, count = torch.stack(inside_sum), torch.stack(inside_count)  # (T, M)
-        quality = _mask_quality(total, count).to(self._exact)
-        frame_quality = (total / count.clamp(min=1)).float().cpu()
-
-        scores = class_scores * quality[of_query]
-        order = scores.argsort(descending=True, stable=True)
-        order = order[scores[order] > self.score_threshold]
-        return [
-            Track(
-                id=rank,
-                label=int(pairs[i]) % classes,
-                score=float(scores[i]),
-                masks=tuple(codes[int(of_query[i])]),
-                frame_scores=frame_quality[:, int(of_query[i])],
-            )
-            for rank, i in enumerate(order.tolist())
-        ]
-
-
-class _MasksOfFrame:
-    """Masks of all candidates in one frame, made a few at a time.
-
-    Attributes:
-        codes: M run-length codes at the output size.
-        probability_sum, pixel_count: (M,), over the mask's pixels at the network's input size.
-    """
-
-    def __init__(
-        self, model: ACVIS, embeds: Tensor, fine: Tensor, input_size: tuple[int, int], size: tuple[int, int]
-    ) -> None:
-        logits = model.tracker.pixel_embedding.mask_logits(embeds[None], fine)  # (1, M, H / 4, W / 4)
-        padded = tuple(4 * n for n in fine.shape[-2:])
-        largest = max(padded[0] * padded[1], size[0] * size[1]) * logits.element_size()
-        self.codes: list[RLE] = []
-        sums, counts = [], []
-        for part in logits.split(max(1, MASK_BYTES_AT_ONCE // largest), dim=1):
-            full = F.interpolate(part, padded, mode="bilinear", align_corners=False)
-            full = full[..., : input_size[0], : input_size[1]]
-            inside = full > 0
-            sums.append((full.sigmoid() * inside).sum((0, 2, 3)))
-            counts.append(inside.sum((0, 2, 3)))
-            if size != input_size:
-                inside = F.interpolate(full, size, mode="bilinear", align_corners=False) > 0
-            self.codes += encode_masks(inside[0])
-        self.probability_sum, self.pixel_count = torch.cat(sums), torch.cat(counts)
-
-
-def _mask_quality(probability_sum: Tensor, pixel_count: Tensor) -> Tensor:
-    """Mean probability of each track's mask pixels over all frames: (T, M), (T, M) -> float32 (M,).
-
-    The reference adds up 5 frames at a time and carries the sums in float32. Done the same way, scores agree with it to
-    the last digit (1e-14); summed straight in float64 they differ by 1e-7.
-    """
-    total = torch.zeros(probability_sum.shape[1], device=probability_sum.device)
-    count = torch.zeros_like(total)
-    for probabilities, pixels in zip(
-        probability_sum.split(SCORED_AT_ONCE), pixel_count.split(SCORED_AT_ONCE), strict=True
-    ):
-        total += probabilities.sum(0)
-        count += pixels.sum(0)
-    return total / (count + 1e-6)
 
 
 class _Reporter:

@@ -118,7 +118,7 @@ class Prediction:
         """Masks that agree with the count: none in frames counted as silent, the best `count` where the count is sure.
 
         Masks of a frame are ranked by track score times mean mask probability there. Frames counted as "K_max or more"
-        stay as they are, and so does a prediction without a count head.
+        stay as they are, and so does a prediction without a count head. A track that has no mask left is dropped.
         """
         if self.count_probs is None or not self.tracks:
             return self
@@ -126,7 +126,8 @@ class Prediction:
         allowed = torch.where(self.counts < self.k_max, self.counts, len(self.tracks))
         place = rank.argsort(dim=0, descending=True, stable=True).argsort(dim=0)
         keep = place < allowed
-        return replace(self, tracks=tuple(_emptied(t, k, self.size) for t, k in zip(self.tracks, keep, strict=True)))
+        tracks = [_emptied(track, k, self.size) for track, k in zip(self.tracks, keep, strict=True)]
+        return replace(self, tracks=tuple(track for track in tracks if track.frame_scores.any()))
 
     def to_dict(self, video_id: int = 1) -> dict[str, Any]:
         """AVISeg's results under "results", beside counts and names. Category ids count from 1."""
@@ -141,7 +142,7 @@ class Prediction:
             for track in self.tracks
         ]
         return {
-            "video": str(self.clip.source) if self.clip is not None and self.clip.source else None,
+            "video": self.clip.source.name if self.clip is not None and self.clip.source else None,
             "height": self.size[0],
             "width": self.size[1],
             "length": len(self),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import acvis_kit.postprocess
 import acvis_kit.predict
 from acvis_kit.audio import AudioEdit, frame_seconds, log_mel
 from acvis_kit.errors import ConfigError, DataError, WeightsError
@@ -95,7 +96,7 @@ def test_audio_heard_in_parts_is_audio_heard_whole(tiny_model: ACVIS, noise_clip
 
 def test_few_masks_at_a_time_are_all_masks(tiny_model: ACVIS, noise_clip: Clip, monkeypatch) -> None:
     want = Predictor(tiny_model)(noise_clip)
-    monkeypatch.setattr(acvis_kit.predict, "MASK_BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(acvis_kit.postprocess, "MASK_BYTES_AT_ONCE", 1)
     assert same(Predictor(tiny_model)(noise_clip), want)
 
 

@@ -54,6 +54,11 @@ def test_the_gate_empties_silent_frames_and_keeps_the_best_where_the_count_is_su
     assert areas(prediction) == [[5, 5, 5, 0], [3, 3, 3, 3], [0, 1, 1, 1]]  # the original stays
 
 
+def test_a_track_without_a_mask_left_is_dropped(prediction: Prediction) -> None:
+    silence = replace(prediction, counts=torch.zeros(4, dtype=torch.int64))
+    assert silence.gated().tracks == ()
+
+
 def test_without_a_count_head_the_gate_does_nothing(prediction: Prediction) -> None:
     blind = replace(prediction, count_probs=None)
     assert areas(blind.gated()) == areas(blind)

@@ -95,10 +95,10 @@ class SelfAttentionLayer(nn.Module):
 class FeedForwardLayer(nn.Module):
     """x = LN(x + W2 ReLU(W1 x))."""
 
-    def __init__(self, dim: int, inner_dim: int) -> None:
+    def __init__(self, dim: int, inner_dim: int, linear: type[nn.Linear] = nn.Linear) -> None:
         super().__init__()
-        self.linear1 = nn.Linear(dim, inner_dim)
-        self.linear2 = nn.Linear(inner_dim, dim)
+        self.linear1 = linear(dim, inner_dim)
+        self.linear2 = linear(inner_dim, dim)
         self.norm = nn.LayerNorm(dim)
         nn.init.xavier_uniform_(self.linear1.weight)
         nn.init.xavier_uniform_(self.linear2.weight)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from acvis_kit.config import ACVISConfig
 from acvis_kit.models.attention import FeedForwardLayer
-from acvis_kit.models.deform_attn import DeformableAttention, Shapes
+from acvis_kit.models.deform_attn import DeformableAttention, PyramidLinear, Shapes
 from acvis_kit.models.positions import sine_position
 
 NORM_GROUPS = 32
@@ -90,7 +90,7 @@ class DeformableLayer(nn.Module):
         dim = config.hidden_dim
         self.attention = DeformableAttention(dim, config.num_heads, num_levels, config.pixel_points)
         self.norm = nn.LayerNorm(dim)
-        self.feed_forward = FeedForwardLayer(dim, config.pixel_feedforward_dim)
+        self.feed_forward = FeedForwardLayer(dim, config.pixel_feedforward_dim, PyramidLinear)
 
     def forward(self, tokens: Tensor, position: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
         """tokens (N, S, C), position (S, C), reference (S, 2). Returns (N, S, C)."""

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from acvis_kit.models.deform_attn import DeformableAttention, sample_grid, sample_rows
+from acvis_kit.models.deform_attn import DeformableAttention, linear_on_pyramid, sample_grid, sample_rows
 
 SHAPES = [(3, 5), (6, 10), (12, 20)]
 TOKENS = sum(h * w for h, w in SHAPES)
@@ -70,3 +70,13 @@ def test_weights_sum_to_one_over_levels_and_points_together() -> None:
     torch.nn.init.normal_(layer.attention_weights.weight)
     _, _, weights = layer.where(torch.randn(2, 5, 32), torch.rand(5, 2), SHAPES)
     torch.testing.assert_close(weights.sum((-1, -2)), torch.ones(2, 5, 4))
+
+
+@pytest.mark.parametrize("length", [21, 42, 21 * 15, 100])
+def test_a_linear_layer_is_the_same_with_and_without_gradients(length: int) -> None:
+    """Without, it is a convolution."""
+    g = torch.Generator().manual_seed(0)
+    tokens, weight, bias = (torch.randn(s, generator=g, dtype=torch.float64) for s in ((2, length, 8), (12, 8), (12,)))
+    want = linear_on_pyramid(tokens, weight, bias)
+    with torch.no_grad():
+        torch.testing.assert_close(linear_on_pyramid(tokens, weight, bias), want)

@@ -1,0 +1,119 @@
+"""From what the tracker says to tracks: candidates, their masks at full size, their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from acvis_kit.features import VisualFeatures
+from acvis_kit.models.acvis import ACVIS
+from acvis_kit.models.tracker import VideoOutput
+from acvis_kit.prediction import RLE, Track, encode_masks
+
+SCORED_AT_ONCE = 5  # frames; see _mask_quality
+MASK_BYTES_AT_ONCE = 2**26  # bounds the full-size masks of a frame
+
+
+def tracks_of(
+    model: ACVIS,
+    video: VideoOutput,
+    features: VisualFeatures,
+    size: tuple[int, int],
+    score_threshold: float,
+    top_k: int,
+    report: Callable[[int], None],
+) -> list[Track]:
+    """Tracks whose score passes the threshold, best first; the masks of one frame are in memory at a time.
+
+    A track's score is its class probability times the mean probability of its mask's pixels, which is at most 1: a
+    class probability below the threshold can be left out before any mask is made.
+
+    Args:
+        model: whose tracker made `video` of one clip (B = 1). features: of that clip.
+        size: (h, w) of the masks. top_k: pairs of query and class that are looked at.
+        report: told of every frame that is done.
+    """
+    exact = model.pixel_mean.dtype
+    probabilities = video.class_logits[-1, 0].to(exact).softmax(-1)[:, :-1]  # (Q_v, K), "none" dropped
+    classes = probabilities.shape[1]
+    best = probabilities.flatten().topk(min(top_k, probabilities.numel()))
+    keep = best.values > score_threshold
+    class_scores, pairs = best.values[keep], best.indices[keep]
+    queries, of_query = torch.unique(pairs // classes, return_inverse=True)  # pairs of one query share its mask
+    if not len(queries):
+        return []
+    embeds = video.mask_embeds[-1, 0][queries].to(exact)  # (M, C)
+
+    codes: list[list[RLE]] = [[] for _ in queries]  # M x T
+    inside_sum, inside_count = [], []  # T x (M,)
+    for pixels in features.chunks(embeds.device):
+        for fine in pixels.fine.to(exact).split(1):
+            masks = _MasksOfFrame(model, embeds, fine, features.input_size, size)
+            for n, code in enumerate(masks.codes):
+                codes[n].append(code)
+            inside_sum.append(masks.probability_sum)
+            inside_count.append(masks.pixel_count)
+            report(1)
+    total, count = torch.stack(inside_sum), torch.stack(inside_count)  # (T, M)
+    frame_quality = (total / count.clamp(min=1)).float().cpu()
+
+    scores = class_scores * _mask_quality(total, count).to(exact)[of_query]
+    order = scores.argsort(descending=True, stable=True)
+    order = order[scores[order] > score_threshold]
+    return [
+        Track(
+            id=rank,
+            label=int(pairs[i]) % classes,
+            score=float(scores[i]),
+            masks=tuple(codes[int(of_query[i])]),
+            frame_scores=frame_quality[:, int(of_query[i])],
+        )
+        for rank, i in enumerate(order.tolist())
+    ]
+
+
+class _MasksOfFrame:
+    """Masks of all candidates in one frame, made a few at a time.
+
+    Attributes:
+        codes: M run-length codes at the output size.
+        probability_sum, pixel_count: (M,), over the mask's pixels at the network's input size.
+    """
+
+    def __init__(
+        self, model: ACVIS, embeds: Tensor, fine: Tensor, input_size: tuple[int, int], size: tuple[int, int]
+    ) -> None:
+        logits = model.tracker.pixel_embedding.mask_logits(embeds[None], fine)  # (1, M, H / 4, W / 4)
+        padded = tuple(4 * n for n in fine.shape[-2:])
+        largest = max(padded[0] * padded[1], size[0] * size[1]) * logits.element_size()
+        self.codes: list[RLE] = []
+        sums, counts = [], []
+        for part in logits.split(max(1, MASK_BYTES_AT_ONCE // largest), dim=1):
+            full = F.interpolate(part, padded, mode="bilinear", align_corners=False)
+            full = full[..., : input_size[0], : input_size[1]]
+            inside = full > 0
+            sums.append((full.sigmoid() * inside).sum((0, 2, 3)))
+            counts.append(inside.sum((0, 2, 3)))
+            if size != input_size:
+                inside = F.interpolate(full, size, mode="bilinear", align_corners=False) > 0
+            self.codes += encode_masks(inside[0])
+        self.probability_sum, self.pixel_count = torch.cat(sums), torch.cat(counts)
+
+
+def _mask_quality(probability_sum: Tensor, pixel_count: Tensor) -> Tensor:
+    """Mean probability of each track's mask pixels over all frames: (T, M), (T, M) -> float32 (M,).
+
+    The reference adds up 5 frames at a time and carries the sums in float32. Done the same way, scores agree with it to
+    the last digit (1e-14); summed straight in float64 they differ by 1e-7.
+    """
+    total = torch.zeros(probability_sum.shape[1], device=probability_sum.device)
+    count = torch.zeros_like(total)
+    for probabilities, pixels in zip(
+        probability_sum.split(SCORED_AT_ONCE), pixel_count.split(SCORED_AT_ONCE), strict=True
+    ):
+        total += probabilities.sum(0)
+        count += pixels.sum(0)
+    return total / (count + 1e-6)
