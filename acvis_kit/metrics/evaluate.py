@@ -1,0 +1,228 @@
+"""Scores of AVISeg results, under the rules of the published evaluator or by the definition.
+
+`protocol="official"` gives the published numbers, defects included: a perfect prediction scores about 41 HOTA there,
+and the order of annotations matters. `protocol="paper"` gives what the definitions say: 100 for a perfect prediction,
+whatever the order of tracks, the coding of empty masks or the scale of the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.metrics import checks, hota, tally, track_map
+from acvis_kit.metrics.bootstrap import bootstrap_intervals
+from acvis_kit.metrics.checks import Protocol
+from acvis_kit.metrics.sequence import Sequence
+from acvis_kit.metrics.tally import KEYS, VideoTally
+
+Source = str | Path | dict[str, Any] | list[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Scores with what they are made of. Numbers are percent except those of frames, tracks and masks.
+
+    Undefined scores, where there is nothing to score, are NaN; under "official" undefined AP and AR are -100, as there.
+
+    Attributes:
+        protocol: "official" or "paper".
+        categories: names by id.
+        tallies: what each video adds; all else follows from them.
+        bootstrap: how many times the videos are drawn again for `intervals`; 0 for none.
+        seed: of those draws.
+    """
+
+    protocol: Protocol
+    categories: dict[int, str]
+    tallies: tuple[VideoTally, ...]
+    bootstrap: int = 0
+    seed: int = 0
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """By the keys of the published evaluator, `tally.KEYS`; numbers of frames are whole."""
+        return self._named(self._scores(self.tallies)[0])
+
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % of bootstrap over videos for every key; NaN where no draw has the score; empty without bootstrap.
+
+        A draw may lack some classes: the spread of what is averaged over classes includes that.
+        """
+        if not self.bootstrap:
+            return {}
+        low, high = bootstrap_intervals(
+            np.eye(len(self.tallies)),  # the sums drawn are then how often each video occurs
+            lambda weights: self._scores(self.tallies, weights),
+            draws=self.bootstrap,
+            generator=np.random.default_rng(self.seed),
+        )
+        return {key: (float(a), float(b)) for key, a, b in zip(KEYS, low, high, strict=True)}
+
+    @cached_property
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """mAP and HOTA of each class, by its name, with its numbers of true and predicted tracks."""
+        found = self._parts
+        ap, ar = found.precision[0].mean(2), found.recall[0, 0].mean(1)  # (R, K), (K,)
+        rows = dict(zip(tally.MAP_KEYS, [*ap, ar], strict=True))
+        rows |= {name: found.hota[name][0].mean(1) for name in hota.FAMILY}
+        table = {}
+        for k, (number, name) in enumerate(self.categories.items()):
+            table[name] = {key: self._undefined(key, 100 * float(row[k])) for key, row in rows.items()} | {
+                "true_tracks": sum(int((t.matches.true_classes == number).sum()) for t in self.tallies),
+                "pred_tracks": sum(int((t.matches.classes == number).sum()) for t in self.tallies),
+            }
+        return table
+
+    @cached_property
+    def per_video(self) -> dict[str, dict[str, float]]:
+        """All scores of each video as if it were the only one, by its name, with its numbers of frames and tracks."""
+        return {
+            t.name: self._named(self._scores([t])[0])
+            | {"frames": t.frames, "true_tracks": len(t.matches.true_classes), "pred_tracks": len(t.matches.classes)}
+            for t in self.tallies
+        }
+
+    @cached_property
+    def curves(self) -> dict[str, NDArray[np.float64]]:
+        """Percent over thresholds in [0, 1].
+
+        `AP` and `AR` over `iou_thresholds` (10), the HOTA family and `FA` with its parts over `alphas` (19),
+        `precision` (10, 101) over `iou_thresholds` and `recall`.
+        """
+        found = self._parts
+        right, frames = found.right[0], found.frames[0]
+        out = {
+            "iou_thresholds": track_map.IOU_THRESHOLDS,
+            "recall": track_map.RECALLS,
+            "alphas": hota.ALPHAS,
+            "AP": tally.mean_defined(found.precision[0, 0], axis=0),
+            "AR": tally.mean_defined(found.recall[0, 0], axis=0),
+            "precision": track_map.precision_at_recall(
+                [t.matches for t in self.tallies], list(self.categories), self.protocol == "paper"
+            ),
+            "FA": tally.quotient(right.sum(0), frames.sum()),
+        }
+        out |= {name: tally.mean_defined(found.hota[name][0], axis=0) for name in hota.FAMILY}
+        out |= {f"FA{kind}": tally.quotient(right[k], frames[k]) for k, kind in enumerate(tally.fsla.KINDS)}
+        return {k: v.copy() if k in ("iou_thresholds", "recall", "alphas") else 100 * v for k, v in out.items()}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How much was scored: videos, frames, tracks and masks. Under "paper" tracks without a pixel are none."""
+        return {
+            "videos": len(self.tallies),
+            "frames": sum(t.frames for t in self.tallies),
+            "true_tracks": sum(len(t.matches.true_classes) for t in self.tallies),
+            "pred_tracks": sum(len(t.matches.classes) for t in self.tallies),
+            "true_masks": sum(t.true_masks for t in self.tallies),
+            "pred_masks": sum(t.pred_masks for t in self.tallies),
+        }
+
+    def merge(self, *others: Report) -> Report:
+        """The report of all videos together, equal to evaluating them at once (under "official", up to the one track
+        whose match is forgotten: each part has its own).
+
+        Raises:
+            DataError: a video in two reports.
+            ConfigError: reports of different protocols or categories.
+        """
+        for other in others:
+            if (other.protocol, other.categories) != (self.protocol, self.categories):
+                raise ConfigError("only reports of one protocol and the same categories can be merged.")
+        together = sorted((t for report in (self, *others) for t in report.tallies), key=lambda t: t.name)
+        for first, second in pairwise(together):
+            if first.name == second.name:
+                raise DataError(f"video {first.name!r} is in two of the reports.")
+        return Report(self.protocol, self.categories, tuple(together), self.bootstrap, self.seed)
+
+    @cached_property
+    def _parts(self) -> tally.Parts:
+        return tally.parts(self.tallies, list(self.categories), self.protocol)
+
+    def _scores(self, tallies: Iterable[VideoTally], weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        return tally.scores(list(tallies), list(self.categories), self.protocol, weights)
+
+    def _named(self, values: NDArray[np.float64]) -> dict[str, float]:
+        named = dict(zip(KEYS, values.tolist(), strict=True))
+        return {
+            key: int(value) if key in tally.FRAME_KEYS else self._undefined(key, value) for key, value in named.items()
+        }
+
+    def _undefined(self, key: str, value: float) -> float:
+        lost = self.protocol == "official" and key in tally.MAP_KEYS and math.isnan(value)
+        return -100.0 if lost else value
+
+
+def evaluate(gt: Source, results: Source, protocol: Protocol = "paper") -> dict[str, float]:
+    """Scores of a result file.
+
+    Args:
+        gt: AVISeg ground truth, a path or the loaded object; see `checks`.
+        results: a path or the loaded object: AVISeg's list, or an object that holds it under "results".
+        protocol: "official" for the published numbers, "paper" for the right ones.
+
+    Returns:
+        By the keys of the published evaluator: mAP, HOTA and FSLA with their parts in percent, and numbers of frames.
+
+    Raises:
+        DataError: files that do not fit, naming the entry.
+        ConfigError: an unknown protocol.
+    """
+    return evaluate_in_full(gt, results, protocol).scores
+
+
+def evaluate_in_full(
+    gt: Source, results: Source, protocol: Protocol = "paper", bootstrap: int = 0, seed: int = 0
+) -> Report:
+    """`evaluate` with tables and curves: see `Report`.
+
+    Args:
+        gt, results, protocol: see `evaluate`.
+        bootstrap: draws of the videos for 95 % intervals, some hundreds; 0 for none. With "paper" only.
+        seed: of the draws.
+    """
+    truth = checks.read_truth(gt, protocol)
+    predicted = checks.read_results(results, truth, protocol)
+    sequences = (Sequence.from_tracks(v.name, v.length, v.tracks, predicted[v.id]) for v in truth.videos.values())
+    return evaluate_sequences(sequences, truth.categories, protocol, bootstrap, seed)
+
+
+def evaluate_sequences(
+    sequences: Iterable[Sequence],
+    categories: Mapping[int, str],
+    protocol: Protocol = "paper",
+    bootstrap: int = 0,
+    seed: int = 0,
+) -> Report:
+    """From masks in memory: make each video with `Sequence.from_masks`.
+
+    Args:
+        sequences: videos of different names.
+        categories: names by id, of all classes; "official" averages HOTA over every one of them.
+        protocol, bootstrap, seed: see `evaluate_in_full`.
+
+    Raises:
+        DataError: two videos of one name, or a class that is none of `categories`.
+        ConfigError: an unknown protocol, a negative `bootstrap`, or one with "official".
+    """
+    checks.check_protocol(protocol)
+    if bootstrap < 0:
+        raise ConfigError(f"bootstrap={bootstrap} is how often the videos are drawn again: 0 or more.")
+    if bootstrap and protocol == "official":
+        raise ConfigError(
+            f'bootstrap={bootstrap} needs protocol="paper": some classes are in few videos, a draw without them counts '
+            f"them as 0 in the published mean, and the intervals would lie below the scores."
+        )
+    tallies = tally.tally(list(sequences), list(categories), protocol)
+    return Report(protocol, dict(categories), tuple(tallies), bootstrap, seed)

@@ -1,0 +1,273 @@
+"""One video as a metric sees it: identities, classes, presence, areas and overlaps; no files, no pixels.
+
+The overlaps are computed once, frame by frame on run-length codes, and shared by mAP, HOTA and FSLA. Axes: T frames,
+G true tracks, P predicted tracks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from acvis_kit.errors import DataError
+from acvis_kit.metrics import rle
+from acvis_kit.metrics.rle import RLE
+
+
+@dataclass(frozen=True)
+class MaskTrack:
+    """One object over a whole video, as a file gives it.
+
+    Attributes:
+        category: id of its class.
+        masks: T codes of the video's size; None where the file lists nothing.
+        score: in [0, 1]; of no meaning for a true track.
+        id: of a true track, unique within its video. Predicted tracks have none: their place in the file is it.
+        mean_area: pixels over the non-empty frames by the file's own account; None: measure the masks.
+    """
+
+    category: int
+    masks: tuple[RLE | None, ...]
+    score: float = 1.0
+    id: int = 0
+    mean_area: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """One video's facts for all track metrics. Tracks stand in the order of their files.
+
+    Attributes:
+        name: key of the video; sequences are summed in the order of their names.
+        true_ids, true_classes: int64 (G,).
+        true_mean_area: float64 (G,), pixels; see `MaskTrack.mean_area`.
+        true_listed: bool (T, G), whether the file lists a mask, empty or not.
+        true_area: int64 (T, G), pixels; 0 where nothing is listed.
+        pred_classes: int64 (P,).
+        scores: float64 (P,), in [0, 1].
+        pred_listed: bool (T, P).
+        pred_area: int64 (T, P).
+        pred_blank_text: bool (T, P), whether the code is the text of an empty 720x1280 mask.
+        intersection: int64 (T, G, P), pixels.
+        true_rank, pred_rank: int64 (G,), (P,): indices that put the tracks into the order of their contents, which
+            depends neither on the order in the file nor on a whole-numbered scale of the picture.
+    """
+
+    name: str
+    true_ids: NDArray[np.int64]
+    true_classes: NDArray[np.int64]
+    true_mean_area: NDArray[np.float64]
+    true_listed: NDArray[np.bool_]
+    true_area: NDArray[np.int64]
+    pred_classes: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    pred_listed: NDArray[np.bool_]
+    pred_area: NDArray[np.int64]
+    pred_blank_text: NDArray[np.bool_]
+    intersection: NDArray[np.int64]
+    true_rank: NDArray[np.int64]
+    pred_rank: NDArray[np.int64]
+
+    @classmethod
+    def from_tracks(cls, name: str, length: int, true: Many[MaskTrack], predicted: Many[MaskTrack]) -> Sequence:
+        """From tracks whose masks all have one size and `length` frames, which `checks` or `from_masks` sees to."""
+        true_area, pred_area = _areas(true, length), _areas(predicted, length)
+        measured = mean_area(true_area)
+        given = [t.mean_area for t in true]
+        return cls(
+            name=name,
+            true_ids=np.array([t.id for t in true], np.int64),
+            true_classes=np.array([t.category for t in true], np.int64),
+            true_mean_area=np.array([m if a is None else a for a, m in zip(given, measured, strict=True)], float),
+            true_listed=_listed(true, length),
+            true_area=true_area,
+            pred_classes=np.array([t.category for t in predicted], np.int64),
+            scores=np.array([t.score for t in predicted], float),
+            pred_listed=_listed(predicted, length),
+            pred_area=pred_area,
+            pred_blank_text=_blank(predicted, length),
+            intersection=_intersections(true, predicted, true_area, pred_area),
+            true_rank=_content_order(true, true_area),
+            pred_rank=_content_order(predicted, pred_area),
+        )
+
+    @classmethod
+    def from_masks(
+        cls,
+        true_masks: Any,
+        true_classes: Many[int],
+        pred_masks: Any,
+        pred_classes: Many[int],
+        scores: Many[float],
+        name: str = "video",
+        length: int | None = None,
+    ) -> Sequence:
+        """From arrays or run-length codes, without a file.
+
+        Args:
+            true_masks: bool array (G, T, h, w), or G lists of T entries, each an array (h, w), an RLE or None. Under
+                "official" None means "does not sound", and an empty mask is an object like any other.
+            true_classes: G category ids.
+            pred_masks: likewise for P tracks.
+            pred_classes: P category ids.
+            scores: P numbers in [0, 1].
+            name: unique among the videos that are scored together.
+            length: T; by default that of the tracks. To be given for a video that has none: its frames are silent.
+
+        Raises:
+            DataError: tracks of different lengths or sizes, codes that do not fill their size, not as many classes or
+                scores as tracks, a score outside [0, 1], or neither a track nor a length.
+        """
+        true = _tracks(true_masks, true_classes, [1.0] * len(true_classes), name, "true")
+        predicted = _tracks(pred_masks, pred_classes, scores, name, "predicted")
+        lengths = {len(track.masks) for track in [*true, *predicted]} | ({length} - {None})
+        sizes = {tuple(m["size"]) for track in [*true, *predicted] for m in track.masks if m is not None}
+        if len(lengths) > 1 or len(sizes) > 1:
+            raise DataError(
+                f"video {name}: all tracks need the same number of frames and the same size, "
+                f"these have {sorted(lengths)} frames and sizes {sorted(sizes)}."
+            )
+        if not lengths:
+            raise DataError(f"video {name} has no track to tell how many frames it has: pass length=.")
+        return cls.from_tracks(name, lengths.pop(), true, predicted)
+
+    def as_defined(self) -> Sequence:
+        """The same video without what must not matter: empty masks count as absent, tracks without a pixel are gone,
+        and the rest stands in the order of its contents."""
+        true = self.true_rank[self.true_area.any(0)[self.true_rank]]
+        pred = self.pred_rank[self.pred_area.any(0)[self.pred_rank]]
+        true_area, pred_area = self.true_area[:, true], self.pred_area[:, pred]
+        return Sequence(
+            name=self.name,
+            true_ids=np.arange(len(true)),
+            true_classes=self.true_classes[true],
+            true_mean_area=mean_area(true_area),
+            true_listed=true_area > 0,
+            true_area=true_area,
+            pred_classes=self.pred_classes[pred],
+            scores=self.scores[pred],
+            pred_listed=pred_area > 0,
+            pred_area=pred_area,
+            pred_blank_text=np.zeros(pred_area.shape, bool),
+            intersection=self.intersection[:, true][:, :, pred],
+            true_rank=np.arange(len(true)),
+            pred_rank=np.arange(len(pred)),
+        )
+
+    def __len__(self) -> int:
+        """Frames."""
+        return len(self.intersection)
+
+    @cached_property
+    def iou(self) -> NDArray[np.float64]:
+        """(T, G, P), of the two masks in each frame; 0 where both are empty."""
+        union = self.true_area[:, :, None] + self.pred_area[:, None, :] - self.intersection
+        return self.intersection / np.maximum(union, 1)
+
+    @cached_property
+    def track_iou(self) -> NDArray[np.float64]:
+        """(G, P), intersection over union of all frames together; 0 where both tracks are empty."""
+        intersection = self.intersection.sum(0)
+        union = self.true_area.sum(0)[:, None] + self.pred_area.sum(0)[None, :] - intersection
+        return intersection / np.maximum(union, 1)
+
+    @cached_property
+    def pred_mean_area(self) -> NDArray[np.float64]:
+        """(P,), pixels over the non-empty frames."""
+        return mean_area(self.pred_area)
+
+
+def mean_area(area: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(T, N) pixels to (N,): mean over the frames that have any, 0 without such a frame."""
+    return area.sum(0) / np.maximum((area > 0).sum(0), 1)
+
+
+def _tracks(masks: Any, classes: Many[int], scores: Many[float], name: str, which: str) -> list[MaskTrack]:
+    if not len(masks) == len(classes) == len(scores):
+        raise DataError(
+            f"video {name}: {len(masks)} {which} tracks, but {len(classes)} classes and {len(scores)} scores."
+        )
+    out = []
+    for n, (track, category, score) in enumerate(zip(masks, classes, scores, strict=True)):
+        if not 0 <= score <= 1:  # NaN fails too
+            raise DataError(f"video {name}, {which} track {n}: score {score} is not in [0, 1].")
+        codes = tuple(m if m is None or isinstance(m, dict) else rle.from_array(m) for m in track)
+        broken = rle.misfit([m for m in codes if m is not None])
+        if broken:
+            raise DataError(f"video {name}, {which} track {n}: {broken[1]}")
+        out.append(MaskTrack(int(category), codes, float(score), id=n))
+    return out
+
+
+def _grid(tracks: Many[MaskTrack], length: int, values: list[Any], dtype: Any) -> NDArray[Any]:
+    """Track by track, frame by frame -> (T, N)."""
+    return np.array(values, dtype).reshape(len(tracks), length).T
+
+
+def _listed(tracks: Many[MaskTrack], length: int) -> NDArray[np.bool_]:
+    return _grid(tracks, length, [m is not None for t in tracks for m in t.masks], bool)
+
+
+def _blank(tracks: Many[MaskTrack], length: int) -> NDArray[np.bool_]:
+    texts = (rle.BLANK_720P, rle.BLANK_720P.encode("ascii"))
+    return _grid(tracks, length, [m is not None and m["counts"] in texts for t in tracks for m in t.masks], bool)
+
+
+def _areas(tracks: Many[MaskTrack], length: int) -> NDArray[np.int64]:
+    masks = [m for t in tracks for m in t.masks]
+    out = np.zeros(len(masks), np.int64)
+    listed = [n for n, m in enumerate(masks) if m is not None]
+    out[listed] = rle.areas([masks[n] for n in listed])
+    return _grid(tracks, length, out, np.int64)
+
+
+def _intersections(
+    true: Many[MaskTrack], predicted: Many[MaskTrack], true_area: NDArray[np.int64], pred_area: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(T, G, P). Only masks whose boxes overlap are compared, which is quicker than pycocotools' IoU of all pairs."""
+    out = np.zeros((len(true_area), len(true), len(predicted)), np.int64)
+    t, g, p = np.nonzero(_touching(_boxes(true, true_area), _boxes(predicted, pred_area)))
+    pairs = zip(t.tolist(), g.tolist(), p.tolist(), strict=True)
+    common = [coco_mask.merge([true[j].masks[i], predicted[k].masks[i]], True) for i, j, k in pairs]
+    out[t, g, p] = rle.areas(common)
+    return out
+
+
+def _boxes(tracks: Many[MaskTrack], area: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(T, N, 4), left, top, right, bottom; nothing overlaps the box of an empty mask."""
+    out = np.full((*area.shape, 4), np.nan)
+    t, n = np.nonzero(area)
+    if len(t):
+        box = coco_mask.toBbox([tracks[j].masks[i] for i, j in zip(t.tolist(), n.tolist(), strict=True)])
+        out[t, n] = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)
+    return out
+
+
+def _touching(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(T, G, 4) and (T, P, 4) to (T, G, P)."""
+    a, b = true[:, :, None], predicted[:, None, :]
+    return ((a[..., :2] < b[..., 2:]) & (b[..., :2] < a[..., 2:])).all(-1)
+
+
+def _content_order(tracks: Many[MaskTrack], area: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices by class, falling score, areas frame by frame, and last, where all these are equal, by the pixels."""
+    keys = [(t.category, -t.score, tuple(area[:, n])) for n, t in enumerate(tracks)]
+    order = sorted(range(len(tracks)), key=keys.__getitem__)
+    if len(set(keys)) < len(keys):
+        order = sorted(order, key=lambda n: (keys[n], _pixels(tracks[n])))
+    return np.array(order, np.int64)
+
+
+def _pixels(track: MaskTrack) -> list[list[int]]:
+    """What sorts masks by their first differing pixel, down the columns: later starts and earlier ends come first.
+
+    Enlarging the picture by a whole number keeps this order.
+    """
+    codes = [[] if m is None else rle.runs(m["counts"]) for m in track.masks]
+    return [[-n if k % 2 == 0 else n for k, n in enumerate(code)] if any(code[1::2]) else [] for code in codes]

@@ -1,0 +1,169 @@
+"""Track-level mean average precision (Yang et al., Video Instance Segmentation, 2019), with the areas of YouTube-VIS.
+
+A predicted track is right if its IoU with a true track of its class, over all frames together, reaches the threshold.
+What a video contributes (`Matches`) depends on that video alone; precision and recall come from all of them together.
+Axes: V videos, R area ranges, I IoU thresholds, K classes, N detections, B weightings of the videos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acvis_kit.metrics.sequence import Sequence
+
+Floats = NDArray[np.float64]
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+AREA_RANGES = {"all": (0.0, np.inf), "s": (0.0, 128.0**2), "m": (128.0**2, 256.0**2), "l": (256.0**2, 1e10)}
+EPS = np.finfo(float).eps
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """What one video adds to mAP.
+
+    Attributes:
+        classes, scores: (N,), of the predicted tracks.
+        hit: bool (R, I, N), matched to a true track of its class.
+        ignored: bool (R, I, N), outside the area range: neither right nor wrong.
+        true_classes: (G,).
+        counted: bool (R, G), true tracks inside the area range.
+    """
+
+    classes: NDArray[np.int64]
+    scores: Floats
+    hit: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    true_classes: NDArray[np.int64]
+    counted: NDArray[np.bool_]
+
+
+def match(sequence: Sequence, forgetful: int | None = None) -> Matches:
+    """Predicted tracks to true ones, greedily by falling score (equal ones in their order), within each class.
+
+    Args:
+        sequence: one video.
+        forgetful: a predicted track whose match is not remembered, so that another one may take the same truth. The
+            published evaluator has one: the very first track, as it takes track number 0 for "not matched yet".
+    """
+    ranges = np.array(list(AREA_RANGES.values()))
+    inside = _inside(sequence.true_mean_area, ranges)  # (R, G)
+    outside = ~_inside(sequence.pred_mean_area, ranges)  # (R, P)
+    shape = (len(ranges), len(IOU_THRESHOLDS), len(sequence.pred_classes))
+    hit, ignored = np.zeros(shape, bool), np.zeros(shape, bool)
+    by_score = np.argsort(-sequence.scores, kind="stable")
+    for category in np.unique(sequence.pred_classes):
+        true = np.flatnonzero(sequence.true_classes == category)
+        pred = by_score[sequence.pred_classes[by_score] == category]
+        iou = sequence.track_iou[np.ix_(true, pred)]
+        for r in range(len(ranges)):
+            order = np.argsort(~inside[r, true], kind="stable")  # those that count come first
+            ignore = (~inside[r, true[order]]).tolist()
+            table = iou[order].T.tolist()  # (P, G)
+            for i, threshold in enumerate(IOU_THRESHOLDS):
+                for p, g in _greedy(table, ignore, float(threshold), pred.tolist(), forgetful):
+                    hit[r, i, pred[p]] = True
+                    ignored[r, i, pred[p]] = ignore[g]
+    ignored |= ~hit & outside[:, None, :]
+    return Matches(sequence.pred_classes, sequence.scores, hit, ignored, sequence.true_classes, inside)
+
+
+def average_precision(
+    videos: Many[Matches], categories: Many[int], weights: Floats, ties_together: bool
+) -> tuple[Floats, Floats]:
+    """Mean precision over 101 recalls, and the highest recall.
+
+    Args:
+        videos: V of them.
+        categories: K ids.
+        weights: (B, V), how often each video counts.
+        ties_together: detections of one score enter the curve as one step, so that their order cannot matter; else
+            one after the other, as the videos and files have them.
+
+    Returns:
+        Precision and recall, (B, R, K, I) each, in [0, 1]; NaN where a class has no true track in the area range.
+    """
+    shape = (len(weights), len(AREA_RANGES), len(categories), len(IOU_THRESHOLDS))
+    precision, recall = np.full(shape, np.nan), np.full(shape, np.nan)
+    for r, k, total, (raised, recalls) in _curves(videos, categories, weights, ties_together):
+        steps = np.searchsorted(RECALLS, recalls, side="right")  # how many recalls the curve has reached, (B, I, N)
+        share = np.diff(steps, axis=2, prepend=0) / len(RECALLS)
+        defined = total > 0
+        precision[defined, r, k] = (raised * share).sum(2)[defined]
+        recall[defined, r, k] = recalls.max(axis=2, initial=0)[defined]
+    return precision, recall
+
+
+def precision_at_recall(videos: Many[Matches], categories: Many[int], ties_together: bool) -> Floats:
+    """(I, 101), precision at `RECALLS` for tracks of any size, mean over the classes with true tracks; NaN if none."""
+    curves = []
+    for r, _, total, (raised, recalls) in _curves(videos, categories, np.ones((1, len(videos))), ties_together):
+        if r == 0 and total[0] > 0:
+            padded = np.pad(raised[0], ((0, 0), (0, 1)))  # beyond the curve's end: 0
+            curves.append([row[np.searchsorted(x, RECALLS)] for row, x in zip(padded, recalls[0], strict=True)])
+    return np.mean(curves, axis=0) if curves else np.full((len(IOU_THRESHOLDS), len(RECALLS)), np.nan)
+
+
+def _inside(area: Floats, ranges: Floats) -> NDArray[np.bool_]:
+    """(R, N). Both ends belong to a range: a track of exactly 128² pixels is small and medium."""
+    return (area >= ranges[:, :1] - EPS) & (area <= ranges[:, 1:] + EPS)
+
+
+def _greedy(
+    iou: list[list[float]], ignore: list[bool], threshold: float, numbers: list[int], forgetful: int | None
+) -> Iterator[tuple[int, int]]:
+    """Pairs (prediction, truth). Each prediction takes the free truth of highest IoU, the later one of equals.
+
+    A truth outside the area range is taken only where none inside fits.
+    """
+    taken: set[int] = set()
+    for p, row in enumerate(iou):
+        best, found = min(threshold, 1 - 1e-10), None
+        for g, value in enumerate(row):
+            if g in taken:
+                continue
+            if ignore[g] and found is not None and not ignore[found]:
+                break
+            if value >= best - EPS:
+                best, found = value, g
+        if found is not None:
+            if numbers[p] != forgetful:
+                taken.add(found)
+            yield p, found
+
+
+def _curves(
+    videos: Many[Matches], categories: Many[int], weights: Floats, ties_together: bool
+) -> Iterator[tuple[int, int, Floats, tuple[Floats, Floats]]]:
+    """Area range, class, number of true tracks (B,), and the curve: precision made monotone and recall, (B, I, N)."""
+    if not videos:
+        return
+    video_of = np.repeat(np.arange(len(videos)), [len(v.scores) for v in videos])
+    true_video_of = np.repeat(np.arange(len(videos)), [len(v.true_classes) for v in videos])
+    classes, scores = (np.concatenate([getattr(v, name) for v in videos]) for name in ("classes", "scores"))
+    hit, ignored = (np.concatenate([getattr(v, name) for v in videos], axis=2) for name in ("hit", "ignored"))
+    true_classes = np.concatenate([v.true_classes for v in videos])
+    counted = np.concatenate([v.counted for v in videos], axis=1)
+    for k, category in enumerate(categories):
+        chosen = np.flatnonzero(classes == category)
+        chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
+        falling = np.diff(scores[chosen], append=-1.0) != 0
+        ends = np.flatnonzero(falling) if ties_together else np.arange(len(chosen))
+        weight = weights[:, video_of[chosen]][:, None, :]  # (B, 1, N)
+        for r in range(len(AREA_RANGES)):
+            truths = true_video_of[(true_classes == category) & counted[r]]
+            total = weights[:, truths].sum(1)
+            if not total.any():
+                continue
+            used = ~ignored[r][:, chosen]
+            right = np.cumsum(weight * (hit[r][:, chosen] & used), axis=2)[:, :, ends]
+            wrong = np.cumsum(weight * (~hit[r][:, chosen] & used), axis=2)[:, :, ends]
+            precision = right / (right + wrong + EPS)
+            raised = np.maximum.accumulate(precision[:, :, ::-1], axis=2)[:, :, ::-1]
+            yield r, k, total, (raised, right / np.maximum(total, EPS)[:, None, None])
