@@ -125,8 +125,8 @@ class Report:
             "frames": sum(t.frames for t in self.tallies),
             "true_tracks": sum(len(t.matches.true_classes) for t in self.tallies),
             "pred_tracks": sum(len(t.matches.classes) for t in self.tallies),
-            "true_masks": sum(t.true_masks for t in self.tallies),
-            "pred_masks": sum(t.pred_masks for t in self.tallies),
+            "true_masks": sum(int(t.true_counts.sum()) for t in self.tallies),
+            "pred_masks": sum(int(t.pred_counts.sum()) for t in self.tallies),
         }
 
     def merge(self, *others: Report) -> Report:

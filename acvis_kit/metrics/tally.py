@@ -35,20 +35,22 @@ class VideoTally:
 
     Attributes:
         name: unique in a set.
-        frames: of the video.
-        true_masks, pred_masks: that have a pixel.
+        true_counts, pred_counts: int64 (T,), masks with a pixel in each frame.
         matches: for mAP.
         hota: (K, F, A) sums, see `hota.SUMS`.
         fsla: int64 (3, 1 + A), frames and right frames, see `fsla.defined`.
     """
 
     name: str
-    frames: int
-    true_masks: int
-    pred_masks: int
+    true_counts: NDArray[np.int64]
+    pred_counts: NDArray[np.int64]
     matches: track_map.Matches
     hota: Floats
     fsla: NDArray[np.int64]
+
+    @property
+    def frames(self) -> int:
+        return len(self.true_counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,9 +161,8 @@ def _tally_video(sequence: Sequence, categories: Many[int], protocol: Protocol, 
         sequence = sequence.as_defined()
     return VideoTally(
         name=sequence.name,
-        frames=len(sequence),
-        true_masks=int((sequence.true_area > 0).sum()),
-        pred_masks=int((sequence.pred_area > 0).sum()),
+        true_counts=(sequence.true_area > 0).sum(1),
+        pred_counts=(sequence.pred_area > 0).sum(1),
         matches=track_map.match(sequence, forgetful),
         hota=hota.tally(sequence, categories),
         fsla=fsla.defined(sequence) if protocol == "paper" else fsla.published(sequence),

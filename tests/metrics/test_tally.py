@@ -42,6 +42,11 @@ def test_many_weightings_are_scored_in_parts_without_a_difference() -> None:
         np.testing.assert_allclose(together[n], scores(shares, [1, 2, 3], "paper", weights[n : n + 1])[0], atol=1e-10)
 
 
+def test_a_share_tells_how_many_masks_have_a_pixel_in_each_frame() -> None:
+    (share,) = tally([sequence([(1, track(A, NIL)), (2, track(B, A))], [(1, 0.5, track(NIL, A))])], [1, 2], "paper")
+    assert share.true_counts.tolist() == [2, 1] and share.pred_counts.tolist() == [0, 1] and share.frames == 2
+
+
 def test_shares_are_sorted_by_name() -> None:
     assert [t.name for t in tally(videos(), [1, 2], "paper")] == ["a", "b", "c", "d"]
 
