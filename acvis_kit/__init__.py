@@ -1,6 +1,6 @@
 """acvis_kit: which objects sound, second by second, with their masks, classes and identities."""
 
-from acvis_kit import convert
+from acvis_kit import convert, metrics
 from acvis_kit.audio import AudioEdit
 from acvis_kit.config import PRESETS, ACVISConfig
 from acvis_kit.errors import AcvisError, ConfigError, DataError, MediaError, WeightsError
@@ -30,5 +30,6 @@ __all__ = [
     "convert",
     "load_clip",
     "load_model",
+    "metrics",
     "save_model",
 ]

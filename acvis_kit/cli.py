@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from acvis_kit.config import CHOICES, PRESETS
-from acvis_kit.errors import AcvisError
+from acvis_kit.errors import AcvisError, ConfigError
 
 RANDOM_WARNING = (
     "THE WEIGHTS ARE RANDOM: nothing was learned, the masks, classes and counts mean nothing. They show that the "
@@ -82,9 +82,31 @@ def build_parser() -> argparse.ArgumentParser:
         "--trust-pickle", action="store_true", help="open files that can run code; only if you trust their maker"
     )
 
-    benchmark = commands.add_parser("benchmark", help="speed beside transformers' Mask2Former, and memory")
+    evaluate = commands.add_parser("evaluate", help="mAP, HOTA and FSLA of a result file, or of weights on a data set")
+    evaluate.set_defaults(run=_evaluate)
+    evaluate.add_argument("--gt", type=Path, metavar="GT.json", help="ground truth in AVISeg's format")
+    evaluate.add_argument("--results", type=Path, metavar="RESULTS.json", help="AVISeg's result list, or predict's own")
+    evaluate.add_argument(
+        "--protocol",
+        choices=("official", "paper"),
+        default=None,
+        help="official: the published numbers, defects included; paper: the right ones (default)",
+    )
+    evaluate.add_argument("--bootstrap", type=int, default=1000, help="draws for 95 %% intervals, paper only (1000)")
+    evaluate.add_argument("--out", type=Path, metavar="REPORT.json")
+    evaluate.add_argument("--html", type=Path, metavar="REPORT.html", help="a page with figures")
+    _add_weights(evaluate)
+    evaluate.add_argument("--data", type=Path, metavar="DIR", help="with --weights: a folder in AVISeg's layout")
+    evaluate.add_argument("--split", default="test", help="of the data set (test)")
+    evaluate.add_argument("--save-results", type=Path, metavar="RESULTS.json", help="keep the predictions")
+    evaluate.add_argument(
+        "--as-published", action="store_true", help="fp16 autocast, score above 0.3, official protocol: a published row"
+    )
+    _add_inference(evaluate)
+
+    benchmark = commands.add_parser("benchmark", help="speed beside transformers' Mask2Former, memory, metrics")
     benchmark.set_defaults(run=_benchmark)
-    benchmark.add_argument("what", choices=("speed", "memory"), nargs="?", default="speed")
+    benchmark.add_argument("what", choices=("speed", "memory", "metrics"), nargs="?", default="speed")
     benchmark.add_argument("--preset", choices=tuple(PRESETS), default="acvis-r50")
     benchmark.add_argument("--frames", type=int, default=None, help="12 for speed, 600 for memory")
     benchmark.add_argument("--runs", type=int, default=3)
@@ -138,26 +160,35 @@ def _model(arguments: argparse.Namespace):
     return load_model(arguments.weights, audio_weights=arguments.audio_weights)
 
 
-def _predict(arguments: argparse.Namespace) -> int:
+def _predictor(arguments: argparse.Namespace):
     import torch
 
-    from acvis_kit.audio import AudioEdit
-    from acvis_kit.batch import Job, predict_clip, predict_folder
     from acvis_kit.predict import Predictor
 
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    predictor = Predictor(
+    return Predictor(
         _model(arguments),
         short_side=arguments.short_side,
         score_threshold=arguments.score_threshold,
         top_k=arguments.top_k,
         count_gate=arguments.count_gate,
         feature_budget_mb=arguments.feature_budget_mb,
-        device=device,
+        device=_device(arguments),
         dtype=getattr(torch, arguments.dtype) if arguments.dtype else None,
     )
+
+
+def _device(arguments: argparse.Namespace) -> str:
+    import torch
+
+    return arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from acvis_kit.audio import AudioEdit
+    from acvis_kit.batch import Job, predict_clip, predict_folder
+
     job = Job(
-        predictor=predictor,
+        predictor=_predictor(arguments),
         audio=AudioEdit.parse(arguments.audio),
         weights=str(arguments.weights),
         clip_options={
@@ -209,11 +240,54 @@ def _convert(arguments: argparse.Namespace) -> None:
         _say("it reads precomputed VGGish features: for videos, run predict with --audio-weights VGGISH.pth")
 
 
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from acvis_kit.metrics import evaluate_in_full
+    from acvis_kit.metrics.report import table, to_dict, to_html
+
+    if arguments.weights is not None:
+        gt, results = _predicted(arguments)
+    elif arguments.gt and arguments.results:
+        gt, results = arguments.gt, arguments.results
+    else:
+        raise ConfigError("give --gt and --results, or --weights and --data")
+    protocol = arguments.protocol or ("official" if arguments.as_published else "paper")
+    draws = arguments.bootstrap if protocol == "paper" else 0
+    report = evaluate_in_full(gt, results, protocol, bootstrap=draws)
+    print(table(report))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(to_dict(report), indent=1) + "\n")
+    if arguments.html:
+        arguments.html.write_text(to_html(report, f"{arguments.weights or arguments.results}"))
+
+
+def _predicted(arguments: argparse.Namespace) -> tuple[Path, list[dict]]:
+    """Ground truth and results of the weights on a split."""
+    from acvis_kit.data.aviseg import AVISegSplit
+    from acvis_kit.evaluation import predict_split, published_predictor
+
+    if arguments.data is None:
+        raise ConfigError("--weights needs --data: a folder in AVISeg's layout")
+    split = AVISegSplit(arguments.data, arguments.split)
+    if arguments.as_published:
+        predictor = published_predictor(_model(arguments), _device(arguments))
+    else:
+        predictor = _predictor(arguments)
+    results = predict_split(predictor, split, _say)
+    if arguments.save_results:
+        arguments.save_results.write_text(json.dumps(results))
+    return split.truth_file, results
+
+
 def _benchmark(arguments: argparse.Namespace) -> None:
     import torch
 
     from acvis_kit import benchmark
 
+    if arguments.what == "metrics":
+        from acvis_kit.metrics.speed import measure
+
+        print(json.dumps(measure(repeats=arguments.runs), indent=2))
+        return
     size = tuple(arguments.size)
     if arguments.what == "memory":
         report = benchmark.memory(arguments.preset, arguments.frames or 600, size)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.io import wavfile
 
-from acvis_kit.config import PRESETS, ACVISConfig
+from acvis_kit.config import AVISEG_CLASSES, PRESETS, ACVISConfig
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.types import SAMPLE_RATE, Clip
 
@@ -53,3 +57,45 @@ def make_model(config: ACVISConfig, seed: int = 0) -> ACVIS:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return ACVIS(config).eval()
+
+
+@pytest.fixture
+def aviseg_folder(tmp_path: Path) -> Path:
+    """A data set in AVISeg's layout: two videos of 3 and 4 frames of 72x128, one violin sounding in some seconds."""
+    return write_aviseg_folder(tmp_path / "aviseg")
+
+
+def write_aviseg_folder(root: Path, size: tuple[int, int] = (72, 128)) -> Path:
+    height, width = size
+    rng = np.random.default_rng(0)
+    videos, annotations = [], []
+    for number, length in ((1, 3), (2, 4)):
+        name = f"video{number:03d}"
+        frames = root / "test" / "JPEGImages" / name
+        frames.mkdir(parents=True)
+        for t in range(length):
+            Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(frames / f"{t:05d}.jpg")
+        names = [f"{name}/{t:05d}.jpg" for t in range(length)]
+        videos.append({"id": number, "file_names": names, "length": length, "height": height, "width": width})
+        square = [[10, 10, 50, 10, 50, 40, 10, 40]]
+        annotations.append(
+            {
+                "id": number,
+                "video_id": number,
+                "category_id": 2,
+                "iscrowd": 0,
+                "height": height,
+                "width": width,
+                "segmentations": [square if t % 2 else None for t in range(length)],
+                "areas": [1200 if t % 2 else None for t in range(length)],
+                "bboxes": [[10, 10, 40, 30] if t % 2 else None for t in range(length)],
+            }
+        )
+        sounds = root / "test" / "WAVAudios"
+        sounds.mkdir(exist_ok=True)
+        tone = 0.2 * np.sin(np.arange(length * SAMPLE_RATE) / SAMPLE_RATE * 440 * 6.283)
+        wavfile.write(sounds / f"{name}.wav", SAMPLE_RATE, (tone * 32767).astype(np.int16))
+    categories = [{"id": i, "name": n} for i, n in enumerate(AVISEG_CLASSES, start=1)]
+    truth = {"videos": videos, "categories": categories, "annotations": annotations}
+    (root / "test.json").write_text(json.dumps(truth))
+    return root

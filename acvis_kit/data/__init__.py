@@ -1,0 +1,1 @@
+"""Data sets: AVISeg's layout on disk."""

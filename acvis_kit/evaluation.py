@@ -1,0 +1,51 @@
+"""A model on a data set: predictions of every video, as the results that `metrics` scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.errors import DataError
+from acvis_kit.models.acvis import ACVIS
+from acvis_kit.predict import Predictor
+
+PUBLISHED_SCORE_THRESHOLD = 0.3  # predictions were cut there before they were scored
+PUBLISHED_DTYPE = torch.float16  # and made under autocast
+
+
+def published_predictor(model: ACVIS, device: torch.device | str | None = None) -> Predictor:
+    """The settings behind the published rows: fp16 autocast, score above 0.3, no count gate, the model's short side."""
+    return Predictor(
+        model, score_threshold=PUBLISHED_SCORE_THRESHOLD, count_gate=False, device=device, dtype=PUBLISHED_DTYPE
+    )
+
+
+def predict_split(
+    predictor: Predictor, split: AVISegSplit, say: Callable[[str], None] = lambda _: None
+) -> list[dict[str, Any]]:
+    """AVISeg's result list of a whole split, masks at the size of the frames.
+
+    Args:
+        say: told of every video when it is done.
+
+    Raises:
+        DataError: a class of the model that is none of the data set's, or files that do not fit.
+    """
+    category_ids = {name: number for number, name in split.categories.items()}
+    unknown = [name for name in predictor.model.config.class_names if name not in category_ids]
+    if unknown:
+        raise DataError(
+            f"the model's classes {', '.join(unknown[:5])} are none of {split.truth_file.name}'s categories "
+            f"({', '.join(list(category_ids)[:5])}, ...): evaluate it on data with its classes, or fine-tune it"
+        )
+    results: list[dict[str, Any]] = []
+    for done, (video, clip) in enumerate(split.clips(), start=1):
+        prediction = predictor(clip)
+        for entry in prediction.to_dict(video.id)["results"]:
+            name = prediction.class_names[entry["category_id"] - 1]
+            results.append(entry | {"category_id": category_ids[name]})
+        say(f"[{done}/{len(split)}] {video.name}: {prediction.summary()}")
+    return results

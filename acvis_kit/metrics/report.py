@@ -1,0 +1,183 @@
+"""A report to read: a table for the terminal, plain numbers for JSON, and a page with figures."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from acvis_kit.metrics.evaluate import Report
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+GROUPS = {
+    "mAP": ("AP_all", "AP_s", "AP_m", "AP_l", "AR_all"),
+    "HOTA": ("HOTA", "DetA", "DetRe", "DetPr", "AssA", "AssRe", "AssPr", "LocA"),
+    "FSLA": ("FA", "FAn", "FAs", "FAm"),
+}
+KINDS = {"FAn": "silent", "FAs": "one source", "FAm": "several"}
+WORST_SHOWN = 20
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
+
+
+def table(report: Report) -> str:
+    """Scores in percent by family, with intervals where the report has them."""
+    counts = report.counts
+    lines = [
+        f'protocol "{report.protocol}": {counts["videos"]} videos, {counts["frames"]} frames, {counts["true_tracks"]} '
+        f"tracks, {counts['pred_tracks']} predicted",
+        "",
+    ]
+    for family, keys in GROUPS.items():
+        lines.append(family)
+        lines += [
+            f"  {key:<8}{_percent(report.scores[key])}{_interval(report, key)}{_frames(report, key)}" for key in keys
+        ]
+    return "\n".join(lines)
+
+
+def to_dict(report: Report) -> dict[str, Any]:
+    """Everything but the figures, as plain values; undefined scores are None."""
+    return _plain(
+        {
+            "protocol": report.protocol,
+            "scores": report.scores,
+            "intervals": report.intervals,
+            "counts": report.counts,
+            "per_class": report.per_class,
+            "per_video": report.per_video,
+            "curves": report.curves,
+        }
+    )
+
+
+def to_html(report: Report, title: str = "Evaluation") -> str:
+    """A page of its own that needs no network: table, curves over thresholds, counts over time, the worst videos."""
+    figures = [curve_figure(report), count_figure(report), worst_figure(report)]
+    parts = [
+        figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
+        for number, figure in enumerate(figures)
+    ]
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{html.escape(title)}</title>"
+        "<style>body{font-family:system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em}"
+        "table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:right}th:first-child,td:first-child"
+        "{text-align:left}tr:nth-child(even){background:#f6f8fa}</style></head><body>"
+        f"<h1>{html.escape(title)}</h1><pre>{html.escape(table(report))}</pre>"
+        + "".join(parts)
+        + f"<h2>By class</h2>{_class_table(report)}</body></html>"
+    )
+
+
+def curve_figure(report: Report) -> go.Figure:
+    """Percent over the IoU that a match must reach."""
+    from plotly import graph_objects as go
+
+    curves = report.curves
+    figure = go.Figure()
+    for colour, (name, x) in zip(
+        COLOURS, {"AP": "iou_thresholds", "HOTA": "alphas", "DetA": "alphas", "AssA": "alphas", "FA": "alphas"}.items(),
+        strict=True,
+    ):  # fmt: skip
+        figure.add_scatter(x=curves[x], y=curves[name], name="FSLA" if name == "FA" else name, line={"color": colour})
+    figure.update_layout(title="Scores over thresholds", xaxis_title="IoU threshold", yaxis_title="percent")
+    return _dressed(figure)
+
+
+def count_figure(report: Report) -> go.Figure:
+    """How many objects sound and how many masks were predicted, frame by frame; a menu of videos, worst first."""
+    from plotly import graph_objects as go
+
+    figure = go.Figure()
+    names = _worst_first(report)[:WORST_SHOWN]
+    by_name = {tally.name: tally for tally in report.tallies}
+    for number, name in enumerate(names):
+        for colour, label, counts in (
+            (COLOURS[0], "sounding", by_name[name].true_counts),
+            (COLOURS[1], "predicted", by_name[name].pred_counts),
+        ):
+            line = {"shape": "hv", "color": colour}
+            seconds = np.arange(len(counts) + 1)
+            figure.add_scatter(
+                x=seconds, y=[*counts, *counts[-1:]], name=label, line=line, visible=number == 0, mode="lines"
+            )
+    buttons = [
+        {"label": name, "method": "update", "args": [{"visible": [n // 2 == i for n in range(2 * len(names))]}]}
+        for i, name in enumerate(names)
+    ]
+    figure.update_layout(title="Objects over time", xaxis_title="frame", yaxis_title="objects")
+    if buttons:
+        figure.update_layout(updatemenus=[{"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.2}])
+    return _dressed(figure)
+
+
+def worst_figure(report: Report) -> go.Figure:
+    """HOTA and FSLA of the videos in which fewest frames are right."""
+    from plotly import graph_objects as go
+
+    names = _worst_first(report)[:WORST_SHOWN]
+    figure = go.Figure()
+    for colour, key, label in ((COLOURS[1], "FA", "FSLA"), (COLOURS[0], "HOTA", "HOTA")):
+        figure.add_bar(x=names, y=[report.per_video[name][key] for name in names], name=label, marker_color=colour)
+    figure.update_layout(title=f"The {len(names)} worst videos", yaxis_title="percent", barmode="group")
+    return _dressed(figure)
+
+
+def _worst_first(report: Report) -> list[str]:
+    """Video names by rising FSLA, then HOTA; undefined scores last."""
+
+    def rank(name: str) -> tuple[float, float, str]:
+        fa, hota = (report.per_video[name][key] for key in ("FA", "HOTA"))
+        return (math.inf if math.isnan(fa) else fa, math.inf if math.isnan(hota) else hota, name)
+
+    return sorted(report.per_video, key=rank)
+
+
+def _class_table(report: Report) -> str:
+    keys = ("AP_all", "HOTA", "DetA", "AssA", "true_tracks", "pred_tracks")
+    head = "".join(f"<th>{key}</th>" for key in ("class", *keys))
+    rows = [
+        f"<tr><td>{html.escape(name)}</td>" + "".join(f"<td>{_cell(row[key])}</td>" for key in keys) + "</tr>"
+        for name, row in report.per_class.items()
+        if row["true_tracks"] or row["pred_tracks"]
+    ]
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def _cell(value: float) -> str:
+    return str(value) if isinstance(value, int) else _percent(value).strip()
+
+
+def _percent(value: float) -> str:
+    return f"{'undefined':>10}" if math.isnan(value) or value == -100 else f"{value:>10.2f}"
+
+
+def _interval(report: Report, key: str) -> str:
+    if key not in report.intervals or math.isnan(report.intervals[key][0]):
+        return ""
+    low, high = report.intervals[key]
+    return f"   [{low:.2f}, {high:.2f}]"
+
+
+def _frames(report: Report, key: str) -> str:
+    if key not in KINDS:
+        return ""
+    right, frames = report.scores[f"{key}_count"], report.scores[f"{key}_all"]
+    return f"   {right} of {frames} frames ({KINDS[key]})"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _dressed(figure: go.Figure) -> go.Figure:
+    return figure.update_layout(template="plotly_white", font={"family": "system-ui, sans-serif"}, height=420)
