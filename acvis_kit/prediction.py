@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pycocotools import mask as coco_mask
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -39,10 +38,16 @@ class Track:
 
     def areas(self) -> Tensor:
         """Pixels per frame, int64 (T,)."""
-        return torch.from_numpy(np.asarray(coco_mask.area(list(self.masks))).astype(np.int64))
+        from pycocotools import mask as coco_mask
+
+        # pycocotools 2.0.11 counts masks in 8 bits and raises OverflowError from 256 on
+        parts = [coco_mask.area(list(self.masks[t : t + 255])) for t in range(0, len(self.masks), 255)]
+        return torch.from_numpy(np.concatenate(parts).astype(np.int64))
 
     def mask(self, t: int) -> np.ndarray:
         """bool (h, w) of frame t."""
+        from pycocotools import mask as coco_mask
+
         return coco_mask.decode(self.masks[t]).astype(bool)
 
 
@@ -187,6 +192,8 @@ class Prediction:
 
 def encode_masks(masks: Tensor) -> list[RLE]:
     """Run-length codes of bool masks (N, h, w)."""
+    from pycocotools import mask as coco_mask
+
     columns_first = np.asfortranarray(masks.permute(1, 2, 0).cpu().numpy().astype(np.uint8))  # (h, w, N)
     return coco_mask.encode(columns_first)
 

@@ -42,6 +42,12 @@ def test_masks_scores_and_labels_have_one_entry_per_track(prediction: Prediction
     assert prediction.scores.tolist() == pytest.approx([0.9, 0.8, 0.5])
 
 
+def test_a_clip_may_have_more_than_255_frames(prediction: Prediction, tmp_path) -> None:
+    """pycocotools cannot measure more masks at once."""
+    long = track(0, 0.9, [3] * 300, [0.9] * 300)
+    assert long.areas().tolist() == [3] * 300
+
+
 def test_the_highest_count_is_shown_as_or_more(prediction: Prediction) -> None:
     assert [prediction.count_text(t) for t in range(4)] == ["0", "1", "2+", "1"]
     assert prediction.summary() == "4 frames, 3 tracks; objects sounding: 0 in 1, 1 in 2, 2+ in 1 frames"

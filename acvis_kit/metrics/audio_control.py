@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pycocotools import mask as coco_mask
 
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.metrics.bootstrap import bootstrap_intervals
@@ -274,11 +273,15 @@ def _swap_sums(swap: Swap, iou_threshold: float) -> ControlSums:
 
 def _best_iou(masks: list[RLE], truth: RLE) -> float:
     """The highest IoU of any of the masks with the truth, 0 without masks."""
+    from pycocotools import mask as coco_mask
+
     return float(coco_mask.iou(masks, [truth], [0]).max()) if masks else 0.0
 
 
 def _codes(masks: ObjectMasks) -> list[RLE | None]:
     """One object's run-length codes, None for those without a pixel."""
+    from pycocotools import mask as coco_mask
+
     if isinstance(masks, Sequence) and all(mask is None or isinstance(mask, dict) for mask in masks):
         return [mask if mask is not None and coco_mask.area(mask) > 0 else None for mask in masks]
     masks = np.asarray(masks)

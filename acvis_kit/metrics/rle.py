@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from acvis_kit.errors import DataError
 
@@ -29,6 +28,8 @@ def empty(size: tuple[int, int]) -> RLE:
 
 def from_array(mask: np.ndarray) -> RLE:
     """Code of a mask (h, w), anything that is not 0 being inside."""
+    from pycocotools import mask as coco_mask
+
     code = coco_mask.encode(np.asfortranarray(np.asarray(mask) != 0, dtype=np.uint8))
     return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
 
@@ -41,6 +42,8 @@ def from_segmentation(segmentation: Any, size: tuple[int, int]) -> RLE | None:
     Raises:
         DataError: what the entry is instead, without saying where it stands; the caller knows.
     """
+    from pycocotools import mask as coco_mask
+
     if segmentation is None or segmentation == []:
         return None
     if isinstance(segmentation, dict):
@@ -60,6 +63,8 @@ def from_segmentation(segmentation: Any, size: tuple[int, int]) -> RLE | None:
 
 def areas(codes: Sequence[RLE]) -> np.ndarray:
     """Pixels inside each mask, int64 (N,)."""
+    from pycocotools import mask as coco_mask
+
     # pycocotools 2.0.11 puts the number of masks into 8 bits and raises OverflowError from 256 on
     parts = [coco_mask.area(codes[n : n + 255]) for n in range(0, len(codes), 255)]
     return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 from acvis_kit.errors import DataError
 from acvis_kit.metrics import rle
@@ -231,6 +230,8 @@ def _intersections(
     true: Many[MaskTrack], predicted: Many[MaskTrack], true_area: NDArray[np.int64], pred_area: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """(T, G, P). Only masks whose boxes overlap are compared, which is quicker than pycocotools' IoU of all pairs."""
+    from pycocotools import mask as coco_mask
+
     out = np.zeros((len(true_area), len(true), len(predicted)), np.int64)
     t, g, p = np.nonzero(_touching(_boxes(true, true_area), _boxes(predicted, pred_area)))
     pairs = zip(t.tolist(), g.tolist(), p.tolist(), strict=True)
@@ -241,6 +242,8 @@ def _intersections(
 
 def _boxes(tracks: Many[MaskTrack], area: NDArray[np.int64]) -> NDArray[np.float64]:
     """(T, N, 4), left, top, right, bottom; nothing overlaps the box of an empty mask."""
+    from pycocotools import mask as coco_mask
+
     out = np.full((*area.shape, 4), np.nan)
     t, n = np.nonzero(area)
     if len(t):
