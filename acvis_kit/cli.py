@@ -241,11 +241,14 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    from acvis_kit.evaluation import count_score
     from acvis_kit.metrics import evaluate_in_full
-    from acvis_kit.metrics.report import table, to_dict, to_html
+    from acvis_kit.metrics.report import count_table, table, to_dict, to_html
 
+    counted = None
     if arguments.weights is not None:
         gt, results = _predicted(arguments)
+        counted = results
     elif arguments.gt and arguments.results:
         gt, results = arguments.gt, arguments.results
     else:
@@ -253,14 +256,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     protocol = arguments.protocol or ("official" if arguments.as_published else "paper")
     draws = arguments.bootstrap if protocol == "paper" else 0
     report = evaluate_in_full(gt, results, protocol, bootstrap=draws)
+    counting = count_score(report, counted) if counted else None
     print(table(report))
+    if counting is not None:
+        print(count_table(counting))
     if arguments.out:
-        arguments.out.write_text(json.dumps(to_dict(report), indent=1) + "\n")
+        arguments.out.write_text(json.dumps(to_dict(report, counting), indent=1) + "\n")
     if arguments.html:
-        arguments.html.write_text(to_html(report, f"{arguments.weights or arguments.results}"))
+        arguments.html.write_text(to_html(report, Path(arguments.weights or arguments.results).name))
 
 
-def _predicted(arguments: argparse.Namespace) -> tuple[Path, list[dict]]:
+def _predicted(arguments: argparse.Namespace) -> tuple[Path, dict]:
     """Ground truth and results of the weights on a split."""
     from acvis_kit.data.aviseg import AVISegSplit
     from acvis_kit.evaluation import predict_split, published_predictor

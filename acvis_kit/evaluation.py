@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import DataError
+from acvis_kit.metrics.counting import CountScore, score_counts
+from acvis_kit.metrics.evaluate import Report
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.predict import Predictor
 
@@ -25,11 +27,15 @@ def published_predictor(model: ACVIS, device: torch.device | str | None = None) 
 
 def predict_split(
     predictor: Predictor, split: AVISegSplit, say: Callable[[str], None] = lambda _: None
-) -> list[dict[str, Any]]:
-    """AVISeg's result list of a whole split, masks at the size of the frames.
+) -> dict[str, Any]:
+    """Predictions of a whole split, masks at the size of the frames.
 
     Args:
         say: told of every video when it is done.
+
+    Returns:
+        AVISeg's result list under "results"; under "videos", per video, its id, name, counts and count_probs; under
+        "k_max" what the highest count means, None for a model that does not count.
 
     Raises:
         DataError: a class of the model that is none of the data set's, or files that do not fit.
@@ -41,11 +47,24 @@ def predict_split(
             f"the model's classes {', '.join(unknown[:5])} are none of {split.truth_file.name}'s categories "
             f"({', '.join(list(category_ids)[:5])}, ...): evaluate it on data with its classes, or fine-tune it"
         )
-    results: list[dict[str, Any]] = []
+    videos, results, k_max = [], [], None
     for done, (video, clip) in enumerate(split.clips(), start=1):
         prediction = predictor(clip)
-        for entry in prediction.to_dict(video.id)["results"]:
+        written = prediction.to_dict(video.id)
+        k_max = written["k_max"]
+        counted = {key: written[key] for key in ("counts", "count_probs")}
+        videos.append({"id": video.id, "name": video.name} | counted)
+        for entry in written["results"]:
             name = prediction.class_names[entry["category_id"] - 1]
             results.append(entry | {"category_id": category_ids[name]})
         say(f"[{done}/{len(split)}] {video.name}: {prediction.summary()}")
-    return results
+    return {"videos": videos, "k_max": k_max, "results": results}
+
+
+def count_score(report: Report, predicted: Mapping[str, Any]) -> CountScore | None:
+    """How well `predict_split` counted the objects that sound in the videos of `report`; None without a count head."""
+    if predicted.get("k_max") is None:
+        return None
+    true_counts = {tally.name: tally.true_counts for tally in report.tallies}
+    scores = [score_counts(true_counts[video["name"]], video["count_probs"]) for video in predicted["videos"]]
+    return sum(scores, start=CountScore.empty(predicted["k_max"]))

@@ -13,7 +13,7 @@ import acvis_kit as ak
 from acvis_kit.cli import main
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import DataError
-from acvis_kit.evaluation import predict_split, published_predictor
+from acvis_kit.evaluation import count_score, predict_split, published_predictor
 from acvis_kit.hub import save_model
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.predict import Predictor
@@ -32,9 +32,21 @@ def test_results_name_the_data_sets_own_ids(aviseg_folder: Path, tiny_model: ACV
     for annotation in truth["annotations"]:
         annotation["category_id"] += 100
     (aviseg_folder / "test.json").write_text(json.dumps(truth))
-    results = predict_split(Predictor(tiny_model), AVISegSplit(aviseg_folder))
+    results = predict_split(Predictor(tiny_model), AVISegSplit(aviseg_folder))["results"]
     assert {r["video_id"] for r in results} == {1, 2} and {r["category_id"] for r in results} <= set(range(101, 127))
     assert set(ak.metrics.evaluate(truth, results)) >= {"AP_all", "HOTA", "FA"}
+
+
+def test_counts_are_scored_against_the_objects_annotated(aviseg_folder: Path, tiny_model: ACVIS) -> None:
+    """One object sounds in seconds 1 of video 1 and 1 and 3 of video 2: 3 of 7 seconds."""
+    split = AVISegSplit(aviseg_folder)
+    predicted = predict_split(Predictor(tiny_model), split)
+    score = count_score(ak.metrics.evaluate_in_full(split.truth_file, predicted), predicted)
+    assert score.confusion.sum(1).tolist() == [4, 3, 0]
+    said = [count for video in predicted["videos"] for count in video["counts"]]
+    assert score.confusion.sum(0).tolist() == [said.count(k) for k in range(3)]
+    mute = predict_split(Predictor(make_model(replace(TINY, count_head="none"))), split)
+    assert count_score(ak.metrics.evaluate_in_full(split.truth_file, mute), mute) is None
 
 
 def test_the_published_settings_are_half_precision_and_a_threshold(tiny_model: ACVIS) -> None:
@@ -49,7 +61,7 @@ def test_as_published_is_one_command(aviseg_folder: Path, weights: Path, tmp_pat
     assert main([*run, "--save-results", str(tmp_path / "results.json")]) == 0
     said = capsys.readouterr()
     assert 'protocol "official": 2 videos, 7 frames' in said.out and "HOTA" in said.out
-    assert "[2/2] video002" in said.err
+    assert "[2/2] video002" in said.err and "counting, 7 frames" in said.out
     report = json.loads(out.read_text())
     assert report["protocol"] == "official" and report["scores"]["FAn_all"] == 4
     again = ak.metrics.evaluate(aviseg_folder / "test.json", tmp_path / "results.json", protocol="official")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from acvis_kit.metrics.counting import CountScore
 from acvis_kit.metrics.evaluate import Report
 
 if TYPE_CHECKING:
@@ -39,7 +40,23 @@ def table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def to_dict(report: Report) -> dict[str, Any]:
+def count_table(score: CountScore) -> str:
+    """How well the sounding objects were counted."""
+    names = [str(k) for k in range(score.k_max)] + [f"{score.k_max}+"]
+    rows = zip(names, score.confusion.tolist(), strict=True)
+    return "\n".join(
+        [
+            f"counting, {score.seconds} frames",
+            f"  accuracy{100 * score.accuracy:>10.2f}",
+            f"  error   {score.mean_absolute_error:>10.2f}   mean absolute, counts cut at {names[-1]}",
+            f"  ECE     {100 * score.calibration_error:>10.2f}   calibration of its probabilities",
+            "  true \\ counted" + "".join(f"{name:>8}" for name in names),
+            *(f"  {name:<14}" + "".join(f"{n:>8}" for n in row) for name, row in rows),
+        ]
+    )
+
+
+def to_dict(report: Report, counting: CountScore | None = None) -> dict[str, Any]:
     """Everything but the figures, as plain values; undefined scores are None."""
     return _plain(
         {
@@ -50,6 +67,7 @@ def to_dict(report: Report) -> dict[str, Any]:
             "per_class": report.per_class,
             "per_video": report.per_video,
             "curves": report.curves,
+            "counting": counting.to_dict() if counting is not None else None,
         }
     )
 
@@ -95,11 +113,11 @@ def count_figure(report: Report) -> go.Figure:
     names = _worst_first(report)[:WORST_SHOWN]
     by_name = {tally.name: tally for tally in report.tallies}
     for number, name in enumerate(names):
-        for colour, label, counts in (
-            (COLOURS[0], "sounding", by_name[name].true_counts),
-            (COLOURS[1], "predicted", by_name[name].pred_counts),
+        for colour, dash, label, counts in (
+            (COLOURS[0], "solid", "sounding", by_name[name].true_counts),
+            (COLOURS[1], "dot", "predicted", by_name[name].pred_counts),
         ):
-            line = {"shape": "hv", "color": colour}
+            line = {"shape": "hv", "color": colour, "dash": dash, "width": 3}
             seconds = np.arange(len(counts) + 1)
             figure.add_scatter(
                 x=seconds, y=[*counts, *counts[-1:]], name=label, line=line, visible=number == 0, mode="lines"
@@ -108,7 +126,7 @@ def count_figure(report: Report) -> go.Figure:
         {"label": name, "method": "update", "args": [{"visible": [n // 2 == i for n in range(2 * len(names))]}]}
         for i, name in enumerate(names)
     ]
-    figure.update_layout(title="Objects over time", xaxis_title="frame", yaxis_title="objects")
+    figure.update_layout(title="Objects over time", xaxis_title="frame", yaxis_title="objects", yaxis_dtick=1)
     if buttons:
         figure.update_layout(updatemenus=[{"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.2}])
     return _dressed(figure)
