@@ -18,8 +18,8 @@ from acvis_kit.errors import AcvisError
 from acvis_kit.models.pixel_decoder import PixelFeatures
 from acvis_kit.types import Clip
 
-MEGABYTE = 2**20
-SPARE_DISK = 1024 * MEGABYTE  # is left free
+MEGABYTE = 10**6
+SPARE_DISK = 1000 * MEGABYTE  # is left free
 
 
 class VisualFeatures:
@@ -87,7 +87,7 @@ class VisualFeatures:
         if free < size + SPARE_DISK:
             raise AcvisError(
                 f"the features of this clip exceed the budget of {self._budget / MEGABYTE:.0f} MB, and the temporary "
-                f"folder {tempfile.gettempdir()} has {free / MEGABYTE:.0f} MB left (1024 MB stay free): raise "
+                f"folder {tempfile.gettempdir()} has {free / MEGABYTE:.0f} MB left (1000 MB stay free): raise "
                 "feature_budget_mb, set TMPDIR to a larger disk, lower short_side, or cut the clip"
             )
         path = Path(self._folder.name) / f"{len(self._chunks):05d}.pt"

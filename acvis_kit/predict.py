@@ -164,7 +164,9 @@ class Predictor:
                 queries.append(state.queries)
                 count_logits.append(state.count_logits)
                 report(pixels.fine.shape[0])
-            video = self.model.track(torch.cat(queries, dim=1), heard)
+            tokens = torch.cat(queries, dim=1)  # (1, T, Q_f, C)
+            del queries, state  # long clips lie in memory once
+            video = self.model.track(tokens, heard)
 
         counts = probabilities = None
         if self.model.count_head is not None:

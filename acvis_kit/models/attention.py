@@ -73,9 +73,14 @@ class CrossAttentionLayer(nn.Module):
         position: Tensor | None = None,
         token_position: Tensor | None = None,
         mask: Tensor | None = None,
+        placed_tokens: Tensor | None = None,
     ) -> Tensor:
-        """x (B, Q, C) looks at tokens (B, K, C); `mask` as in `Attention`. Returns (B, Q, C)."""
-        return self.norm(x + self.attention(_add(x, position), _add(tokens, token_position), tokens, mask))
+        """x (B, Q, C) looks at tokens (B, K, C); `mask` as in `Attention`. Returns (B, Q, C).
+
+        `placed_tokens` are tokens + token_position, where several layers look at the same.
+        """
+        keys = _add(tokens, token_position) if placed_tokens is None else placed_tokens
+        return self.norm(x + self.attention(_add(x, position), keys, tokens, mask))
 
 
 class SelfAttentionLayer(nn.Module):

@@ -18,7 +18,7 @@ from acvis_kit.models.attention import MLP, CrossAttentionLayer, FeedForwardLaye
 from acvis_kit.models.masks import PixelEmbedding
 
 BARRIER = -1000.0  # added to attention logits between seconds that must not see each other
-WINDOWS_AT_ONCE = 8  # bounds the memory of attention over long clips
+WINDOWS_AT_ONCE = 4  # bounds the memory of attention over long clips
 
 
 class VideoOutput(NamedTuple):
@@ -28,13 +28,14 @@ class VideoOutput(NamedTuple):
         class_logits: (D, B, Q_v, K + 1), "none" last.
         mask_embeds: (D, B, Q_v, C), to be multiplied with V.
         video_similarity: (D, B, Q_v, C) and
-        frame_similarity: (B, T, Q_f, C), embeddings whose dot product says "the same object".
+        frame_similarity: (B, T, Q_f, C), embeddings whose dot product says "the same object"; the latter in training
+            only, where the loss asks for it.
     """
 
     class_logits: Tensor
     mask_embeds: Tensor
     video_similarity: Tensor
-    frame_similarity: Tensor
+    frame_similarity: Tensor | None
 
 
 class Tracker(nn.Module):
@@ -84,7 +85,7 @@ class Tracker(nn.Module):
             self.class_head(states),
             self.mask_head(states),
             self.video_similarity(states),
-            self.frame_similarity(tokens),
+            self.frame_similarity(tokens) if self.training else None,
         )
 
     def encode(self, frame_queries: Tensor, sound: Tensor | None) -> Tensor:
@@ -102,8 +103,7 @@ class Tracker(nn.Module):
         """Queries of a window attend to each other; every other layer shifts the windows, at inference only."""
         for i, (attend, feed) in enumerate(zip(self.object_attention, self.object_feed_forward, strict=True)):
             windows = Windows(tokens, self.window, length, shifted=i % 2 == 1 and not self.training)
-            parts = [feed(attend(own, mask=mask)) for own, mask in windows.pairs(tokens)]
-            tokens = windows.join(parts)
+            tokens = windows.join([feed(attend(own, mask=mask)) for own, mask in windows.pairs(tokens)])
         return tokens
 
     def encode_sound(self, sound: Tensor, tokens: Tensor, length: int) -> Tensor:
@@ -125,12 +125,12 @@ class Tracker(nn.Module):
 
     def decode(self, tokens: Tensor) -> list[Tensor]:
         """Video queries after each decoder layer, normed: (B, Q_v, C) each."""
-        slots = self.slot_positions.repeat(tokens.shape[1], 1)  # (T * Q_f, C)
+        places = (tokens + self.slot_positions).flatten(1, 2)  # (B, T * Q_f, C)
         memory = tokens.flatten(1, 2)
         queries = self.query_features.expand(tokens.shape[0], -1, -1)
         states = []
         for collect, talk, think in zip(self.cross_attention, self.self_attention, self.feed_forward, strict=True):
-            queries = collect(queries, memory, self.query_positions, slots)
+            queries = collect(queries, memory, self.query_positions, placed_tokens=places)
             queries = think(talk(queries, self.query_positions))
             states.append(self.norm(queries))
         return states
@@ -163,7 +163,7 @@ class Windows:
 
     def cut(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, T, Q, C) -> parts of (windows, W * Q, C), the windows of one clip after those of another."""
-        rolled = x.roll(self.shift, dims=1)
+        rolled = x.roll(self.shift, dims=1) if self.shift else x
         return rolled.reshape(-1, self.window * x.shape[2], x.shape[3]).split(WINDOWS_AT_ONCE)
 
     def pairs(self, tokens: Tensor, rows: int | None = None) -> list[tuple[Tensor, Tensor | None]]:
@@ -179,7 +179,9 @@ class Windows:
         return barrier.repeat_interleave(rows, 1).repeat_interleave(columns, 2)[:, None]
 
     def join(self, parts: list[Tensor]) -> Tensor:
-        """The inverse of `cut`: (B, T, Q, C)."""
+        """The inverse of `cut`: (B, T, Q, C). Empties the list, so that long clips lie in memory once."""
         whole = torch.cat(parts)
+        parts.clear()
         rows = whole.shape[1] // self.window
-        return whole.reshape(self.batch, self.time, rows, -1).roll(-self.shift, dims=1)
+        whole = whole.reshape(self.batch, self.time, rows, -1)
+        return whole.roll(-self.shift, dims=1) if self.shift else whole
