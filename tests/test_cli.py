@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -125,6 +127,12 @@ def test_gflops_of_a_layer_are_what_one_multiplies_by_hand(tiny_model: ACVIS) ->
     rows = {row.part: row.gflops for row in costs(tiny_model)}
     dim, k_max = tiny_model.config.hidden_dim, tiny_model.config.k_max
     assert rows["count head"] == pytest.approx(2 * dim * k_max / 1e9)
+
+
+def test_a_reader_that_has_enough_gets_no_traceback() -> None:
+    command = f"{sys.executable} -m acvis_kit.cli info --env | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("acvis-kit") and "Traceback" not in done.stderr
 
 
 def test_the_environment_names_versions(capsys) -> None:
