@@ -8,8 +8,10 @@ are ours: torchvision leaves the shift out where a window covers the whole map, 
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -214,14 +216,22 @@ class _BasicBlock(nn.Module):
         return F.relu(y + self.shortcut(x))
 
 
-def load_imagenet_weights(backbone: nn.Module, weights: Mapping[str, Tensor]) -> None:
+def load_imagenet_weights(backbone: nn.Module, weights: Mapping[str, Tensor] | str | Path) -> None:
     """Copy torchvision's ImageNet classification weights into a ResNet or Swin.
 
     The classifier and the counters of batch norm are left out. Swin's four output norms have no counterpart and stay.
 
+    Args:
+        weights: a state dict, or the `.pth` file that torchvision publishes.
+
     Raises:
-        WeightsError: keys or shapes that do not fit, all of them named.
+        WeightsError: a file that holds no tensors; keys or shapes that do not fit, the first eight named.
     """
+    if isinstance(weights, str | Path):
+        try:
+            weights = torch.load(weights, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise WeightsError(f"{weights} is not a file of torchvision's weights ({error})") from error
     ignored = ("fc.", "head.", "norm.")
     given = {k: v for k, v in weights.items() if not k.startswith(ignored) and not k.endswith("num_batches_tracked")}
     own = {k: v for k, v in backbone.state_dict().items() if not k.startswith("norms.")}

@@ -47,10 +47,13 @@ def swin_weights() -> dict[str, torch.Tensor]:
     return swin_transformer.SwinTransformer([4, 4], 96, [2, 2, 6, 2], [3, 6, 12, 24], [7, 7]).state_dict()
 
 
-def test_torchvisions_swin_weights_load_whole() -> None:
+def test_torchvisions_swin_weights_load_whole_from_a_file(tmp_path) -> None:
     backbone = build_backbone(ACVISConfig(backbone="swin_t"))
     given = swin_weights()
-    load_imagenet_weights(backbone, given)
+    torch.save(given, tmp_path / "swin_t.pth")
+    load_imagenet_weights(backbone, tmp_path / "swin_t.pth")
+    with pytest.raises(WeightsError, match=r"nowhere\.pth"):
+        load_imagenet_weights(backbone, tmp_path / "nowhere.pth")
     assert torch.equal(backbone.features[1][0].attn.qkv.weight, given["features.1.0.attn.qkv.weight"])
 
 
