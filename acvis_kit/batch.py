@@ -24,6 +24,7 @@ class Job:
     Attributes:
         predictor: with its model and thresholds. audio: the edit of each clip's sound.
         weights: their name, for the record. clip_options: of `load_clip`. video: whether to write the overlay.
+        watched: files and folders of weights and sounds; a result is current only while they are the same.
     """
 
     predictor: Predictor
@@ -31,9 +32,10 @@ class Job:
     weights: str
     clip_options: dict[str, Any] = field(default_factory=dict)
     video: bool = True
+    watched: tuple[Path, ...] = ()
 
     def settings(self) -> dict[str, Any]:
-        """All that the result depends on beside the clip; stands in result.json and tells whether that is current."""
+        """What the result depends on beside the files; stands in result.json and tells whether that is current."""
         predictor = self.predictor
         return {
             "weights": self.weights,
@@ -47,6 +49,12 @@ class Job:
             "clip": self.clip_options,
         }
 
+    def files(self, clip: Path) -> dict[str, list[int]]:
+        """Size and time of change of the clip and of every file that weights and sound come from."""
+        watched = [clip, *self.watched]
+        watched += [inner for path in self.watched if path.is_dir() for inner in sorted(path.glob("*.safetensors"))]
+        return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in watched if path.is_file()}
+
 
 def predict_clip(job: Job, clip_path: Path, out: Path, video_id: int = 1) -> Prediction:
     """Write overlay.mp4, counts.csv and, last, result.json into `out`.
@@ -57,10 +65,12 @@ def predict_clip(job: Job, clip_path: Path, out: Path, video_id: int = 1) -> Pre
     clip = load_clip(clip_path, **job.clip_options)
     prediction = job.predictor(clip, audio=job.audio)
     out.mkdir(parents=True, exist_ok=True)
+    for stale in (RESULT, OVERLAY, COUNTS):  # an interrupted run must not leave the files of two
+        (out / stale).unlink(missing_ok=True)
     if job.video:
         prediction.to_video(out / OVERLAY)
     prediction.to_csv(out / COUNTS)
-    result = prediction.to_dict(video_id) | {"settings": job.settings()}
+    result = prediction.to_dict(video_id) | {"settings": job.settings(), "files": job.files(clip_path)}
     partial = out / f"{RESULT}.partial"
     partial.write_text(json.dumps(result))
     partial.replace(out / RESULT)
@@ -77,8 +87,10 @@ def predict_folder(job: Job, folder: Path, out: Path, say: Callable[[str], None]
         The number of files that failed.
 
     Raises:
-        MediaError: a folder without files.
+        MediaError: a folder without files, or the folder itself to write to.
     """
+    if out.resolve() == folder.resolve():
+        raise MediaError(f"{out} is the folder of the clips: write to another")
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if not files:
         raise MediaError(f"{folder} holds no files: give a folder of video clips, or one clip")
@@ -86,19 +98,20 @@ def predict_folder(job: Job, folder: Path, out: Path, say: Callable[[str], None]
     videos, results = [], []
     for video_id, path in enumerate(files, start=1):
         target = out / path.name
-        done = _finished(target / RESULT, job)
+        done = _finished(target / RESULT, path, job)
         if done is None:
             try:
                 prediction = predict_clip(job, path, target, video_id)
                 say(f"[{video_id}/{len(files)}] {path.name}: {prediction.summary()}")
                 done = json.loads((target / RESULT).read_text())
-            except AcvisError as error:
+            except (AcvisError, OSError, RuntimeError, MemoryError) as error:  # RuntimeError: torch out of memory
                 failed.append(path.name)
                 say(f"[{video_id}/{len(files)}] {path.name}: FAILED: {error}")
                 continue
         else:
             say(f"[{video_id}/{len(files)}] {path.name}: done before")
-        videos.append({"id": video_id, "file": path.name, "length": done["length"], "counts": done["counts"]})
+        kept = {key: done[key] for key in ("length", "k_max", "counts", "count_probs")}
+        videos.append({"id": video_id, "file": path.name} | kept)
         results += [entry | {"video_id": video_id} for entry in done["results"]]
     out.mkdir(parents=True, exist_ok=True)
     names = list(job.predictor.model.config.class_names)
@@ -111,9 +124,13 @@ def predict_folder(job: Job, folder: Path, out: Path, say: Callable[[str], None]
     return len(failed)
 
 
-def _finished(result: Path, job: Job) -> dict[str, Any] | None:
-    """What an earlier run wrote with the same settings, or None."""
+def _finished(result: Path, clip: Path, job: Job) -> dict[str, Any] | None:
+    """What an earlier run wrote from the same files with the same settings, or None."""
     if not result.is_file() or (job.video and not (result.parent / OVERLAY).is_file()):
         return None
-    written = json.loads(result.read_text())
-    return written if written.get("settings") == json.loads(json.dumps(job.settings())) else None
+    try:
+        written = json.loads(result.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    current = json.loads(json.dumps({"settings": job.settings(), "files": job.files(clip)}))
+    return written if {key: written.get(key) for key in current} == current else None

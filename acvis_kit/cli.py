@@ -203,13 +203,32 @@ def _predict(arguments: argparse.Namespace) -> int:
             "too_long": "trim" if arguments.trim else "error",
         },
         video=not arguments.no_video,
+        watched=_watched(arguments),
     )
+    _writable_folder(arguments.out)
     if arguments.source.is_dir():
         return 1 if predict_folder(job, arguments.source, arguments.out, _say) else 0
     prediction = predict_clip(job, arguments.source, arguments.out)
     _say(prediction.summary())
     _say(f"written to {arguments.out}")
     return 0
+
+
+def _watched(arguments: argparse.Namespace) -> tuple[Path, ...]:
+    """The files that weights and edits of the sound come from."""
+    named = [arguments.weights, *([arguments.audio_weights] if arguments.audio_weights else [])]
+    for edit in arguments.audio:
+        source = edit.partition(":")[2]
+        named += [source, source.rpartition("@")[0]]
+    return tuple(Path(name) for name in named if name and Path(name).exists())
+
+
+def _writable_folder(folder: Path) -> None:
+    """Make it now: hours of work must not end at a path that cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be a folder to write to ({error}): choose another") from error
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -249,10 +268,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from acvis_kit.metrics import evaluate_in_full
     from acvis_kit.metrics.report import count_table, table, to_dict, to_html
 
+    for file in (arguments.out, arguments.html, arguments.save_results):
+        if file is not None:
+            _writable_folder(file.parent)
     counted = None
+    if arguments.weights is not None and (arguments.gt or arguments.results):
+        raise ConfigError("give either --gt and --results, or --weights and --data")
+    if arguments.as_published and arguments.weights is None:
+        raise ConfigError("--as-published is about predictions: give --weights and --data, or --protocol official")
     if arguments.weights is not None:
-        gt, results = _predicted(arguments)
-        counted = results
+        counted = _predicted(arguments)
+        gt, results = counted
     elif arguments.gt and arguments.results:
         gt, results = arguments.gt, arguments.results
     else:
@@ -260,7 +286,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     protocol = arguments.protocol or ("official" if arguments.as_published else "paper")
     draws = arguments.bootstrap if protocol == "paper" else 0
     report = evaluate_in_full(gt, results, protocol, bootstrap=draws)
-    counting = count_score(report, counted) if counted else None
+    counting = count_score(report, results, gt) if counted else None
     print(table(report))
     if counting is not None:
         print(count_table(counting))
@@ -270,7 +296,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.html.write_text(to_html(report, Path(arguments.weights or arguments.results).name))
 
 
-def _predicted(arguments: argparse.Namespace) -> tuple[Path, dict]:
+def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
     """Ground truth and results of the weights on a split."""
     from acvis_kit.data.aviseg import AVISegSplit
     from acvis_kit.evaluation import predict_split, published_predictor
@@ -279,13 +305,16 @@ def _predicted(arguments: argparse.Namespace) -> tuple[Path, dict]:
         raise ConfigError("--weights needs --data: a folder in AVISeg's layout")
     split = AVISegSplit(arguments.data, arguments.split)
     if arguments.as_published:
-        predictor = published_predictor(_model(arguments), _device(arguments))
+        fixed = ("score_threshold", "top_k", "count_gate", "dtype")
+        if given := [f"--{name.replace('_', '-')}" for name in fixed if getattr(arguments, name) is not None]:
+            raise ConfigError(f"--as-published fixes {', '.join(given)}: leave them out, or leave --as-published out")
+        predictor = published_predictor(_model(arguments), _device(arguments), arguments.short_side)
     else:
         predictor = _predictor(arguments)
     results = predict_split(predictor, split, _say)
     if arguments.save_results:
         arguments.save_results.write_text(json.dumps(results))
-    return split.truth_file, results
+    return split.truth, results
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:

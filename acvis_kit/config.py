@@ -95,8 +95,9 @@ class ACVISConfig:
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is not known: choose one of {', '.join(allowed)}")
         for field in dataclasses.fields(self):
-            if field.type == "int" and getattr(self, field.name) < 1:
-                raise ConfigError(f"{field.name}={getattr(self, field.name)} must be at least 1")
+            value = getattr(self, field.name)
+            if field.type == "int" and (not isinstance(value, int) or value < 1):
+                raise ConfigError(f"{field.name}={value!r} must be a whole number, at least 1")
         if self.hidden_dim % self.num_heads:
             raise ConfigError(f"hidden_dim={self.hidden_dim} does not divide into num_heads={self.num_heads}")
         if self.hidden_dim % 4:
@@ -140,6 +141,8 @@ class ACVISConfig:
         Raises:
             ConfigError: a field that does not exist (weights of a later version, or a misspelling).
         """
+        if not isinstance(values, dict):
+            raise ConfigError(f"a configuration is an object of fields, not {values!r:.60}")
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ConfigError(

@@ -29,6 +29,7 @@ class VisualFeatures:
         clip: where they came from; None for bare frames.
         source_size: (H, W) of the frames given. input_size: (h, w) that the network saw, before padding.
         fps: frames per second.
+        made_by: the model that saw them; only it can decode them.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class VisualFeatures:
         budget_mb: float = 2048,
     ) -> None:
         self.source_size, self.input_size, self.clip, self.fps = source_size, input_size, clip, fps
+        self.made_by: object = None
         self._budget = budget_mb * MEGABYTE
         self._chunks: list[PixelFeatures | Path] = []
         self._lengths: list[int] = []

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,7 +24,7 @@ from acvis_kit.prediction import Prediction
 from acvis_kit.types import SAMPLE_RATE, Clip
 
 Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
-SoundLike = Clip | AudioEdit | Tensor
+SoundLike = Clip | AudioEdit | Tensor | np.ndarray
 
 LONG_CLIP = 60  # frames; from here on a progress bar shows where nobody asked to be told
 SECONDS_HEARD_AT_ONCE = 16
@@ -84,12 +85,10 @@ class Predictor:
         if self.device.type == "cpu":  # convolutions are up to twice as fast there with the channels innermost
             self.model.to(memory_format=torch.channels_last)
 
-    def __call__(
-        self, clip: Clip, audio: AudioEdit | Tensor | None = None, *, progress: Progress | None = None
-    ) -> Prediction:
+    def __call__(self, clip: Clip, audio: SoundLike | None = None, *, progress: Progress | None = None) -> Prediction:
         """Encode and decode: what sounds in `clip`, with its own sound, an edit of it, or a waveform (S,) at 16 kHz."""
         features = self.encode(clip, progress=progress)
-        return self.decode(features, clip if audio is None else audio, progress=progress)
+        return self.decode(features, audio, progress=progress)
 
     @torch.inference_mode()
     def encode(self, clip_or_frames: Clip | Tensor, *, progress: Progress | None = None) -> VisualFeatures:
@@ -112,6 +111,7 @@ class Predictor:
         size = self.input_size(*source)
         fps = clip.fps if clip is not None else 1.0
         features = VisualFeatures(source, size, clip=clip, fps=fps, budget_mb=self.feature_budget_mb)
+        features.made_by = self.model
         with _Reporter("look", len(frames), progress) as report:
             for part in frames.split(self.frames_at_once or self._good_number(size)):
                 image = part.to(self.device)
@@ -148,12 +148,21 @@ class Predictor:
             DataError: sound of another length than T frames, or none, or more than one. WeightsError: the model has no
                 audio encoder and gets a waveform.
         """
+        size = features.source_size if output_size is None else tuple(output_size)
+        if len(size) != 2 or not all(isinstance(n, int) and n >= 1 for n in size):
+            raise DataError(f"output_size={output_size!r} must be (height, width) in whole pixels")
         given = [x for x in (sound, log_mel, audio_features) if x is not None]
         if len(given) > 1:
             raise DataError("give one of sound, log_mel and audio_features, not several")
+        if features.made_by is not self.model:
+            raise DataError(
+                "these features were encoded by another model or precision: encode the clip with this Predictor"
+            )
         clip, notes = features.clip, ()
         if log_mel is None and audio_features is None:
             clip, notes = self._soundtrack(features, sound)
+        elif clip is not None:  # what was heard is not known as a sound: none is claimed
+            clip = replace(clip, waveform=torch.zeros_like(clip.waveform), has_audio=False)
         heard = self._hear(features, clip, log_mel, audio_features)
 
         queries, count_logits = [], []
@@ -173,7 +182,6 @@ class Predictor:
             probabilities = self.model.count_head.probabilities(torch.cat(count_logits).to(self._exact)).cpu()
             counts = probabilities.argmax(-1)
         with _Reporter("draw", len(features), progress) as report:
-            size = output_size or features.source_size
             tracks = tracks_of(self.model, video, features, size, self.score_threshold, self.top_k, report)
         if counts is None:
             shown = [track.areas() > 0 for track in tracks]
@@ -214,18 +222,25 @@ class Predictor:
         """The encoded clip with the sound that is to be heard, and what the user should know about it."""
         clip = features.clip
         if clip is None:  # bare frames were encoded: a blank picture of their size stands in for them
+            if sound is None and self.model.config.hears:
+                raise DataError(
+                    "bare frames have no sound: pass a clip, an edit, a waveform, log_mel or audio_features"
+                )
             blank = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(len(features), 3, *features.source_size)
             clip = Clip.from_arrays(blank, None, features.fps)
-            if sound is None or isinstance(sound, AudioEdit):
-                raise DataError("bare frames have no sound: pass a clip, a waveform, log_mel or audio_features")
         waveform, has_audio = clip.waveform, clip.has_audio
         if isinstance(sound, AudioEdit):
             waveform = sound.apply(clip)
             has_audio = has_audio or bool(waveform.any())
         elif isinstance(sound, Clip):
             waveform, has_audio = self._of_length(sound.waveform, len(clip.waveform), features), sound.has_audio
-        elif isinstance(sound, Tensor):
-            waveform, has_audio = self._of_length(sound, len(clip.waveform), features), True
+        elif isinstance(sound, Tensor | np.ndarray):
+            waveform, has_audio = self._of_length(torch.as_tensor(sound), len(clip.waveform), features), True
+        elif sound is not None:
+            raise DataError(
+                f"a sound is a Clip, an AudioEdit or a waveform, not {sound!r:.60}: for a file or a word use "
+                "AudioEdit.swap('dog.wav'), AudioEdit.mute(), AudioEdit.parse(...)"
+            )
         notes = clip.notes
         if not has_audio and clip.source is None:  # of a file, `load_clip` has said so
             notes += ("The clip has no sound: the model heard silence.",)
@@ -238,6 +253,11 @@ class Predictor:
             raise DataError(
                 f"the sound has shape {tuple(waveform.shape)}: expected about {samples} samples (mono, 16 kHz) for "
                 f"{len(features)} frames at {features.fps:g} per second; AudioEdit.swap cuts or pads any sound"
+            )
+        if not waveform.is_floating_point() or not waveform.isfinite().all():
+            raise DataError(
+                f"the sound is {waveform.dtype} or holds NaN: expected finite floats, nominally in [-1, 1]; divide "
+                "int16 by 32768"
             )
         return F.pad(waveform, (0, max(0, samples - len(waveform))))[:samples].to(torch.float32)
 
@@ -263,10 +283,13 @@ class Predictor:
                 "this model reads precomputed VGGish features (as AVISM did) and cannot hear a waveform: pass "
                 "audio_features=, or give it an encoder: load_model(..., audio_weights='VGGISH.pth'), --audio-weights"
             )
-        if mel is None:
-            mel = log_mel(frame_seconds(clip.waveform, length, features.fps).to(self.device, self._exact))
+        exact = torch.float64 if self._exact == torch.float64 else torch.float32  # spectra need this much
+        heard = frame_seconds(clip.waveform, length, features.fps) if mel is None else mel
         with self._precision():
-            parts = [self.model.hear(part[None].to(self.device)) for part in mel.split(SECONDS_HEARD_AT_ONCE)]
+            parts = [
+                self.model.hear((log_mel(part.to(self.device, exact)) if mel is None else part.to(self.device))[None])
+                for part in heard.split(SECONDS_HEARD_AT_ONCE)
+            ]
         patches = None if parts[0].patches is None else torch.cat([p.patches for p in parts], 1)
         return Sound(torch.cat([p.clip for p in parts], 1), patches)
 

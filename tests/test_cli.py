@@ -78,12 +78,39 @@ def test_a_folder_is_resumable_and_one_bad_file_does_not_stop_it(
     assert [(v["id"], v["file"]) for v in summary["videos"]] == [(1, "a.mp4"), (3, "c.mp4")]
     assert {entry["video_id"] for entry in summary["results"]} == {1, 3} and summary["failed"] == ["b.mp4"]
 
+    assert {"counts", "count_probs", "k_max"} <= set(summary["videos"][0])
     written = (out / "a.mp4" / "result.json").stat().st_mtime_ns
     assert main(run) == 1
     assert capsys.readouterr().err.count("done before") == 2
     assert (out / "a.mp4" / "result.json").stat().st_mtime_ns == written
     assert main([*run, "--audio", "mute"]) == 1  # other settings: nothing is current any more
     assert "done before" not in capsys.readouterr().err
+    (folder / "a.mp4").write_bytes((folder / "a.mp4").read_bytes() + b"\0")  # another file under the same name
+    (out / "c.mp4" / "result.json").write_text("{ half a fi")
+    assert main([*run, "--audio", "mute"]) == 1
+    assert "done before" not in capsys.readouterr().err
+
+
+def test_the_overlay_beside_a_result_is_of_the_same_run(clip_file: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clip_file.read_bytes())
+    run = ["predict", str(folder), "-o", str(out), "--weights", str(weights)]
+    assert main(run) == 0 and loudness(out / "a.mp4" / "overlay.mp4") > 0.1
+    assert main([*run, "--audio", "mute", "--no-video"]) == 0
+    assert not (out / "a.mp4" / "overlay.mp4").exists()
+    assert main([*run, "--audio", "mute"]) == 0
+    assert loudness(out / "a.mp4" / "overlay.mp4") == 0
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    clip_file: Path, weights: Path, tmp_path, capsys
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["predict", str(clip_file), "-o", str(tmp_path / "file"), "--weights", str(weights)]) == 1
+    assert "cannot be a folder" in capsys.readouterr().err
+    assert main(["predict", str(clip_file.parent), "-o", str(clip_file.parent), "--weights", str(weights)]) == 1
+    assert "write to another" in capsys.readouterr().err
 
 
 def test_random_weights_say_loudly_that_masks_mean_nothing(clip_file: Path, tmp_path: Path, capsys) -> None:

@@ -30,7 +30,8 @@ def test_an_unknown_choice_is_answered_with_the_known_ones(field: str) -> None:
     ("changes", "message"),
     [
         ({"hidden_dim": 100}, "hidden_dim=100 .* num_heads=8"),
-        ({"window_size": 0}, "window_size=0 must be at least 1"),
+        ({"window_size": 0}, "window_size=0 must be a whole number, at least 1"),
+        ({"hidden_dim": "x"}, "hidden_dim='x' must be a whole number"),
         ({"score_threshold": 1.0}, r"score_threshold=1\.0"),
         ({"class_names": ()}, "at least one name"),
         ({"class_names": ("dog", "dog")}, "no name twice"),

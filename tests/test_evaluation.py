@@ -41,12 +41,12 @@ def test_counts_are_scored_against_the_objects_annotated(aviseg_folder: Path, ti
     """One object sounds in seconds 1 of video 1 and 1 and 3 of video 2: 3 of 7 seconds."""
     split = AVISegSplit(aviseg_folder)
     predicted = predict_split(Predictor(tiny_model), split)
-    score = count_score(ak.metrics.evaluate_in_full(split.truth_file, predicted), predicted)
+    score = count_score(ak.metrics.evaluate_in_full(split.truth_file, predicted), predicted, split.truth)
     assert score.confusion.sum(1).tolist() == [4, 3, 0]
     said = [count for video in predicted["videos"] for count in video["counts"]]
     assert score.confusion.sum(0).tolist() == [said.count(k) for k in range(3)]
     mute = predict_split(Predictor(make_model(replace(TINY, count_head="none"))), split)
-    assert count_score(ak.metrics.evaluate_in_full(split.truth_file, mute), mute) is None
+    assert count_score(ak.metrics.evaluate_in_full(split.truth_file, mute), mute, split.truth) is None
 
 
 def test_the_published_settings_are_half_precision_and_a_threshold(tiny_model: ACVIS) -> None:
@@ -80,6 +80,8 @@ def test_a_model_of_other_classes_is_refused(aviseg_folder: Path) -> None:
     [
         ([], "--gt and --results, or --weights and --data"),
         (["--weights", "random", "--preset", "acvis-synth-tiny"], "--weights needs --data"),
+        (["--weights", "random", "--gt", "a.json"], "either --gt and --results, or --weights and --data"),
+        (["--gt", "a.json", "--results", "b.json", "--as-published"], "--as-published is about predictions"),
         (["--gt", "nowhere.json", "--results", "nowhere.json"], "nowhere.json"),
     ],
 )

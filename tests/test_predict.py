@@ -250,6 +250,29 @@ class TestWrongInput:
             predictor.decode(bare)
         assert same(predictor.decode(bare, noise_clip.waveform), predictor.decode(features))
 
+    @pytest.mark.parametrize("sound", ["mute", "dog.wav", [0.0] * 8, 3])
+    def test_what_is_no_sound_is_refused_and_not_ignored(self, tiny_model: ACVIS, noise_clip: Clip, sound) -> None:
+        with pytest.raises(DataError, match="a sound is a Clip, an AudioEdit or a waveform"):
+            Predictor(tiny_model)(noise_clip, audio=sound)
+
+    def test_a_waveform_may_be_an_array_but_must_be_finite_floats(self, tiny_model: ACVIS, noise_clip: Clip) -> None:
+        predictor = Predictor(tiny_model)
+        features = predictor.encode(noise_clip)
+        assert same(predictor.decode(features, noise_clip.waveform.numpy()), predictor.decode(features))
+        for wrong in (torch.zeros(128000, dtype=torch.int16), torch.full((128000,), torch.nan)):
+            with pytest.raises(DataError, match="finite floats"):
+                predictor.decode(features, wrong)
+
+    def test_features_of_another_model(self, tiny_model: ACVIS, noise_clip: Clip) -> None:
+        with pytest.raises(DataError, match="another model"):
+            Predictor(make_model(TINY, seed=1)).decode(Predictor(tiny_model).encode(noise_clip))
+
+    @pytest.mark.parametrize("size", [(0, 30), (20.0, 30.0), (5,)])
+    def test_output_size(self, tiny_model: ACVIS, noise_clip: Clip, size) -> None:
+        predictor = Predictor(tiny_model)
+        with pytest.raises(DataError, match="output_size"):
+            predictor.decode(predictor.encode(noise_clip), None, size)
+
     def test_a_waveform_for_a_model_of_precomputed_features(self, noise_clip: Clip) -> None:
         predictor = Predictor(make_model(replace(TINY, audio_encoder="precomputed", audio_tokens="clip")))
         features = predictor.encode(noise_clip)

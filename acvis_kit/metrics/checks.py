@@ -65,7 +65,7 @@ def read_truth(source: str | Path | dict[str, Any], protocol: Protocol = "paper"
         if number in categories or name in categories.values():
             raise DataError(f"categories[{n}]: id {number} or name {name!r} occurs twice.")
         categories[number] = name
-    videos = _read_videos(data["videos"], protocol)
+    videos = read_videos(data["videos"], protocol)
     tracks: dict[Any, list[MaskTrack]] = {number: [] for number in videos}
     for n, entry in enumerate(data["annotations"]):
         where = f"annotations[{n}] (id {entry.get('id') if isinstance(entry, dict) else None})"
@@ -127,7 +127,12 @@ def _load(source: Any, what: str) -> Any:
         raise DataError(f"{what} {source} is not JSON: {error}.") from None
 
 
-def _read_videos(entries: list[Any], protocol: Protocol) -> dict[Any, Video]:
+def read_videos(entries: list[Any], protocol: Protocol) -> dict[Any, Video]:
+    """The videos that ground truth lists, by id, without their tracks; each with the name that reports know it by.
+
+    Raises:
+        DataError: naming the entry.
+    """
     videos: dict[Any, Video] = {}
     names: set[str] = set()
     for n, entry in enumerate(entries):
