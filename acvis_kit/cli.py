@@ -271,14 +271,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for file in (arguments.out, arguments.html, arguments.save_results):
         if file is not None:
             _writable_folder(file.parent)
-    counted = None
     if arguments.weights is not None and (arguments.gt or arguments.results):
         raise ConfigError("give either --gt and --results, or --weights and --data")
     if arguments.as_published and arguments.weights is None:
         raise ConfigError("--as-published is about predictions: give --weights and --data, or --protocol official")
     if arguments.weights is not None:
-        counted = _predicted(arguments)
-        gt, results = counted
+        gt, results = _predicted(arguments)
     elif arguments.gt and arguments.results:
         gt, results = arguments.gt, arguments.results
     else:
@@ -286,7 +284,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     protocol = arguments.protocol or ("official" if arguments.as_published else "paper")
     draws = arguments.bootstrap if protocol == "paper" else 0
     report = evaluate_in_full(gt, results, protocol, bootstrap=draws)
-    counting = count_score(report, results, gt) if counted else None
+    counting = count_score(report, results, gt) if arguments.weights is not None else None
     print(table(report))
     if counting is not None:
         print(count_table(counting))

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acvis_kit.metrics import rle
+
 if TYPE_CHECKING:
     from acvis_kit.types import Clip
 
@@ -38,11 +40,7 @@ class Track:
 
     def areas(self) -> Tensor:
         """Pixels per frame, int64 (T,)."""
-        from pycocotools import mask as coco_mask
-
-        # pycocotools 2.0.11 counts masks in 8 bits and raises OverflowError from 256 on
-        parts = [coco_mask.area(list(self.masks[t : t + 255])) for t in range(0, len(self.masks), 255)]
-        return torch.from_numpy(np.concatenate(parts).astype(np.int64))
+        return torch.from_numpy(rle.areas(list(self.masks)))
 
     def mask(self, t: int) -> np.ndarray:
         """bool (h, w) of frame t."""
