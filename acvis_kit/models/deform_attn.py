@@ -84,7 +84,8 @@ class DeformableAttention(nn.Module):
         """
         x, y, weights = self.where(query, reference, shapes)
         values = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))  # (N, S, heads, C / heads)
-        read = sample_rows if values.device.type == "cpu" else sample_grid
+        # On a CPU rows are read faster, but twice as slow where gradients have to go back through them.
+        read = sample_rows if values.device.type == "cpu" and not values.requires_grad else sample_grid
         return self.output_proj(read(values, shapes, x, y, weights))
 
     def where(self, query: Tensor, reference: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor, Tensor]:
