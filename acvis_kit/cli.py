@@ -14,6 +14,7 @@ from acvis_kit.commands.evaluate import add_evaluate
 from acvis_kit.commands.options import add_inference, add_weights, load, make_predictor, say, writable_folder
 from acvis_kit.commands.prepare import add_prepare
 from acvis_kit.commands.synth import add_synth
+from acvis_kit.commands.train import add_train
 from acvis_kit.config import CHOICES, PRESETS
 from acvis_kit.errors import AcvisError
 
@@ -88,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluate(commands)
     add_synth(commands)
     add_prepare(commands)
+    add_train(commands)
 
     benchmark = commands.add_parser("benchmark", help="speed beside transformers' Mask2Former, memory, metrics")
     benchmark.set_defaults(run=_benchmark)

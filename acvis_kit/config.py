@@ -227,6 +227,7 @@ PRESETS: dict[str, ACVISConfig] = {
         audio_classes=True,
         count_from="both",
         counterfactual_audio=0.4,
+        audio_class_weight=5.0,
         short_side=128,
     ),
 }

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.data.soundtracks import as_stored
 from acvis_kit.data.synth.counterfactual import counterfactual
 from acvis_kit.data.synth.records import ObjectRecord, SceneRecord, load_scenes
 from acvis_kit.data.synth.soundtrack import Part, Soundtrack
@@ -311,4 +312,5 @@ def _loss(report: Report, noisy: Report) -> tuple[float, float, float]:
 
 
 def _as_long_as(original: Tensor, sound: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(sound[: len(original)].copy())
+    """Rendered sound as if it had been in a WAV file: the rounding to 16 bits must not tell which is which."""
+    return torch.from_numpy(as_stored(sound[: len(original)]))

@@ -23,7 +23,7 @@ from acvis_kit.mel import log_mel
 from acvis_kit.types import Targets
 
 RANGE = 20  # seconds on either side of the reference from which the others are drawn (AVISM)
-ORDER, CLIP = 0, 1  # two families of random numbers of one seed
+ORDER, CLIP, SOUND = 0, 1, 2  # families of random numbers of one seed
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,24 @@ class TrainingClips(Dataset):
             seconds=tuple(seconds.tolist()),
             sound=heard.kind,
         )
+
+    def sound(self, draw: int, count: int) -> tuple[Tensor, Tensor]:
+        """Sound alone, of `count` seconds of a video, counterfactual as often as in samples: a stream of its own.
+
+        Returns:
+            log_mel float32 (count, 96, 64), and bool (count, K), the classes that are heard.
+
+        Raises:
+            DataError: data that do not say what is heard (only AVIS-Synth does).
+        """
+        epoch, place = divmod(draw, len(self.split))
+        video = self.split.videos[self._order_of(epoch)[place]]
+        rng = np.random.default_rng([self.seed, SOUND, draw])
+        heard = self._sounds.draw(video, rng.integers(len(video.frames), size=count), rng)
+        if heard.classes is None or self._features:
+            raise DataError(f"{self.split.truth_file} does not say which classes are heard: train with audio_steps=0")
+        sound = change_sound(self.augmentation, heard.seconds, rng)
+        return log_mel(torch.from_numpy(sound)), torch.from_numpy(heard.classes)
 
     def _order_of(self, epoch: int) -> np.ndarray:
         """The places of the videos in an epoch, (videos,)."""

@@ -16,6 +16,7 @@ from acvis_kit.config import ACVISConfig
 
 # Output channels of VGGish's 3x3 convolutions; M is a 2x2 max pooling.
 VGGISH_LAYERS = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M")
+LOG_MEL_MEAN, LOG_MEL_STD = -3.0, 1.5  # about those of AVIS-Synth, for an encoder that starts from nothing
 PATCH_GRID = (6, 4)  # times x frequencies of the last map of a log-mel second (96, 64)
 NUM_PATCHES = PATCH_GRID[0] * PATCH_GRID[1]  # A
 
@@ -136,7 +137,8 @@ class CompactAudioEncoder(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Sound:
         """log_mel (B, T, 96, 64) -> vectors (B, T, dim) and patches (B, T, 24, 128), time by time."""
-        map_ = self.features(log_mel.flatten(0, 1)[:, None])  # (B * T, 128, 6, 4)
+        image = (log_mel.flatten(0, 1)[:, None] - LOG_MEL_MEAN) / LOG_MEL_STD  # (B * T, 1, 96, 64)
+        map_ = self.features(image)  # (B * T, 128, 6, 4)
         patches = map_.permute(0, 2, 3, 1).flatten(1, 2)
         vector = self.embedding(torch.cat([map_.mean(dim=2), map_.amax(dim=2)], 1).flatten(1))
         shape = log_mel.shape[:2]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import AcvisError
 from acvis_kit.training.recipe import Recipe
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def make_accelerator(recipe: Recipe, device: str | None = None) -> Accelerator:
+def make_accelerator(recipe: Recipe, config: ACVISConfig, device: str | None = None) -> Accelerator:
     """Finds GPUs and other processes (torchrun, accelerate launch), and sets up mixed precision.
 
     Args:
+        recipe: of which the precision counts. config: of the network.
         device: "cpu" keeps away from GPUs; None takes what there is.
 
     Raises:
@@ -33,13 +35,18 @@ def make_accelerator(recipe: Recipe, device: str | None = None) -> Accelerator:
     except ImportError as error:
         raise AcvisError(f"training needs accelerate ({error}): pip install 'acvis-kit[train]'") from error
     precision = recipe.precision if recipe.precision in ("bf16", "fp16") else "no"
-    if AcceleratorState().initialized if AcceleratorState._shared_state else False:
-        AcceleratorState._reset_state()  # of an earlier run in this process; it would refuse another precision
-    return Accelerator(
-        cpu=device == "cpu",
-        mixed_precision=precision,
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)],
-    )
+    AcceleratorState._reset_state()  # an earlier run in this process may have had another precision, which is refused
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=has_idle_parameters(config))
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[ddp])
+
+
+def has_idle_parameters(config: ACVISConfig) -> bool:
+    """Whether some parameters have no part in any loss, which costs DistributedDataParallel a search in every step.
+
+    That is so where only the patches of sound are listened to: then nothing reads the encoder's vector.
+    """
+    only_patches = config.hears_in_frames and config.audio_tokens == "patch"
+    return only_patches and not config.video_fusion and not config.audio_classes
 
 
 def total_over(terms: Tensor, world: int) -> Tensor:

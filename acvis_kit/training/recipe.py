@@ -33,6 +33,8 @@ class Recipe:
     augmentation: str = "paper"  # see `data.transforms`
     audio_folder: str | None = None  # of precomputed features, for networks without an audio encoder
 
+    audio_steps: int = 0  # before all else the audio encoder learns alone to name what it hears, see `ears` (ours)
+
     # --- AdamW
     lr: float = 1e-4
     backbone_lr: float = 0.1  # times lr
@@ -62,7 +64,7 @@ class Recipe:
         for name in ("lr", "eps", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must be above 0")
-        for name in ("backbone_lr", "weight_decay", "warmup", "seed"):
+        for name in ("audio_steps", "backbone_lr", "weight_decay", "warmup", "seed"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must not be negative")
         for name, most in (("drop_at", 1.0), ("drop", 1.0), ("ema", 1.0)):
@@ -89,7 +91,7 @@ class Recipe:
 PAPER = Recipe()
 # From nothing on two CPU cores: a rate for a small network, and a clip that seldom acts.
 SYNTH = Recipe(
-    steps=12_000, batch=6, augmentation="synth", lr=1e-3, backbone_lr=1.0, weight_decay=0.02, clip_norm=2.0,
+    steps=12_000, batch=8, clip_frames=4, augmentation="synth", audio_steps=5000, lr=1e-3, backbone_lr=1.0, weight_decay=0.02, clip_norm=2.0,
     schedule="cosine", warmup=100, ema=0.999,
 )  # fmt: skip
 

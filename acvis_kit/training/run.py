@@ -14,6 +14,8 @@ from acvis_kit.data.aviseg import FEATURES, AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError
+from acvis_kit.training.checkpoint import Checkpoints
+from acvis_kit.training.ears import teach_ears
 from acvis_kit.training.log import LOG
 from acvis_kit.training.processes import make_accelerator
 from acvis_kit.training.recipe import Habits, Recipe
@@ -63,7 +65,7 @@ def train(
         became NaN or infinite.
     """
     out, habits = Path(out), habits or Habits()
-    accelerator = make_accelerator(recipe, habits.device)
+    accelerator = make_accelerator(recipe, config, habits.device)
     if not accelerator.is_main_process:
         say = _nothing
     split = AVISegSplit(data, train_split)
@@ -94,7 +96,12 @@ def train(
         f"{len(split)} videos, {recipe.steps} steps of {recipe.batch} clips of {recipe.clip_frames} s, "
         f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)} on {accelerator.device.type}"
     )
+    begins = Checkpoints(out / CHECKPOINTS).newest() is None
+    if begins and recipe.audio_steps:
+        teach_ears(model, clips, recipe.audio_steps, workers=habits.workers, device=accelerator.device, say=say)
     trainer = Trainer(model, recipe, clips, out, accelerator, habits, validation, say)
+    if begins and recipe.audio_steps:
+        trainer.save()  # so that nobody has to wait for the ears twice
     finished = trainer.run()
     if finished:
         say(f"done: weights in {out / LAST}" + (f", the best in {out / BEST}" if validation is not None else ""))

@@ -92,7 +92,8 @@ def copy_weights(source: ACVIS, target: ACVIS) -> str:
     ]
     if wrong:
         raise WeightsError(
-            f"the weights to begin with are of another configuration, {len(wrong)} shapes differ: {'; '.join(wrong[:5])}"
+            f"the weights to begin with are of another configuration, {len(wrong)} shapes differ: "
+            + "; ".join(wrong[:5])
             + ("; ..." if len(wrong) > 5 else "")
             + ". Leave --preset out to take theirs"
         )

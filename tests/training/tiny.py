@@ -1,6 +1,6 @@
 """A run small enough to be repeated, and a script that runs it in processes which may be killed.
 
-    python -m tests.training.tiny DATA OUT [OPTIONS as JSON]
+python -m tests.training.tiny DATA OUT [OPTIONS as JSON]
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ CONFIG: ACVISConfig = replace(
     count_from="token",
     short_side=32,
 )
-RECIPE: Recipe = replace(
-    SYNTH, steps=8, batch=2, clip_frames=2, augmentation="none", warmup=2, ema=0.9, clip_norm=10.0
-)
+RECIPE: Recipe = replace(SYNTH, steps=8, batch=2, clip_frames=2, augmentation="none", warmup=2, ema=0.9, clip_norm=10.0)
 HABITS = Habits(workers=0, eval_every=4, eval_clips=1, log_every=1, device="cpu")
 CLASSES = ("person", "dog", "cat")
 
@@ -84,14 +82,15 @@ def write_data(root: Path, splits: dict[str, int] | None = None, length: int = 6
 
 
 def run(data: Path, out: Path, options: dict[str, Any]) -> None:
-    """Train, noisily as stochastic depth would, and die where `options` say: {"step": n} or {"write": n}."""
+    """Train, with dropout or without, and die where `options` say: {"step": n} or {"write": n}."""
     from acvis_kit.training import checkpoint, trainer
     from acvis_kit.training import run as runs
 
     torch.set_num_threads(1)
     die = options.get("die", {})
     fresh = runs.initial_model
-    runs.initial_model = lambda *args, **kwargs: with_dropout(fresh(*args, **kwargs))
+    if options.get("dropout"):
+        runs.initial_model = lambda *args, **kwargs: with_dropout(fresh(*args, **kwargs))
     trainer.Trainer.step = dying_after(trainer.Trainer.step, die.get("step"))
     checkpoint._sync = dying_after(checkpoint._sync, die.get("write"))
     recipe = replace(RECIPE, **options.get("recipe", {}))

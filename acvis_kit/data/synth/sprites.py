@@ -14,6 +14,8 @@ from acvis_kit.data.synth.colours import Palette, draw_palette
 from acvis_kit.data.synth.pen import Pen
 
 BASE = 112  # pixels of a sprite at 128 x 128 frames: about twice the size at which most are shown
+BRIGHTNESS = (75.0, 150.0)  # mean of R, G and B over an object, 0..255
+GAINS = (0.7, 1.6)  # at most so much darker or lighter than painted
 
 FAMILIES: dict[str, Callable[[Pen, np.random.Generator, Palette], None]] = {
     "person": creatures.person, "violin": instruments.violin, "guitar": instruments.guitar, "flute": instruments.flute,
@@ -89,6 +91,9 @@ def _shaded(drawn: Image.Image, rng: np.random.Generator) -> Image.Image:
     light = 1.02 + strength * (x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)))
     light *= 0.8 + 0.22 * soft
     rgb = np.asarray(drawn.convert("RGB"), np.float32) * light[..., None]
+    # Slim shapes have more outline and would be darker than others: all classes get the same spread of brightness.
+    brightness = rgb[np.asarray(alpha) >= 128].mean()
+    rgb *= np.float32(np.clip(rng.uniform(*BRIGHTNESS) / brightness, *GAINS))
     out = Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8))
     out.putalpha(alpha)
     return out

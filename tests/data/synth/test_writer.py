@@ -40,7 +40,7 @@ def test_perfect_results_score_full_marks(dataset: Path) -> None:
     keys = ("video_id", "category_id", "segmentations")
     results = [{"score": 0.9, **{key: entry[key] for key in keys}} for entry in truth["annotations"]]
     scores = metrics.evaluate(truth, results, protocol="paper")
-    assert {scores[name] for name in ("mAP", "HOTA", "FSLA")} == {100.0}
+    assert {scores[name] for name in ("AP_all", "HOTA", "FA", "FAn", "FAm")} == {100.0}
 
 
 def test_a_frame_shows_its_masks(dataset: Path) -> None:
