@@ -1,0 +1,104 @@
+"""Run the notebooks and store their outputs so that they read well without a kernel: a maintainer's tool.
+
+    python .ci/store_notebooks.py [notebooks/05_counting.ipynb ...]
+
+Each Plotly figure gets a PNG beside its interactive form (drawn in a local Chromium by the Plotly that Python carries:
+kaleido wants a browser of its own); live widgets, which mean nothing without their kernel, leave their still picture.
+What differs from run to run (times, ids) is not stored. Without --draw-only the notebooks are executed first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from playwright.sync_api import Page, sync_playwright
+from plotly.offline import get_plotlyjs
+
+ROOT = Path(__file__).parents[1]
+PLOTLY, WIDGET, PNG = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json", "image/png"
+SECONDS = 900  # a cell may take
+LARGEST = 2_000_000  # bytes of a file
+DRAW = """async ([figure, width, height]) => {
+    const node = document.createElement('div');
+    document.body.append(node);
+    await Plotly.newPlot(node, figure.data, {...figure.layout, width, height});
+    const url = await Plotly.toImage(node, {format: 'png', width, height, scale: 1});
+    node.remove();
+    return url;
+}"""
+
+
+def main() -> None:
+    """Execute, draw, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="*", type=Path, help="(all of them)")
+    parser.add_argument("--draw-only", action="store_true", help="do not execute, only tidy what is stored")
+    arguments = parser.parse_args()
+    files = arguments.files or sorted((ROOT / "notebooks").glob("*.ipynb"))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_content("<html><body></body></html>")
+        page.add_script_tag(content=get_plotlyjs())
+        for file in files:
+            store(file, page, execute=not arguments.draw_only)
+        browser.close()
+
+
+def store(file: Path, page: Page, execute: bool = True) -> None:
+    """One notebook."""
+    notebook = nbformat.read(file, as_version=4)
+    if execute:
+        resources = {"metadata": {"path": str(file.parent)}}
+        NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=resources).execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.metadata = {k: v for k, v in cell.metadata.items() if k != "execution"}
+            cell.outputs = [tidied(output, page) for output in cell.outputs if output.get("name") != "stderr"]
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    if len(text.encode()) > LARGEST:
+        raise SystemExit(f"{file} would have {len(text.encode())} bytes, the limit is {LARGEST}: store less")
+    file.write_text(text)
+    print(f"{file.name}: {len(text.encode()) // 1000} kB")
+
+
+def tidied(output: Any, page: Page) -> Any:
+    """An output as it is stored."""
+    bundle = output.get("data")
+    if bundle is None:
+        return output
+    bundle.pop(WIDGET, None)
+    if PLOTLY in bundle:
+        figure = bundle[PLOTLY]
+        figure.pop("config", None)
+        size = [figure["layout"].get(side, usual) for side, usual in (("width", 760), ("height", 380))]
+        url = page.evaluate(DRAW, [figure, *size])
+        bundle[PNG] = base64.b64encode(smaller(base64.b64decode(url.split(",", 1)[1]))).decode("ascii")
+        bundle.pop("text/html", None)
+    return output
+
+
+def smaller(png: bytes) -> bytes:
+    """The picture with a palette: figures have few colours."""
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(128).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    main()
