@@ -114,6 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _predict(arguments: argparse.Namespace) -> int:
     from acvis_kit.audio import AudioEdit
     from acvis_kit.batch import Job, predict_clip, predict_folder
+    from acvis_kit.processes import is_main
 
     job = Job(
         predictor=make_predictor(arguments),
@@ -132,6 +133,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     writable_folder(arguments.out)
     if arguments.source.is_dir():
         return 1 if predict_folder(job, arguments.source, arguments.out, say) else 0
+    if not is_main():  # several processes share the clips of a folder; one clip is for one of them
+        return 0
     prediction = predict_clip(job, arguments.source, arguments.out)
     say(prediction.summary())
     say(f"written to {arguments.out}")
