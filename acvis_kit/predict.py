@@ -40,7 +40,7 @@ class Predictor:
         score_threshold: tracks score higher than this. top_k: pairs of query and class that are looked at.
         count_gate: let the count decide how many masks a frame may show, see `Prediction.gated`.
             None, for these four: what the model's configuration says.
-        feature_budget_mb: memory for the picture's features; more goes to disk.
+        feature_budget_mb: memory for the clip and its features; features beyond it go to disk.
         device: None leaves the model where it is.
         dtype: None leaves it as it is. float16 or bfloat16 run under autocast; float64 runs a converted copy.
         frames_at_once: frames encoded together; None: as many small ones as make up a 360x640 one on a CPU (more at
@@ -165,17 +165,20 @@ class Predictor:
             clip = replace(clip, waveform=torch.zeros_like(clip.waveform), has_audio=False)
         heard = self._hear(features, clip, log_mel, audio_features)
 
-        queries, count_logits = [], []
+        count_logits, done = [], 0
+        queries = None  # (1, T, Q_f, C), written where it stays
         with _Reporter("listen", len(features), progress) as report, self._precision():
             parts = _split_sound(heard, features.lengths())
             for pixels, part in zip(features.chunks(self.device), parts, strict=True):
                 state = self.model.decode_frames(pixels, part)
-                queries.append(state.queries)
+                if queries is None:
+                    queries = state.queries.new_empty(1, len(features), *state.queries.shape[2:])
+                queries[:, done : done + len(pixels.fine)] = state.queries
+                done += len(pixels.fine)
                 count_logits.append(state.count_logits)
                 report(pixels.fine.shape[0])
-            tokens = torch.cat(queries, dim=1)  # (1, T, Q_f, C)
-            del queries, state  # long clips lie in memory once
-            video = self.model.track(tokens, heard)
+            video = self.model.track(queries, heard)
+            del queries
 
         counts = probabilities = None
         if self.model.count_head is not None:
