@@ -100,10 +100,8 @@ class ACVISConfig:
                 raise ConfigError(f"{field.name}={value!r} must be a whole number, at least 1")
         if self.hidden_dim % self.num_heads:
             raise ConfigError(f"hidden_dim={self.hidden_dim} does not divide into num_heads={self.num_heads}")
-        if self.hidden_dim % 4:
-            raise ConfigError(
-                f"hidden_dim={self.hidden_dim} must divide by 4: the sine position has two halves of pairs"
-            )
+        if self.hidden_dim % 32:  # and so by 4, as the sine position with its two halves of pairs needs it
+            raise ConfigError(f"hidden_dim={self.hidden_dim} must divide by 32: the pixel decoder normalises 32 groups")
         if not 0 <= self.score_threshold < 1:
             raise ConfigError(f"score_threshold={self.score_threshold} must lie in [0, 1)")
         if not self.class_names or len(set(self.class_names)) < len(self.class_names):

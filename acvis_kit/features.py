@@ -30,7 +30,7 @@ class VisualFeatures:
         source_size: (H, W) of the frames given. input_size: (h, w) that the network saw, before padding.
         fps: frames per second.
         bytes_in_memory, bytes_on_disk: of the features alone.
-        made_by: the model that saw them; only it can decode them.
+        made_by: the model that saw them and its autocast dtype; only the same can decode them.
     """
 
     def __init__(

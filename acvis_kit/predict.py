@@ -21,7 +21,7 @@ from acvis_kit.models.acvis import ACVIS
 from acvis_kit.models.audio_encoders import Sound
 from acvis_kit.postprocess import tracks_of
 from acvis_kit.prediction import Prediction
-from acvis_kit.types import SAMPLE_RATE, Clip
+from acvis_kit.types import HEARD_AS_SILENCE, SAMPLE_RATE, Clip
 
 Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
 SoundLike = Clip | AudioEdit | Tensor | np.ndarray
@@ -45,6 +45,9 @@ class Predictor:
         dtype: None leaves it as it is. float16 or bfloat16 run under autocast; float64 runs a converted copy.
         frames_at_once: frames encoded together; None: as many small ones as make up a 360x640 one on a CPU (more at
             once are slower there: they leave the cache), 16 times as many elsewhere.
+
+    Raises:
+        ConfigError: a value outside its range, a device that is not there, or weights in half precision.
     """
 
     def __init__(
@@ -80,7 +83,12 @@ class Predictor:
         self.autocast_dtype = dtype if low_precision else None
         if dtype is not None and not low_precision and dtype != own:
             model = copy.deepcopy(model).to(dtype)
-        self.model = model.to(device).eval() if device is not None else model.eval()
+        if model.pixel_mean.dtype in (torch.float16, torch.bfloat16):
+            raise ConfigError(
+                f"the model's weights are {own}: too coarse for positions in the picture. Give the model.float() and "
+                f"dtype={own}: its multiplications then run in that precision"
+            )
+        self.model = model.to(_usable(device)).eval() if device is not None else model.eval()
         self.device = model.pixel_mean.device
         if self.device.type == "cpu":  # convolutions are up to twice as fast there with the channels innermost
             self.model.to(memory_format=torch.channels_last)
@@ -111,7 +119,7 @@ class Predictor:
         size = self.input_size(*source)
         fps = clip.fps if clip is not None else 1.0
         features = VisualFeatures(source, size, clip=clip, fps=fps, budget_mb=self.feature_budget_mb)
-        features.made_by = self.model
+        features.made_by = self._seer
         with _Reporter("look", len(frames), progress) as report:
             for part in frames.split(self.frames_at_once or self._good_number(size)):
                 image = part.to(self.device)
@@ -154,7 +162,7 @@ class Predictor:
         given = [x for x in (sound, log_mel, audio_features) if x is not None]
         if len(given) > 1:
             raise DataError("give one of sound, log_mel and audio_features, not several")
-        if features.made_by is not self.model:
+        if features.made_by != self._seer:
             raise DataError(
                 "these features were encoded by another model or precision: encode the clip with this Predictor"
             )
@@ -214,6 +222,11 @@ class Predictor:
         return max(1, pixels // (size[0] * size[1]))
 
     @property
+    def _seer(self) -> tuple[ACVIS, torch.dtype | None]:
+        """What makes features comparable: they are decoded by the weights and in the precision that saw them."""
+        return self.model, self.autocast_dtype
+
+    @property
     def _exact(self) -> torch.dtype:
         """The dtype of masks and probabilities, whatever autocast does inside."""
         return self.model.pixel_mean.dtype
@@ -245,6 +258,8 @@ class Predictor:
                 "AudioEdit.swap('dog.wav'), AudioEdit.mute(), AudioEdit.parse(...)"
             )
         notes = clip.notes
+        if has_audio and not clip.has_audio:  # another sound than the file's
+            notes = tuple(note for note in notes if not note.endswith(HEARD_AS_SILENCE))
         if not has_audio and clip.source is None:  # of a file, `load_clip` has said so
             notes += ("The clip has no sound: the model heard silence.",)
         return replace(clip, waveform=waveform, has_audio=has_audio), notes
@@ -318,6 +333,16 @@ class _Reporter:
         self.bar.update(frames)
         if self.progress is not None:
             self.progress(self.what, self.done, self.total)
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    """The device, once a tensor has been made there."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # which of them depends on how torch was built
+        there = ["cpu", *(name for name in ("cuda", "mps") if getattr(torch, name).is_available())]
+        reason = str(error).strip().split("\n")[0][:200]
+        raise ConfigError(f"device={device!r} cannot be used here, choose {' or '.join(there)}: {reason}") from error
 
 
 def _split_sound(sound: Sound | None, lengths: list[int]) -> Iterator[Sound | None]:
