@@ -22,7 +22,7 @@ from acvis_kit.errors import MediaError
 from acvis_kit.limits import MAX_BYTES, MAX_MEMORY, MAX_PIXELS, Stretch, check_memory, check_pixels
 from acvis_kit.picture import Screen, View
 from acvis_kit.sound import fit_length, read_sound
-from acvis_kit.types import SAMPLE_RATE, Clip
+from acvis_kit.types import HEARD_AS_SILENCE, SAMPLE_RATE, Clip
 from acvis_kit.video_out import write_video
 
 __all__ = ["iter_source_frames", "load_clip", "write_video"]
@@ -232,11 +232,11 @@ def _load_sound(
     samples = round(seconds * SAMPLE_RATE)
     track = read_sound(stretch.path, stretch.start, seconds)
     if track is None:
-        notes.append("The file has no sound track: silence.")
+        notes.append(f"The file has no sound track{HEARD_AS_SILENCE}")
         return torch.zeros(samples), False
     if track.ends == 0:
         reason = f" that can be decoded ({track.damage[0]})" if track.damage else " here"
-        notes.append(f"The sound track has no sound{reason}: silence.")
+        notes.append(f"The sound track has no sound{reason}{HEARD_AS_SILENCE}")
         return torch.zeros(samples), False
 
     if track.damage:
