@@ -136,7 +136,8 @@ def _add_weights(
         required=required,
         default=default,
         metavar="W",
-        help="a folder or .safetensors file; 'random' runs the preset untrained (no trained weights ship yet)",
+        help="a published id, a repository of the Hub (user/repo[@revision]), a folder or a .safetensors file; "
+        "'random' runs the preset untrained",
     )
     parser.add_argument("--preset", choices=tuple(PRESETS), default=preset, help=f"with --weights random ({preset})")
     parser.add_argument("--audio-weights", type=Path, metavar="VGGISH.pth", help="VGGish for models without one inside")
