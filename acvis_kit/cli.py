@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="open the page")
     demo.set_defaults(run=_demo)
-    _add_weights(demo, default="random", preset="acvis-synth-tiny")
+    _add_weights(demo, default="acvis-synth-tiny", preset="acvis-synth-tiny")
     demo.add_argument("--host", default="127.0.0.1")
     demo.add_argument("--port", type=int, default=7860)
     demo.add_argument("--share", action="store_true", help="a public link through gradio's servers")
@@ -185,7 +185,7 @@ def _predictor(arguments: argparse.Namespace):
 def _device(arguments: argparse.Namespace) -> str:
     import torch
 
-    return arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return getattr(arguments, "device", None) or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -238,13 +238,28 @@ def _demo(arguments: argparse.Namespace) -> None:
     except ImportError as error:
         raise AcvisError(f"the page needs gradio ({error}): pip install 'acvis-kit[demo]'") from error
     launch(
-        _model(arguments),
-        Path(arguments.weights).name,  # the page may be public, the folders of this machine are not
+        _loaded(arguments),
         host=arguments.host,
         port=arguments.port,
         share=arguments.share,
         open_browser=not arguments.no_browser,
     )
+
+
+def _loaded(arguments: argparse.Namespace):
+    """The weights of the page: what was asked for; the bundled ones where the Hub is out of reach."""
+    from dataclasses import replace
+
+    from acvis_kit.hub import RANDOM, Loaded, open_weights
+    from acvis_kit.published import DEMO_WEIGHTS
+
+    if arguments.weights == RANDOM:
+        loaded = Loaded(_model(arguments), RANDOM)
+    else:
+        loaded = open_weights(arguments.weights, audio_weights=arguments.audio_weights, fall_back=DEMO_WEIGHTS)
+        if loaded.notice:
+            _say(f"note: {loaded.notice}")
+    return replace(loaded, model=loaded.model.to(_device(arguments)))
 
 
 def _convert(arguments: argparse.Namespace) -> None:

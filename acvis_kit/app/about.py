@@ -33,7 +33,9 @@ def panel(loaded: Loaded) -> str:
     rows = [("name", f"<code>{html.escape(loaded.name)}</code>")]
     if loaded.repository:
         rows.append(("repository", f"<code>{html.escape(loaded.repository)}</code>"))
-    rows.append(("revision", f"<code>{html.escape(loaded.commit or 'a file of this machine')}</code>"))
+    bundled = "part of this installation" if loaded.entry and not loaded.repository else "a file of this machine"
+    if loaded.name != RANDOM:
+        rows.append(("revision", f"<code>{loaded.commit}</code>" if loaded.commit else bundled))
     if loaded.sha256:
         rows.append(("sha256", f"<code>{loaded.sha256[:16]}…</code>"))
     entry = loaded.entry

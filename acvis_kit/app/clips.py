@@ -178,7 +178,7 @@ def example_title(path: Path) -> str:
 def poster(path: Path) -> Image.Image:
     """A picture of the clip, for a button; grey where it cannot be read."""
     try:
-        frame = load_clip(path, max_seconds=1, too_long="trim").frames[0].permute(1, 2, 0).numpy()
+        frame = load_clip(path, end=1).frames[0].permute(1, 2, 0).numpy()
     except MediaError:
         return Image.new("RGB", (320, 180), (128, 128, 128))
     image = Image.fromarray(frame)

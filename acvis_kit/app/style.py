@@ -22,6 +22,21 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_hover_dark="#ea580c",
         button_primary_text_color="#ffffff",
         button_primary_text_color_dark="#ffffff",
+        body_background_fill="#f5f6f8",
+        block_border_width="1px",
+        block_border_color="#e2e8f0",
+        block_shadow="none",
+        block_label_background_fill="transparent",
+        block_label_text_color="#475569",
+        block_label_text_color_dark="#cbd5e1",
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_text_color="#334155",
+        block_title_text_color_dark="#e2e8f0",
+        block_title_padding="0",
+        body_text_color_subdued="#475569",
+        body_text_color_subdued_dark="#a3b1c6",
+        checkbox_label_background_fill="#f1f5f9",
     )
 
 
@@ -36,13 +51,18 @@ CSS = """
 .alert.notice { background: #fef3c7; color: #713f12; }
 #examples { gap: 8px; flex-wrap: nowrap !important; }
 #examples button { min-width: 0 !important; flex: 1 1 0; padding: 6px; flex-direction: column; gap: 5px;
-  font-size: .82rem; line-height: 1.2; font-weight: 500; justify-content: flex-start; align-items: stretch; white-space: normal; }
+  font-size: .82rem; line-height: 1.2; font-weight: 500; justify-content: flex-start;
+  align-items: stretch; white-space: normal; }
 #examples button img, #examples button .button-icon { width: 100% !important; height: 64px !important; margin: 0;
   object-fit: cover; border-radius: 6px; }
 #sound .wrap { gap: 6px; }
 #sound label { padding: 5px 10px; }
 #viewers video { background: #000; }
-.tracks { overflow-x: auto; }
+#summary, #caption { padding: 10px 14px; }
+#summary p { margin: .15em 0; }
+#tracks { padding: 8px 14px; }
+.tracks { overflow-x: auto; width: 0; min-width: 100%; }  /* a table must not widen the page */
+.tracks table, .about table, .tracks tr, .about tr { border: 0 !important; background: none !important; }
 .tracks table, .about table { width: 100%; border-collapse: collapse; font-size: .92rem; }
 .tracks th, .tracks td, .about th, .about td { text-align: left; padding: .42em .7em .42em 0; vertical-align: top;
   border: 0; border-bottom: 1px solid var(--border-color-primary); }
@@ -53,10 +73,15 @@ CSS = """
 .nothing { color: var(--body-text-color-subdued); }
 #timeline { cursor: pointer; }
 :focus-visible { outline: 3px solid #f97316 !important; outline-offset: 2px; }
+.gradio-container .column, .gradio-container .row > * { max-width: 100%; }
+#timeline .js-plotly-plot, #timeline .svg-container { max-width: 100%; }
 @media (max-width: 640px) {
+  .gradio-container, .gradio-container .app, .gradio-container .wrap, .gradio-container .contain,
+  .gradio-container .column, .gradio-container .row, .gradio-container .form, .gradio-container .block {
+    min-width: 0 !important; max-width: 100%; }
   .head h1 { font-size: 1.4rem; }
   .gradio-container { padding-left: 8px !important; padding-right: 8px !important; }
-  .about th { white-space: normal; }
+  .about th, .tracks td:first-child { white-space: normal; }
   .about td { word-break: break-word; }
 }
 """
