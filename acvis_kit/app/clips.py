@@ -6,9 +6,10 @@ import hashlib
 import io
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,15 +46,13 @@ class Looked:
         features: of its picture; their clip has no pixels any more, only the size at which it is drawn.
         stills: a JPEG of each second.
         seconds: that looking took.
+        at: when it was looked at, by the monotonic clock.
     """
 
     features: VisualFeatures
     stills: list[bytes]
     seconds: float
-
-    def still(self, t: int) -> np.ndarray:
-        """The picture of frame t, uint8 (H, W, 3)."""
-        return np.asarray(Image.open(io.BytesIO(self.stills[t])).convert("RGB"))
+    at: float = field(default_factory=time.monotonic)
 
 
 class Shelf:
@@ -89,9 +88,14 @@ class Shelf:
                 self._kept[key] = looked
         return looked, known
 
-    def _look(self, path: Path, report: Progress) -> Looked:
-        import time
+    def expire(self, older_than: float) -> None:
+        """Let go of clips looked at so many seconds ago; the examples stay."""
+        limit = time.monotonic() - older_than
+        with self._lock:
+            for key in [key for key, looked in self._kept.items() if looked.at <= limit]:
+                del self._kept[key]
 
+    def _look(self, path: Path, report: Progress) -> Looked:
         began = time.monotonic()
         clip = load_clip(path, max_seconds=self.max_seconds, too_long="trim", progress=report)
         features = self.predictor.encode(clip, progress=report)
@@ -182,8 +186,13 @@ def poster(path: Path) -> Image.Image:
     except MediaError:
         return Image.new("RGB", (320, 180), (128, 128, 128))
     image = Image.fromarray(frame)
-    image.thumbnail((480, 480))
+    image.thumbnail((320, 320))
     return image
+
+
+def picture_of(still: bytes) -> np.ndarray:
+    """A still as uint8 (H, W, 3)."""
+    return np.asarray(Image.open(io.BytesIO(still)).convert("RGB"))
 
 
 def still_of(frame: np.ndarray) -> bytes:

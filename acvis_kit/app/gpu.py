@@ -40,7 +40,7 @@ def runner(predictor: Predictor, max_seconds: float) -> Callable[[Path, Recipe],
     except ImportError:
         return None
 
-    def predict(clip: str, recipe: Recipe) -> tuple[Any, list[bytes], float, float]:
+    def predict(clip: str, recipe: Recipe) -> tuple[Any, ...]:
         began = time.monotonic()
         loaded = load_clip(clip, max_seconds=max_seconds, too_long="trim")
         features = predictor.encode(loaded)
@@ -49,15 +49,14 @@ def runner(predictor: Predictor, max_seconds: float) -> Callable[[Path, Recipe],
         blank = loaded.frames.new_zeros(1).expand(len(loaded), 3, *drawn_size(loaded.size))
         stills = [still_of(frame.permute(1, 2, 0).numpy()) for frame in loaded.frames]
         slim = replace(prediction, clip=replace(prediction.clip, frames=blank))
-        return slim, stills, looking, time.monotonic() - began - looking
+        return slim, replace(loaded, frames=blank), stills, looking, time.monotonic() - began - looking
 
     lent = spaces.GPU(duration=lambda clip, recipe: duration_of(clip, max_seconds))(predict)
 
     def run(clip: Path, recipe: Recipe) -> Any:
-        from acvis_kit.app.clips import Looked
         from acvis_kit.app.studio import Take
 
-        prediction, stills, looking, listening = lent(str(clip), recipe)
-        return Take(0, clip.name, recipe, prediction, Looked(None, stills, looking), looking, listening)
+        prediction, source, stills, looking, listening = lent(str(clip), recipe)
+        return Take(0, clip.name, recipe, prediction, source, stills, looking, listening)
 
     return run

@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 from acvis_kit.app import about, style
-from acvis_kit.app.clips import example_title, poster
+from acvis_kit.app.clips import example_title
 from acvis_kit.app.downloads import NAMES
 from acvis_kit.app.handlers import ORIGINAL, Handlers
 from acvis_kit.app.recipe import NEEDS, SOUNDS
@@ -52,7 +52,7 @@ def _controls(studio: Studio) -> dict[str, gr.components.Component]:
     if studio.examples:
         with gr.Row(elem_id="examples"):
             made["examples"] = [
-                gr.Button(example_title(path), icon=_icon(path), size="sm", elem_id=f"example-{i}")
+                gr.Button(example_title(path), size="sm", elem_id=f"example-{i}")
                 for i, path in enumerate(studio.examples.values(), start=1)
             ]
     made["clip"] = gr.Video(
@@ -180,7 +180,7 @@ def _wire(handlers: Handlers, controls: dict, results: dict) -> None:
 
     quick = {"queue": True, "show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": 4, **hidden}
     again = [results["right_choice"], *view, results["second"]]
-    for switch, event in (("threshold", "release"), ("opacity", "release"), ("gate", "input")):
+    for switch, event in (("threshold", "change"), ("opacity", "change"), ("gate", "input")):
         listener = getattr(results[switch], event)
         listener(handlers.show, again, [*shown, *results["files"][1:]], **quick).then(
             handlers.redraw,
@@ -225,12 +225,3 @@ def _endpoint(handlers: Handlers) -> None:
         concurrency_id="network",
         concurrency_limit=1,
     )
-
-
-def _icon(path: Path) -> str:
-    """A picture of the clip as a file, in a folder of temporary ones."""
-    from acvis_kit.app.studio import new_folder
-
-    file = new_folder() / f"{path.stem}.jpg"
-    poster(path).convert("RGB").save(file, quality=85)
-    return str(file)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -43,7 +45,8 @@ def launch(
         ConfigError: the port is taken.
     """
     if not os.environ.get("GRADIO_TEMP_DIR"):  # a folder of our own, that can be swept
-        os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="acvis-page-")
+        os.environ["GRADIO_TEMP_DIR"] = folder = tempfile.mkdtemp(prefix="acvis-page-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     studio = Studio(loaded, examples=examples)
     app = build_app(loaded, studio=studio)
     app.queue(max_size=64, default_concurrency_limit=4)
@@ -55,7 +58,7 @@ def launch(
             inbrowser=open_browser,
             prevent_thread_lock=True,
             theme=style.theme(),
-            css=style.CSS,
+            css=style.CSS + style.posters(studio.examples.values()),
             head=style.HEAD,
             max_file_size=MAX_UPLOAD,
             allowed_paths=[str(path) for path in studio.examples.values()],
@@ -68,7 +71,7 @@ def launch(
             raise
         raise ConfigError(f"port {port} on {host} is taken: choose another with port= (--port)") from None
     threading.Thread(target=studio.warm_up, daemon=True).start()
-    threading.Thread(target=_sweep_for_ever, args=(Path(gr.utils.get_upload_folder()),), daemon=True).start()
+    threading.Thread(target=_sweep_for_ever, args=(Path(gr.utils.get_upload_folder()), studio), daemon=True).start()
     if block:
         app.block_thread()
     return app
@@ -92,9 +95,10 @@ def sweep(folder: Path, older_than: float = KEEP_SECONDS) -> int:
     return gone
 
 
-def _sweep_for_ever(folder: Path) -> None:
+def _sweep_for_ever(folder: Path, studio: Studio) -> None:
     while True:
         time.sleep(SWEEP_EVERY)
         sweep(folder)
+        studio.expire(KEEP_SECONDS)
         if not folder.exists():
             return

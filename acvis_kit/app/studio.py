@@ -15,12 +15,13 @@ from pathlib import Path
 import gradio as gr
 
 from acvis_kit.app import gpu
-from acvis_kit.app.clips import Looked, Shelf, content_key, drawn_size, example_files, original_for_browsers
+from acvis_kit.app.clips import Shelf, content_key, drawn_size, example_files, original_for_browsers
 from acvis_kit.app.recipe import Recipe
 from acvis_kit.errors import AcvisError, MediaError
 from acvis_kit.hub import Loaded
 from acvis_kit.predict import Predictor
 from acvis_kit.prediction import Prediction
+from acvis_kit.types import Clip
 from acvis_kit.viz import write_overlay
 
 MAX_SECONDS = 120  # longer clips are trimmed
@@ -53,6 +54,7 @@ class Take:
 
     Attributes:
         prediction: all tracks above the floor; `shown` filters them.
+        source: the clip with its own sound, without pixels. stills: a JPEG of each second.
         looking, listening, drawing: seconds; looking is 0 where the picture was known.
         videos: overlays drawn so far.
     """
@@ -61,10 +63,12 @@ class Take:
     clip_name: str
     recipe: Recipe
     prediction: Prediction
-    looked: Looked
+    source: Clip
+    stills: list[bytes]
     looking: float
     listening: float
     drawing: float = 0.0
+    at: float = field(default_factory=time.monotonic)
     videos: dict[View, Path] = field(default_factory=dict)
 
     @property
@@ -159,10 +163,10 @@ class Studio:
         take = ready or self._take(clip, recipe, watched)
         with self._lock:
             session.made += 1
-            take = replace(take, number=session.made, videos=dict(take.videos))
+            take = replace(take, number=session.made, videos=dict(take.videos), at=time.monotonic())
         if session.clip != clip:
             folder = new_folder()
-            session.original = original_for_browsers(take.prediction.clip, folder, watched)
+            session.original = original_for_browsers(take.source, folder, watched)
             session.clip = clip
         if view not in take.videos:
             began = time.monotonic()
@@ -205,6 +209,15 @@ class Studio:
             raise MediaError("This take is no longer kept: run it again.")
         return take
 
+    def expire(self, older_than: float) -> None:
+        """Let go of takes and pictures older than so many seconds; the examples stay."""
+        self.shelf.expire(older_than)
+        limit = time.monotonic() - older_than
+        with self._lock:
+            for session in self._sessions.values():
+                for number in [number for number, take in session.takes.items() if take.at <= limit]:
+                    del session.takes[number]
+
     def warm_up(self) -> None:
         """Look at the examples, listen to them and draw them, so that one click shows them."""
         for name, path in self.examples.items():
@@ -236,11 +249,13 @@ class Studio:
             looked, known = self.shelf.get(clip, report, pin=pin)
             began = time.monotonic()
             size = drawn_size(looked.features.source_size)
+            source = looked.features.clip
             prediction = self.predictor.decode(looked.features, edit, output_size=size, progress=report)
         finally:
             self._network.release()
         listening = time.monotonic() - began
-        return Take(0, clip.name, recipe, prediction, looked, 0.0 if known else looked.seconds, listening)
+        looking = 0.0 if known else looked.seconds
+        return Take(0, clip.name, recipe, prediction, source, looked.stills, looking, listening)
 
 
 def new_folder() -> Path:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
 import gradio as gr
+
+from acvis_kit.app.clips import poster
 
 
 def theme() -> gr.themes.Base:
@@ -53,8 +60,8 @@ CSS = """
 #examples button { min-width: 0 !important; flex: 1 1 0; padding: 6px; flex-direction: column; gap: 5px;
   font-size: .82rem; line-height: 1.2; font-weight: 500; justify-content: flex-start;
   align-items: stretch; white-space: normal; }
-#examples button img, #examples button .button-icon { width: 100% !important; height: 64px !important; margin: 0;
-  object-fit: cover; border-radius: 6px; }
+#examples button::before { content: ""; height: 64px; border-radius: 6px; background: #94a3b8 center / cover; }
+#clip button[aria-label^="Trim"], #clip button[aria-label^="Reset"] { display: none; }  /* would fetch FFmpeg */
 #sound .wrap { gap: 6px; }
 #sound label { padding: 5px 10px; }
 #viewers video { background: #000; }
@@ -85,6 +92,18 @@ CSS = """
   .about td { word-break: break-word; }
 }
 """
+
+
+def posters(paths: Iterable[Path]) -> str:
+    """CSS that puts a picture of each example on its button; inside the style, where no file can go missing."""
+    rules = []
+    for i, path in enumerate(paths, start=1):
+        buffer = io.BytesIO()
+        poster(path).convert("RGB").save(buffer, "JPEG", quality=80)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        rules.append(f"#example-{i}::before {{ background-image: url(data:image/jpeg;base64,{data}) !important; }}")
+    return "\n".join(rules)
+
 
 # A click anywhere on the timeline goes to that second: of the slider, and of the videos.
 HEAD = """

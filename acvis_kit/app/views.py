@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
+from acvis_kit.app.clips import picture_of
 from acvis_kit.app.studio import Take, View, without_folders
 from acvis_kit.prediction import Prediction, Track
 from acvis_kit.types import SAMPLE_RATE
@@ -149,7 +150,7 @@ def second(take: Take, view: View, t: int) -> tuple[np.ndarray, list[tuple[np.nd
     """Frame t with its masks: picture (H, W, 3), (opacity per pixel (H, W), label) per mask, label -> colour."""
     prediction = take.shown(view)
     t = min(max(0, t), len(prediction) - 1)
-    picture = take.looked.still(t)
+    picture = picture_of(take.stills[t])
     masks, colours = [], {}
     for track in prediction.tracks:
         mask = track.mask(t)

@@ -35,7 +35,7 @@ def test_the_card_is_asked_for_as_long_as_the_clip_needs(loaded, clip, monkeypat
     studio = Studio(loaded)
     take = studio.run("s", Path(clip), Recipe("mute"), View(0.0), quiet)
     assert asked == [16]
-    assert take.videos[View(0.0)].is_file() and len(take.prediction.tracks) == 3 and len(take.looked.stills) == 2
+    assert take.videos[View(0.0)].is_file() and len(take.prediction.tracks) == 3 and len(take.stills) == 2
 
 
 def test_no_clip_asks_for_more_than_a_visitor_may(clip) -> None:

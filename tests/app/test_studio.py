@@ -13,6 +13,7 @@ from acvis_kit.app.recipe import Recipe
 from acvis_kit.app.studio import SESSIONS_KEPT, TAKES_KEPT, Cancelled, Studio, View
 from acvis_kit.errors import MediaError
 from tests.app.conftest import make_clip, quiet
+from tests.app.test_clips import remux
 
 VIEW = View(0.0)
 
@@ -137,3 +138,22 @@ def test_a_broken_example_does_not_stop_the_page(loaded, examples, caplog) -> No
     studio.warm_up()
     assert "bad.mp4" in caplog.text
     assert len(studio.run("s", examples / "one.mp4", Recipe(), studio.view, quiet).prediction) == 1
+
+
+def test_what_is_older_than_an_hour_is_let_go(loaded, examples, clip, looks) -> None:
+    studio = Studio(loaded, examples=examples)
+    studio.warm_up()
+    studio.run("s", Path(clip), Recipe(), VIEW, quiet)
+    studio.expire(0.0)
+    assert not studio.session("s").takes
+    studio.run("s", Path(clip), Recipe(), VIEW, quiet)
+    studio.run("s", examples / "two.mp4", Recipe("mute"), VIEW, quiet)
+    assert looks == [1, 2, 2, 2]  # the examples, the clip, the clip again
+
+
+def test_the_original_keeps_its_sound_when_the_first_take_is_muted(studio, clip, tmp_path) -> None:
+    foreign = tmp_path / "a clip.mkv"
+    remux(Path(clip), foreign)
+    studio.run("s", foreign, Recipe("mute"), VIEW, quiet)
+    original = studio.session("s").original
+    assert original.suffix == ".mp4" and media.load_clip(original).waveform.abs().max() > 0.1
