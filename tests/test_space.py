@@ -1,4 +1,4 @@
-"""The Space: its front matter is valid, its pins agree with the kit, and it starts from the wheel in a new environment."""
+"""The Space: its front matter is valid, its pins agree with the kit, and the wheel starts it in a new environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page as a visitor meets it: clips in, takes out, nothing asked of another host, nothing that cannot be reached."""
+"""The page as a visitor meets it: clips in, takes out, nothing asked of another host, no control out of reach."""
 
 from __future__ import annotations
 
