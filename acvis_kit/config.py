@@ -26,6 +26,9 @@ CHOICES = {
     "audio_tokens": ("clip", "patch"),
     "query_generator": ("acqg", "additive", "none"),
     "count_head": ("ordinal", "ce", "none"),
+    "count_from": ("token", "queries", "both"),
+    "targets": ("sounding", "visible"),
+    "saoc_reduction": ("corn", "paper"),
 }
 
 
@@ -53,10 +56,14 @@ class ACVISConfig:
     # --- sound
     audio_encoder: str = "vggish"
     audio_features: str = "vggish_quantized"  # what comes out of VGGish: whitened and rounded to 0..255, or as it is
-    audio_tokens: str = (
-        "clip"  # "clip": one vector a second (the papers); "patch": VGGish's last map, 6 times x 4 pitches
-    )
+    # "clip": one vector a second (the papers); "patch": the encoder's last map, 6 times x 4 pitches.
+    audio_tokens: str = "clip"
     audio_dim: int = 128  # of the one vector a second
+    audio_classes: bool = False  # name the classes that are heard; seen classes that agree with them sound (ours)
+
+    # --- what a query stands for: "sounding" objects alone (the papers), or every "visible" one with a logit per second
+    # that says whether it sounds (ours: seeing and hearing are learned apart, and masks can follow the sound)
+    targets: str = "sounding"
 
     # --- frame level: queries, their generator, masked decoder
     query_generator: str = "acqg"  # ACVIS; "additive" is AVISM's, "none" is VITA's
@@ -69,6 +76,8 @@ class ACVISConfig:
     # --- count
     count_head: str = "ordinal"  # SAOC; "ce" is the ablation with cross-entropy
     k_max: int = 2  # counts are 0, 1, ..., k_max "or more"
+    # What the count is read from: the "token" (the paper), the "queries" that show something, or "both" (ours).
+    count_from: str = "token"
 
     # --- video level: the tracker
     video_fusion: bool = True  # False: the tracker hears nothing
@@ -79,6 +88,22 @@ class ACVISConfig:
 
     # --- classes
     class_names: tuple[str, ...] = AVISEG_CLASSES
+
+    # --- learning: read by losses and training, never by the network's forward pass at inference
+    supervised_frame_layers: int = 3  # the tracker is trained on the queries of the last three (AVISM)
+    num_points: int = 12_544  # where masks are compared, per mask
+    oversample_ratio: float = 3.0  # points drawn for each that is kept, of which
+    importance_ratio: float = 0.75  # this share are the least certain ones
+    class_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+    none_weight: float = 0.1  # of the class "none"
+    similarity_weight: float = 0.5  # the paper's; the reference trains with 1.0 by mistake
+    count_weight: float = 1.0
+    saoc_reduction: str = "corn"  # the reference's; "paper": eq. 7
+    sounding_weight: float = 2.0  # with targets="visible"
+    audio_class_weight: float = 1.0  # with audio_classes
+    counterfactual_audio: float = 0.0  # share of training clips that get another soundtrack, and the truth of it
 
     # --- inference; travels with the weights, the Predictor's arguments override it
     short_side: int = 360  # pixels; the reference's configuration of ResNet-50 (448 for Swin-L)
@@ -104,12 +129,27 @@ class ACVISConfig:
             raise ConfigError(
                 f"hidden_dim={self.hidden_dim} must divide by 4: the sine position has two halves of pairs"
             )
+        for name in ("drop_path", "importance_ratio", "none_weight", "counterfactual_audio"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is a share, from 0 to 1")
+        for name in (field.name for field in dataclasses.fields(self) if field.name.endswith("_weight")):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}={getattr(self, name)!r} must not be negative: 0 leaves the loss out")
+        if self.oversample_ratio < 1:
+            raise ConfigError(f"oversample_ratio={self.oversample_ratio!r} must be at least 1")
         if not 0 <= self.score_threshold < 1:
             raise ConfigError(f"score_threshold={self.score_threshold} must lie in [0, 1)")
         if not self.class_names or len(set(self.class_names)) < len(self.class_names):
             raise ConfigError("class_names must hold at least one name and no name twice")
         if self.audio_tokens == "patch" and self.audio_encoder == "precomputed":
             raise ConfigError("audio_tokens='patch' needs an audio encoder inside: precomputed features are one vector")
+        if self.audio_classes and not self.hears:
+            raise ConfigError("audio_classes=True needs a network that hears: set frame_fusion or video_fusion")
+        if self.supervised_frame_layers > self.frame_layers + 1:
+            raise ConfigError(
+                f"supervised_frame_layers={self.supervised_frame_layers}, but there are frame_layers="
+                f"{self.frame_layers} + 1 states of the queries"
+            )
         if self.audio_tokens == "patch" and self.query_generator == "additive":
             raise ConfigError(
                 "query_generator='additive' adds one vector to the queries: use audio_tokens='clip' or 'acqg'"
@@ -170,6 +210,7 @@ PRESETS: dict[str, ACVISConfig] = {
     "acvis-synth-tiny": _acvis(
         "compact",
         hidden_dim=96,
+        num_heads=4,
         pixel_layers=2,
         pixel_feedforward_dim=192,
         audio_encoder="compact",
@@ -180,6 +221,13 @@ PRESETS: dict[str, ACVISConfig] = {
         feedforward_dim=192,
         tracker_layers=2,
         video_layers=2,
+        supervised_frame_layers=1,
+        num_points=512,
+        targets="visible",
+        audio_classes=True,
+        count_from="both",
+        counterfactual_audio=0.4,
+        audio_class_weight=5.0,
         short_side=128,
     ),
 }

@@ -14,6 +14,7 @@ from acvis_kit.metrics.counting import CountScore, score_counts
 from acvis_kit.metrics.evaluate import Report
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.predict import Predictor
+from acvis_kit.prediction import Prediction
 
 PUBLISHED_SCORE_THRESHOLD = 0.3  # predictions were cut there before they were scored
 PUBLISHED_DTYPE = torch.float16  # and made under autocast
@@ -48,13 +49,7 @@ def predict_split(
     Raises:
         DataError: a class of the model that is none of the data set's, or files that do not fit.
     """
-    category_ids = {name: number for number, name in split.categories.items()}
-    unknown = [name for name in predictor.model.config.class_names if name not in category_ids]
-    if unknown:
-        raise DataError(
-            f"the model's classes {', '.join(unknown[:5])} are none of {split.truth_file.name}'s categories "
-            f"({', '.join(list(category_ids)[:5])}, ...): evaluate it on data with its classes, or fine-tune it"
-        )
+    category_ids = category_ids_of(predictor.model, split)
     videos, results, k_max = [], [], None
     for done, (video, clip) in enumerate(split.clips(), start=1):
         prediction = predictor(clip)
@@ -62,11 +57,33 @@ def predict_split(
         k_max = written["k_max"]
         counted = {key: written[key] for key in ("counts", "count_probs")}
         videos.append({"id": video.id, "name": video.name} | counted)
-        for entry in written["results"]:
-            name = prediction.class_names[entry["category_id"] - 1]
-            results.append(entry | {"category_id": category_ids[name]})
+        results += results_of(prediction, video.id, category_ids)
         say(f"[{done}/{len(split)}] {video.name}: {prediction.summary()}")
     return {"videos": videos, "k_max": k_max, "results": results}
+
+
+def category_ids_of(model: ACVIS, split: AVISegSplit) -> dict[str, int]:
+    """The data set's category ids by class name.
+
+    Raises:
+        DataError: a class of the model that is none of the data set's.
+    """
+    category_ids = {name: number for number, name in split.categories.items()}
+    unknown = [name for name in model.config.class_names if name not in category_ids]
+    if unknown:
+        raise DataError(
+            f"the model's classes {', '.join(unknown[:5])} are none of {split.truth_file.name}'s categories "
+            f"({', '.join(list(category_ids)[:5])}, ...): evaluate it on data with its classes, or fine-tune it"
+        )
+    return category_ids
+
+
+def results_of(prediction: Prediction, video_id: int, category_ids: Mapping[str, int]) -> list[dict[str, Any]]:
+    """AVISeg's results of one video, under the category ids of the data set."""
+    return [
+        entry | {"category_id": category_ids[prediction.class_names[entry["category_id"] - 1]]}
+        for entry in prediction.to_dict(video_id)["results"]
+    ]
 
 
 def count_score(report: Report, predicted: Mapping[str, Any], truth: Mapping[str, Any]) -> CountScore | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,18 @@ SCORED_AT_ONCE = 5  # frames; see _mask_quality
 MASK_BYTES_AT_ONCE = 2**26  # bounds the full-size masks of a frame
 
 
+class Drawn(NamedTuple):
+    """What the video queries show.
+
+    Attributes:
+        tracks: those whose score passes the threshold, best first.
+        presence: (M, T), for each query behind them how likely it is that its object is there and sounds.
+    """
+
+    tracks: list[Track]
+    presence: Tensor
+
+
 def tracks_of(
     model: ACVIS,
     video: VideoOutput,
@@ -25,11 +38,13 @@ def tracks_of(
     score_threshold: float,
     top_k: int,
     report: Callable[[int], None],
-) -> list[Track]:
-    """Tracks whose score passes the threshold, best first; the masks of one frame are in memory at a time.
+) -> Drawn:
+    """Tracks and their masks; the masks of one frame are in memory at a time.
 
     A track's score is its class probability times the mean probability of its mask's pixels, which is at most 1: a
-    class probability below the threshold can be left out before any mask is made.
+    class probability below the threshold can be left out before any mask is made. Where queries stand for everything
+    visible (`targets="visible"`), a mask is shown in the seconds in which its track more likely sounds than not, and
+    the mean probability that it does so in them is a third factor.
 
     Args:
         model: whose tracker made `video` of one clip (B = 1). features: of that clip.
@@ -43,8 +58,13 @@ def tracks_of(
     keep = best.values > score_threshold
     class_scores, pairs = best.values[keep], best.indices[keep]
     queries, of_query = torch.unique(pairs // classes, return_inverse=True)  # pairs of one query share its mask
+    seconds = len(features)
     if not len(queries):
-        return []
+        return Drawn([], torch.zeros(0, seconds))
+    sounding = torch.ones(len(queries), seconds, dtype=exact, device=queries.device)
+    if video.sounding_logits is not None:
+        sounding = video.sounding_logits[-1, 0].to(exact).sigmoid().T[queries]  # (M, T)
+    shown = sounding > 0.5
     embeds = video.mask_embeds[-1, 0][queries].to(exact)  # (M, C)
 
     codes: list[list[RLE]] = [[] for _ in queries]  # M x T
@@ -58,12 +78,18 @@ def tracks_of(
             inside_count.append(masks.pixel_count)
             report(1)
     total, count = torch.stack(inside_sum), torch.stack(inside_count)  # (T, M)
-    frame_quality = (total / count.clamp(min=1)).float().cpu()
+    visible = (count > 0).T
+    presence = (1 - video.class_logits[-1, 0].to(exact).softmax(-1)[queries, -1:]) * sounding * visible  # (M, T)
+    total, count = total * shown.T, count * shown.T
+    frame_quality = (total / count.clamp(min=1) * sounding.T).float().cpu()
 
-    scores = class_scores * _mask_quality(total, count).to(exact)[of_query]
+    scores = class_scores * (_mask_quality(total, count).to(exact) * _mean_where(sounding, shown & visible))[of_query]
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order] > score_threshold]
-    return [
+    shown = shown.cpu()
+    for n, code in enumerate(codes):
+        codes[n] = [mask if visible_now else _nothing(size) for mask, visible_now in zip(code, shown[n], strict=True)]
+    tracks = [
         Track(
             id=rank,
             label=int(pairs[i]) % classes,
@@ -73,6 +99,7 @@ def tracks_of(
         )
         for rank, i in enumerate(order.tolist())
     ]
+    return Drawn(tracks, presence[torch.unique(of_query[order])])
 
 
 class _MasksOfFrame:
@@ -101,6 +128,16 @@ class _MasksOfFrame:
                 inside = F.interpolate(full, size, mode="bilinear", align_corners=False) > 0
             self.codes += encode_masks(inside[0])
         self.probability_sum, self.pixel_count = torch.cat(sums), torch.cat(counts)
+
+
+def _nothing(size: tuple[int, int]) -> RLE:
+    (code,) = encode_masks(torch.zeros(1, *size, dtype=torch.bool))
+    return code
+
+
+def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+    """Means along the rows of (M, T) over the chosen entries: (M,), 1 where none is chosen."""
+    return torch.where(chosen.any(1), (values * chosen).sum(1) / chosen.sum(1).clamp(min=1), 1)
 
 
 def _mask_quality(probability_sum: Tensor, pixel_count: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from acvis_kit.errors import ConfigError, DataError, WeightsError
 from acvis_kit.features import VisualFeatures
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.models.audio_encoders import Sound
+from acvis_kit.models.count import count_of_independent
 from acvis_kit.postprocess import tracks_of
 from acvis_kit.prediction import Prediction
 from acvis_kit.types import SAMPLE_RATE, Clip
@@ -177,13 +178,12 @@ class Predictor:
             del queries, state  # long clips lie in memory once
             video = self.model.track(tokens, heard)
 
-        counts = probabilities = None
-        if self.model.count_head is not None:
-            probabilities = self.model.count_head.probabilities(torch.cat(count_logits).to(self._exact)).cpu()
-            counts = probabilities.argmax(-1)
         with _Reporter("draw", len(features), progress) as report:
-            tracks = tracks_of(self.model, video, features, size, self.score_threshold, self.top_k, report)
-        if counts is None:
+            tracks, presence = tracks_of(self.model, video, features, size, self.score_threshold, self.top_k, report)
+        probabilities = self._count(count_logits, presence)
+        if probabilities is not None:
+            counts = probabilities.argmax(-1)
+        else:
             shown = [track.areas() > 0 for track in tracks]
             counts = torch.stack(shown).sum(0) if shown else torch.zeros(len(features), dtype=torch.int64)
         prediction = Prediction(
@@ -197,6 +197,21 @@ class Predictor:
             notes=notes,
         )
         return prediction.gated() if self.count_gate else prediction
+
+    def _count(self, token_logits: list[Tensor], presence: Tensor) -> Tensor | None:
+        """How many sound: (T, K_max + 1), from what `count_from` names; None without a count head.
+
+        Args:
+            token_logits: of the frames' count tokens. presence: (M, T), of the video queries, see `Drawn`.
+        """
+        config = self.model.config
+        if self.model.count_head is None:
+            return None
+        said = self.model.count_head.probabilities(torch.cat(token_logits).to(self._exact)).cpu()
+        if config.count_from == "token":
+            return said
+        shown = count_of_independent(presence.T.to(said), said.shape[-1] - 1)
+        return shown if config.count_from == "queries" else (said + shown) / 2
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) that the network sees: short side as asked, long side bounded as configured (detectron2's rule)."""
@@ -277,7 +292,7 @@ class Predictor:
                 raise DataError(
                     "this model listens to patches of sound: give it a waveform or log_mel, not audio_features"
                 )
-            return Sound(vectors[None].to(self.device, self._exact))
+            return self.model.hear(audio_features=vectors[None].to(self.device))
         if self.model.audio_encoder is None:
             raise WeightsError(
                 "this model reads precomputed VGGish features (as AVISM did) and cannot hear a waveform: pass "
@@ -290,8 +305,7 @@ class Predictor:
                 self.model.hear((log_mel(part.to(self.device, exact)) if mel is None else part.to(self.device))[None])
                 for part in heard.split(SECONDS_HEARD_AT_ONCE)
             ]
-        patches = None if parts[0].patches is None else torch.cat([p.patches for p in parts], 1)
-        return Sound(torch.cat([p.clip for p in parts], 1), patches)
+        return Sound.join(parts)
 
 
 class _Reporter:
@@ -321,9 +335,5 @@ def _split_sound(sound: Sound | None, lengths: list[int]) -> Iterator[Sound | No
     start = 0
     for length in lengths:
         stop = start + length
-        if sound is None:
-            yield None
-        else:
-            patches = sound.patches[:, start:stop] if sound.patches is not None else None
-            yield Sound(sound.clip[:, start:stop], patches)
+        yield None if sound is None else sound.seconds(start, stop)
         start = stop

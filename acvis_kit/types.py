@@ -77,3 +77,28 @@ class Clip:
             sound[: given.shape[0]] = given
         times = (torch.arange(frames.shape[0], dtype=torch.float64) + 0.5) / fps
         return cls(frames, sound, times, fps, waveform is not None, duration=frames.shape[0] / fps, source_fps=fps)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is true of one clip of T frames with N objects; made by `data`, read by `losses`, never seen by the network.
+
+    Attributes:
+        labels: int64 (N,), classes from 0.
+        masks: bool (N, T, H, W) at the size of the network's padded input: what is to be found. With
+            `targets="sounding"` empty where the object is silent or absent, with "visible" wherever it can be seen.
+        sounding: bool (N, T), who sounds in which second.
+        counts: int64 (T,), objects visible and sounding in the whole frame, before cropping.
+        heard: bool (T, K), classes that can be heard, seen or not; None where that is not known.
+    """
+
+    labels: Tensor
+    masks: Tensor
+    sounding: Tensor
+    counts: Tensor
+    heard: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Targets:
+        """The same on another device."""
+        moved = {name: value.to(device) for name, value in vars(self).items() if value is not None}
+        return replace(self, **moved)

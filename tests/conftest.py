@@ -29,7 +29,11 @@ TINY = replace(
     short_side=64,
     score_threshold=0.02,
     top_k=12,
+    targets="sounding",
+    audio_classes=False,
+    count_from="token",
 )
+SEEING = replace(TINY, targets="visible", audio_classes=True, count_from="both")  # queries stand for all that is seen
 
 
 @pytest.fixture

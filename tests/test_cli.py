@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from acvis_kit.cli import RANDOM_WARNING, build_parser, main
+from acvis_kit.cli import build_parser, main
+from acvis_kit.commands.options import RANDOM_WARNING
 from acvis_kit.hub import save_model
 from acvis_kit.media import write_video
 from acvis_kit.models.acvis import ACVIS

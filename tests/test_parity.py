@@ -63,7 +63,7 @@ def stages(model: ACVIS, frames: torch.Tensor, sound: dict[str, torch.Tensor]) -
     if model.audio_encoder is not None:
         out["audio_features"] = heard.clip[0]
     state = model.decode_frames(pixels, heard)
-    classes, masks = model.frame_decoder.predict(state.queries[0], pixels.fine)
+    (classes,), (masks,) = model.frame_decoder.predict(state.queries, pixels.fine)
     out |= {"frame_queries": state.queries[0], "frame.pred_logits": classes}
     out["frame.pred_masks.sample"] = masks[:, :10, ::2, ::2]
     if state.count_logits is not None:

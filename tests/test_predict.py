@@ -15,7 +15,7 @@ from acvis_kit.models.acvis import ACVIS
 from acvis_kit.predict import Predictor
 from acvis_kit.prediction import Prediction
 from acvis_kit.types import Clip
-from tests.conftest import TINY, make_model
+from tests.conftest import SEEING, TINY, make_model
 
 
 def same(a: Prediction, b: Prediction) -> bool:
@@ -200,6 +200,45 @@ def test_without_a_count_head_the_count_is_the_number_of_masks(noise_clip: Clip)
     prediction = Predictor(make_model(replace(TINY, count_head="none")))(noise_clip)
     shown = sum((track.areas() > 0).long() for track in prediction.tracks)
     assert prediction.counts.tolist() == shown.tolist()
+
+
+@pytest.fixture
+def seeing_model() -> ACVIS:
+    """A model whose queries stand for everything visible, sure of what it sees and of what sounds."""
+    model = make_model(SEEING)
+    with torch.no_grad():
+        model.tracker.class_head.weight.mul_(5)
+        model.tracker.sounding.head.from_state[2].weight.mul_(50)
+    return model
+
+
+def test_masks_are_shown_in_the_seconds_in_which_their_track_sounds(seeing_model: ACVIS, noise_clip: Clip) -> None:
+    predictor = Predictor(seeing_model, score_threshold=0)
+    prediction = predictor(noise_clip)
+    logits = []
+    seeing_model.tracker.sounding.register_forward_hook(lambda *args: logits.append(args[2][-1, 0]))  # (T, Q_v)
+    predictor(noise_clip)
+    sounding = (logits[0] > 0).T
+    shown = torch.stack([track.areas() > 0 for track in prediction.tracks])
+    assert 0 < shown.float().mean() < 1
+    assert all(any((row <= s).all() for s in sounding) for row in shown)
+    assert prediction.count_probs.sum(1).allclose(torch.ones(len(prediction), dtype=prediction.count_probs.dtype))
+
+
+def test_where_no_track_ever_sounds_nothing_is_shown_and_the_queries_count_none(noise_clip: Clip) -> None:
+    model = make_model(replace(SEEING, count_from="queries"))
+    with torch.no_grad():
+        model.tracker.sounding.head.from_state[2].bias.fill_(-1e4)
+    prediction = Predictor(model)(noise_clip)
+    assert not prediction.tracks and prediction.counts.tolist() == [0] * len(noise_clip)
+
+
+def test_both_counts_are_averaged(noise_clip: Clip) -> None:
+    said, shown, both = (
+        Predictor(make_model(replace(SEEING, count_from=source)))(noise_clip).count_probs
+        for source in ("token", "queries", "both")
+    )
+    torch.testing.assert_close(both, (said + shown) / 2)
 
 
 def test_a_deaf_model_gives_the_same_for_every_sound(noise_clip: Clip) -> None:

@@ -1,8 +1,10 @@
-"""A split of a data set in AVISeg's layout, read clip by clip.
+"""A split of a data set in AVISeg's layout, read piece by piece.
 
-ROOT/{split}.json
+ROOT/{split}.json                               videos, categories, annotations: checked when the split is opened
 ROOT/{split}/JPEGImages/<video>/<frame>.jpg     one frame per second
-ROOT/{split}/WAVAudios/<video>.wav
+ROOT/{split}/WAVAudios/<video>.wav              the sound, or
+ROOT/{split}/FEATAudios/<video>.npy             what an audio encoder made of it, (T, 128), where no sound is kept
+ROOT/{split}_scenes.json                        of AVIS-Synth only: see `acvis_kit.data.synth`
 """
 
 from __future__ import annotations
@@ -18,8 +20,11 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from acvis_kit.audio import load_sound
+from acvis_kit.data.segmentations import decode
 from acvis_kit.errors import DataError
 from acvis_kit.types import SAMPLE_RATE, Clip
+
+IMAGES, SOUNDS, FEATURES = "JPEGImages", "WAVAudios", "FEATAudios"
 
 
 @dataclass(frozen=True)
@@ -32,25 +37,39 @@ class VideoEntry:
     size: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class TrackEntry:
+    """An annotated object: its id, class and a segmentation per frame (polygons, RLE or None), not decoded yet."""
+
+    id: int
+    category_id: int
+    segmentations: tuple[Any, ...]
+
+
 class AVISegSplit:
-    """One split: its videos, categories and annotations; clips are read when they are asked for.
+    """One split: its videos, categories and annotations; frames, sounds and masks are read when they are asked for.
 
     Args:
         root: folder of the data set. split: "train", "val" or "test".
 
     Raises:
-        DataError: no such file, or one that does not hold what AVISeg's format says; names the entry.
+        DataError: no such file, or one that does not hold what AVISeg's format says: ids that are unknown or occur
+            twice, segmentations that are not as many as the frames, sizes that differ; names the entry.
     """
 
     def __init__(self, root: str | Path, split: str = "test") -> None:
-        self.folder = Path(root) / split
-        self.truth_file = Path(root) / f"{split}.json"
+        self.root, self.name = Path(root), split
+        self.folder = self.root / split
+        self.truth_file = self.root / f"{split}.json"
+        self.scenes_file = self.root / f"{split}_scenes.json"
         if not self.truth_file.is_file():
             raise DataError(f"{self.truth_file} is not there: is {root} a folder in AVISeg's layout, with this split?")
         try:
             self.truth: dict[str, Any] = json.loads(self.truth_file.read_text())
             self.videos = [self._entry(video) for video in self.truth["videos"]]
             self.categories = {int(c["id"]): str(c["name"]) for c in self.truth["categories"]}
+            self._check_ids()
+            self._tracks = self._read_tracks(self.truth.get("annotations") or [])
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{self.truth_file} is not in AVISeg's format ({error!r})") from error
 
@@ -69,8 +88,9 @@ class AVISegSplit:
         Raises:
             DataError: a frame that is missing, unreadable or of another size. MediaError: a sound that cannot be read.
         """
-        frames = torch.stack([self._frame(video, name) for name in video.frames])
-        sound = load_sound(self.folder / "WAVAudios" / f"{video.name}.wav")
+        images = (np.array(self.image(video, t)) for t in range(len(video.frames)))  # (H, W, 3) -> (3, H, W)
+        frames = torch.stack([torch.from_numpy(pixels).permute(2, 0, 1) for pixels in images])
+        sound = load_sound(self.sound_file(video))
         clip = Clip.from_arrays(frames, sound)
         missing = len(frames) - len(sound) / SAMPLE_RATE
         if missing > 1:
@@ -78,20 +98,99 @@ class AVISegSplit:
             return Clip(**{**vars(clip), "notes": (note,)})
         return clip
 
-    def _frame(self, video: VideoEntry, name: str) -> torch.Tensor:
-        path = self.folder / "JPEGImages" / name
+    def image(self, video: VideoEntry, t: int) -> Image.Image:
+        """Frame `t` in RGB.
+
+        Raises:
+            DataError: a file that is missing, unreadable, or of another size than the JSON says.
+        """
+        path = self.folder / IMAGES / video.frames[t]
         try:
             with Image.open(path) as image:
-                pixels = np.array(image.convert("RGB"))
+                picture = image.convert("RGB")
         except (OSError, UnidentifiedImageError) as error:
             raise DataError(f"frame {path} cannot be read ({error})") from error
-        if pixels.shape[:2] != video.size:
-            raise DataError(f"frame {path} is {pixels.shape[:2]}, {self.truth_file.name} says {video.size} (H, W)")
-        return torch.from_numpy(pixels).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+        size = picture.height, picture.width
+        if size != video.size:
+            raise DataError(f"frame {path} is {size}, {self.truth_file.name} says {video.size} (H, W)")
+        return picture
 
-    @staticmethod
-    def _entry(video: dict[str, Any]) -> VideoEntry:
+    def sound_file(self, video: VideoEntry) -> Path:
+        """Where the sound of a video lies."""
+        return self.folder / SOUNDS / f"{video.name}.wav"
+
+    def tracks(self, video: VideoEntry) -> tuple[TrackEntry, ...]:
+        """The annotated objects of a video, in the order of the JSON."""
+        return self._tracks[video.id]
+
+    def mask(self, video: VideoEntry, track: TrackEntry, t: int) -> np.ndarray | None:
+        """Mask of an object in frame `t`, bool (H, W); None where it is silent or absent.
+
+        Raises:
+            DataError: a segmentation that cannot be read; names the annotation.
+        """
+        try:
+            return decode(track.segmentations[t], video.size)
+        except DataError as error:
+            raise DataError(f"{self.truth_file.name}, annotation {track.id}, frame {t}: {error}") from None
+
+    def features(self, video: VideoEntry, folder: str = FEATURES) -> np.ndarray:
+        """Precomputed features of the sound, float (T or more, 128), memory-mapped.
+
+        Raises:
+            DataError: a file that is missing, or does not hold a vector per frame.
+        """
+        path = self.folder / folder / f"{video.name}.npy"
+        try:
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"audio features {path} cannot be read ({error})") from error
+        if values.ndim != 2 or len(values) < len(video.frames):
+            raise DataError(f"{path} holds {values.shape}, but video {video.name} has {len(video.frames)} frames")
+        return values
+
+    def _entry(self, video: dict[str, Any]) -> VideoEntry:
         names = tuple(video["file_names"])
         if not names or len(names) != video.get("length", len(names)):
             raise DataError(f"video {video['id']} lists {len(names)} frames and says length {video.get('length')}")
         return VideoEntry(video["id"], Path(names[0]).parent.name, names, (video["height"], video["width"]))
+
+    def _check_ids(self) -> None:
+        for what, ids in (
+            ("videos", [video.id for video in self.videos]),
+            ("categories", [int(category["id"]) for category in self.truth["categories"]]),
+        ):
+            if twice := sorted({number for number in ids if ids.count(number) > 1} if len(set(ids)) < len(ids) else ()):
+                raise DataError(f"{self.truth_file.name}: id {twice[0]} occurs twice among the {what}")
+
+    def _read_tracks(self, annotations: list[dict[str, Any]]) -> dict[int, tuple[TrackEntry, ...]]:
+        videos = {video.id: video for video in self.videos}
+        tracks: dict[int, list[TrackEntry]] = {number: [] for number in videos}
+        seen: set[tuple[int, int]] = set()
+        for n, entry in enumerate(annotations):
+            where = f"{self.truth_file.name}: annotations[{n}] (id {entry.get('id')})"
+            number, category, segmentations = entry["video_id"], entry["category_id"], entry["segmentations"]
+            if number not in videos:
+                raise DataError(f"{where} is of video {number}, which is none of the {len(videos)} listed")
+            if category not in self.categories:
+                raise DataError(f"{where} is of category {category}, known are {sorted(self.categories)}")
+            video = videos[number]
+            if len(segmentations) != len(video.frames):
+                raise DataError(
+                    f"{where} has {len(segmentations)} segmentations, video {number} has {len(video.frames)} frames"
+                )
+            sides = entry.get("height", video.size[0]), entry.get("width", video.size[1])
+            if sides != video.size:
+                raise DataError(f"{where} is of size {sides}, video {number} of {video.size} (H, W)")
+            if entry.get("iscrowd"):
+                raise DataError(f"{where} is a crowd; there are none in this task: drop it, or set iscrowd to 0")
+            identity = entry.get("id", n)
+            if (number, identity) in seen:
+                raise DataError(f"{where}: video {number} has another annotation of this id")
+            seen.add((number, identity))
+            for t, segmentation in enumerate(segmentations):
+                size = tuple(segmentation.get("size", ())) if isinstance(segmentation, dict) else video.size
+                if size != video.size:
+                    raise DataError(f"{where}, frame {t}: the mask's size is {list(size)}, the video's {video.size}")
+            tracks[number].append(TrackEntry(identity, category, tuple(segmentations)))
+        return {number: tuple(entries) for number, entries in tracks.items()}

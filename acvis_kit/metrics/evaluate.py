@@ -69,6 +69,17 @@ class Report:
         )
         return {key: (float(a), float(b)) for key, a, b in zip(KEYS, low, high, strict=True)}
 
+    def drawn(self, times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """The scores of draws of the videos: for bootstraps that compare two reports of the same videos.
+
+        Args:
+            times: (draws, videos), how often each video of `tallies` occurs in a draw.
+
+        Returns:
+            By key, (draws,).
+        """
+        return dict(zip(KEYS, self._scores(self.tallies, times).T, strict=True))
+
     @cached_property
     def per_class(self) -> dict[str, dict[str, float]]:
         """mAP and HOTA of each class, by its name, with its numbers of true and predicted tracks."""

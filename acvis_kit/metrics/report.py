@@ -58,7 +58,7 @@ def count_table(score: CountScore) -> str:
 
 def to_dict(report: Report, counting: CountScore | None = None) -> dict[str, Any]:
     """Everything but the figures, as plain values; undefined scores are None."""
-    return _plain(
+    return plain(
         {
             "protocol": report.protocol,
             "scores": report.scores,
@@ -187,11 +187,12 @@ def _frames(report: Report, key: str) -> str:
     return f"   {right} of {frames} frames ({KINDS[key]})"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """For JSON: lists, dictionaries and Python numbers; NaN becomes None."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -26,8 +26,6 @@ from acvis_kit.models.pixel_decoder import PixelDecoder, PixelFeatures
 from acvis_kit.models.query_generator import QueryGenerator
 from acvis_kit.models.tracker import Tracker, VideoOutput
 
-SUPERVISED_FRAME_LAYERS = 3  # the tracker is trained on the queries of the last three (AVISM)
-
 
 class FrameState(NamedTuple):
     """A second after the frame decoder: what the tracker and the count head need of it.
@@ -46,6 +44,8 @@ class ModelOutput(NamedTuple):
 
     Attributes:
         frame_class_logits: (D_f, B, T, Q_f, K + 1). frame_mask_logits: (D_f, B, T, Q_f, H / 4, W / 4).
+        frame_sounding_logits: (D_f, B, T, Q_f), None with `targets="sounding"`.
+        audio_class_logits: (B, T, K), None without `audio_classes`.
         count_logits: (B, T, K_max or K_max + 1), or None.
         video: class logits (D_v, L * B, Q_v, K + 1) and embeddings; the L last frame layers are stacked before the
             clips.
@@ -57,6 +57,8 @@ class ModelOutput(NamedTuple):
     count_logits: Tensor | None
     video: VideoOutput
     video_mask_logits: Tensor
+    frame_sounding_logits: Tensor | None = None
+    audio_class_logits: Tensor | None = None
 
 
 class ACVIS(
@@ -79,6 +81,7 @@ class ACVIS(
         self.backbone = build_backbone(config)
         self.pixel_decoder = PixelDecoder(config, self.backbone.channels)
         self.audio_encoder = build_audio_encoder(config)
+        self.audio_class_head = nn.Linear(config.audio_dim, config.num_classes) if config.audio_classes else None
         self.query_generator = QueryGenerator(config, getattr(self.audio_encoder, "patch_dim", None))
         self.frame_decoder = FrameDecoder(config)
         self.count_head = (
@@ -105,9 +108,13 @@ class ACVIS(
         if not self.config.hears:
             return None
         if audio_features is not None:
-            return Sound(audio_features.to(self.pixel_mean.dtype))
-        assert self.audio_encoder is not None, "precomputed features are needed: the Predictor says so to the user"
-        return self.audio_encoder(log_mel.to(self.pixel_mean.dtype))
+            sound = Sound(audio_features.to(self.pixel_mean.dtype))
+        else:
+            assert self.audio_encoder is not None, "precomputed features are needed: the Predictor says so to the user"
+            sound = self.audio_encoder(log_mel.to(self.pixel_mean.dtype))
+        if self.audio_class_head is not None:
+            sound = sound._replace(class_logits=self.audio_class_head(sound.clip))
+        return sound
 
     def decode_frames(self, pixels: PixelFeatures, sound: Sound | None) -> FrameState:
         """Queries listen, then look at the picture of their second. N frames; the sound's B * T must equal N."""
@@ -119,7 +126,7 @@ class ACVIS(
 
     def track(self, queries: Tensor, sound: Sound | None) -> VideoOutput:
         """Frame queries (B, T, Q_f, C) of whole clips -> tracks."""
-        return self.tracker(queries, sound.clip if sound is not None else None)
+        return self.tracker(queries, sound)
 
     def forward(
         self, frames: Tensor, log_mel: Tensor | None = None, audio_features: Tensor | None = None
@@ -133,27 +140,44 @@ class ACVIS(
         pixels = self.encode(frames.flatten(0, 1))
         sound = self.hear(log_mel, audio_features)
         state = self.decode_frames(pixels, sound)
-        predictions = [self.frame_decoder.predict(queries, pixels.fine) for queries in state.queries]
+        states = state.queries  # (D_f, B * T, Q_f, C)
+        class_logits, mask_logits = self.frame_decoder.predict(states, pixels.fine)
+        sounding_logits = None
+        if self.config.targets == "visible":
+            heard = sound.class_logits.flatten(0, 1) if sound is not None and self.config.audio_classes else None
+            sounding_logits = self.frame_decoder.sounding_head(states, class_logits, heard)  # (D_f, B * T, Q_f)
 
-        queries = state.queries[-SUPERVISED_FRAME_LAYERS:]  # (L, B * T, Q_f, C)
+        queries = states[-self.config.supervised_frame_layers :]  # (L, B * T, Q_f, C)
         layers = queries.shape[0]
-        if sound is not None:
-            sound_per_layer = Sound(sound.clip.repeat(layers, 1, 1))
-        video = self.track(queries.unflatten(1, (clips, seconds)).flatten(0, 1), sound_per_layer if sound else None)
-        fine = pixels.fine.repeat(layers, 1, 1, 1)  # (L * B * T, C, H / 4, W / 4)
-        masks = [
-            self.tracker.pixel_embedding.mask_logits(embeds.repeat_interleave(seconds, 0), fine)
-            .unflatten(0, (layers * clips, seconds))
-            .transpose(1, 2)
-            for embeds in video.mask_embeds
-        ]
+        video = self.track(
+            queries.unflatten(1, (clips, seconds)).flatten(0, 1), sound.repeat(layers) if sound is not None else None
+        )
         return ModelOutput(
-            frame_class_logits=torch.stack([c for c, _ in predictions]).unflatten(1, (clips, seconds)),
-            frame_mask_logits=torch.stack([m for _, m in predictions]).unflatten(1, (clips, seconds)),
+            frame_class_logits=class_logits.unflatten(1, (clips, seconds)),
+            frame_mask_logits=mask_logits.unflatten(1, (clips, seconds)),
             count_logits=state.count_logits.unflatten(0, (clips, seconds)) if state.count_logits is not None else None,
             video=video,
-            video_mask_logits=torch.stack(masks),
+            video_mask_logits=self.video_masks(video.mask_embeds, pixels.fine, layers),
+            frame_sounding_logits=sounding_logits.unflatten(1, (clips, seconds))
+            if sounding_logits is not None
+            else None,
+            audio_class_logits=sound.class_logits if sound is not None else None,
         )
+
+    def video_masks(self, embeds: Tensor, fine: Tensor, layers: int) -> Tensor:
+        """Masks of video queries in every frame: (D_v, L * B, Q_v, T, H / 4, W / 4).
+
+        Args:
+            embeds: (D_v, L * B, Q_v, C). fine: F of all frames, (B * T, C, H / 4, W / 4), shared by the L frame layers.
+        """
+        clips = embeds.shape[1] // layers
+        seconds = fine.shape[0] // clips
+        of_clip = embeds.unflatten(1, (layers, clips)).permute(2, 0, 1, 3, 4).flatten(1, 3)  # (B, D_v * L * Q_v, C)
+        masks = self.tracker.pixel_embedding.mask_logits(of_clip.repeat_interleave(seconds, 0), fine)
+        masks = masks.unflatten(1, (len(embeds), layers, -1)).unflatten(0, (clips, seconds))
+        return masks.permute(2, 3, 0, 4, 1, 5, 6).flatten(
+            1, 2
+        )  # (B, T, D_v, L, Q_v, h, w) -> (D_v, L * B, Q_v, T, h, w)
 
     @classmethod
     def _from_pretrained(cls, **kwargs: Any) -> ACVIS:

@@ -6,6 +6,7 @@ Both give one vector per second ("clip") and, where it is wanted, the last featu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from acvis_kit.config import ACVISConfig
 
 # Output channels of VGGish's 3x3 convolutions; M is a 2x2 max pooling.
 VGGISH_LAYERS = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M")
+LOG_MEL_MEAN, LOG_MEL_STD = -3.0, 1.5  # about those of AVIS-Synth, for an encoder that starts from nothing
 PATCH_GRID = (6, 4)  # times x frequencies of the last map of a log-mel second (96, 64)
 NUM_PATCHES = PATCH_GRID[0] * PATCH_GRID[1]  # A
 
@@ -25,10 +27,25 @@ class Sound(NamedTuple):
     Attributes:
         clip: (B, T, 128), one vector per second.
         patches: (B, T, A, C_a), tokens of time and frequency, or None.
+        class_logits: (B, T, K), which classes can be heard; None where the network does not name them.
     """
 
     clip: Tensor
     patches: Tensor | None = None
+    class_logits: Tensor | None = None
+
+    def seconds(self, start: int, stop: int) -> Sound:
+        """Only the seconds from `start` up to `stop`."""
+        return Sound(*(None if part is None else part[:, start:stop] for part in self))
+
+    def repeat(self, times: int) -> Sound:
+        """The clips one after another, `times` over."""
+        return Sound(*(None if part is None else part.repeat(times, *[1] * (part.ndim - 1)) for part in self))
+
+    @classmethod
+    def join(cls, parts: Sequence[Sound]) -> Sound:
+        """Stretches of the same clips, one after another in time."""
+        return cls(*(None if part[0] is None else torch.cat(part, 1) for part in zip(*parts, strict=True)))
 
 
 def build_audio_encoder(config: ACVISConfig) -> nn.Module | None:
@@ -92,13 +109,14 @@ class VGGish(nn.Module):
 
 
 class CompactAudioEncoder(nn.Module):
-    """Four strided convolutions with group norm, 0.2 M parameters, learned from nothing.
+    """Eight convolutions with group norm, 0.5 M parameters, learned from nothing.
 
-    The vector keeps the frequency axis (mean over time only): pitch tells sources apart.
+    The vector keeps the frequency axis (mean and maximum over time only): pitch tells sources apart, and a short bark
+    counts beside a long note.
     """
 
-    patch_dim = 96
-    widths = (24, 48, 72, 96)
+    patch_dim = 128
+    widths = (24, 48, 96, 128)
 
     def __init__(self, dim: int = 128) -> None:
         super().__init__()
@@ -109,15 +127,19 @@ class CompactAudioEncoder(nn.Module):
                 nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False),
                 nn.GroupNorm(8, width),
                 nn.ReLU(inplace=True),
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                nn.GroupNorm(8, width),
+                nn.ReLU(inplace=True),
             ]
             before = width
         self.features = nn.Sequential(*layers)
-        self.embedding = nn.Sequential(nn.Linear(PATCH_GRID[1] * before, dim), nn.ReLU())
+        self.embedding = nn.Sequential(nn.Linear(2 * PATCH_GRID[1] * before, dim), nn.ReLU())
 
     def forward(self, log_mel: Tensor) -> Sound:
-        """log_mel (B, T, 96, 64) -> vectors (B, T, dim) and patches (B, T, 24, 96), time by time."""
-        map_ = self.features(log_mel.flatten(0, 1)[:, None])  # (B * T, 96, 6, 4)
+        """log_mel (B, T, 96, 64) -> vectors (B, T, dim) and patches (B, T, 24, 128), time by time."""
+        image = (log_mel.flatten(0, 1)[:, None] - LOG_MEL_MEAN) / LOG_MEL_STD  # (B * T, 1, 96, 64)
+        map_ = self.features(image)  # (B * T, 128, 6, 4)
         patches = map_.permute(0, 2, 3, 1).flatten(1, 2)
-        vector = self.embedding(map_.mean(dim=2).flatten(1))
+        vector = self.embedding(torch.cat([map_.mean(dim=2), map_.amax(dim=2)], 1).flatten(1))
         shape = log_mel.shape[:2]
         return Sound(vector.unflatten(0, shape), patches.unflatten(0, shape))

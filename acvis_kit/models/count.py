@@ -36,3 +36,22 @@ def ordinal_probabilities(logits: Tensor) -> Tensor:
     more_than = logits.sigmoid().cumprod(-1)  # P(N > 0), ..., P(N > K_max - 1)
     ends = torch.ones_like(more_than[..., :1])
     return torch.cat([ends, more_than], -1) - torch.cat([more_than, 0 * ends], -1)
+
+
+def count_of_independent(presence: Tensor, k_max: int) -> Tensor:
+    """How many of several things are there, each with a probability of its own (the Poisson binomial distribution).
+
+    Args:
+        presence: (T, M), probabilities. k_max: counts of this and more are pooled.
+
+    Returns:
+        (T, K_max + 1), sums to 1: all on 0 where M is 0.
+    """
+    counts = presence.new_zeros(presence.shape[0], k_max + 1)
+    counts[:, 0] = 1
+    for p in presence.unbind(1):
+        one_more = counts * p[:, None]
+        counts = counts - one_more
+        counts[:, 1:] += one_more[:, :-1]
+        counts[:, -1] += one_more[:, -1]
+    return counts

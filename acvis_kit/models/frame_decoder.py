@@ -14,6 +14,7 @@ from acvis_kit.models.attention import MLP, CrossAttentionLayer, FeedForwardLaye
 from acvis_kit.models.masks import PixelEmbedding
 from acvis_kit.models.pixel_decoder import PixelFeatures
 from acvis_kit.models.positions import sine_position
+from acvis_kit.models.sounding import SoundingHead
 
 
 class FrameOutput(NamedTuple):
@@ -47,6 +48,8 @@ class FrameDecoder(nn.Module):
         self.class_head = nn.Linear(dim, config.num_classes + 1)  # "none" last
         self.mask_head = MLP(dim, 3)
         self.pixel_embedding = PixelEmbedding(dim)  # E
+        if config.targets == "visible":
+            self.sounding_head = SoundingHead(dim, config.audio_classes)
 
     def tokens(self, scales: Sequence[Tensor]) -> list[Tensor]:
         """The pixel decoder's maps as tokens (N, H * W, C), each scale marked by its level embedding."""
@@ -100,5 +103,7 @@ class FrameDecoder(nn.Module):
         return inside[:, None]
 
     def predict(self, states: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits (N, Q_f, K + 1) and mask logits (N, Q_f, H / 4, W / 4) of normed states (N, Q_f, C)."""
-        return self.class_head(states), self.pixel_embedding.mask_logits(self.mask_head(states), fine)
+        """Class logits (D, N, Q_f, K + 1) and mask logits (D, N, Q_f, H / 4, W / 4) of normed states (D, N, Q_f, C)."""
+        embeds = self.mask_head(states).transpose(0, 1).flatten(1, 2)  # (N, D * Q_f, C): one product for all layers
+        masks = self.pixel_embedding.mask_logits(embeds, fine).unflatten(1, (len(states), -1)).transpose(0, 1)
+        return self.class_head(states), masks

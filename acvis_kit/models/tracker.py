@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from acvis_kit.config import ACVISConfig
 from acvis_kit.models.attention import MLP, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
+from acvis_kit.models.audio_encoders import Sound
 from acvis_kit.models.masks import PixelEmbedding
+from acvis_kit.models.sounding import TrackSounding
 
 BARRIER = -1000.0  # added to attention logits between seconds that must not see each other
 WINDOWS_AT_ONCE = 4  # bounds the memory of attention over long clips
@@ -30,12 +32,14 @@ class VideoOutput(NamedTuple):
         video_similarity: (D, B, Q_v, C) and
         frame_similarity: (B, T, Q_f, C), embeddings whose dot product says "the same object"; the latter in training
             only, where the loss asks for it.
+        sounding_logits: (D, B, T, Q_v), whether a track sounds in a second; None with `targets="sounding"`.
     """
 
     class_logits: Tensor
     mask_embeds: Tensor
     video_similarity: Tensor
     frame_similarity: Tensor | None
+    sounding_logits: Tensor | None = None
 
 
 class Tracker(nn.Module):
@@ -71,21 +75,28 @@ class Tracker(nn.Module):
         self.pixel_embedding = PixelEmbedding(dim)  # V
         self.frame_similarity = nn.Linear(dim, dim)
         self.video_similarity = nn.Linear(dim, dim)
+        self.sounding = TrackSounding(dim, heads, config.audio_classes) if config.targets == "visible" else None
 
-    def forward(self, frame_queries: Tensor, sound: Tensor | None) -> VideoOutput:
+    def forward(self, frame_queries: Tensor, sound: Sound | None) -> VideoOutput:
         """
         Args:
-            frame_queries: (B, T, Q_f, C), normed. sound: (B, T, 128), None where the tracker does not hear.
+            frame_queries: (B, T, Q_f, C), normed. sound: of the same B clips; None where nothing is heard.
         """
-        tokens = self.encode(frame_queries, sound)  # (B, T, Q_f, C)
+        tokens = self.encode(frame_queries, sound.clip if sound is not None else None)  # (B, T, Q_f, C)
         states = torch.stack(self.decode(tokens))  # (D, B, Q_v, C)
         if not self.training:
             states = states[-1:]
+        class_logits = self.class_head(states)
+        sounding_logits = None
+        if self.sounding is not None:
+            heard = sound.class_logits if sound is not None else None
+            sounding_logits = self.sounding(states, tokens, self.slot_positions, class_logits, heard)
         return VideoOutput(
-            self.class_head(states),
+            class_logits,
             self.mask_head(states),
             self.video_similarity(states),
             self.frame_similarity(tokens) if self.training else None,
+            sounding_logits,
         )
 
     def encode(self, frame_queries: Tensor, sound: Tensor | None) -> Tensor:

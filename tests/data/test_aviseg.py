@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -52,3 +53,81 @@ def test_a_broken_json_is_refused(aviseg_folder: Path, damage) -> None:
     (aviseg_folder / "test.json").write_text(json.dumps(truth))
     with pytest.raises(DataError, match=r"AVISeg's format|says length 9"):
         AVISegSplit(aviseg_folder)
+
+
+def test_masks_are_decoded_one_by_one(aviseg_folder: Path) -> None:
+    split = AVISegSplit(aviseg_folder)
+    video = split.videos[1]
+    (track,) = split.tracks(video)
+    assert (track.category_id, len(track.segmentations)) == (2, 4)
+    assert split.mask(video, track, 0) is None
+    rows, columns = np.nonzero(split.mask(video, track, 1))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 39, 10, 49)
+
+
+def test_polygons_codes_and_nulls_may_stand_side_by_side(aviseg_folder: Path) -> None:
+    half = 72 * 64
+    codes = [{"size": [72, 128], "counts": [half, half]}, None, [[0, 0, 64, 0, 64, 72, 0, 72]], []]
+    change(aviseg_folder, lambda t: t["annotations"][1].update(segmentations=codes))
+    split = AVISegSplit(aviseg_folder)
+    video = split.videos[1]
+    masks = [split.mask(video, split.tracks(video)[0], t) for t in range(4)]
+    assert masks[0][:, 64:].all() and not masks[0][:, :64].any() and np.array_equal(masks[2], ~masks[0])
+    assert masks[1] is masks[3] is None
+
+
+def test_a_broken_segmentation_is_named_when_it_is_read(aviseg_folder: Path) -> None:
+    change(aviseg_folder, lambda t: t["annotations"][1]["segmentations"].__setitem__(1, [[1, 2, 3]]))
+    split = AVISegSplit(aviseg_folder)
+    with pytest.raises(DataError, match=r"test\.json, annotation 2, frame 1: a polygon is"):
+        split.mask(split.videos[1], split.tracks(split.videos[1])[0], 1)
+
+
+def test_a_split_without_annotations_has_no_tracks(aviseg_folder: Path) -> None:
+    for annotations in ([], None):
+        change(aviseg_folder, lambda t, given=annotations: t.update(annotations=given))
+        split = AVISegSplit(aviseg_folder)
+        assert all(split.tracks(video) == () for video in split.videos)
+
+
+def test_features_lie_beside_the_sounds(aviseg_folder: Path) -> None:
+    folder = aviseg_folder / "test" / "FEATAudios"
+    folder.mkdir()
+    values = np.random.default_rng(0).random((4, 128), np.float32)
+    np.save(folder / "video002.npy", values)
+    split = AVISegSplit(aviseg_folder)
+    assert np.array_equal(split.features(split.videos[1]), values)
+    with pytest.raises(DataError, match=r"video001\.npy cannot be read"):
+        split.features(split.videos[0])
+    np.save(folder / "video001.npy", values[:2])
+    with pytest.raises(DataError, match=r"\(2, 128\), but video video001 has 3 frames"):
+        split.features(split.videos[0])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda t: t["videos"][1].update(id=1), "id 1 occurs twice among the videos"),
+        (lambda t: t["categories"][1].update(id=1), "id 1 occurs twice among the categories"),
+        (lambda t: t["annotations"][0].update(video_id=7), r"annotations\[0\] \(id 1\) is of video 7"),
+        (lambda t: t["annotations"][0].update(category_id=99), r"annotations\[0\] \(id 1\) is of category 99"),
+        (lambda t: t["annotations"][1]["segmentations"].pop(), "has 3 segmentations, video 2 has 4 frames"),
+        (lambda t: t["annotations"][1].update(height=99), r"size \(99, 128\), video 2 of \(72, 128\)"),
+        (lambda t: t["annotations"][1].update(id=1, video_id=1, segmentations=[None] * 3), "another annotation"),
+        (lambda t: t["annotations"][0].update(iscrowd=1), "crowd"),
+        (
+            lambda t: t["annotations"][0]["segmentations"].__setitem__(0, {"size": [1, 2], "counts": [2]}),
+            r"frame 0: the mask's size is \[1, 2\]",
+        ),
+    ],
+)
+def test_what_disagrees_is_named_when_the_split_is_opened(aviseg_folder: Path, damage, message: str) -> None:
+    change(aviseg_folder, damage)
+    with pytest.raises(DataError, match=message):
+        AVISegSplit(aviseg_folder)
+
+
+def change(folder: Path, damage) -> None:
+    truth = json.loads((folder / "test.json").read_text())
+    damage(truth)
+    (folder / "test.json").write_text(json.dumps(truth))

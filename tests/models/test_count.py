@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from acvis_kit.models.count import CountHead, ordinal_probabilities
+from acvis_kit.models.count import CountHead, count_of_independent, ordinal_probabilities
 
 
 def logit(p: float) -> float:
@@ -30,3 +30,15 @@ def test_both_heads_give_k_max_plus_one_probabilities(kind: str, logits: int) ->
     head = CountHead(8, 2, kind)
     out = head(torch.randn(5, 8))
     assert out.shape == (5, logits) and head.probabilities(out).shape == (5, 3)
+
+
+def test_the_count_of_independent_things_by_hand() -> None:
+    got = count_of_independent(torch.tensor([[1 / 2, 1 / 3], [1.0, 1.0], [0.0, 0.0]]), k_max=2)
+    want = torch.tensor([[2 / 6, 3 / 6, 1 / 6], [0, 0, 1], [1, 0, 0]])
+    torch.testing.assert_close(got, want)
+
+
+def test_counts_above_k_max_are_pooled_and_nothing_counts_as_none() -> None:
+    three = count_of_independent(torch.full((1, 3), 1 / 2), k_max=2)
+    torch.testing.assert_close(three, torch.tensor([[1 / 8, 3 / 8, 4 / 8]]))
+    assert count_of_independent(torch.zeros(2, 0), k_max=2).tolist() == [[1, 0, 0], [1, 0, 0]]

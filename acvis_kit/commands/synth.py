@@ -1,0 +1,76 @@
+"""`acvis synth`: make data with exact ground truth."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from functools import partial
+from pathlib import Path
+
+
+def add_synth(commands: argparse._SubParsersAction) -> None:
+    """Register the subcommand."""
+    parser = commands.add_parser("synth", help="make clips with exact ground truth, in AVISeg's layout")
+    parser.set_defaults(run=_synth)
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    parser.add_argument(
+        "--split",
+        action="append",
+        type=_split,
+        required=True,
+        metavar="NAME:CLIPS",
+        help="a split and how many clips it has, e.g. train:2000; may be given several times",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (0)")
+    parser.add_argument("--size", type=int, default=128, help="height and width of the frames, pixels (128)")
+    parser.add_argument(
+        "--seconds", type=int, nargs=2, default=(10, 60), metavar=("MIN", "MAX"), help="lengths of the clips (10 60)"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
+    parser.add_argument(
+        "--cutouts",
+        type=Path,
+        nargs=2,
+        metavar=("COCO_JSON", "IMAGES"),
+        help="objects cut out of photographs in place of drawn ones: masks in COCO's format, and their images",
+    )
+    parser.add_argument(
+        "--sounds", type=Path, metavar="FOLDER", help="recorded voices in place of synthetic ones: a folder per class"
+    )
+    parser.add_argument(
+        "--share",
+        type=float,
+        nargs=2,
+        default=(0.0, 1.0),
+        metavar=("FROM", "TO"),
+        help="which part of the cut-outs and recordings to use: 0 0.8 and 0.8 1 have none in common (0 1)",
+    )
+
+
+def _split(text: str) -> tuple[str, int]:
+    name, colon, count = text.rpartition(":")
+    if not colon or not name or not count.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME:CLIPS, e.g. train:2000")
+    return name, int(count)
+
+
+def _synth(arguments: argparse.Namespace) -> None:
+    from acvis_kit.data.synth.material import DrawnMaterial
+    from acvis_kit.data.synth.writer import write_dataset
+
+    material = DrawnMaterial
+    if arguments.cutouts or arguments.sounds:
+        from acvis_kit.data.synth.cutouts import OwnMaterial
+
+        material = partial(
+            OwnMaterial, arguments.cutouts and tuple(arguments.cutouts), arguments.sounds, tuple(arguments.share)
+        )
+    write_dataset(
+        arguments.out,
+        dict(arguments.split),
+        arguments.seed,
+        arguments.size,
+        tuple(arguments.seconds),
+        arguments.workers,
+        material,
+    )

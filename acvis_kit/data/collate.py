@@ -1,0 +1,87 @@
+"""Samples of different sizes as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from acvis_kit.config import ACVISConfig
+from acvis_kit.data.training_clips import TrainingSample
+from acvis_kit.types import Targets
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """B clips of T frames.
+
+    Attributes:
+        frames: (B, T, 3, H, W), RGB, 0..255: uint8 if all clips are of one size, else float32.
+        log_mel: float32 (B, T, 96, 64), or None. audio_features: float32 (B, T, 128), or None.
+        targets: one per clip; masks bool (N, T, H', W') at the network's padded size.
+        samples: (video id, seconds, sound) of each clip, for error messages.
+    """
+
+    frames: Tensor
+    log_mel: Tensor | None
+    audio_features: Tensor | None
+    targets: list[Targets]
+    samples: tuple[tuple[int, tuple[int, ...], str], ...] = ()
+
+    def __len__(self) -> int:
+        """B."""
+        return self.frames.shape[0]
+
+    def to(self, device: torch.device | str) -> TrainingBatch:
+        """The same on another device."""
+        tensors = {name: getattr(self, name) for name in ("frames", "log_mel", "audio_features")}
+        moved = {name: value.to(device, non_blocking=True) for name, value in tensors.items() if value is not None}
+        return replace(self, **moved, targets=[targets.to(device) for targets in self.targets])
+
+    def pin_memory(self) -> TrainingBatch:
+        """The same in memory from which a GPU copies faster; a DataLoader calls it."""
+        tensors = {name: getattr(self, name) for name in ("frames", "log_mel", "audio_features")}
+        pinned = {name: value.pin_memory() for name, value in tensors.items() if value is not None}
+        return replace(self, **pinned)
+
+
+def collate(
+    samples: Sequence[TrainingSample],
+    pixel_mean: Sequence[float] = ACVISConfig.pixel_mean,
+    size_divisor: int = ACVISConfig.size_divisor,
+) -> TrainingBatch:
+    """A batch: pictures in the upper left corner of the largest height and width among them.
+
+    Smaller pictures are filled up with the mean colour, because the network subtracts it: after that, padding is 0
+    everywhere, its own up to a multiple of `size_divisor` included. Masks are filled up to that multiple with False.
+    """
+    height = max(sample.frames.shape[-2] for sample in samples)
+    width = max(sample.frames.shape[-1] for sample in samples)
+    if len({sample.frames.shape[-2:] for sample in samples}) == 1:
+        frames = torch.stack([sample.frames for sample in samples])
+    else:
+        clips, seconds = len(samples), samples[0].frames.shape[0]
+        mean = torch.tensor(pixel_mean, dtype=torch.float32).view(3, 1, 1)
+        frames = mean.expand(clips, seconds, 3, height, width).clone()
+        for canvas, sample in zip(frames, samples, strict=True):
+            canvas[..., : sample.frames.shape[-2], : sample.frames.shape[-1]] = sample.frames
+    padded = height + -height % size_divisor, width + -width % size_divisor
+    return TrainingBatch(
+        frames=frames,
+        log_mel=_stack([sample.log_mel for sample in samples]),
+        audio_features=_stack([sample.audio_features for sample in samples]),
+        targets=[_pad(sample.targets, padded) for sample in samples],
+        samples=tuple((sample.video_id, sample.seconds, sample.sound) for sample in samples),
+    )
+
+
+def _stack(parts: Sequence[Tensor | None]) -> Tensor | None:
+    return None if parts[0] is None else torch.stack(list(parts))
+
+
+def _pad(targets: Targets, size: tuple[int, int]) -> Targets:
+    masks = torch.zeros(*targets.masks.shape[:2], *size, dtype=torch.bool)
+    masks[..., : targets.masks.shape[-2], : targets.masks.shape[-1]] = targets.masks
+    return replace(targets, masks=masks)

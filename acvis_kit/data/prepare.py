@@ -1,0 +1,167 @@
+"""A folder of videos, cut into AVISeg's layout: what `AVISegSplit` reads, without annotations."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy.io import wavfile
+
+from acvis_kit.config import AVISEG_CLASSES
+from acvis_kit.data.aviseg import IMAGES, SOUNDS
+from acvis_kit.errors import AcvisError, DataError, MediaError
+from acvis_kit.media import load_clip
+from acvis_kit.mel import frame_seconds
+from acvis_kit.types import SAMPLE_RATE, Clip
+
+MADE_BY = "acvis prepare"
+RECORD = "prepared.jsonl"  # below the split's folder: what is done, one video a line; makes the work resumable
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What came of a folder: the JSON, the videos in it, and the files that failed with the reason."""
+
+    truth_file: Path
+    videos: tuple[str, ...]
+    failed: dict[str, str]
+
+
+def prepare_videos(
+    videos: Path,
+    out: Path,
+    split: str,
+    *,
+    fps: float = 1.0,
+    max_seconds: float = 600.0,
+    say: Callable[[str], None] = lambda _: None,
+) -> Prepared:
+    """Cut every file of a folder into frames and sound, and list them in `{split}.json` with AVISeg's categories.
+
+    A frame is that in the middle of its interval, as JPEG at the size of the video. Sound is 16 kHz, mono, 16 bit, and
+    has one second per frame: the second around it. At other than one frame per second these overlap or leave gaps, as
+    the network hears them; the file is then not meant for listening.
+
+    Work that is done is kept: a second call only cuts files that are new or have changed. The JSON comes last.
+
+    Args:
+        videos: a folder of files PyAV opens; folders in it and hidden files are passed over.
+        out: the data set, made if missing. split: name of the split.
+        fps: frames per second. max_seconds: longer videos are refused, one at a time.
+        say: told of every file when it is done.
+
+    Raises:
+        DataError: `out` holds a split of this name that was made otherwise, or the name is none. MediaError: a folder
+            without files, or the folder itself to write to.
+    """
+    if not videos.is_dir():
+        raise MediaError(f"{videos} is not a folder: give a folder of videos")
+    files = sorted(path for path in videos.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not files:
+        raise MediaError(f"{videos} holds no files: give a folder of videos")
+    if out.resolve() == videos.resolve():
+        raise MediaError(f"{out} is the folder of the videos: write to another")
+    if not split or Path(split).name != split or split.startswith("."):
+        raise DataError(f"split {split!r} becomes the name of a folder: use letters, digits, - and _")
+    truth_file, folder = out / f"{split}.json", out / split
+    _check_own(truth_file)
+    for part in (IMAGES, SOUNDS):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+
+    done = _read_record(folder / RECORD)
+    stems = Counter(path.stem for path in files)
+    entries, failed = [], {}
+    for number, path in enumerate(files, start=1):
+        name = path.stem if stems[path.stem] == 1 else path.name  # song.mp4 beside song.mov
+        state = path.stat()
+        key = {"source": path.name, "bytes": state.st_size, "changed": state.st_mtime_ns, "fps": fps}
+        entry = done.get(json.dumps([name, key]))
+        if entry is not None and _is_whole(folder, name, entry):
+            say(f"[{number}/{len(files)}] {path.name}: done before")
+        else:
+            try:
+                entry = _cut(path, folder, name, fps, max_seconds)
+            except (AcvisError, OSError, MemoryError) as error:
+                failed[path.name] = str(error)
+                say(f"[{number}/{len(files)}] {path.name}: FAILED: {error}")
+                continue
+            with (folder / RECORD).open("a", encoding="utf-8") as record:
+                # the line break comes first: a line that broke off earlier must not swallow this one
+                record.write("\n" + json.dumps({"name": name, "key": key, "entry": entry}))
+            say(f"[{number}/{len(files)}] {path.name}: {entry['length']} frames")
+        entries.append({"id": len(entries) + 1} | entry)
+    truth = {
+        "info": {"made_by": MADE_BY, "fps": fps},
+        "videos": entries,
+        "categories": [{"id": number, "name": name} for number, name in enumerate(AVISEG_CLASSES, start=1)],
+        "annotations": [],
+    }
+    if entries:
+        partial = truth_file.with_name(f"{truth_file.name}.partial")
+        partial.write_text(json.dumps(truth), encoding="utf-8")
+        partial.replace(truth_file)
+    return Prepared(truth_file, tuple(Path(entry["file_names"][0]).parent.name for entry in entries), failed)
+
+
+def _check_own(truth_file: Path) -> None:
+    """Never write into a data set that somebody annotated."""
+    if not truth_file.exists():
+        return
+    try:
+        info = json.loads(truth_file.read_text(encoding="utf-8")).get("info") or {}
+    except (ValueError, AttributeError):
+        info = {}
+    if not isinstance(info, dict) or info.get("made_by") != MADE_BY:
+        raise DataError(f"{truth_file} exists and was not made by {MADE_BY}: write to another folder, or name --split")
+
+
+def _read_record(path: Path) -> dict[str, dict[str, Any]]:
+    """What earlier calls have done: [name, key] -> entry of the JSON. A line that broke off does not count."""
+    done = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            written = json.loads(line)
+            done[json.dumps([written["name"], written["key"]])] = written["entry"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return done
+
+
+def _is_whole(folder: Path, name: str, entry: dict[str, Any]) -> bool:
+    files = [folder / SOUNDS / f"{name}.wav", *(folder / IMAGES / frame for frame in entry["file_names"])]
+    return all(path.is_file() for path in files)
+
+
+def _cut(path: Path, folder: Path, name: str, fps: float, max_seconds: float) -> dict[str, Any]:
+    """Frames and sound of one video; both appear under their names when they are complete."""
+    clip = load_clip(path, fps=fps, max_seconds=max_seconds)
+    frames = folder / IMAGES / name
+    partial = frames.with_name(f"{name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a call that was interrupted
+    partial.mkdir()
+    for t, frame in enumerate(clip.frames):
+        image = Image.fromarray(np.ascontiguousarray(frame.permute(1, 2, 0).numpy()))  # (3, H, W) -> (H, W, 3)
+        image.save(partial / f"{t:05d}.jpg", quality=JPEG_QUALITY)
+    sound = folder / SOUNDS / f"{name}.wav"
+    _write_sound(clip, sound)
+    shutil.rmtree(frames, ignore_errors=True)
+    partial.rename(frames)
+    height, width = clip.size
+    names = [f"{name}/{t:05d}.jpg" for t in range(len(clip))]
+    return {"file_names": names, "length": len(clip), "height": height, "width": width}
+
+
+def _write_sound(clip: Clip, path: Path) -> None:
+    seconds = frame_seconds(clip.waveform, len(clip), clip.fps)  # (T, 16000)
+    samples = (seconds.flatten().numpy() * 32768).round().clip(-32768, 32767).astype(np.int16)
+    partial = path.with_suffix(".partial")
+    wavfile.write(partial, SAMPLE_RATE, samples)
+    partial.replace(path)

@@ -1,0 +1,258 @@
+"""What a training clip is heard with: its own sound or, counterfactually, another, with the truth that follows.
+
+Kinds of counterfactual sound, each a question to the network:
+    mute       nobody sounds: silence, or faint noise
+    swap       another draw of who among the visible objects sounds            (needs a scene)
+    foreign    only classes sound that are not in the picture: nobody visible sounds
+    offscreen  the original with a foreign voice on top                        (needs a scene)
+A scene (AVIS-Synth's `{split}_scenes.json`) can be rendered with any sound. Recordings can be muted, or get the sound
+of another video.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.io import wavfile
+
+from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
+from acvis_kit.errors import ConfigError, DataError, MediaError
+from acvis_kit.sound import resample
+from acvis_kit.types import SAMPLE_RATE
+
+SCENE_KINDS = ("mute", "swap", "foreign", "offscreen")
+RECORDING_KINDS = ("mute", "foreign")
+SHARES = {"mute": 0.2, "swap": 0.4, "foreign": 0.25, "offscreen": 0.15}
+DIGITAL_SILENCE = 0.5  # share of muted clips that hold zeros; the others hold noise
+FAINT_DB = (-80.0, -50.0)  # RMS of that noise, dB of full scale
+FOREIGN_TRIES = 64  # videos looked at for one without a class in common
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The sound of the T drawn seconds of a clip.
+
+    Attributes:
+        kind: "original", or the kind of counterfactual.
+        seconds: float32 (T, 16000) at 16 kHz, or precomputed features (T, 128).
+        sounding: bool (N, T), which objects of the scene sound (of the annotation: empty if none does); None for a
+            recording as it is: who is annotated sounds.
+        classes: bool (T, K), classes that can be heard, seen or not; None for recordings, of which only what sounds
+            *and* can be seen is annotated.
+    """
+
+    kind: str
+    seconds: np.ndarray
+    sounding: np.ndarray | None = None
+    classes: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """How often a clip gets another sound, and of which kind.
+
+    Attributes:
+        share: of clips, 0 to 1. kinds: weights of the kinds among them; those a data set cannot give are left out.
+
+    Raises:
+        ConfigError: a share outside [0, 1], a kind that does not exist, or weights of which none is above 0.
+    """
+
+    share: float = 0.0
+    kinds: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ConfigError(f"counterfactual_audio={self.share!r} is a share of clips, from 0 to 1")
+        if unknown := sorted(set(self.kinds) - set(SCENE_KINDS)):
+            raise ConfigError(f"{unknown[0]!r} is no kind of counterfactual sound: there are {', '.join(SCENE_KINDS)}")
+        if min(self.kinds.values(), default=0) < 0 or not sum(self.kinds.values()):
+            raise ConfigError(f"weights of the counterfactual sounds are {dict(self.kinds)}: at least one is above 0")
+
+    def draw(self, possible: Sequence[str], rng: np.random.Generator) -> str:
+        """ "original", or one of the kinds that are possible."""
+        changed, choice = rng.random() < self.share, rng.random()
+        weights = np.array([self.kinds.get(kind, 0.0) for kind in possible])
+        if not changed or not weights.sum():
+            return "original"
+        return possible[int(np.searchsorted(np.cumsum(weights) / weights.sum(), choice, side="right"))]
+
+
+class SceneSounds:
+    """Sounds of AVIS-Synth: originals from their WAV files, others rendered from the scene.
+
+    Args:
+        split: the data. scenes: by video id. class_names: the K classes of the network. counterfactual: how often.
+        recordings: where the scenes' voices are found if they are recorded ones, see `data.synth.recordings`.
+    """
+
+    def __init__(
+        self,
+        split: AVISegSplit,
+        scenes: Mapping[int, Any],
+        class_names: Sequence[str],
+        counterfactual: Counterfactual,
+        recordings: Any = None,
+    ) -> None:
+        self._split, self._scenes, self._counterfactual = split, scenes, counterfactual
+        self._recordings = recordings
+        self._class_index = {name: number for number, name in enumerate(class_names)}
+
+    def draw(self, video: VideoEntry, seconds: np.ndarray, rng: np.random.Generator) -> Heard:
+        """The sound of `seconds`, int (T,), of a video."""
+        scene = self._scenes[video.id]
+        kind = self._counterfactual.draw(SCENE_KINDS, rng)
+        if kind == "original":
+            soundtrack = scene.soundtrack
+            sounding = np.stack([np.asarray(thing.sounding, bool) for thing in scene.objects])  # (N, length)
+            samples = read_seconds(self._split.sound_file(video), seconds)
+        else:
+            from acvis_kit.data.synth.records import counterfactual
+
+            soundtrack, sounding = counterfactual(scene, kind, rng)
+            if kind == "mute" and rng.random() < DIGITAL_SILENCE:
+                samples = np.zeros((len(seconds), SAMPLE_RATE), np.float32)
+            else:
+                samples = as_stored(soundtrack.render_seconds(seconds.tolist(), self._recordings))
+        return Heard(kind, samples, sounding[:, seconds], self._classes(soundtrack, seconds))
+
+    def _classes(self, soundtrack: Any, seconds: np.ndarray) -> np.ndarray:
+        classes = np.zeros((len(seconds), len(self._class_index)), bool)  # (T, K)
+        for part in soundtrack.parts:
+            number = self._class_index.get(part.voice.class_name)
+            if number is not None:
+                classes[:, number] |= np.asarray(part.seconds, bool)[seconds]
+        return classes
+
+
+class RecordedSounds:
+    """Sounds of recordings: WAV files, or features computed from them.
+
+    Args:
+        split: the data. counterfactual: how often. features: folder of the features, None for WAV files.
+
+    Raises:
+        ConfigError: mute is wanted of precomputed features alone.
+    """
+
+    def __init__(self, split: AVISegSplit, counterfactual: Counterfactual, features: str | None = None) -> None:
+        self._split, self._counterfactual, self._features = split, counterfactual, features
+        self._kinds = RECORDING_KINDS if features is None else ("foreign",)
+        self._categories = {v.id: {track.category_id for track in split.tracks(v)} for v in split.videos}
+        if counterfactual.share and not any(counterfactual.kinds.get(kind) for kind in self._kinds):
+            raise ConfigError(
+                f"counterfactual sounds {', '.join(counterfactual.kinds)} cannot be made of this data, only "
+                f"{', '.join(self._kinds)}: give these a weight, or set counterfactual_audio=0"
+            )
+
+    def draw(self, video: VideoEntry, seconds: np.ndarray, rng: np.random.Generator) -> Heard:
+        """The sound of `seconds`, int (T,), of a video."""
+        kind = self._counterfactual.draw(self._kinds, rng)
+        other = self._foreign(video, rng) if kind == "foreign" else None
+        if other is not None:
+            sound = self._read(other, self._sounding_seconds(other, len(seconds), rng))
+        elif kind == "original" or self._features:
+            kind, sound = "original", self._read(video, seconds)
+        else:
+            kind, sound = "mute", faint_noise(len(seconds), rng)
+        return Heard(kind, sound, None if kind == "original" else np.zeros((0, len(seconds)), bool))
+
+    def _read(self, video: VideoEntry, seconds: np.ndarray) -> np.ndarray:
+        if self._features is None:
+            return read_seconds(self._split.sound_file(video), seconds)
+        return np.array(self._split.features(video, self._features)[seconds], np.float32)
+
+    def _foreign(self, video: VideoEntry, rng: np.random.Generator) -> VideoEntry | None:
+        """A video in which something is annotated, but no class of this one; None if there seems to be none."""
+        own = self._categories[video.id]
+        for number in rng.permutation(len(self._split))[:FOREIGN_TRIES]:
+            other = self._split.videos[number]
+            if self._categories[other.id] and not own & self._categories[other.id]:
+                return other
+        return None
+
+    def _sounding_seconds(self, video: VideoEntry, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Seconds of a video in which somebody sounds, in order, with replacement."""
+        tracks = self._split.tracks(video)
+        some = [t for t in range(len(video.frames)) if any(track.segmentations[t] for track in tracks)]
+        return np.sort(rng.choice(some or np.arange(len(video.frames)), count))
+
+
+def as_stored(sound: np.ndarray) -> np.ndarray:
+    """A rendered sound as it would come out of its 16 bit WAV file, bit for bit; float32 of the same shape.
+
+    The rounding can be seen in the log-mel of faint bands. Without it, a network could tell originals, read from files,
+    from counterfactual sounds by that alone.
+    """
+    return np.round(sound * 32767).astype(np.float32) / 32768
+
+
+def faint_noise(num_seconds: int, rng: np.random.Generator) -> np.ndarray:
+    """A muted clip: zeros, or white noise far below any sound; float32 (T, 16000)."""
+    zeros, level_db = rng.random() < DIGITAL_SILENCE, rng.uniform(*FAINT_DB)
+    if zeros:
+        return np.zeros((num_seconds, SAMPLE_RATE), np.float32)
+    return rng.standard_normal((num_seconds, SAMPLE_RATE), np.float32) * np.float32(10 ** (level_db / 20))
+
+
+def read_seconds(path: Path, seconds: np.ndarray) -> np.ndarray:
+    """Scattered seconds of a WAV file, in a time that does not depend on its length.
+
+    Each is cut at the file's own rate and resampled to 16 kHz alone, as the reference does.
+
+    Args:
+        path: PCM of 8, 16 or 32 bit or floats, any rate and number of channels (24 bit is read whole).
+        seconds: int (T,), in any order; what lies beyond the end of the file is silence.
+
+    Returns:
+        float32 (T, 16000), mean of the channels, in [-1, 1].
+
+    Raises:
+        MediaError: a file that is missing or no WAV file.
+    """
+    rate, samples = _open_wav(path)
+    out = np.zeros((len(seconds), rate), np.float32)
+    for row, second in zip(out, seconds, strict=True):
+        piece = samples[int(second) * rate : (int(second) + 1) * rate]
+        mono = piece.mean(axis=1, dtype=np.float32) if piece.ndim == 2 else piece.astype(np.float32)
+        row[: len(mono)] = mono - 128 if samples.dtype == np.uint8 else mono
+    if samples.dtype.kind in "iu":
+        out /= 2.0 ** (8 * samples.dtype.itemsize - 1)
+    if rate == SAMPLE_RATE:
+        return out
+    return resample(torch.from_numpy(out), rate).numpy()[:, :SAMPLE_RATE]
+
+
+def _open_wav(path: Path) -> tuple[int, np.ndarray]:
+    """Rate in Hz and samples (S,) or (S, channels), memory-mapped where the format allows it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are not sound, a cut end
+        try:
+            return wavfile.read(path, mmap=True)
+        except FileNotFoundError:
+            raise MediaError(f"{path} is not there: every video needs its sound, or precomputed features") from None
+        except ValueError:  # 24 bit, or no WAV at all
+            try:
+                return wavfile.read(path)
+            except ValueError as error:
+                raise MediaError(f"{path} cannot be read as a WAV file ({error}): convert it to 16 bit PCM") from error
+
+
+def load_scenes(split: AVISegSplit) -> dict[int, Any]:
+    """The scenes of an AVIS-Synth split, by video id.
+
+    Raises:
+        DataError: a video without a scene.
+    """
+    from acvis_kit.data.synth.records import load_scenes as read
+
+    scenes = read(split.scenes_file)
+    if missing := [video.name for video in split.videos if video.id not in scenes]:
+        raise DataError(f"{split.scenes_file.name} has no scene of {missing[0]}: make the split again, acvis synth")
+    return scenes

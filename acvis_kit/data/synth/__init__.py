@@ -1,0 +1,1 @@
+"""AVIS-Synth: clips with exact ground truth, drawn and played by the kit itself."""

@@ -1,0 +1,186 @@
+"""Your own material: objects cut out of photographs by COCO-format masks, voices from folders of recordings.
+
+With both this builds data in the manner of VPO (Visual Post-production, of "Unraveling Instance Associations", CVPR
+2024): objects of one source sound with recordings of another, matched by class.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from acvis_kit.config import AVISEG_CLASSES
+from acvis_kit.data.segmentations import decode
+from acvis_kit.data.synth.material import UPRIGHT, DrawnMaterial
+from acvis_kit.data.synth.recordings import RecordedVoices
+from acvis_kit.data.synth.sounds import VOICES, Recordings, Voice
+from acvis_kit.data.synth.sprites import BASE, Sprite
+from acvis_kit.errors import ConfigError, DataError
+
+SMALL = 32.0**2  # pixels: COCO's bound of "small"; such cut-outs are blurs at any size
+KEPT = 256  # decoded cut-outs in memory, of at most 0.2 MB each at frames of 128
+FEWEST_CLASSES = 3  # that a scene needs
+
+
+class CutOuts:
+    """Instances of AVISeg's classes in a COCO file.
+
+    Args:
+        annotations: JSON in COCO's format, masks as polygons or run lengths. images: folder of its images.
+        share: of the instances of each class, in a fixed order: (0, 0.8) and (0.8, 1) have none in common.
+
+    Attributes:
+        instances: AVISeg name -> annotations. unknown: names of categories that AVISeg does not have.
+
+    Raises:
+        DataError: a file that is missing or not in this format, or no usable instance.
+    """
+
+    def __init__(self, annotations: str | Path, images: str | Path, share: tuple[float, float] = (0.0, 1.0)) -> None:
+        path, self.images = Path(annotations), Path(images)
+        try:
+            data = json.loads(path.read_text())
+            names = {entry["id"]: _plain(entry["name"]) for entry in data["categories"]}
+            self._files = {entry["id"]: entry for entry in data["images"]}
+            found = [entry for entry in data["annotations"] if _is_usable(entry)]
+            used = Counter(names[entry["category_id"]] for entry in found)
+        except FileNotFoundError:
+            raise DataError(f"{path} is not there: --cutouts takes a COCO JSON and the folder of its images") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path} is not in COCO's format ({error!r}): it needs images, categories, annotations"
+            ) from error
+        self.unknown = tuple(sorted(set(used) - set(AVISEG_CLASSES)))
+        there = {number for number, entry in self._files.items() if (self.images / entry["file_name"]).is_file()}
+        self.instances: dict[str, list[dict[str, Any]]] = {}
+        for name in AVISEG_CLASSES:
+            own = [e for e in found if names[e["category_id"]] == name and e["image_id"] in there]
+            own = own[round(share[0] * len(own)) : round(share[1] * len(own))]
+            if own:
+                self.instances[name] = own
+        if not self.instances:
+            raise DataError(
+                f"{path} with images in {self.images} has no instance of AVISeg's classes of at least {SMALL:.0f} "
+                f"pixels: it has {', '.join(self.unknown) or 'none'}"
+            )
+
+    def cut(self, class_name: str, number: int, side: int) -> Sprite:
+        """One instance, its longer side at most `side` pixels."""
+        return _cut(self, class_name, number, side)
+
+    def read(self, class_name: str, number: int, side: int) -> Sprite:
+        entry = self.instances[class_name][number]
+        picture = self._files[entry["image_id"]]
+        path = self.images / picture["file_name"]
+        try:
+            with Image.open(path) as opened:
+                photo = opened.convert("RGB")
+        except (OSError, UnidentifiedImageError) as error:
+            raise DataError(f"{path} cannot be read as a picture ({error})") from error
+        size = int(picture.get("height", photo.height)), int(picture.get("width", photo.width))
+        if size != (photo.height, photo.width):
+            raise DataError(f"{path} is {(photo.height, photo.width)}, the JSON says {size} (H, W)")
+        mask = decode(entry["segmentation"], size)
+        if mask is None or not mask.any():
+            raise DataError(f"annotation {entry.get('id')} of {path.name} has an empty mask: take it out")
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+        photo.putalpha(Image.fromarray(mask.astype(np.uint8) * 255))
+        photo = photo.crop(box)
+        margin = max(photo.size) // 16 + 1  # so that the edges fade out inside the sprite
+        room = Image.new("RGBA", (photo.width + 2 * margin, photo.height + 2 * margin))
+        room.paste(photo, (margin, margin))
+        if max(room.size) > side:
+            factor = side / max(room.size)
+            target = max(round(room.width * factor), 8), max(round(room.height * factor), 8)
+            room = room.resize(target, Image.Resampling.BOX)
+        return Sprite(room)
+
+
+@lru_cache(maxsize=KEPT)
+def _cut(source: CutOuts, class_name: str, number: int, side: int) -> Sprite:
+    return source.read(class_name, number, side)
+
+
+class OwnMaterial:
+    """Cut-outs in place of drawn objects, recordings in place of synthetic voices, or both; see `material.Material`.
+
+    A class takes part if it can be seen and heard. What is left out is named in a warning.
+
+    Args:
+        cutouts: COCO JSON and folder of images, None for drawn objects. sounds: folder of recordings by class, None
+            for synthetic voices. share: which part of both, e.g. (0, 0.8) for training and (0.8, 1) for tests.
+
+    Raises:
+        DataError: unreadable input. ConfigError: neither is given, or fewer than three classes are left.
+    """
+
+    def __init__(
+        self,
+        cutouts: tuple[str | Path, str | Path] | None,
+        sounds: str | Path | None,
+        share: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        if not 0 <= share[0] < share[1] <= 1:
+            raise ConfigError(f"share={share}: give two numbers, 0 <= first < second <= 1")
+        if cutouts is None and sounds is None:
+            raise ConfigError("neither cut-outs nor sounds are given: use DrawnMaterial for the kit's own")
+        self._drawn = DrawnMaterial()
+        self._cutouts = CutOuts(*cutouts, share) if cutouts else None
+        self.recordings: Recordings | None = RecordedVoices(sounds, share=share) if sounds else None
+        self.voiced: tuple[str, ...] = tuple(self.recordings.files) if sounds else tuple(VOICES)
+        self.voice_files = {n: list(f) for n, f in self.recordings.files.items()} if sounds else {}
+        self.sounds = str(Path(sounds).resolve()) if sounds else None
+        seen = tuple(self._cutouts.instances) if self._cutouts else self._drawn.classes
+        self.classes: tuple[str, ...] = tuple(name for name in seen if name in self.voiced)
+        mute = [name for name in seen if name not in self.voiced]
+        if len(self.classes) < FEWEST_CLASSES:
+            raise ConfigError(
+                f"only {', '.join(self.classes) or 'no class'} can be seen and heard, at least {FEWEST_CLASSES} are "
+                f"needed: seen are {', '.join(seen)}; heard are {', '.join(self.voiced)}"
+            )
+        if mute:
+            warnings.warn(f"left out, for they have no voice: {', '.join(mute)}", stacklevel=2)
+        if self._cutouts and self._cutouts.unknown:
+            warnings.warn(f"left out, for AVISeg has no such class: {', '.join(self._cutouts.unknown)}", stacklevel=2)
+        self.recipe: dict[str, Any] = {
+            "source": "own",
+            "cutouts": [str(Path(p).resolve()) for p in cutouts] if cutouts else None,
+            "sounds": self.sounds,
+            "share": list(share),
+        }
+
+    def sprite(self, class_name: str, rng: np.random.Generator, size: int) -> Sprite:
+        """A random instance, for frames of `size` pixels."""
+        if self._cutouts is None:
+            return self._drawn.sprite(class_name, rng, size)
+        number = int(rng.integers(len(self._cutouts.instances[class_name])))
+        return self._cutouts.cut(class_name, number, max(round(BASE * size / 128), 32))
+
+    def voice(self, class_name: str, rng: np.random.Generator) -> Voice:
+        return self.recordings.voice(class_name, rng) if self.recordings else self._drawn.voice(class_name, rng)
+
+    def is_slender(self, class_name: str) -> bool:
+        return self._drawn.is_slender(class_name)
+
+    def is_upright(self, class_name: str) -> bool:
+        return self._cutouts is not None or class_name in UPRIGHT
+
+
+def _is_usable(entry: dict[str, Any]) -> bool:
+    """One object, not a crowd, large enough."""
+    if entry.get("iscrowd") or not entry["segmentation"]:
+        return False
+    area = entry["area"] if "area" in entry else entry["bbox"][2] * entry["bbox"][3]
+    return area >= SMALL
+
+
+def _plain(name: str) -> str:
+    return str(name).strip().lower().replace(" ", "_")

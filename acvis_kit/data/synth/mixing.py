@@ -1,0 +1,86 @@
+"""Soundtracks drawn at random: levels, noise, off-screen voices; and put together for who sounds when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from acvis_kit.data.synth.sounds import Voice
+from acvis_kit.data.synth.soundtrack import NOISES, Noise, Part, Soundtrack
+
+NOISY = 0.7  # share of clips with background noise
+NOISE_DB = (-52.0, -32.0)  # dBFS
+ABOVE_NOISE_DB = (0.0, 30.0)  # of every source
+SPREAD_DB = 6.0  # how far the sources of one clip lie from their common level: none drowns the others
+LOUDEST_DB = -11.0  # dBFS: the sum of four stays clear of the limiter
+OFFSCREEN = 0.15  # share of seconds
+OFFSCREEN_RUN = 5.0  # mean seconds of an off-screen sound
+OFFSCREEN_OF_CLASS_IN_VIEW = 0.08  # share of off-screen voices of a class that is in the picture
+
+
+class Voices(Protocol):
+    """Who can be heard: names of classes, and a voice of each on demand."""
+
+    voiced: tuple[str, ...]
+
+    def voice(self, class_name: str, rng: np.random.Generator) -> Voice: ...
+
+
+def draw_levels(rng: np.random.Generator, count: int) -> tuple[np.ndarray, float]:
+    """Levels of `count` sources, float (count,), dBFS; and of the noise below them."""
+    above = np.clip(rng.uniform(4, 28) + rng.uniform(-SPREAD_DB, SPREAD_DB, count), *ABOVE_NOISE_DB)
+    noise = min(rng.uniform(*NOISE_DB), LOUDEST_DB - float(above.max(initial=0.0)))
+    return np.round(noise + above, 2), round(noise, 2)
+
+
+def draw_noise(rng: np.random.Generator, level_db: float) -> Noise | None:
+    """Background noise, or none."""
+    kind, seed = NOISES[int(rng.integers(len(NOISES)))], int(rng.integers(2**31))
+    return Noise(kind, level_db, seed) if rng.random() < NOISY else None
+
+
+def draw_runs(rng: np.random.Generator, length: int, share: float, mean_run: float) -> np.ndarray:
+    """Seconds in runs of `mean_run` on average that make up `share` of the time, bool (T,)."""
+    begin = share / ((1 - share) * mean_run)
+    state, out = rng.random() < share, np.zeros(length, bool)
+    for t in range(length):
+        out[t] = state
+        state = rng.random() >= 1 / mean_run if state else rng.random() < begin
+    return out
+
+
+def draw_offscreen(
+    rng: np.random.Generator, length: int, pool: Voices, in_view: Sequence[str], levels: tuple[float, float],
+    seconds: np.ndarray | None = None,
+) -> Part | None:  # fmt: skip
+    """A voice from outside the picture, nearly always of a class that is not in it.
+
+    Args:
+        in_view: classes of the scene. levels: lowest and highest, dBFS.
+        seconds: bool (T,), when; drawn if not given. Given, the class is never one in view.
+    """
+    outside = [name for name in pool.voiced if name not in in_view]
+    own = seconds is None and rng.random() < OFFSCREEN_OF_CLASS_IN_VIEW
+    names = [name for name in pool.voiced if name in in_view] if own else outside
+    if seconds is None:
+        seconds = draw_runs(rng, length, OFFSCREEN, OFFSCREEN_RUN)
+    if not names or not seconds.any():
+        return None
+    voice = pool.voice(names[int(rng.integers(len(names)))], rng)
+    return Part(voice, tuple(bool(s) for s in seconds), round(float(rng.uniform(*levels)), 2), None)
+
+
+def mix(
+    voices: Sequence[Voice], levels: Sequence[float], sounding: np.ndarray, extra: Sequence[Part | None],
+    noise: Noise | None,
+) -> Soundtrack:  # fmt: skip
+    """The soundtrack of objects that sound as `sounding`, bool (N, T), says, with extra parts and noise."""
+    parts = [
+        Part(voice, tuple(bool(s) for s in row), float(level), number)
+        for number, (voice, level, row) in enumerate(zip(voices, levels, sounding, strict=True))
+        if row.any()
+    ]
+    parts += [part for part in extra if part is not None]
+    return Soundtrack(sounding.shape[1], tuple(parts), noise)

@@ -1,0 +1,214 @@
+"""Recorded voices: a folder of sound files, by class, that scenes sound with instead of synthetic voices.
+
+FOLDER/.../<class>/.../<file>.wav       any depth; the innermost folder that names a class counts
+
+Of each file a loop is made that is audible in every second (`audible_loop`); a voice is a file and a place in its loop
+to begin at. Reading needs PyAV.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
+
+from acvis_kit.config import AVISEG_CLASSES
+from acvis_kit.data.synth.sounds import Voice
+from acvis_kit.data.synth.synthesis import draws
+from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.sound import load_sound
+from acvis_kit.types import SAMPLE_RATE
+
+SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff"})
+# What folders of known collections are called (ESC-10/50, Medley-solos-DB, Philharmonia, Berklee) -> AVISeg's names.
+FOLDER_NAMES = {
+    "dog_bark": "dog", "engine": "car", "car_engine": "car", "car_horn": "car", "male": "person", "female": "person",
+    "speech": "person", "female_singer": "person", "male_singer": "person", "laugh": "person", "laughing": "person",
+    "baby_cry": "person", "crying_baby": "person", "person_sneeze": "person", "sneezing": "person",
+    "coughing": "person", "tenor_sax": "saxophone", "alto_sax": "saxophone", "sax": "saxophone",
+    "electric_guitar": "guitar", "acoustic_guitar": "guitar", "double_bass": "bass", "contrabass": "bass",
+    "grand_piano": "piano", "lawn_mower": "lawn_mover", "meow": "cat", "neigh": "horse", "roar": "lion",
+}  # fmt: skip
+LONGEST = 60.0  # seconds read of a file
+CACHED = 64  # loops kept in memory, at most 3.8 MB each
+GRAIN = SAMPLE_RATE // 50  # samples, 20 ms: the grain at which sound and pause are told apart
+QUIET_DB = -26.0  # below the loud blocks (their 95th percentile): a pause
+KEPT = 4  # grains of a pause kept before and after sound; a pause of twice as many or fewer stays as it is
+JOIN = SAMPLE_RATE // 100  # samples over which cut ends fade, 10 ms
+EVEN = SAMPLE_RATE * 6 // 10  # samples of the window that evens out the level
+FLOOR = 0.03  # a local RMS this far below the highest is not brought up further
+
+Sound = NDArray[np.float32]
+
+
+class RecordedVoices:
+    """The recorded voices of a folder.
+
+    Args:
+        folder: see the module's layout; hidden files are left out.
+        classes: names of classes; a folder counts as one of them if it is called so, or by a name in `folder_names`.
+            Case, blanks, hyphens and a leading number ("001 - Dog bark") do not matter.
+        folder_names: other names -> classes, in addition to `FOLDER_NAMES`.
+        share: which files of each class, in a fixed shuffled order: (0, 0.8) and (0.8, 1) have none in common. Files
+            cut from one recording can still lie on both sides.
+
+    Attributes:
+        files: class -> its files, POSIX paths relative to the folder.
+        unknown: folders with sounds that name no class; a warning lists them.
+
+    Raises:
+        DataError: not a folder, or no sound in it belongs to a class.
+        ConfigError: a share outside [0, 1], or a name that stands for no class.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        classes: Sequence[str] = AVISEG_CLASSES,
+        folder_names: Mapping[str, str] | None = None,
+        share: tuple[float, float] = (0.0, 1.0),
+    ):
+        self.folder = Path(folder)
+        if not 0 <= share[0] < share[1] <= 1:
+            raise ConfigError(f"share={share}: give two numbers, 0 <= first < second <= 1.")
+        self._names = _table(classes, folder_names or {})
+        if not self.folder.is_dir():
+            raise DataError(f"{self.folder} is not a folder: give one with a folder of sounds per class.")
+        found, unknown = self._look(classes)
+        self.files = {name: _part(files, share) for name, files in found.items() if _part(files, share)}
+        self.unknown = tuple(sorted(unknown))
+        known = ", ".join(sorted(self._names))
+        if not self.files:
+            raise DataError(
+                f"{self.folder} has no sound of a class (folders: {', '.join(self.unknown) or 'none'}): name folders "
+                f"{known}; or pass folder_names={{FOLDER: CLASS}}."
+            )
+        if self.unknown:
+            warnings.warn(
+                f"{self.folder}: left out {', '.join(self.unknown)}, which name no class; known are {known}. Pass "
+                "folder_names={FOLDER: CLASS} to use them.",
+                stacklevel=2,
+            )
+        self._loops: OrderedDict[str, Sound] = OrderedDict()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that have sounds, in the order they were given in."""
+        return tuple(self.files)
+
+    def voice(self, class_name: str, rng: np.random.Generator) -> Voice:
+        """A random voice of a class: a file, and where it begins. DataError if the class has no file."""
+        if class_name not in self.files:
+            raise DataError(
+                f'{self.folder} has no sound of class "{class_name}": it has {", ".join(self.classes)}. Add a folder '
+                f'"{class_name}", or leave the class out.'
+            )
+        files = self.files[class_name]
+        return Voice(class_name, int(rng.integers(2**31)), files[int(rng.integers(len(files)))])
+
+    def second(self, voice: Voice, second: int) -> Sound:
+        """One second of a recorded voice, float32 (16000,), about unit RMS; see `sounds.Recordings`.
+
+        Raises:
+            DataError: no such file in the folder, or a silent one. MediaError: a file that cannot be read.
+        """
+        loop = self._loop(voice.source or "")
+        begin = int(draws(voice.seed, 30, 0, 1)[0, 0] * len(loop)) + second * SAMPLE_RATE
+        return loop[np.arange(begin, begin + SAMPLE_RATE) % len(loop)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_loops": OrderedDict()}  # a worker process reads its own
+
+    def _loop(self, source: str) -> Sound:
+        loop = self._loops.pop(source, None)
+        if loop is None:
+            path = self.folder / source
+            if not (path.is_file() and path.resolve().is_relative_to(self.folder.resolve())):
+                raise DataError(
+                    f'no sound "{source}" in {self.folder}: give the folder that the scenes were made with.'
+                )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*more than .* s of sound")  # cutting is what we want
+                sound = load_sound(path, max_seconds=LONGEST).numpy()
+            loop = audible_loop(sound)
+            if loop is None:
+                raise DataError(f"{path} is silent: take it out of the folder.")
+        self._loops[source] = loop
+        while len(self._loops) > CACHED:
+            self._loops.popitem(last=False)
+        return loop
+
+    def _look(self, classes: Iterable[str]) -> tuple[dict[str, list[str]], set[str]]:
+        found: dict[str, list[str]] = {name: [] for name in classes}
+        unknown: set[str] = set()
+        for path in sorted(self.folder.rglob("*")):
+            inside = path.relative_to(self.folder)
+            if path.suffix.lower() not in SUFFIXES or any(p.startswith(".") for p in inside.parts):
+                continue
+            folders = [_plain(name) for name in reversed(inside.parts[:-1])]
+            named = next((self._names[name] for name in folders if name in self._names), None)
+            if named is None:
+                unknown.add(inside.parent.as_posix())
+            else:
+                found[named].append(inside.as_posix())
+        return found, unknown
+
+
+def audible_loop(sound: Sound) -> Sound | None:
+    """A loop out of a recording in which every second is audible.
+
+    Pauses longer than 0.16 s are cut down to that; what follows fades in and out over 10 ms. A very short sound is
+    followed by a pause half as long as itself, at most 0.2 s. Then the level is evened out with a window of 0.6 s.
+
+    Args:
+        sound: float32 (S,), 16 kHz.
+
+    Returns:
+        float32 (L,), a circle of about unit RMS; None if the sound is silent.
+    """
+    grains = sound[: max(1, len(sound) // GRAIN) * GRAIN]
+    grains = np.pad(grains, (0, -len(grains) % GRAIN)).reshape(-1, GRAIN)  # (n, 320)
+    level = np.sqrt((grains.astype(np.float64) ** 2).mean(axis=1))
+    loud = level >= max(np.quantile(level, 0.95), 1e-6) * 10 ** (QUIET_DB / 20)
+    if not loud.any():
+        return None
+    near = np.convolve(loud, np.ones(2 * KEPT + 1), mode="same") > 0 if len(loud) > 2 * KEPT else np.ones_like(loud)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], near, [False]])))
+    pieces = [_faded(grains[first:last].reshape(-1)) for first, last in edges.reshape(-1, 2)]
+    loop = np.concatenate(pieces)
+    if len(loop) < SAMPLE_RATE // 2:
+        loop = np.pad(loop, (0, min(len(loop) // 2, SAMPLE_RATE // 5)))
+    power = uniform_filter1d(loop.astype(np.float64) ** 2, EVEN, mode="wrap")
+    local = np.sqrt(np.maximum(power, 0))
+    return (loop / np.maximum(local, FLOOR * local.max())).astype(np.float32)
+
+
+def _faded(piece: Sound) -> Sound:
+    ramp = np.minimum(1, (np.arange(len(piece)) + 0.5) / JOIN)
+    return (piece * ramp * ramp[::-1]).astype(np.float32)
+
+
+def _part(files: list[str], share: tuple[float, float]) -> tuple[str, ...]:
+    shuffled = sorted(files, key=lambda name: (zlib.crc32(name.encode()), name))
+    return tuple(sorted(shuffled[round(share[0] * len(files)) : round(share[1] * len(files))]))
+
+
+def _table(classes: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Plain folder names -> classes."""
+    if strange := sorted(set(given.values()) - set(classes)):
+        raise ConfigError(f"folder_names stand for {', '.join(strange)}: choose from {', '.join(classes)}.")
+    usual = {name: known for name, known in FOLDER_NAMES.items() if known in classes}
+    return usual | {_plain(name): name for name in classes} | {_plain(name): known for name, known in given.items()}
+
+
+def _plain(name: str) -> str:
+    """ "001 - Dog bark" -> "dog_bark"."""
+    return re.sub(r"[\s-]+", "_", re.sub(r"^\d+\s*-\s*", "", name.strip().lower()))

@@ -1,0 +1,229 @@
+"""`{split}_scenes.json`: every visible mask, who sounds when, and what is needed to render any other soundtrack."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acvis_kit.data.segmentations import decode
+from acvis_kit.data.synth.classes import category_id
+from acvis_kit.data.synth.counterfactual import counterfactual
+from acvis_kit.data.synth.placing import Patch
+from acvis_kit.data.synth.scenes import Scene
+from acvis_kit.data.synth.sounds import Recordings, Voice
+from acvis_kit.data.synth.soundtrack import Soundtrack
+from acvis_kit.errors import DataError
+from acvis_kit.metrics import rle
+
+VERSION = 1
+
+__all__ = ["ObjectRecord", "SceneRecord", "counterfactual", "describe", "encode", "load_scenes"]
+
+
+@dataclass(frozen=True)
+class ObjectRecord:
+    """One object of a scene; T seconds.
+
+    Attributes:
+        id: its index in the scene. annotation_id: in {split}.json, None if it never sounds.
+        segmentations: RLE or None per second, of the pixels in view, whether it sounds or not.
+        areas: int64 (T,), those pixels. share: float (T,), of the whole object that is in view.
+        sounding, cue: bool (T,); the cue is a twin's.
+    """
+
+    id: int
+    category_id: int
+    voice: Voice
+    level_db: float
+    segmentations: tuple[dict[str, Any] | None, ...]
+    areas: np.ndarray
+    share: np.ndarray
+    sounding: np.ndarray
+    cue: np.ndarray
+    annotation_id: int | None
+    size: tuple[int, int]
+
+    @property
+    def class_name(self) -> str:
+        return self.voice.class_name
+
+    def mask(self, second: int) -> np.ndarray:
+        """Pixels in view in one second, bool (H, W)."""
+        found = decode(self.segmentations[second], self.size)
+        return np.zeros(self.size, bool) if found is None else found
+
+    def masks(self, seconds: Sequence[int] | None = None) -> np.ndarray:
+        """Of the seconds given, or all: bool (n, H, W)."""
+        chosen = range(len(self.segmentations)) if seconds is None else seconds
+        return np.stack([self.mask(int(t)) for t in chosen])
+
+
+@dataclass(frozen=True)
+class SceneRecord:
+    """One clip.
+
+    Attributes:
+        pair: indices of two objects of one class, None if there are none; twins: whether one of them sounds.
+        offscreen: bool (T,), a sound from outside the picture.
+        voices: files of recorded voices by class, empty if voices are synthetic. recordings: what soundtracks with
+            recorded voices are rendered with (`soundtrack.render(recordings=...)`), None if voices are synthetic.
+    """
+
+    video_id: int
+    name: str
+    length: int
+    size: tuple[int, int]
+    pair: tuple[int, int] | None
+    twins: bool
+    objects: tuple[ObjectRecord, ...]
+    soundtrack: Soundtrack
+    offscreen: np.ndarray
+    voices: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
+    recordings: Recordings | None = field(default=None, repr=False)
+
+    @property
+    def sounding(self) -> np.ndarray:
+        """bool (N, T)."""
+        return np.stack([thing.sounding for thing in self.objects])
+
+    @property
+    def share(self) -> np.ndarray:
+        """How much of each object is in view, float (N, T)."""
+        return np.stack([thing.share for thing in self.objects])
+
+
+def describe(scene: Scene, video_id: int, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A scene as JSON: its entry for {split}_scenes.json, and its annotations, whose ids are the caller's to give."""
+    objects, annotations = [], []
+    for number, thing in enumerate(scene.things):
+        patches, sounding = scene.patches[number], scene.sounding[number]
+        codes = [encode(p.mask(scene.size)) if p is not None and p.area else None for p in patches]
+        areas = [p.area if p is not None else 0 for p in patches]
+        objects.append(
+            {
+                "id": number,
+                "category_id": category_id(thing.class_name),
+                "voice": thing.voice.to_dict(),
+                "level_db": thing.level_db,
+                "segmentations": codes,
+                "areas": areas,
+                "share": [round(float(s), 3) for s in scene.share[number]],
+                "sounding": [int(s) for s in sounding],
+                "cue": [int(s) for s in scene.cue[number]],
+                "annotation_id": None,
+            }
+        )
+        if sounding.any():
+            annotations.append(
+                {
+                    "object": number,
+                    "video_id": video_id,
+                    "category_id": category_id(thing.class_name),
+                    "iscrowd": 0,
+                    "height": scene.size,
+                    "width": scene.size,
+                    "length": scene.length,
+                    "segmentations": [c if s else None for c, s in zip(codes, sounding, strict=True)],
+                    "areas": [a if s else None for a, s in zip(areas, sounding, strict=True)],
+                    "bboxes": [_box(p) if s else None for p, s in zip(patches, sounding, strict=True)],
+                }
+            )
+    entry = {
+        "video_id": video_id,
+        "name": name,
+        "length": scene.length,
+        "height": scene.size,
+        "width": scene.size,
+        "pair": list(scene.pair) if scene.pair else None,
+        "twins": scene.twins,
+        "objects": objects,
+        "soundtrack": scene.soundtrack.to_dict(),
+        "offscreen": [int(s) for s in scene.offscreen],
+    }
+    return entry, annotations
+
+
+def load_scenes(path: str | Path) -> dict[int, SceneRecord]:
+    """The scenes of a split by video id.
+
+    Raises:
+        DataError: no such file, not of this format, or of another version.
+    """
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DataError(f"{path} is not there: `acvis synth` writes it beside the split's JSON") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}): make the split again with `acvis synth`") from error
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        found = data.get("version") if isinstance(data, dict) else type(data).__name__
+        raise DataError(f"{path} is of version {found}, this kit reads {VERSION}: make the split again, acvis synth")
+    try:
+        voices = data.get("voices") or {}
+        recordings = _Folder(data["sounds"]) if data.get("sounds") else None
+        scenes = [_read_scene(entry, voices, recordings) for entry in data["scenes"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error!r}): make the split again with `acvis synth`") from error
+    return {scene.video_id: scene for scene in scenes}
+
+
+def encode(mask: np.ndarray) -> dict[str, Any]:
+    """RLE of a mask, bool (H, W), in plain numpy."""
+    flat = mask.ravel(order="F")
+    borders = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    ends = np.concatenate([[0], borders, [flat.size]])
+    lengths = np.diff(ends).tolist()
+    return {"size": list(mask.shape), "counts": rle._write([0, *lengths] if flat[0] else lengths)}
+
+
+def _box(patch: Patch | None) -> list[int] | None:
+    """Left, top, width, height of what is in view."""
+    if patch is None or not patch.area:
+        return None
+    rows, columns = np.flatnonzero(patch.visible.any(1)), np.flatnonzero(patch.visible.any(0))
+    left, top = int(columns[0]), int(rows[0])
+    return [patch.left + left, patch.top + top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
+
+
+class _Folder:
+    """The folder of recordings of a data set, opened when it is first needed: masks can be read without it."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._voices: Recordings | None = None
+
+    def second(self, voice: Voice, second: int) -> np.ndarray:
+        if self._voices is None:
+            from acvis_kit.data.synth.recordings import RecordedVoices
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what is left out was said when the data were made
+                self._voices = RecordedVoices(self._folder)
+        return self._voices.second(voice, second)
+
+
+def _read_scene(
+    entry: dict[str, Any], voices: Mapping[str, Sequence[str]], recordings: Recordings | None
+) -> SceneRecord:
+    size = int(entry["height"]), int(entry["width"])
+    objects = tuple(
+        ObjectRecord(
+            int(thing["id"]), int(thing["category_id"]), Voice.from_dict(thing["voice"]), float(thing["level_db"]),
+            tuple(thing["segmentations"]), np.array(thing["areas"], np.int64), np.array(thing["share"], np.float32),
+            np.array(thing["sounding"], bool), np.array(thing["cue"], bool), thing["annotation_id"], size,
+        )
+        for thing in entry["objects"]
+    )  # fmt: skip
+    pair = tuple(entry["pair"]) if entry["pair"] else None
+    return SceneRecord(
+        int(entry["video_id"]), str(entry["name"]), int(entry["length"]), size, pair, bool(entry["twins"]), objects,
+        Soundtrack.from_dict(entry["soundtrack"]), np.array(entry["offscreen"], bool), voices,
+        recordings,
+    )  # fmt: skip

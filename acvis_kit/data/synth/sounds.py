@@ -1,0 +1,141 @@
+"""How an instance sounds: a voice, and the second of sound it makes.
+
+A voice is a deterministic function of absolute time: any second can be rendered alone, and is bit for bit the slice of
+the whole. Each class is a family; the seed sets pitch, timbre and rhythm.
+
+Synthetic voices: `voices_music` (instruments) and `voices_world` (the living and an engine). Recorded ones:
+`recordings`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acvis_kit.data.synth import voices_music, voices_world
+from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.types import SAMPLE_RATE
+
+# Class -> (seed, second) -> float32 (16000,) of about unit RMS.
+VOICES: dict[str, Callable[[int, int], NDArray[np.float32]]] = {
+    "person": voices_world.person,
+    "violin": voices_music.violin,
+    "guitar": voices_music.guitar,
+    "flute": voices_music.flute,
+    "piano": voices_music.piano,
+    "accordion": voices_music.accordion,
+    "cat": voices_world.cat,
+    "car": voices_world.car,
+    "saxophone": voices_music.saxophone,
+    "dog": voices_world.dog,
+    "trumpet": voices_music.trumpet,
+    "horse": voices_world.horse,
+}
+
+EDGE = SAMPLE_RATE * 6 // 100  # samples at either end of a second over which its gain goes back to 1
+GAINS = (0.1, 10.0)  # allowed range of that gain
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Everything about how one instance sounds: pitch, timbre and rhythm follow from class and seed.
+
+    Attributes:
+        class_name: one of `VOICES`, or any class of a folder of recordings.
+        seed: any integer; of a recording, where in the file it begins.
+        source: file of a recorded voice, relative to the folder of recordings; None for a synthetic one.
+    """
+
+    class_name: str
+    seed: int
+    source: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: {"class", "seed"}, and "source" if it is recorded."""
+        return {"class": self.class_name, "seed": self.seed} | ({"source": self.source} if self.source else {})
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Voice:
+        """The voice of a JSON entry; DataError if it lacks a key."""
+        try:
+            return cls(str(entry["class"]), int(entry["seed"]), entry.get("source"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f'a voice is {entry!r}: it needs "class" (a name) and "seed" (an integer).') from error
+
+
+class Recordings(Protocol):
+    """Where recorded voices come from, see `recordings.RecordedVoices`."""
+
+    def second(self, voice: Voice, second: int) -> NDArray[np.float32]: ...
+
+
+def render_voice(voice: Voice, start: int, stop: int, recordings: Recordings | None = None) -> NDArray[np.float32]:
+    """The sound of a voice that never pauses for long, seconds [start, stop).
+
+    Args:
+        voice: whose. start, stop: seconds, 0 <= start <= stop. recordings: where a voice with a `source` is found.
+
+    Returns:
+        float32 (S,), S = (stop - start) * 16000, RMS 1 in every second; not limited to [-1, 1].
+
+    Raises:
+        ConfigError: a class without a synthetic voice, or a recorded voice without `recordings`.
+    """
+    if not 0 <= start <= stop:
+        raise ConfigError(f"seconds [{start}, {stop}): give 0 <= start <= stop.")
+    seconds = [render_second(voice, second, recordings) for second in range(start, stop)]
+    return np.concatenate(seconds) if seconds else np.zeros(0, dtype=np.float32)
+
+
+def render_second(voice: Voice, second: int, recordings: Recordings | None = None) -> NDArray[np.float32]:
+    """One second of a voice, float32 (16000,), RMS 1; arguments and errors as in `render_voice`."""
+    if voice.source is not None:
+        if recordings is None:
+            raise ConfigError(f"the voice {voice.source} is recorded: pass recordings=RecordedVoices(FOLDER).")
+        return level_out(recordings.second(voice, second))
+    if voice.class_name not in VOICES:
+        raise ConfigError(
+            f'there is no synthetic voice of class "{voice.class_name}": choose from {", ".join(VOICES)}.'
+        )
+    return level_out(VOICES[voice.class_name](_own_seed(voice), second))
+
+
+def level_out(wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A second's RMS brought to 1 by a gain that is 1 at both ends.
+
+    So a second needs to know nothing of its neighbours, and yet there is no jump between them. With the gain
+    1 + g w(t), w rising from 0 to 1 over 60 ms at either end, the mean square is a quadratic in g.
+
+    Args:
+        wave: float32 (16000,), about unit RMS already.
+
+    Returns:
+        float32 (16000,).
+    """
+    weighted = wave * _INNER
+    square = float(wave @ wave) / len(wave)
+    cross = float(wave @ weighted) / len(wave)
+    inner = float(weighted @ weighted) / len(wave)
+    if inner < 1e-12:
+        return wave
+    root = max(0.0, cross * cross - inner * (square - 1))
+    gain = (-cross + root**0.5) / inner
+    return wave + np.float32(np.clip(gain, GAINS[0] - 1, GAINS[1] - 1)) * weighted
+
+
+def _own_seed(voice: Voice) -> int:
+    """Voices of two classes with the same seed have nothing in common."""
+    return (zlib.crc32(voice.class_name.encode()) << 32) + voice.seed
+
+
+def _inner() -> NDArray[np.float32]:
+    ramp = np.minimum(1.0, np.arange(SAMPLE_RATE) / EDGE)
+    return np.minimum(ramp, ramp[::-1]).astype(np.float32)
+
+
+_INNER = _inner()

@@ -1,0 +1,325 @@
+"""The tools that voices are built with: counted random numbers, noise, events on a grid of 8 ms, two oscillators.
+
+Everything is a function of absolute time, so that a second can be rendered alone and is bit for bit the slice of the
+whole. An event (a note, a bark, a syllable) is derived from the voice's seed and the number of the event. Its envelope,
+phase and timbre are given at *control points*, 8 ms apart and counted from its own beginning, and drawn out linearly to
+samples: whichever second asks, the numbers are the same.
+
+Shapes: S = 16,000 samples of a second; n control points; P partials; H harmonics; E events.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+from numpy.typing import ArrayLike, NDArray
+
+from acvis_kit.types import SAMPLE_RATE
+
+Floats = NDArray[np.floating]
+
+BLOCK = 128  # samples between control points, 8 ms
+BLOCKS = SAMPLE_RATE // BLOCK  # 125 in a second: whole seconds are whole blocks
+STEP = BLOCK / SAMPLE_RATE  # seconds
+TABLE = 1024  # samples of one cycle of a wave table
+HIGHEST = 7600.0  # Hz; no partial above: the mel bands end at 7500 Hz, the sound at 8000 Hz
+NOISE = 2**18  # samples of a noise table, 16 s
+NOISE_JOIN = SAMPLE_RATE // 20  # samples over which one second's noise fades into the next one's
+
+_RAMP = (np.arange(BLOCK) / BLOCK).astype(np.float32)
+_RAMPS = {kind: _RAMP.astype(kind) for kind in "fd"}  # the dtypes of control points
+_BLOCK_TIMES = np.arange(BLOCK) / SAMPLE_RATE
+# Harmonics with the phases of a quadratic series give a wave with a low crest.
+_SPREAD = np.exp(2j * np.pi * ((np.arange(TABLE // 2) ** 2 * 0.6180339887498949) % 1.0)).astype(np.complex64)
+
+
+def draws(seed: int, stream: int, numbers: ArrayLike, count: int) -> NDArray[np.float64]:
+    """Random numbers that are looked up, not drawn in turn: uniform in [0, 1), (E, count).
+
+    A hash (SplitMix64, Steele et al. 2014) of the four counters, in numpy's wrapping uint64. Philox would do the same,
+    at ten times the cost for the few numbers an event needs.
+
+    Args:
+        seed: any integer. stream: what the numbers are for. numbers: (E,) integers, negative ones too. count: how many
+            for each.
+    """
+    state = _key(seed, stream)
+    state = _mix(state + np.atleast_1d(np.asarray(numbers, dtype=np.int64)).astype(np.uint64))
+    state = _mix(state[:, None] + np.arange(1, count + 1, dtype=np.uint64))  # (E, count)
+    return (state >> np.uint64(11)) * 2.0**-53
+
+
+@lru_cache(maxsize=4096)
+def _key(seed: int, stream: int) -> NDArray[np.uint64]:
+    state = _mix(np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64))
+    return _mix(state + np.uint64(stream))
+
+
+def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+class Traits:
+    """What is fixed for one voice, drawn from its seed: each call takes the next number."""
+
+    def __init__(self, seed: int, count: int = 32):
+        self._numbers = iter(_fixed(seed, count))
+
+    def between(self, low: float, high: float) -> float:
+        return low + (high - low) * next(self._numbers)
+
+    def ratio(self, low: float, high: float) -> float:
+        """Between two positive numbers, evenly in their logarithm: for pitches and durations."""
+        return low * (high / low) ** next(self._numbers)
+
+    def chance(self, probability: float) -> bool:
+        return next(self._numbers) < probability
+
+    def one_of(self, options: tuple):
+        return options[int(next(self._numbers) * len(options))]
+
+
+@lru_cache(maxsize=4096)
+def _fixed(seed: int, count: int) -> list[float]:
+    return draws(seed, 0, 0, count)[0].tolist()
+
+
+@dataclass(frozen=True)
+class Events:
+    """Events that may be heard in a second: their numbers (E,), and the blocks where they begin and the next begins."""
+
+    number: NDArray[np.int64]
+    following: NDArray[np.int64]  # the next one's number
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    draws: NDArray[np.float64]  # (E, 8), for the voice's own use
+
+
+def events(
+    seed: int, second: int, period: float, split: float = 0.0, jitter: float = 0.15, tail: float = 0.25
+) -> Events:
+    """The events of an endless row that overlap a second.
+
+    Args:
+        period: seconds between two. split: probability that a period is cut in two halves. jitter: how far beginnings
+            stray, in periods. tail: seconds for which an event may be heard after the next one begins.
+    """
+    first = math.floor((second - tail) / period) - 1
+    last = math.ceil((second + 1) / period) + 2
+    numbers = np.arange(first, last + 1)
+    chances = draws(seed, 1, numbers, 2)
+    # every row is shifted by the same share of a period: voices do not start in step with the clock
+    begins = np.round((numbers + draws(seed, 2, 0, 1)[0, 0] + jitter * (chances[:, 0] - 0.5)) * period / STEP)
+    begins = begins.astype(np.int64)
+    halves = (begins[:-1] + begins[1:]) // 2
+    cut = chances[:-1, 1] < split
+    start = np.concatenate([begins, halves[cut]])
+    number = np.concatenate([2 * numbers, 2 * numbers[:-1][cut] + 1])
+    order = np.argsort(start, kind="stable")
+    start, number = start[order], number[order]
+    start, end, number, following = start[:-1], start[1:], number[:-1], number[1:]
+    heard = (start < (second + 1) * BLOCKS) & (end + round(tail / STEP) > second * BLOCKS)
+    return Events(number[heard], following[heard], start[heard], end[heard], draws(seed, 3, number[heard], 8))
+
+
+def stretch(points: Floats) -> Floats:
+    """Control points (n + 1,) drawn out linearly to samples (n * 128,), in their dtype."""
+    steps = points[1:] - points[:-1]
+    return (points[:-1, None] + steps[:, None] * _RAMPS[points.dtype.char]).reshape(-1)
+
+
+def cycles(pitch: Floats) -> NDArray[np.float64]:
+    """A pitch in Hz at control points (n,) -> the phase there in cycles (n,), 0 at the first."""
+    phase = np.zeros(len(pitch))
+    np.cumsum((pitch[1:] + pitch[:-1]) * (STEP / 2), out=phase[1:])
+    return phase
+
+
+def envelope(points: int, attack: float, release: float) -> Floats:
+    """0 at both ends, 1 between, rising and falling along a raised cosine: float64 (points,); times in seconds."""
+    time = np.arange(points) * STEP
+    rise = np.clip(time / max(attack, STEP), 0, 1)
+    fall = np.clip((time[-1] - time) / max(release, STEP), 0, 1)
+    return (0.5 - 0.5 * np.cos(np.pi * rise)) * (0.5 - 0.5 * np.cos(np.pi * fall))
+
+
+def harmonics(pitch: float) -> Floats:
+    """The frequencies in Hz of a pitch's harmonics below 7.6 kHz, float64 (H,), H >= 1."""
+    return pitch * np.arange(1, max(1, min(TABLE // 2 - 1, int(HIGHEST / pitch))) + 1)
+
+
+def resonance(frequency: Floats, centre: ArrayLike, width: ArrayLike) -> Floats:
+    """A formant's gain, 1 at its centre, -3 dB at half a width away; all in Hz."""
+    return 1 / np.sqrt(1 + ((frequency - centre) / (0.5 * np.asarray(width))) ** 2)
+
+
+def unit(amplitudes: Floats) -> Floats:
+    """Amplitudes (..., H) scaled so that their sum of sines has an RMS of 1."""
+    return amplitudes * np.sqrt(2 / (amplitudes**2).sum(axis=-1, keepdims=True).clip(1e-12))
+
+
+def wavetable(phase: Floats, amplitudes: Floats, position: Floats | None = None, pulse: bool = False) -> Floats:
+    """A sum of harmonics whose amplitudes may change.
+
+    Args:
+        phase: float64 (S,), cycles.
+        amplitudes: (H,), or (F, H) for a timbre that moves through F spectra.
+        position: (S,), 0 .. F - 1, where in the spectra; needed if F > 1.
+        pulse: all harmonics in phase, a click per cycle, instead of spread phases.
+
+    Returns:
+        float32 (S,). Linear interpolation in a table of 1024: errors 40 dB below a harmonic of number 40.
+    """
+    amplitudes = np.atleast_2d(amplitudes)
+    spectra = np.zeros((len(amplitudes), TABLE // 2 + 1), dtype=np.complex64)
+    spectra[:, 1 : amplitudes.shape[1] + 1] = amplitudes * (1 if pulse else _SPREAD[: amplitudes.shape[1]])
+    tables = np.empty((len(amplitudes), TABLE + 1), dtype=np.float32)
+    tables[:, :-1] = scipy.fft.irfft(spectra, n=TABLE, axis=-1) * np.float32(TABLE / 2)
+    tables[:, -1] = tables[:, 0]
+    place = (phase - np.floor(phase)) * TABLE
+    cell = place.astype(np.int32)
+    rest = (place - cell).astype(np.float32)
+    np.minimum(cell, TABLE - 1, out=cell)  # a phase just below 1 may round up
+    flat = tables.reshape(-1)
+    if len(tables) == 1:
+        return _between(flat, cell, rest)
+    row = np.minimum(position.astype(np.int32), len(tables) - 2)
+    blend = (position - row).astype(np.float32)
+    cell += row * (TABLE + 1)
+    low = _between(flat, cell, rest)
+    return low + blend * (_between(flat, cell + (TABLE + 1), rest) - low)
+
+
+def _between(table: Floats, cell: NDArray[np.int32], rest: Floats) -> Floats:
+    low = table[cell]
+    return low + rest * (table[cell + 1] - low)
+
+
+def partials(frequencies: Floats, phases: Floats, levels: Floats) -> Floats:
+    """A sum of sines of constant frequency whose levels change: a second as one product of matrices.
+
+    sin(a + b) with a of the block and b of the sample within it is a product of rank two; a level that is linear within
+    the block makes it four.
+
+    Args:
+        frequencies: (P,) Hz. phases: (P,) cycles at the beginning of the second. levels: (P, 126) at control points.
+
+    Returns:
+        float32 (16000,).
+    """
+    loud = levels.max(axis=1, initial=0) > 1e-3
+    frequencies, phases, levels = frequencies[loud], phases[loud], levels[loud].astype(np.float32)
+    if not len(frequencies):
+        return np.zeros(SAMPLE_RATE, dtype=np.float32)
+    outer = _turn(phases[:, None] + frequencies[:, None] * (np.arange(BLOCKS) * STEP))  # (P, 125)
+    inner = _turn(frequencies[:, None] * _BLOCK_TIMES)  # (P, 128)
+    sine, cosine = np.sin(outer), np.cos(outer)
+    level, slope = levels[:, :-1], levels[:, 1:] - levels[:, :-1]
+    left = np.concatenate([sine * level, cosine * level, sine * slope, cosine * slope])  # (4 P, 125)
+    right = np.concatenate([np.cos(inner), np.sin(inner)])
+    right = np.concatenate([right, right * _RAMP])  # (4 P, 128)
+    return (left.T @ right).reshape(-1)
+
+
+def _turn(cycle: Floats) -> Floats:
+    """Cycles -> radians within one turn, float32: reduced in double precision first."""
+    return ((cycle - np.floor(cycle)) * (2 * np.pi)).astype(np.float32)
+
+
+@dataclass
+class Second:
+    """One second of one voice in the making: events are added to it, then `finish` gives its samples."""
+
+    seed: int
+    number: int
+    wave: Floats = field(default_factory=lambda: np.zeros(SAMPLE_RATE, dtype=np.float32))
+    _noises: dict[str, Floats] = field(default_factory=dict)
+
+    def play(
+        self, start: int, phase: Floats, level: Floats, amplitudes: Floats, position: Floats | None = None, **how: bool
+    ) -> None:
+        """Add a note: a wave table whose phase, level and position (n,) are given from block `start` on."""
+        here, there = self._overlap(start, len(phase))
+        if here is None:
+            return
+        wave = wavetable(
+            stretch(phase[there]), amplitudes, None if position is None else stretch(position[there]), **how
+        )
+        wave *= stretch(level[there].astype(np.float32))
+        self.wave[here.start * BLOCK : (here.stop - 1) * BLOCK] += wave
+
+    def hiss(self, start: int, level: Floats, colour: str) -> None:
+        """Add noise of a colour with a level (n,) from block `start` on; RMS = level."""
+        here, there = self._overlap(start, len(level))
+        if here is not None:
+            noise = self._noises.setdefault(colour, np.zeros(BLOCKS + 1))
+            noise[here] += level[there]
+
+    def finish(self) -> Floats:
+        """The samples, float32 (16000,)."""
+        for colour, level in self._noises.items():
+            self.wave += noise(colour, self.seed, self.number) * stretch(level.astype(np.float32))
+        return self.wave
+
+    def _overlap(self, start: int, points: int) -> tuple[slice | None, slice]:
+        """Where control points [start, start + points) lie within the second's 126, and which of them do."""
+        offset = start - self.number * BLOCKS
+        first, last = max(0, offset), min(BLOCKS + 1, offset + points)
+        if last - first < 2:
+            return None, slice(0)
+        return slice(first, last), slice(first - offset, last - offset)
+
+
+# What a noise sounds like: its amplitude at a frequency in Hz.
+COLOURS = {
+    "white": lambda f: np.ones_like(f),
+    "pink": lambda f: 1 / np.sqrt(f.clip(20)),
+    "brown": lambda f: f.clip(1) / (f**2 + 40**2),  # 1 / f, and nothing below 40 Hz that no one hears
+    "breath": lambda f: _band(f, 2200, 1.0) + 0.25,
+    "hiss": lambda f: _band(f, 5200, 0.45),
+    "mouth": lambda f: _band(f, 1400, 1.0),
+    "body": lambda f: _band(f, 700, 0.9),
+    "knock": lambda f: _band(f, 1100, 0.45),
+    "rumble": lambda f: _band(f, 130, 1.0) + 0.1 / np.sqrt(f.clip(50) / 50),
+    "thump": lambda f: _band(f, 160, 0.7),
+}
+
+
+def _band(frequency: Floats, centre: float, octaves: float) -> Floats:
+    return np.exp(-0.5 * (np.log2(frequency.clip(1) / centre) / octaves) ** 2)
+
+
+@lru_cache(maxsize=32)
+def _noise_table(colour: str) -> Floats:
+    """A circle of noise of unit RMS, cut open with a second and a bit of overlap, float32."""
+    rng = np.random.Generator(np.random.Philox(key=sum(colour.encode())))
+    spectrum = scipy.fft.rfft(rng.standard_normal(NOISE))
+    frequency = np.arange(NOISE // 2 + 1) * (SAMPLE_RATE / NOISE)
+    spectrum *= COLOURS[colour](frequency)
+    spectrum[0] = 0
+    circle = scipy.fft.irfft(spectrum, n=NOISE)
+    circle /= np.sqrt((circle**2).mean())
+    table = np.concatenate([circle, circle[: 2 * SAMPLE_RATE]]).astype(np.float32)
+    table.flags.writeable = False
+    return table
+
+
+def noise(colour: str, seed: int, second: int) -> Floats:
+    """A second of noise, RMS 1 (on average), without a click to its neighbours: float32 (16000,).
+
+    Each second is another stretch of one long circle of noise; the previous second's stretch goes on for 50 ms.
+    """
+    table = _noise_table(colour)
+    before, now = (draws(seed, 4, [second - 1, second], 1)[:, 0] * NOISE).astype(int)
+    sound = table[now : now + SAMPLE_RATE].copy()
+    fade = (np.arange(NOISE_JOIN) / NOISE_JOIN * (np.pi / 2)).astype(np.float32)
+    sound[:NOISE_JOIN] *= np.sin(fade)
+    sound[:NOISE_JOIN] += table[before + SAMPLE_RATE : before + SAMPLE_RATE + NOISE_JOIN] * np.cos(fade)
+    return sound

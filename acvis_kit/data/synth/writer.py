@@ -1,0 +1,211 @@
+"""AVIS-Synth on disk, in AVISeg's layout. The same bytes from the same seed, on any number of processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy.io import wavfile
+from tqdm import tqdm
+
+from acvis_kit.data.synth.classes import categories
+from acvis_kit.data.synth.material import DrawnMaterial, Material
+from acvis_kit.data.synth.records import VERSION, describe
+from acvis_kit.data.synth.rendering import render_frames
+from acvis_kit.data.synth.scenes import draw_scene
+from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.types import SAMPLE_RATE
+
+MARKER = ".unfinished.json"  # in the folder of a split while it is written
+SMALLEST, LARGEST = 64, 1024  # pixels of a frame
+LONGEST = 600  # seconds of a clip
+
+Made = tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]  # entries for videos, scenes and annotations
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip to be made."""
+
+    folder: Path
+    split: str
+    index: int
+    seed: int
+    size: int
+    seconds: tuple[int, int]
+
+
+def write_dataset(
+    out: str | Path,
+    splits: Mapping[str, int],
+    seed: int = 0,
+    size: int = 128,
+    seconds: tuple[int, int] = (10, 60),
+    workers: int = 1,
+    material: Callable[[], Material] = DrawnMaterial,
+    progress: bool = True,
+) -> None:
+    """Make splits of AVIS-Synth.
+
+    OUT/{split}.json, OUT/{split}_scenes.json, OUT/{split}/JPEGImages/<video>/<frame:05d>.jpg,
+    OUT/{split}/WAVAudios/<video>.wav. {split}.json comes last: where it is, the split is complete.
+
+    Args:
+        out: folder. splits: clips by name of the split. seed: of all; clips depend on seed, split and index alone.
+        size: height and width, 64..1024 pixels. seconds: shortest and longest clip, 1..600.
+        workers: processes. material: makes the source of pictures and voices, once in each process.
+
+    Raises:
+        ConfigError: a number outside its range. DataError: the folder holds another data set.
+    """
+    out, seconds = Path(out), (int(seconds[0]), int(seconds[1]))
+    _check(splits, seed, size, seconds, workers)
+    source = material()
+    recipe = {"version": VERSION, "seed": seed, "size": size, "seconds": list(seconds), **source.recipe}
+    wanted = {split: {**recipe, "split": split, "clips": count} for split, count in splits.items()}
+    todo = {split: splits[split] for split, own in wanted.items() if not _is_done(out, split, own)}
+    with _pool(workers if todo else 1, material) as pool:
+        for split, count in todo.items():
+            clips = partial(_run, pool=pool, source=source, chunk=max(1, min(16, count // (4 * workers))))
+            _write_split(out, split, count, wanted[split], source, clips, progress)
+
+
+def _write_split(
+    out: Path, split: str, count: int, recipe: dict[str, Any], source: Material,
+    run: Callable[[list[Job]], Iterator[Made]], progress: bool,
+) -> None:  # fmt: skip
+    folder = out / split
+    shutil.rmtree(folder, ignore_errors=True)  # `_is_done` has seen that it is ours
+    for part in ("JPEGImages", "WAVAudios"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).write_text(json.dumps(recipe))
+
+    size, seconds = recipe["size"], tuple(recipe["seconds"])
+    jobs = [Job(folder, split, n, recipe["seed"], size, seconds) for n in range(count)]
+    videos, scenes, annotations = [], [], []
+    for video, scene, own in tqdm(run(jobs), total=count, desc=split, unit="clip", disable=not progress):
+        for annotation in own:
+            number = len(annotations) + 1
+            scene["objects"][annotation.pop("object")]["annotation_id"] = number
+            annotations.append({"id": number, **annotation})
+        videos.append(video)
+        scenes.append(scene)
+
+    info = {"description": "AVIS-Synth, made by acvis_kit", "seed": recipe["seed"]}
+    truth = {"info": info, "videos": videos, "categories": categories(source.classes), "annotations": annotations}
+    _replace(out / f"{split}_scenes.json", {**recipe, "voices": source.voice_files, "scenes": scenes})
+    _replace(out / f"{split}.json", truth)
+    (folder / MARKER).unlink()
+
+
+def make_clip(job: Job, material: Material) -> Made:
+    """Write the frames and the sound of one clip; its entries for `videos`, `scenes` and `annotations`."""
+    streams = np.random.SeedSequence([job.seed, zlib.crc32(job.split.encode()), job.index]).spawn(2)
+    plan, paint = (np.random.default_rng(stream) for stream in streams)
+    scene = draw_scene(plan, material, job.size, job.seconds)
+    name = f"{job.split}_{job.index:05d}"
+    frames = job.folder / "JPEGImages" / name
+    frames.mkdir(exist_ok=True)
+    quality, names = int(paint.integers(72, 96)), []
+    for number, frame in enumerate(render_frames(paint, scene)):
+        names.append(f"{name}/{number:05d}.jpg")
+        Image.fromarray(frame).save(frames / f"{number:05d}.jpg", quality=quality)
+    sound = scene.soundtrack.render(recordings=material.recordings)
+    samples = np.round(sound * 32767).astype(np.int16)
+    wavfile.write(job.folder / "WAVAudios" / f"{name}.wav", SAMPLE_RATE, samples)
+    video_id = job.index + 1
+    video = {"id": video_id, "file_names": names, "length": scene.length, "height": job.size, "width": job.size}
+    return video, *describe(scene, video_id, name)
+
+
+def _pool(workers: int, make: Callable[[], Material]) -> AbstractContextManager[ProcessPoolExecutor | None]:
+    """Processes that make clips; None if this one is to make them all."""
+    if workers == 1:
+        return nullcontext()
+    # A fresh interpreter in each process: a fork would copy the locks of torch's threads as they are.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=_Worker.begin, initargs=(make,))
+
+
+def _run(jobs: list[Job], pool: ProcessPoolExecutor | None, source: Material, chunk: int) -> Iterator[Made]:
+    if pool is None:
+        yield from (make_clip(job, source) for job in jobs)
+    else:
+        yield from pool.map(_Worker.make_clip, jobs, chunksize=chunk)
+
+
+class _Worker:
+    """What a worker process keeps from clip to clip."""
+
+    material: Material
+
+    @classmethod
+    def begin(cls, make: Callable[[], Material]) -> None:
+        warnings.simplefilter("ignore")  # the first process has said it
+        cls.material = make()
+
+    @classmethod
+    def make_clip(cls, job: Job) -> Made:
+        return make_clip(job, cls.material)
+
+
+def _is_done(out: Path, split: str, recipe: dict[str, Any]) -> bool:
+    """Whether the split lies there complete.
+
+    Raises:
+        DataError: something else lies there.
+    """
+    truth, scenes, marker = out / f"{split}.json", out / f"{split}_scenes.json", out / split / MARKER
+    remedy = "choose an empty folder, or remove what is there"
+    if truth.exists() or (scenes.exists() and not marker.exists()):
+        try:
+            found = json.loads(scenes.read_text())
+        except (OSError, ValueError):
+            raise DataError(f"{out} holds a split {split!r} that is not AVIS-Synth's: {remedy}") from None
+        for key, value in recipe.items():
+            if found.get(key) != value:
+                raise DataError(
+                    f"{out} holds {split!r} with {key}={found.get(key)!r}, you asked for {value!r}: {remedy}"
+                )
+        return truth.exists()
+    if (out / split).exists() and any((out / split).iterdir()) and not marker.exists():
+        raise DataError(f"{out / split} holds files that are not AVIS-Synth's: {remedy}")
+    return False
+
+
+def _replace(path: Path, data: dict[str, Any]) -> None:
+    """The file is there whole, or not at all."""
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(data, separators=(",", ":")))
+    os.replace(draft, path)
+
+
+def _check(splits: Mapping[str, int], seed: int, size: int, seconds: tuple[int, int], workers: int) -> None:
+    if not splits:
+        raise ConfigError("no split is asked for: give e.g. train:2000")
+    for split, count in splits.items():
+        if not split or not split.replace("_", "").replace("-", "").isalnum() or split.endswith("_scenes"):
+            raise ConfigError(f"{split!r} is no name of a split: use letters, digits, - and _, e.g. train")
+        if count < 1:
+            raise ConfigError(f"split {split!r} is to have {count} clips: give at least 1")
+    if seed < 0:
+        raise ConfigError(f"seed={seed} is below 0: give 0 or more")
+    if not SMALLEST <= size <= LARGEST:
+        raise ConfigError(f"size={size} pixels: frames have {SMALLEST} to {LARGEST}")
+    if not 1 <= seconds[0] <= seconds[1] <= LONGEST:
+        raise ConfigError(f"seconds={seconds[0]} to {seconds[1]}: give 1 <= shortest <= longest <= {LONGEST}")
+    if workers < 1:
+        raise ConfigError(f"workers={workers}: give at least 1")

@@ -1,0 +1,191 @@
+"""What is done to a training clip before the network sees it: the same for all of its frames, masks included.
+
+A change of the picture is a window into every frame (`Views`), which is cut out and scaled in one step, and perhaps
+mirrored; masks go through the same windows. `PAPER` is what ACVIS was trained with, `SYNTH` suits AVIS-Synth.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+from PIL import Image
+
+from acvis_kit.config import ACVISConfig
+from acvis_kit.errors import ConfigError
+from acvis_kit.types import SAMPLE_RATE
+
+FILL = tuple(round(value) for value in ACVISConfig.pixel_mean)  # beyond the frame: what is 0 to the network
+REFERENCE_RMS = 0.1  # what noise is measured against where a clip is silent; as in `AudioEdit.noise`
+SILENT_RMS = 1e-4  # -80 dB of full scale
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may happen to a clip; one draw holds for all of its frames. The defaults change nothing.
+
+    Attributes:
+        short_sides: pixels, one of which the short side is scaled to; () keeps the size.
+        long_side: pixels, at most, where `short_sides` are given.
+        crop_share: of clips that are first scaled to a short side of `crop_short_sides` and cropped, height and width
+            each from `crop_sides` (first and last), by a window that moves on a straight line over the clip.
+        zoom: the other clips are enlarged by a factor between these two; the window moves likewise, and shows the mean
+            colour where it reaches beyond the frame (factors below 1). The size stays.
+        flip: share of clips that are mirrored.
+        brightness, contrast: the largest change of either, as a share: 0.2 is a factor of 0.8 to 1.2.
+        tint: the same for each of the three colours alone.
+        grain: the largest standard deviation of noise added to every pixel, of 255; drawn for the clip.
+        gain_db: the largest change of the loudness, either way.
+        noise_share: of clips whose sound gets white noise, `noise_snr_db` (least and most) below the RMS of the loudest
+            drawn second; below an RMS of 0.1 where all are silent.
+
+    Raises:
+        ConfigError: a share outside [0, 1], or a range that is none.
+    """
+
+    short_sides: tuple[int, ...] = ()
+    long_side: int = 768
+    crop_share: float = 0.0
+    crop_short_sides: tuple[int, ...] = (400, 500, 600)
+    crop_sides: tuple[int, int] = (384, 600)
+    zoom: tuple[float, float] = (1.0, 1.0)
+    flip: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    tint: float = 0.0
+    grain: float = 0.0
+    gain_db: float = 0.0
+    noise_share: float = 0.0
+    noise_snr_db: tuple[float, float] = (10.0, 40.0)
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # JSON knows no tuples
+            if isinstance(getattr(self, field.name), list):
+                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
+        for name in ("crop_share", "flip", "brightness", "contrast", "tint", "noise_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is a share, from 0 to 1")
+        for name in ("crop_sides", "zoom", "noise_snr_db"):
+            least, most = getattr(self, name)
+            if least > most or (name != "noise_snr_db" and least <= 0):
+                raise ConfigError(f"{name}={(least, most)} is a range: give the least first, above 0")
+
+
+# Mask2Former's for video, as AVISM and ACVIS use it (reference: short sides, crops, flips; no colour, no sound).
+PAPER = Augmentation(
+    short_sides=(288, 320, 352, 384, 416, 448, 480, 512), long_side=768, crop_share=0.5, flip=0.5
+)  # fmt: skip
+# 128x128 pixels with objects of 24: they must not shrink much, and the small cues of who sounds must stay.
+SYNTH = Augmentation(
+    zoom=(0.8, 1.2), flip=0.5, brightness=0.2, contrast=0.2, tint=0.1, grain=6.0, gain_db=6.0, noise_share=0.5,
+    noise_snr_db=(5.0, 40.0),
+)  # fmt: skip
+AUGMENTATIONS = {"none": Augmentation(), "paper": PAPER, "synth": SYNTH}
+
+
+@dataclass(frozen=True)
+class Views:
+    """The windows through which a clip's frames are seen.
+
+    Attributes:
+        boxes: float64 (T, 4), left, top, right, bottom in pixels of the source; they may reach beyond it.
+        size: (H, W) that every window is scaled to.
+        mirrored: left and right change places, at the end.
+    """
+
+    boxes: np.ndarray
+    size: tuple[int, int]
+    mirrored: bool = False
+
+    def image(self, image: Image.Image, t: int) -> np.ndarray:
+        """Frame `t` through its window: uint8 (H, W, 3), bilinear with antialiasing."""
+        width, height = image.size
+        left, top, right, bottom = self.boxes[t]
+        before = math.ceil(max(0.0, -left)), math.ceil(max(0.0, -top))
+        after = math.ceil(max(0.0, right - width)), math.ceil(max(0.0, bottom - height))
+        if any(before + after):
+            canvas = Image.new("RGB", (before[0] + width + after[0], before[1] + height + after[1]), FILL)
+            canvas.paste(image, before)
+            image = canvas
+        box = (left + before[0], top + before[1], right + before[0], bottom + before[1])
+        if self.size != image.size[::-1] or box != (0, 0, *image.size):
+            image = image.resize(self.size[::-1], Image.Resampling.BILINEAR, box=box)
+        pixels = np.asarray(image)
+        return pixels[:, ::-1] if self.mirrored else pixels
+
+    def mask(self, mask: np.ndarray, t: int) -> np.ndarray:
+        """A mask of frame `t`, bool (source height, source width), through the same window: the nearest pixel."""
+        left, top, right, bottom = self.boxes[t]
+        rows, row_inside = _nearest(top, bottom, self.size[0], mask.shape[0])
+        columns, column_inside = _nearest(left, right, self.size[1], mask.shape[1])
+        seen = mask[rows[:, None], columns] & row_inside[:, None] & column_inside
+        return seen[:, ::-1] if self.mirrored else seen
+
+
+def draw_views(augmentation: Augmentation, source: tuple[int, int], num_frames: int, rng: np.random.Generator) -> Views:
+    """Windows of a clip of `num_frames` frames of `source` (H, W) pixels."""
+    cropped, mirrored = rng.random() < augmentation.crop_share, bool(rng.random() < augmentation.flip)
+    if cropped:
+        scaled = scaled_size(source, int(rng.choice(augmentation.crop_short_sides)))
+        least, most = augmentation.crop_sides
+        window = tuple(int(rng.integers(min(side, least), min(side, most) + 1)) for side in scaled)
+        ends = [rng.integers(0, np.subtract(scaled, window) + 1) for _ in range(2)]  # top, left; first and last
+        factor = np.divide(source, scaled)
+    else:
+        scaled, window, factor = source, source, np.ones(2)
+        ends = [np.zeros(2), np.zeros(2)]
+        if augmentation.zoom != (1.0, 1.0):
+            factor = np.full(2, 1 / math.exp(rng.uniform(*np.log(augmentation.zoom))))
+            # inside the frame if it is smaller than that, around the frame if it is larger
+            ends = [rng.random(2) * (np.array(source) / factor - source) for _ in range(2)]
+    size = window
+    if augmentation.short_sides:
+        size = scaled_size(window, int(rng.choice(augmentation.short_sides)), augmentation.long_side)
+    progress = np.linspace(0, 1, num_frames)[:, None]
+    corner = (ends[0] + (ends[1] - ends[0]) * progress) * factor  # (T, 2): top, left, in pixels of the source
+    end = corner + np.array(window) * factor
+    return Views(np.stack([corner[:, 1], corner[:, 0], end[:, 1], end[:, 0]], axis=1), size, mirrored)
+
+
+def scaled_size(size: tuple[int, int], short_side: int, long_side: float = math.inf) -> tuple[int, int]:
+    """(H, W) scaled to a short side, unless the long side would exceed its bound; rounded as detectron2 does it."""
+    factor = min(short_side / min(size), long_side / max(size))
+    return max(1, int(size[0] * factor + 0.5)), max(1, int(size[1] * factor + 0.5))
+
+
+def recolour(augmentation: Augmentation, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Light, contrast, tint and grain of frames uint8 (T, H, W, 3), of the same size and type."""
+    spans = (augmentation.contrast, augmentation.brightness, augmentation.tint)
+    contrast, brightness, *tint = 1 + rng.uniform(-1, 1, 5) * [*spans, spans[2], spans[2]]
+    grain = float(rng.uniform(0, augmentation.grain)) if augmentation.grain else 0.0
+    if not any((*spans, grain)):
+        return frames
+    pixels = frames.astype(np.float32)
+    middle = pixels.mean()
+    gain = (brightness * np.array(tint)).astype(np.float32)
+    pixels = pixels * np.float32(contrast) * gain + np.float32(middle * (1 - contrast)) * gain
+    if grain:
+        pixels += rng.standard_normal(pixels.shape, np.float32) * np.float32(grain)
+    return (pixels + np.float32(0.5)).clip(0, 255).astype(np.uint8)
+
+
+def change_sound(augmentation: Augmentation, seconds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Loudness and noise of seconds of sound, float32 (T, 16000), of the same shape; clipped to [-1, 1]."""
+    gain = 10 ** (rng.uniform(-1, 1) * augmentation.gain_db / 20)
+    noisy, snr_db = rng.random() < augmentation.noise_share, rng.uniform(*augmentation.noise_snr_db)
+    if augmentation.gain_db:
+        seconds = seconds * np.float32(gain)
+    if noisy:
+        assert seconds.shape[-1] == SAMPLE_RATE
+        loudest = float(np.sqrt(np.square(seconds, dtype=np.float64).mean(axis=-1)).max())
+        level = 10 ** (-snr_db / 20) * (loudest if loudest > SILENT_RMS else REFERENCE_RMS)
+        seconds = seconds + rng.standard_normal(seconds.shape, np.float32) * np.float32(level)
+    return np.clip(seconds, -1, 1) if augmentation.gain_db or noisy else seconds
+
+
+def _nearest(start: float, stop: float, count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The source's index under the middle of each of `count` pixels, int (count,), and whether it is inside."""
+    index = np.floor(start + (np.arange(count) + 0.5) * ((stop - start) / count)).astype(np.int64)
+    inside = (index >= 0) & (index < length)
+    return index.clip(0, length - 1), inside

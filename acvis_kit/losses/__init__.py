@@ -1,0 +1,1 @@
+"""What training minimises: the network's output against the truth. Never used at inference."""

@@ -1,0 +1,92 @@
+"""The set losses: classes of all queries, masks of the matched ones (Mask2Former; the video level follows VITA).
+
+All return a sum, not a mean: the criterion divides by the terms of all processes together.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from acvis_kit.config import ACVISConfig
+from acvis_kit.losses.matcher import Matches
+from acvis_kit.losses.points import Generators, sample_logits, sample_masks, uncertain_points
+from acvis_kit.losses.truth import Sets, Truth
+
+
+def class_loss(logits: Tensor, labels: Tensor, none_weight: float) -> tuple[Tensor, Tensor]:
+    """Weighted cross-entropy; the last class is "none".
+
+    Args:
+        logits: (..., K + 1). labels: int64 (...). none_weight: of "none", that of the others being 1.
+
+    Returns:
+        The sum of weight * cross-entropy, and the sum of the weights.
+    """
+    weight = logits.new_ones(logits.shape[-1])
+    weight[-1] = none_weight
+    total = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), weight, reduction="sum")
+    return total, weight[labels].sum()
+
+
+def mask_loss(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropy (mean over points) and dice, 1 - (2s + 1) / (d + 1), each summed over the masks.
+
+    s is the sum of p * truth over the points, d the sum of p plus that of truth.
+
+    Args:
+        logits, truth: (R, P) at the same points, truth in [0, 1].
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="sum") / max(logits.shape[1], 1)
+    p = logits.sigmoid()
+    dice = 1 - (2 * (p * truth).sum(1) + 1) / (p.sum(1) + truth.sum(1) + 1)
+    return entropy, dice.sum()
+
+
+def set_losses(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    truth: Truth,
+    sets: Sets,
+    matches: Matches,
+    config: ACVISConfig,
+    generators: Generators,
+) -> dict[str, tuple[Tensor, Tensor | float]]:
+    """Class, mask and dice losses, summed over the D layers.
+
+    Args:
+        class_logits: (D, A, Q, K + 1). mask_logits: (D, A, Q, S, H, W). A answers as in `Sets`.
+        matches: on the CPU.
+
+    Returns:
+        "class", "mask" and "dice", each the sum over all layers and the terms of *one* layer (they are equal in all).
+        The terms of masks are the objects of the truth, matched or not.
+    """
+    device, dtype = class_logits.device, torch.promote_types(class_logits.dtype, torch.float32)
+    queries = class_logits.shape[2]
+    clips = sets.clips.repeat(sets.repeats)[matches.answers]  # (R,)
+    seconds = sets.seconds.repeat(sets.repeats, 1)[matches.answers].to(device)  # (R, S)
+    found = matches.to(device)
+    rows = found.answers * queries + found.queries  # (D, R), in the flat (A, Q)
+
+    labels = torch.full((len(class_logits), class_logits.shape[1] * queries), class_logits.shape[-1] - 1, device=device)
+    labels.scatter_(1, rows, truth.labels[found.objects])
+    classes, weights = class_loss(class_logits.to(dtype).flatten(1, 2), labels, config.none_weight)
+
+    entropy = dice = 0.0
+    for layer, picked, objects in zip(mask_logits.unbind(), rows, found.objects, strict=True):
+        logits = layer.flatten(0, 1).index_select(0, picked).to(dtype)  # (R, S, H, W)
+        points = uncertain_points(
+            logits.detach(), clips, config.num_points, config.oversample_ratio, config.importance_ratio, generators
+        )  # (R, S, P, 2)
+        planes = objects[:, None] * truth.seconds + seconds  # (R, S)
+        wanted = sample_masks(truth.masks, planes, points, dtype).flatten(1)  # (R, S * P)
+        got = sample_logits(logits.flatten(0, 1)[:, None], points.flatten(0, 1))  # (R * S, 1, P)
+        layer_entropy, layer_dice = mask_loss(got.reshape(wanted.shape), wanted)
+        entropy, dice = entropy + layer_entropy, dice + layer_dice
+    return {
+        "class": (classes, weights / len(class_logits)),
+        "mask": (entropy, float(sets.wanted)),
+        "dice": (dice, float(sets.wanted)),
+    }

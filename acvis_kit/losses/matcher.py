@@ -1,0 +1,125 @@
+"""Which query answers for which object: the assignment of least total cost (DETR; costs as in Mask2Former)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from acvis_kit.losses.points import sample_logits, sample_masks
+from acvis_kit.losses.truth import Sets, Truth
+
+NEVER = 1e6  # stands for a cost that is not a number; the criterion reports those
+
+
+class Matches(NamedTuple):
+    """Pairs of a query and an object, R = sum of min(Q, objects of the set), in each of D layers.
+
+    Ordered by set, then query: the order of the objects in the targets leaves no trace.
+
+    Attributes:
+        answers: int64 (R,), the set as the network numbers it, repeats included. The same in every layer.
+        queries: int64 (D, R). objects: int64 (D, R), rows of the `Truth`.
+        sane: whether every cost was finite.
+    """
+
+    answers: Tensor
+    queries: Tensor
+    objects: Tensor
+    sane: bool
+
+    def to(self, device: torch.device) -> Matches:
+        """The same on another device."""
+        return Matches(self.answers.to(device), self.queries.to(device), self.objects.to(device), self.sane)
+
+
+def mask_costs(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropy (mean over points) and dice of every query with every object.
+
+    Dice is 1 - (2s + 1) / (d + 1), with s the sum of p * truth and d the sum of p plus that of truth.
+
+    Args:
+        logits: (..., Q, P), at the same points as truth: (..., M, P) in [0, 1].
+
+    Returns:
+        Two tensors (..., Q, M).
+    """
+    truth = truth.transpose(-1, -2)
+    # -log p where there is an object, -log (1 - p) elsewhere, is softplus(x) - x * truth: one product, not two.
+    entropy = (F.softplus(logits).sum(-1, keepdim=True) - logits @ truth) / logits.shape[-1]
+    p = logits.sigmoid()
+    dice = 1 - (2 * (p @ truth) + 1) / (p.sum(-1, keepdim=True) + truth.sum(-2, keepdim=True) + 1)
+    return entropy, dice
+
+
+@torch.no_grad()
+def set_costs(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    truth: Truth,
+    sets: Sets,
+    points: Tensor,
+    weights: tuple[float, float, float],
+) -> Tensor:
+    """What it costs that a query answers for an object: w0 * (-p of its class) + w1 * BCE + w2 * dice.
+
+    Args:
+        class_logits: (D, A, Q, K + 1), A = N * repeats answers. mask_logits: (D, A, Q, S, H, W).
+        points: (N, P, 2), shared by all masks of a set, by its S seconds, its repeats and the layers. BCE and dice
+            are taken over S * P jointly.
+        weights: (w0, w1, w2).
+
+    Returns:
+        float32 or float64 (D, A, Q, M); places beyond a set's size hold nothing of use.
+    """
+    device = mask_logits.device
+    layers, answers, queries = mask_logits.shape[:3]
+    dtype = torch.promote_types(mask_logits.dtype, torch.float32)
+    objects = sets.objects.to(device)
+    planes = objects[:, :, None] * truth.seconds + sets.seconds.to(device)[:, None]  # (N, M, S)
+    there = points[:, None, None].expand(-1, *planes.shape[1:], -1, -1)  # (N, M, S, P, 2)
+    wanted = sample_masks(truth.masks, planes, there, dtype).flatten(2) if objects.numel() else None
+    if wanted is None:
+        return torch.zeros(layers, answers, queries, objects.shape[1], device=device)
+    wanted = wanted.repeat(sets.repeats, 1, 1)  # (A, M, S * P)
+    labels = truth.labels[objects].repeat(sets.repeats, 1)[:, None].expand(-1, queries, -1)  # (A, Q, M)
+    points = points.repeat(sets.repeats, 1, 1)
+    costs = []
+    for classes, masks in zip(class_logits, mask_logits, strict=True):  # one layer at a time bounds the memory
+        got = sample_logits(masks.flatten(1, 2).to(dtype), points)  # (A, Q * S, P)
+        entropy, dice = mask_costs(got.view(answers, queries, -1), wanted)
+        probability = classes.to(dtype).softmax(-1).gather(-1, labels)
+        costs.append(weights[1] * entropy + weights[2] * dice - weights[0] * probability)
+    return torch.stack(costs)
+
+
+def assign(costs: Tensor, sets: Sets) -> Matches:
+    """The assignment of least total cost, of every answer in every layer.
+
+    Args:
+        costs: (D, A, Q, M). All of them go to the CPU at once.
+    """
+    table = costs.cpu()
+    repeats = table.shape[1] // max(len(sets.sizes), 1)
+    valid = sets.valid.repeat(repeats, 1)[None, :, None]  # (1, A, 1, M)
+    sane = bool((table.isfinite() | ~valid).all())
+    table = table.nan_to_num(NEVER, NEVER, -NEVER).numpy()
+    sizes = sets.sizes.repeat(repeats)
+    layers, answers, queries = table.shape[:3]
+    matched = sizes.clamp(max=queries)
+    who = torch.repeat_interleave(torch.arange(answers), matched)
+    rows, columns = [], []
+    full = [(i, size) for i, size in enumerate(sizes.tolist()) if size]
+    for layer in table:
+        for i, size in full:
+            row, column = linear_sum_assignment(layer[i, :, :size])  # rows ascend
+            rows.append(row)
+            columns.append(column)
+    shape = (layers, len(who))
+    query = torch.cat([torch.from_numpy(r) for r in rows]) if rows else torch.zeros(0, dtype=torch.int64)
+    place = torch.cat([torch.from_numpy(c) for c in columns]) if rows else torch.zeros(0, dtype=torch.int64)
+    objects = sets.objects.repeat(repeats, 1)[who.expand(shape), place.view(shape)]
+    return Matches(who, query.view(shape), objects, sane)

@@ -1,0 +1,56 @@
+"""Queries of one object should look alike, at both levels: the similarity loss (AVISM and VITA).
+
+All matched queries of a clip are compared with each other, those of its seconds and those of the video; the dot
+product of two embeddings is the logit of "the same object".
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from acvis_kit.losses.matcher import Matches
+
+
+def similarity_loss(frame_embeds: Tensor, video_embeds: Tensor, frame: Matches, video: Matches) -> tuple[Tensor, int]:
+    """Binary cross-entropy over all pairs inside one answer (a clip as one supervised frame layer sees it).
+
+    Args:
+        frame_embeds: (A, T, Q_f, C), A = L * B. video_embeds: (A, Q_v, C), of the last layer.
+        frame: of the L supervised layers, D = L, sets b * T + t. video: of the last layer, D = 1. Both on the CPU.
+
+    Returns:
+        The sum over pairs, each query's pair with itself included, and the number of pairs.
+    """
+    answers, seconds, queries = frame_embeds.shape[:3]
+    layers = len(frame.queries)
+    device, dtype = frame_embeds.device, torch.promote_types(frame_embeds.dtype, torch.float32)
+    layer = torch.arange(layers)[:, None]
+    frame_sets = (layer * (answers // max(layers, 1)) * seconds + frame.answers).flatten()  # in the flat (A, T)
+    frame_rows = frame_sets * queries + frame.queries.flatten()
+    video_rows = video.answers * video_embeds.shape[1] + video.queries[0]
+    embeds = torch.cat(
+        [
+            frame_embeds.flatten(0, 2).index_select(0, frame_rows.to(device)),
+            video_embeds.flatten(0, 1).index_select(0, video_rows.to(device)),
+        ]
+    ).to(dtype)  # (X, C)
+    group = torch.cat([frame_sets // seconds, video.answers])
+    objects = torch.cat([frame.objects.flatten(), video.objects[0]])
+
+    # Side by side in a table of answers, so that all pairs are one product.
+    sizes = torch.bincount(group, minlength=answers)
+    order = group.argsort(stable=True)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order)) - (sizes.cumsum(0) - sizes)[group[order]]
+    width = int(sizes.max())
+    slots = group * width + place
+    table = embeds.new_zeros(answers * width, embeds.shape[1]).index_copy(0, slots.to(device), embeds)
+    table = table.view(answers, width, embeds.shape[1])
+    identity = torch.full((answers * width,), -1).index_copy(0, slots, objects).view(answers, width)
+    valid = identity >= 0
+    pairs = (valid[:, :, None] & valid[:, None]).to(device)
+    same = (identity[:, :, None] == identity[:, None]).to(device, dtype)
+    entropy = F.binary_cross_entropy_with_logits(table @ table.transpose(1, 2), same, reduction="none")
+    return (entropy * pairs).sum(), int((sizes**2).sum())

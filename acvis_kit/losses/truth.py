@@ -1,0 +1,141 @@
+"""The truth of a batch as tensors: one stack of masks, and which objects each set of queries has to find.
+
+A *set* is what one set of queries is matched with: at the frame level the objects of one second, at the video level
+the objects of one clip. Both are written as `Sets`, so that one loss serves both levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from acvis_kit.errors import DataError
+from acvis_kit.types import Targets
+
+
+@dataclass(frozen=True)
+class Sets:
+    """N sets of at most M objects, over S seconds each (1 at the frame level, T at the video level). On the CPU.
+
+    Attributes:
+        objects: int64 (N, M), rows of the `Truth`; a set's objects first, then zeros.
+        sizes: int64 (N,), objects of each set.
+        seconds: int64 (N, S). clips: int64 (N,), where the set comes from.
+        repeats: how often the network answers for all sets: once, or, at the video level, once per supervised frame
+            layer, in blocks. Answer i belongs to set i mod N.
+    """
+
+    objects: Tensor
+    sizes: Tensor
+    seconds: Tensor
+    clips: Tensor
+    repeats: int = 1
+
+    @property
+    def valid(self) -> Tensor:
+        """bool (N, M), which places of `objects` hold one."""
+        return torch.arange(self.objects.shape[1]) < self.sizes[:, None]
+
+    @property
+    def wanted(self) -> int:
+        """Objects of all sets, over all repeats: what mask losses are divided by."""
+        return int(self.sizes.sum()) * self.repeats
+
+
+class Truth:
+    """The targets of B clips of T frames, G objects in all.
+
+    Attributes:
+        labels: int64 (G,), sounding: bool (G, T), masks: bool (G * T, H, W), on the device of the output.
+        counts: int64 (B, T). heard: bool (B, T, K) and known: bool (B,), which clips say what is heard.
+        present: bool (G, T), where a mask is not empty; clips: int64 (G,), on the CPU.
+
+    Args:
+        targets: one per clip. seconds: T of the output. classes: K. size: (H, W) of the mask logits.
+
+    Raises:
+        DataError: targets that do not fit the output, naming the clip and both values.
+    """
+
+    def __init__(
+        self, targets: Sequence[Targets], clips: int, seconds: int, classes: int, size: tuple[int, int], device: str
+    ) -> None:
+        if len(targets) != clips:
+            raise DataError(f"the batch has {clips} clips, but targets of {len(targets)}: give one Targets per clip")
+        for number, target in enumerate(targets):
+            check(number, target, seconds, classes, size)
+        if len(sizes := {tuple(target.masks.shape[2:]) for target in targets}) > 1:
+            raise DataError(f"masks of one batch have different sizes {sorted(sizes)}: pad all clips to one size")
+        self.seconds = seconds
+        self.batch = clips
+        counts = [len(target.labels) for target in targets]
+        self.clips = torch.repeat_interleave(torch.arange(clips), torch.tensor(counts))
+        masks = torch.cat([target.masks for target in targets]).to(device)  # (G, T, H, W)
+        self.present = masks.flatten(2).any(-1).cpu()
+        self.masks = masks.flatten(0, 1)
+        self.labels = torch.cat([target.labels for target in targets]).to(device)
+        self.sounding = torch.cat([target.sounding for target in targets]).to(device)
+        self.counts = torch.stack([target.counts for target in targets]).to(device)
+        unknown = torch.zeros(seconds, classes, dtype=torch.bool)
+        heard = [unknown if target.heard is None else target.heard for target in targets]
+        self.heard = torch.stack([one.to(device) for one in heard])
+        self.known = torch.tensor([target.heard is not None for target in targets]).to(device)
+
+    def of_frames(self) -> Sets:
+        """One set per second, clip by clip: the objects whose mask is not empty there."""
+        g, t = self.present.nonzero(as_tuple=True)
+        clips = torch.arange(self.batch).repeat_interleave(self.seconds)
+        seconds = torch.arange(self.seconds).repeat(self.batch)
+        return self._sets(g, self.clips[g] * self.seconds + t, clips, seconds[:, None], 1)
+
+    def of_videos(self, layers: int) -> Sets:
+        """One set per clip: the objects whose mask is not empty in some second; answered once per frame layer."""
+        g = self.present.any(1).nonzero()[:, 0]
+        seconds = torch.arange(self.seconds).expand(self.batch, -1)
+        return self._sets(g, self.clips[g], torch.arange(self.batch), seconds, layers)
+
+    @staticmethod
+    def _sets(objects: Tensor, sets: Tensor, clips: Tensor, seconds: Tensor, repeats: int) -> Sets:
+        sizes = torch.bincount(sets, minlength=len(clips))
+        order = sets.argsort(stable=True)
+        table = torch.zeros(len(clips), int(sizes.max()) if len(sizes) else 0, dtype=torch.int64)
+        table[torch.arange(table.shape[1]) < sizes[:, None]] = objects[order]
+        return Sets(table, sizes, seconds, clips, repeats)
+
+
+def check(number: int, target: Targets, seconds: int, classes: int, size: tuple[int, int]) -> None:
+    """Whether the truth of a clip fits the output.
+
+    Raises:
+        DataError: naming the clip, both values and the remedy.
+    """
+    objects = len(target.labels)
+    where = f"targets of clip {number} of the batch"
+    if target.masks.ndim != 4 or target.masks.shape[:2] != (objects, seconds):
+        raise DataError(
+            f"{where}: masks of shape {tuple(target.masks.shape)}, but there are {objects} labels and the output has "
+            f"{seconds} frames: give masks (N, T, H, W) of the frames that the network saw"
+        )
+    if target.masks.dtype != torch.bool:
+        raise DataError(f"{where}: masks are {target.masks.dtype}, they must be torch.bool")
+    height, width = target.masks.shape[2:]
+    if height * size[1] != width * size[0] or height < size[0]:
+        raise DataError(
+            f"{where}: masks of {height}x{width} do not lie over mask logits of {size[0]}x{size[1]}: give them at the "
+            "size of the padded input"
+        )
+    shapes = {"sounding": (objects, seconds), "counts": (seconds,), "heard": (seconds, classes)}
+    for name, want in shapes.items():
+        value = getattr(target, name)
+        if value is not None and tuple(value.shape) != want:
+            raise DataError(f"{where}: {name} has shape {tuple(value.shape)}, it must be {want}")
+    if objects and not 0 <= int(target.labels.min()) <= int(target.labels.max()) < classes:
+        raise DataError(
+            f"{where}: labels from {int(target.labels.min())} to {int(target.labels.max())}, but the network has "
+            f"{classes} classes, 0 to {classes - 1}: labels count from 0, in the order of class_names"
+        )
+    if seconds and int(target.counts.min()) < 0:
+        raise DataError(f"{where}: a count of {int(target.counts.min())} objects; counts are 0 or more")

@@ -1,0 +1,169 @@
+"""Checkpoints that are whole or not there: tensors as safetensors in files of bounded size, numbers as JSON.
+
+RUN/checkpoints/step-000123/    state.json, and for each kind of tensors an index and one or more files
+RUN/checkpoints/step-000124.partial/    being written; left by a run that was killed, removed by the next
+
+A folder gets its name when everything in it is on the disk, so that a kill at any moment leaves the previous ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from acvis_kit.errors import WeightsError
+
+STATE, PARTIAL, OLD = "state.json", ".partial", ".old"
+KEPT = 2
+
+
+class Checkpoints:
+    """The checkpoints of a run.
+
+    Args:
+        folder: for them alone. shard_mb: largest file in 10^6 bytes, None for no limit. keep: how many.
+    """
+
+    def __init__(self, folder: str | Path, shard_mb: float | None = None, keep: int = KEPT) -> None:
+        self.folder = Path(folder)
+        self.limit = None if shard_mb is None else int(shard_mb * 1e6)
+        self.keep = keep
+
+    def write(self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint; the folder appears when it is whole, then the oldest ones go.
+
+        Args:
+            step: steps done. tensors: by kind ("model", "optimizer", ...) and name. state: values for JSON.
+        """
+        final = self.folder / f"step-{step:06d}"
+        partial = final.with_name(final.name + PARTIAL)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        for kind, named in tensors.items():
+            write_tensors(partial, kind, named, self.limit)
+        sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
+        whole = {**state, "step": step, "kinds": list(tensors), "files": sizes}
+        _write_text(partial / STATE, json.dumps(whole, indent=1))
+        _sync(partial)
+        replaced = final.with_name(final.name + OLD)
+        if final.exists():
+            final.rename(replaced)
+        partial.rename(final)
+        _sync(self.folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+        for path in self._all()[: -self.keep]:
+            shutil.rmtree(path)
+        return final
+
+    def newest(self) -> Path | None:
+        """The latest checkpoint whose files are all there, at their full size; None if there is none."""
+        return next((path for path in reversed(self._all()) if is_whole(path)), None)
+
+    def clean(self) -> None:
+        """Remove what a killed run left half written."""
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if path.name.endswith((PARTIAL, OLD)):
+                    shutil.rmtree(path)
+
+    def _all(self) -> list[Path]:
+        found = self.folder.glob("step-*") if self.folder.is_dir() else ()
+        return sorted((p for p in found if p.name[5:].isdigit()), key=lambda path: int(path.name[5:]))
+
+
+def read_checkpoint_folder(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Tensors by kind and name, and the state, as `Checkpoints.write` got them.
+
+    Raises:
+        WeightsError: a folder that is not a whole checkpoint.
+    """
+    if not is_whole(folder):
+        raise WeightsError(f"{folder} is not a whole checkpoint: files are missing or cut; resume from another")
+    state = json.loads((folder / STATE).read_text())
+    return {kind: read_tensors(folder, kind) for kind in state["kinds"]}, state
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether state.json and every file that it lists are there, at their full size."""
+    try:
+        files = json.loads((folder / STATE).read_text())["files"]
+        return all((folder / name).stat().st_size == size for name, size in files.items())
+    except (OSError, json.JSONDecodeError, KeyError):
+        return False
+
+
+def write_tensors(folder: Path, kind: str, tensors: Mapping[str, Tensor], limit: int | None = None) -> None:
+    """KIND-00001.safetensors, ... and KIND.index.json, which says which pieces in which files make up each tensor.
+
+    Args:
+        limit: bytes of tensors per file, at most; larger tensors are cut into several pieces. None: one file.
+    """
+    index: dict[str, Any] = {}
+    for number, file_pieces in enumerate(_packed(_pieces(tensors, limit), limit), start=1):
+        name = f"{kind}-{number:05d}.safetensors"
+        for tensor, key, _ in file_pieces:
+            entry = index.setdefault(tensor, {"shape": list(tensors[tensor].shape), "pieces": []})
+            entry["pieces"].append([name, key])
+        save_file({key: piece for _, key, piece in file_pieces}, folder / name, metadata={"format": "pt"})
+        _sync(folder / name)
+    _write_text(folder / f"{kind}.index.json", json.dumps(index))
+
+
+def read_tensors(folder: Path, kind: str) -> dict[str, Tensor]:
+    """What `write_tensors` wrote, in its order, on the CPU."""
+    index = json.loads((folder / f"{kind}.index.json").read_text())
+    files = {file for entry in index.values() for file, _ in entry["pieces"]}
+    loaded = {file: load_file(folder / file) for file in sorted(files)}
+    return {
+        name: torch.cat([loaded[file][key] for file, key in entry["pieces"]]).view(entry["shape"])
+        for name, entry in index.items()
+    }
+
+
+Piece = tuple[str, str, Tensor]  # tensor it belongs to, its own key, values (n,)
+
+
+def _pieces(tensors: Mapping[str, Tensor], limit: int | None) -> Iterator[Piece]:
+    """Every tensor flat, in pieces of at most `limit` bytes."""
+    for name, tensor in tensors.items():
+        flat = tensor.detach().cpu().contiguous().view(-1)
+        size = max(1, limit // flat.element_size() if limit else flat.numel())
+        for number, part in enumerate(flat.split(size)):
+            yield name, f"{name}#{number}", part.clone()  # memory of its own: safetensors stores no views
+
+
+def _packed(pieces: Iterable[Piece], limit: int | None) -> Iterator[list[Piece]]:
+    """Pieces gathered into files of at most `limit` bytes."""
+    gathered: list[Piece] = []
+    held = 0
+    for piece in pieces:
+        if gathered and limit and held + piece[2].nbytes > limit:
+            yield gathered
+            gathered, held = [], 0
+        gathered.append(piece)
+        held += piece[2].nbytes
+    if gathered:
+        yield gathered
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text + "\n")
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,103 @@
+"""AdamW with the paper's groups, the running average of the weights, and both as named tensors for checkpoints."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from acvis_kit.training.recipe import Recipe
+
+NORMS = (nn.LayerNorm, nn.GroupNorm)
+# Learned queries, positions and level embeddings; Swin's bias tables.
+EMBEDDINGS = (
+    "query_features", "query_positions", "slot_positions", "count_token", "patch_position", "level_embed",
+    "relative_position_bias_table",
+)  # fmt: skip
+SEPARATOR = "/"  # between the name of a parameter and of its state; names have dots
+
+
+def decays(model: nn.Module) -> dict[str, bool]:
+    """For every parameter, whether weight decay acts on it: not on norms, embeddings and bias tables."""
+    in_norms = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if isinstance(module, NORMS)
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    return {
+        name: name not in in_norms and name.rpartition(".")[2] not in EMBEDDINGS
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Up to four groups, backbone or not, decaying or not, each with its rate at factor 1 as "base_lr"."""
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    parameters = dict(model.named_parameters())
+    for name, decay in decays(model).items():
+        groups.setdefault((name.startswith("backbone."), decay), []).append(parameters[name])
+    return [
+        {
+            "params": members,
+            "base_lr": recipe.lr * (recipe.backbone_lr if of_backbone else 1.0),
+            "weight_decay": recipe.weight_decay if decay else 0.0,
+        }
+        for (of_backbone, decay), members in sorted(groups.items())
+    ]
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW over `parameter_groups`. The rates are set in every step, see `set_rates`."""
+    return torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.lr, betas=recipe.betas, eps=recipe.eps)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """Give every group its rate; returns that of the network without the backbone."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+    return max(group["lr"] for group in optimizer.param_groups)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's memory by name, "<parameter>/<what>"; parameters that never had a gradient have none."""
+    return {
+        f"{name}{SEPARATOR}{what}": value
+        for name, parameter in model.named_parameters()
+        for what, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`."""
+    parameters = dict(model.named_parameters())
+    optimizer.state.clear()
+    for key, value in tensors.items():
+        name, _, what = key.rpartition(SEPARATOR)
+        parameter = parameters[name]
+        if value.shape == parameter.shape and what != "step":  # lies in memory as its parameter does
+            value = torch.empty_like(parameter).copy_(value)
+        optimizer.state[parameter][what] = value
+
+
+class Average:
+    """A running average of the weights: average += (1 - decay) (weights - average), after every step.
+
+    In the first steps the decay is (1 + n) / (10 + n), if that is less: the start is forgotten quickly.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, steps: int) -> None:
+        """Take in the weights after `steps` steps."""
+        decay = min(self.decay, (1 + steps) / (10 + steps))
+        own = [value for value in self.model.state_dict().values() if value.is_floating_point()]
+        new = [value for value in model.state_dict().values() if value.is_floating_point()]
+        torch._foreach_lerp_(own, new, 1 - decay)

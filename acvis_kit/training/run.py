@@ -1,0 +1,154 @@
+"""`train`: a data set, a configuration and a recipe -> a folder with weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from acvis_kit.config import ACVISConfig
+from acvis_kit.data.aviseg import FEATURES, AVISegSplit
+from acvis_kit.data.training_clips import TrainingClips
+from acvis_kit.data.transforms import AUGMENTATIONS
+from acvis_kit.errors import ConfigError
+from acvis_kit.training.checkpoint import Checkpoints
+from acvis_kit.training.ears import teach_ears
+from acvis_kit.training.log import LOG
+from acvis_kit.training.processes import make_accelerator
+from acvis_kit.training.recipe import Habits, Recipe
+from acvis_kit.training.scoring import Validation
+from acvis_kit.training.start import about, class_names_of, initial_model
+from acvis_kit.training.trainer import BEST, CHECKPOINTS, LAST, Trainer
+
+RUN = "run.json"
+
+
+def train(
+    config: ACVISConfig,
+    recipe: Recipe,
+    data: str | Path,
+    out: str | Path,
+    *,
+    habits: Habits | None = None,
+    train_split: str = "train",
+    val_split: str = "val",
+    class_names: Sequence[str] | None = None,
+    init_from: str | Path | None = None,
+    backbone_weights: str | Path | None = None,
+    audio_weights: str | Path | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> bool:
+    """Train, or go on with training.
+
+    OUT/run.json says what is trained; a second call with the same configuration, recipe, data and starting weights goes
+    on from OUT/checkpoints. OUT/best and OUT/last are weights for `load_model`, OUT/log.jsonl the course of the losses.
+    Sets the global random generators.
+
+    Args:
+        config: the network; its class names are replaced, see `class_names`.
+        recipe: what the result depends on. habits: what it does not depend on.
+        data: folder in AVISeg's layout, with `train_split` and, unless `habits.eval_clips` is 0, `val_split`.
+        class_names: None: the categories of the data, in the order of their ids.
+        init_from, backbone_weights, audio_weights: see `start.initial_model`.
+        overwrite: begin anew where OUT holds another run.
+        say: for messages.
+
+    Returns:
+        True when all steps are done; False when it stopped before, at `max_minutes` or on a signal.
+
+    Raises:
+        ConfigError: OUT holds a run of something else. DataError: data that do not fit. NotFiniteError: the losses
+        became NaN or infinite.
+    """
+    out, habits = Path(out), habits or Habits()
+    accelerator = make_accelerator(recipe, config, habits.device)
+    if not accelerator.is_main_process:
+        say = _nothing
+    split = AVISegSplit(data, train_split)
+    config = replace(config, class_names=tuple(class_names or class_names_of(split)))
+    if config.hears and config.audio_encoder == "precomputed" and audio_weights is None and recipe.audio_folder is None:
+        recipe = replace(recipe, audio_folder=FEATURES)
+    clips = TrainingClips(
+        split,
+        config.class_names,
+        clip_frames=recipe.clip_frames,
+        frame_sampling=recipe.frame_sampling,
+        augmentation=AUGMENTATIONS[recipe.augmentation],
+        targets=config.targets,
+        counterfactual_audio=config.counterfactual_audio,
+        features=recipe.audio_folder,
+        seed=recipe.seed,
+    )
+    validation = None
+    if habits.eval_clips:
+        validation = Validation(AVISegSplit(data, val_split), habits.eval_clips, config.class_names)
+    weights = {"init_from": init_from, "backbone_weights": backbone_weights, "audio_weights": audio_weights}
+    if accelerator.is_main_process:
+        _claim(out, about(config, recipe.to_dict(), split, weights), overwrite)
+    accelerator.wait_for_everyone()
+    model = initial_model(config, recipe.seed, **weights, say=say)
+    say(
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {len(config.class_names)} classes, "
+        f"{len(split)} videos, {recipe.steps} steps of {recipe.batch} clips of {recipe.clip_frames} s, "
+        f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)} on {accelerator.device.type}"
+    )
+    begins = Checkpoints(out / CHECKPOINTS).newest() is None
+    if begins and recipe.audio_steps:
+        teach_ears(model, clips, recipe.audio_steps, workers=habits.workers, device=accelerator.device, say=say)
+    trainer = Trainer(model, recipe, clips, out, accelerator, habits, validation, say)
+    if begins and recipe.audio_steps:
+        trainer.save()  # so that nobody has to wait for the ears twice
+    finished = trainer.run()
+    if finished:
+        say(f"done: weights in {out / LAST}" + (f", the best in {out / BEST}" if validation is not None else ""))
+    else:
+        say(f"stopped after step {trainer.progress.step}; the same command goes on from there")
+    return finished
+
+
+def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
+    """Make `out` the folder of this run.
+
+    Raises:
+        ConfigError: it is that of another one; names what differs.
+    """
+    file = out / RUN
+    if overwrite:
+        for name in (CHECKPOINTS, BEST, LAST, "tensorboard"):
+            shutil.rmtree(out / name, ignore_errors=True)
+        for name in (RUN, LOG):
+            (out / name).unlink(missing_ok=True)
+    if file.is_file():
+        try:
+            there = json.loads(file.read_text())["same"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ConfigError(f"{file} does not say what was trained ({error!r}): pass --overwrite") from error
+        if differs := _differences(there, json.loads(json.dumps(run["same"]))):
+            raise ConfigError(
+                f"{out} holds a run of something else: {'; '.join(differs[:6])}. Repeat its command to go on with it, "
+                "choose another --out, or pass --overwrite to begin anew"
+            )
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(RUN + ".partial")
+        partial.write_text(json.dumps(run, indent=1) + "\n")
+        partial.replace(file)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be a folder to write to ({error}): choose another --out") from error
+
+
+def _differences(there: Any, here: Any, name: str = "") -> list[str]:
+    """Where two JSON values differ, in words."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = [*there, *(key for key in here if key not in there)]
+        return [d for key in keys for d in _differences(there.get(key), here.get(key), f"{name}.{key}".lstrip("."))]
+    return [] if there == here else [f"{name} was {there!r:.80}, is {here!r:.80}"]
+
+
+def _nothing(_: str) -> None:
+    """Other processes than the main one keep silent."""

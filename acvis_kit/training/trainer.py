@@ -1,0 +1,281 @@
+"""The training loop: one class, whose state between two steps is what a checkpoint holds.
+
+Everything random is a function of the seed, the step and the clip (`randomness`), the rate a function of the step
+(`schedule`), and a sample a function of its number in the stream (`data.training_clips`). What remains to be stored are
+weights, the optimizer's memory, the running average and a handful of numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from acvis_kit.data.collate import TrainingBatch, collate
+from acvis_kit.data.training_clips import TrainingClips
+from acvis_kit.errors import ConfigError
+from acvis_kit.hub import save_model
+from acvis_kit.losses.criterion import Criterion, NotFiniteError
+from acvis_kit.models.acvis import ACVIS
+from acvis_kit.training import optimizer as optimisation
+from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
+from acvis_kit.training.log import RunLog
+from acvis_kit.training.processes import Stop, quiet_worker, total_over
+from acvis_kit.training.randomness import point_generators, seed_step
+from acvis_kit.training.recipe import Habits, Recipe
+from acvis_kit.training.schedule import lr_factor
+from acvis_kit.training.scoring import Validation
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+CHECKPOINTS, BEST, LAST = "checkpoints", "best", "last"
+
+
+@dataclass
+class Progress:
+    """How far a run has come; the numbers in a checkpoint.
+
+    Attributes:
+        step: steps done. minutes: spent on them, evaluations included. evaluated: step of the last evaluation.
+        best_step, best_score: of the weights in best/, by the mean of mAP, HOTA and FSLA.
+    """
+
+    step: int = 0
+    minutes: float = 0.0
+    evaluated: int = 0
+    best_step: int | None = None
+    best_score: float | None = None
+
+
+class Trainer:
+    """Trains a network, in one process or as one of several.
+
+    Args:
+        model: before the first step; `recipe`, `habits`: see there.
+        clips: the stream of samples. out: folder of the run.
+        accelerator: devices, processes and precision; see `processes.make_accelerator`.
+        validation: None: no evaluation on the way.
+        say: for messages; called in the main process alone.
+    """
+
+    def __init__(
+        self,
+        model: ACVIS,
+        recipe: Recipe,
+        clips: TrainingClips,
+        out: Path,
+        accelerator: Accelerator,
+        habits: Habits | None = None,
+        validation: Validation | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.recipe, self.habits, self.clips, self.out = recipe, habits or Habits(), clips, out
+        self.accelerator, self.validation = accelerator, validation
+        self.main = accelerator.is_main_process
+        self.say = say if self.main else lambda _: None
+        self.world, self.rank = accelerator.num_processes, accelerator.process_index
+        if recipe.batch % self.world:
+            raise ConfigError(f"batch={recipe.batch} clips do not divide among {self.world} processes")
+
+        if recipe.precision == "float64":
+            model = model.double()
+        model = model.to(
+            accelerator.device
+        )  # plain layout: group norms in channels-last cost more than convolutions gain
+        self.model = model.train()
+        self.average = optimisation.Average(model, recipe.ema) if recipe.ema else None
+        self.optimizer = optimisation.build_optimizer(model, recipe)
+        self.network, self.stepper = accelerator.prepare(model, self.optimizer)
+        self.criterion = Criterion(model.config, self.world)
+        self.checkpoints = Checkpoints(out / CHECKPOINTS, self.habits.shard_mb)
+        self.progress = Progress()
+
+    @property
+    def exported(self) -> ACVIS:
+        """The weights that are evaluated and written for use: the running average, if there is one."""
+        return self.average.model if self.average is not None else self.model
+
+    def run(self) -> bool:
+        """Go on from the newest checkpoint, or begin; True when all steps are done, False when told to stop before.
+
+        Raises:
+            NotFiniteError: a loss or gradient that is not finite; the last checkpoint is kept.
+        """
+        self.resume()
+        started, before = time.monotonic(), self.progress.minutes
+        saved = started
+        with Stop() as stop, self._log() as log:
+            batches = self._batches()
+            while True:
+                if self._evaluation_is_due():
+                    self.evaluate(log)
+                if self.progress.step == self.recipe.steps:
+                    break
+                values = self.step(next(batches))
+                now = time.monotonic()
+                self.progress.minutes = before + (now - started) / 60
+                late = self.habits.max_minutes is not None and now - started > 60 * self.habits.max_minutes
+                save = now - saved > 60 * self.habits.checkpoint_every
+                stopping, saving = self._agree(stop.asked or (self.main and late), self.main and save)
+                if self.main:
+                    log.step(self.progress.step, values)
+                if stopping:
+                    break
+                if saving:
+                    self.save()
+                    saved = time.monotonic()
+            del batches  # ends the workers
+            self.save()
+        if self.main:
+            save_model(self.exported, self.out / LAST)
+        self.accelerator.wait_for_everyone()
+        return self.progress.step == self.recipe.steps
+
+    def step(self, batch: TrainingBatch) -> dict[str, float]:
+        """One step of the optimizer; returns the losses, means over all processes, with "loss", "grad_norm", "lr"."""
+        step = self.progress.step
+        seed_step(self.recipe.seed, step, self.rank)
+        rate = optimisation.set_rates(self.optimizer, lr_factor(self.recipe, step))
+        draws = self._draws(step)
+        batch = batch.to(self.accelerator.device)
+        try:
+            output = self.network(batch.frames, batch.log_mel, batch.audio_features)
+            generators = point_generators(self.recipe.seed, draws)
+            losses = self.criterion(output, batch.targets, generators=generators, reduce=self._total)
+        except NotFiniteError as error:
+            raise NotFiniteError(f"{self._where(step, draws, batch)}: {error}") from None
+        self.accelerator.backward(torch.stack(list(losses.values())).sum())
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        parts = torch.stack([*(value.detach() for value in losses.values()), norm.to(losses["frame/class"])])
+        *values, norm = (self._total(parts) / self.world).tolist()  # the one transfer of a step
+        if not math.isfinite(norm) and self.recipe.precision != "fp16":  # fp16 leaves such a step out, by itself
+            raise NotFiniteError(
+                f"{self._where(step, draws, batch)}: the gradient's norm is {norm}, the losses are "
+                + ", ".join(f"{name} {value:.4g}" for name, value in zip(losses, values, strict=True))
+                + ": lower the learning rate, or train in float32"
+            )
+        self.stepper.step()
+        self.stepper.zero_grad()
+        self.progress.step += 1
+        if self.average is not None:
+            self.average.update(self.model, self.progress.step)
+        named = dict(zip(losses, values, strict=True))
+        return {"loss": sum(values), **named, "grad_norm": norm, "lr": rate}
+
+    def evaluate(self, log: RunLog | None) -> None:
+        """Score the weights on the validation split; the best so far go to best/."""
+        started = time.monotonic()
+        scores = self.validation.score(self.exported)
+        self.model.train()
+        progress = self.progress
+        progress.evaluated = progress.step
+        if not self.main:
+            return
+        named = f"mAP {scores['AP_all']:.1f}  HOTA {scores['HOTA']:.1f}  FSLA {scores['FA']:.1f}"
+        better = progress.best_score is None or scores["mean"] > progress.best_score
+        if better and not math.isnan(scores["mean"]):
+            progress.best_score, progress.best_step = scores["mean"], progress.step
+            save_model(self.exported, self.out / BEST)
+        self.say(f"step {progress.step}: {named}  mean {scores['mean']:.2f} (best: step {progress.best_step})")
+        log.evaluation(progress.step, scores, time.monotonic() - started)
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment, between two steps."""
+        if not self.main:
+            return
+        tensors = {
+            "model": self.model.state_dict(),
+            "optimizer": optimisation.optimizer_tensors(self.optimizer, self.model),
+        }
+        if self.average is not None:
+            tensors["average"] = self.average.model.state_dict()
+        scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None
+        self.checkpoints.write(self.progress.step, tensors, {**asdict(self.progress), "scaler": scaler})
+
+    def resume(self) -> None:
+        """Take up the newest whole checkpoint, if there is one."""
+        if self.main:
+            self.checkpoints.clean()
+        self.accelerator.wait_for_everyone()
+        newest = self.checkpoints.newest()
+        if newest is None:
+            return
+        tensors, state = read_checkpoint_folder(newest)
+        self.model.load_state_dict(tensors["model"])
+        optimisation.load_optimizer_tensors(self.optimizer, self.model, tensors["optimizer"])
+        if self.average is not None:
+            self.average.model.load_state_dict(tensors["average"])
+        if state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.progress = Progress(**{name: state[name] for name in asdict(self.progress)})
+        self.say(f"going on from {newest}, {self.recipe.steps - self.progress.step} steps to go")
+
+    def _batches(self) -> Iterator[TrainingBatch]:
+        """This process' share of every batch from the current step to the last one."""
+        config, workers = self.model.config, self.habits.workers
+        steps = range(self.progress.step, self.recipe.steps)
+        loader = DataLoader(
+            self.clips,
+            batch_sampler=[self._draws(step) for step in steps],
+            collate_fn=partial(collate, pixel_mean=config.pixel_mean, size_divisor=config.size_divisor),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=quiet_worker,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+        return iter(loader)
+
+    def _draws(self, step: int) -> list[int]:
+        """Numbers of this process' samples in a step: every `world`-th of the step's batch."""
+        first = step * self.recipe.batch
+        return list(range(first + self.rank, first + self.recipe.batch, self.world))
+
+    def _evaluation_is_due(self) -> bool:
+        step, every = self.progress.step, self.habits.eval_every
+        if self.validation is None or step == 0 or self.progress.evaluated == step:
+            return False
+        return step == self.recipe.steps or (every > 0 and step % every == 0)
+
+    def _agree(self, *wishes: bool) -> list[bool]:
+        """Each wish is granted in all processes if one has it."""
+        if self.world == 1:
+            return list(wishes)
+        counts = self._total(torch.tensor(wishes, dtype=torch.float32, device=self.accelerator.device))
+        return [count > 0 for count in counts.tolist()]
+
+    def _total(self, terms: Tensor) -> Tensor:
+        return total_over(terms, self.world)
+
+    def _log(self) -> AbstractContextManager[RunLog | None]:
+        if not self.main:
+            return nullcontext()
+        frames = self.recipe.batch * self.recipe.clip_frames
+        return RunLog(self.out, self.recipe.steps, self.progress.step, self.habits.log_every, frames, self.say)
+
+    def _where(self, step: int, draws: list[int], batch: TrainingBatch) -> str:
+        shown = ", ".join(
+            f"draw {draw}: video {video}, seconds {list(seconds)}, sound {sound}"
+            for draw, (video, seconds, sound) in zip(draws, batch.samples, strict=True)
+        )
+        return f"step {step} ({shown}), training has stopped and the last checkpoint is kept"
+
+
+def channels_innermost(model: ACVIS) -> ACVIS:
+    """The layout in which convolutions are faster on a CPU (0.42 against 0.53 s a step of a small network).
+
+    1x1 convolutions have no layout: marking them would only make gradients disagree with what gathers them.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.kernel_size != (1, 1):
+            module.to(memory_format=torch.channels_last)
+    return model

@@ -1,0 +1,35 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from acvis_kit.cli import main
+
+
+def test_a_data_set_is_made_from_the_command_line(tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    flags = ["--split", "train:2", "--split", "val:1", "--size", "64", "--seconds", "3", "4", "--workers", "1"]
+    assert main(["synth", str(out), *flags, "--seed", "5"]) == 0
+    assert [len(json.loads((out / f"{name}.json").read_text())["videos"]) for name in ("train", "val")] == [2, 1]
+    scenes = json.loads((out / "val_scenes.json").read_text())
+    assert (scenes["seed"], scenes["size"], scenes["seconds"]) == (5, 64, [3, 4])
+
+
+def test_another_seed_in_the_same_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["synth", str(tmp_path), "--split", "train:1", "--size", "64", "--seconds", "3", "3", "--workers", "1"]
+    assert main(flags) == 0
+    assert main([*flags, "--seed", "1"]) == 1
+    assert "seed=0, you asked for 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["train", "train:", ":3", "train:few"])
+def test_a_split_is_a_name_and_a_number(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["synth", str(tmp_path), "--split", text])
+    assert "NAME:CLIPS" in capsys.readouterr().err
+
+
+def test_missing_cut_outs_are_an_error_that_names_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["synth", str(tmp_path / "out"), "--split", "train:1", "--cutouts", str(tmp_path / "a.json"), str(tmp_path)]
+    assert main(flags) == 1
+    assert "a.json is not there" in capsys.readouterr().err

@@ -1,0 +1,149 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import wavfile
+
+from acvis_kit.data.synth.cutouts import CutOuts, OwnMaterial
+from acvis_kit.data.synth.records import counterfactual, encode, load_scenes
+from acvis_kit.data.synth.writer import write_dataset
+from acvis_kit.errors import ConfigError, DataError
+
+NAMES = ["person", "dog", "car", "horse", "lawn mover", "toaster"]
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Three photographs with six objects each, of which one is small, one a crowd and one a toaster."""
+    folder = tmp_path_factory.mktemp("coco")
+    rng, images, annotations = np.random.default_rng(0), [], []
+    for number in range(3):
+        pixels = rng.integers(0, 255, (240, 320, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "height": 240, "width": 320})
+        for k in range(6):
+            left, top = 20 + 100 * (k % 3), 10 + 110 * (k // 3)
+            entry = {"id": len(annotations), "image_id": number, "category_id": k, "iscrowd": 0, "area": 6000}
+            if k == 2:
+                mask = np.zeros((240, 320), bool)
+                mask[top : top + 100, left : left + 60] = True
+                entry["segmentation"] = encode(mask)
+            else:
+                entry["segmentation"] = [[left, top, left + 60, top, left + 60, top + 100, left, top + 100]]
+            annotations.append(entry)
+    annotations[0]["iscrowd"] = 1
+    annotations[1]["area"] = 900
+    categories = [{"id": k, "name": name} for k, name in enumerate(NAMES)]
+    path = folder / "instances.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path, folder
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, rng = tmp_path_factory.mktemp("sounds"), np.random.default_rng(1)
+    for name in ("person", "dog", "car", "horse", "flute"):
+        (folder / name).mkdir()
+        for k in range(2):
+            wave = (rng.standard_normal(32000) * 3000).astype(np.int16)
+            wavfile.write(folder / name / f"{k}.wav", 16000, wave)
+    return folder
+
+
+def test_usable_instances_are_found_by_name(coco: tuple[Path, Path]) -> None:
+    source = CutOuts(*coco)
+    assert {name: len(found) for name, found in source.instances.items()} == {
+        "person": 2, "car": 3, "dog": 2, "lawn_mover": 3, "horse": 3,
+    }  # fmt: skip
+    assert source.unknown == ("toaster",)
+
+
+@pytest.mark.parametrize("class_name", ["horse", "car"])  # a polygon, run lengths
+def test_a_cut_out_is_the_photograph_inside_its_mask(coco: tuple[Path, Path], class_name: str) -> None:
+    sprite = CutOuts(*coco).cut(class_name, 1, 400)
+    left, top, right, bottom = (int(v) for v in sprite.box)
+    assert abs(right - left - 60) <= 1 and abs(bottom - top - 100) <= 1
+    photo = np.asarray(Image.open(coco[1] / "1.png"))
+    x, y = (220, 10) if class_name == "car" else (20, 120)
+    cut = np.asarray(sprite.picture.convert("RGB"))[top + 5 : top + 95, left + 5 : left + 55]
+    assert np.array_equal(cut, photo[y + 5 : y + 95, x + 5 : x + 55])
+
+
+def test_cut_outs_are_no_larger_than_asked_for(coco: tuple[Path, Path]) -> None:
+    assert max(CutOuts(*coco).cut("dog", 0, 56).picture.size) == 56
+
+
+@pytest.mark.filterwarnings("ignore:left out")
+def test_shares_have_nothing_in_common(coco: tuple[Path, Path], sounds: Path) -> None:
+    first, second = (CutOuts(*coco, share).instances["horse"] for share in ((0, 0.67), (0.67, 1)))
+    assert len(first) == 2 and len(second) == 1 and second[0] not in first
+    train, test = (OwnMaterial(None, sounds, share).voice_files["dog"] for share in ((0, 0.5), (0.5, 1)))
+    assert len(train) == len(test) == 1 and train != test
+
+
+def test_what_takes_part_can_be_seen_and_heard(coco: tuple[Path, Path], sounds: Path) -> None:
+    with pytest.warns(UserWarning) as notes:
+        material = OwnMaterial(coco, sounds)
+    assert material.classes == ("person", "car", "dog", "horse")
+    assert set(material.voiced) == {"person", "car", "dog", "horse", "flute"}
+    said = " ".join(str(note.message) for note in notes)
+    assert "no voice: lawn_mover" in said and "toaster" in said
+
+
+@pytest.mark.filterwarnings("ignore:left out")
+def test_a_data_set_of_ones_own_material(tmp_path: Path, coco: tuple[Path, Path], sounds: Path) -> None:
+    def material() -> OwnMaterial:
+        return OwnMaterial(coco, sounds)
+
+    write_dataset(tmp_path, {"train": 3}, size=64, seconds=(4, 5), material=material, progress=False)
+    truth = json.loads((tmp_path / "train.json").read_text())
+    assert [entry["name"] for entry in truth["categories"]] == ["person", "car", "dog", "horse"]
+    for scene in load_scenes(tmp_path / "train_scenes.json").values():
+        assert {thing.class_name for thing in scene.objects} <= set(material().classes)
+        assert all(thing.voice.source for thing in scene.objects)
+        _, samples = wavfile.read(tmp_path / "train" / "WAVAudios" / f"{scene.name}.wav")
+        assert np.abs(samples / 32767 - scene.soundtrack.render(recordings=scene.recordings)).max() < 1e-4
+        soundtrack, _ = counterfactual(scene, "foreign", np.random.default_rng(0))
+        assert {part.voice.class_name for part in soundtrack.parts} <= {"flute", *material().classes}
+        assert np.abs(soundtrack.render_seconds([0], scene.recordings)).max() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:left out")
+def test_drawn_objects_can_sound_with_recordings(sounds: Path) -> None:
+    material = OwnMaterial(None, sounds)
+    assert set(material.classes) == {"person", "dog", "car", "horse", "flute"}
+    assert material.sprite("flute", np.random.default_rng(0), 64).area > 50
+    assert material.voice("flute", np.random.default_rng(0)).source.startswith("flute/")
+
+
+@pytest.mark.filterwarnings("ignore:left out")
+def test_cut_outs_can_sound_with_synthetic_voices(coco: tuple[Path, Path]) -> None:
+    material = OwnMaterial(coco, None)
+    assert material.classes == ("person", "car", "dog", "horse") and material.recordings is None
+    assert material.voice("dog", np.random.default_rng(0)).source is None
+
+
+def test_unusable_input_is_named(tmp_path: Path, coco: tuple[Path, Path], sounds: Path) -> None:
+    with pytest.raises(ConfigError, match="neither"):
+        OwnMaterial(None, None)
+    with pytest.raises(DataError, match="not there"):
+        CutOuts(tmp_path / "no.json", tmp_path)
+    (tmp_path / "bad.json").write_text('{"images": []}')
+    with pytest.raises(DataError, match="not in COCO's format"):
+        CutOuts(tmp_path / "bad.json", tmp_path)
+    with pytest.raises(DataError, match="no instance"):
+        CutOuts(coco[0], tmp_path)  # its images are elsewhere
+    data = json.loads(coco[0].read_text())
+    data["images"][0]["width"] = 100
+    (tmp_path / "size.json").write_text(json.dumps(data))
+    with pytest.raises(DataError, match=r"0\.png is \(240, 320\), the JSON says \(240, 100\)"):
+        CutOuts(tmp_path / "size.json", coco[1]).cut("horse", 0, 64)
+    for path in (tmp_path / "flute", tmp_path / "dog"):
+        path.mkdir()
+        (path / "0.wav").write_bytes((sounds / path.name / "0.wav").read_bytes())
+    with pytest.raises(ConfigError, match=r"only flute, dog"):
+        OwnMaterial(None, tmp_path)
+    with pytest.raises(ConfigError, match="share"):
+        OwnMaterial(None, sounds, (0.5, 0.5))

@@ -1,0 +1,63 @@
+import numpy as np
+
+from acvis_kit.data.synth.who_sounds import COUNT_SHARES, COUNT_TRANSITIONS, draw_counts, draw_sounding
+
+
+def test_the_numbers_are_avisegs() -> None:
+    assert abs(COUNT_SHARES.sum() - 1) < 1e-3
+    assert np.allclose(COUNT_TRANSITIONS.sum(1), 1, atol=1e-3)
+
+
+def test_counts_follow_the_shares_and_transitions() -> None:
+    rng = np.random.default_rng(0)
+    clips = [draw_counts(rng, 30) for _ in range(1500)]
+    shares = np.bincount(np.concatenate(clips), minlength=5) / (1500 * 30)
+    assert np.abs(shares - COUNT_SHARES).max() < 0.03
+    moves = np.zeros((5, 5))
+    for clip in clips:
+        np.add.at(moves, (clip[:-1], clip[1:]), 1)
+    assert np.abs(moves / moves.sum(1, keepdims=True) - COUNT_TRANSITIONS).max() < 0.05
+
+
+def test_nobody_sounds_who_is_not_eligible() -> None:
+    rng = np.random.default_rng(1)
+    eligible = rng.random((5, 400)) < 0.6
+    sounding = draw_sounding(rng, draw_counts(rng, 400), eligible)
+    assert sounding.any() and not (sounding & ~eligible).any()
+
+
+def test_the_count_is_met_where_enough_are_eligible() -> None:
+    rng = np.random.default_rng(2)
+    counts, eligible = draw_counts(rng, 300), rng.random((6, 300)) < 0.7
+    sounding = draw_sounding(rng, counts, eligible)
+    assert np.array_equal(sounding.sum(0), np.minimum(counts, eligible.sum(0)))
+
+
+def test_those_who_sound_go_on_while_the_count_stays() -> None:
+    rng = np.random.default_rng(3)
+    sounding = draw_sounding(rng, np.full(500, 2), np.ones((5, 500), bool))
+    changed = (sounding[:, 1:] != sounding[:, :-1]).any(0).mean()
+    assert 0.02 < changed < 0.12  # of seconds; one hands over to another now and then
+
+
+def test_of_twins_one_at_most_sounds_and_they_are_chosen_rather() -> None:
+    rng = np.random.default_rng(4)
+    sounding = np.concatenate(
+        [draw_sounding(rng, draw_counts(rng, 30), np.ones((5, 30), bool), twins=(1, 3)) for _ in range(60)], axis=1
+    )
+    assert sounding[[1, 3]].sum(0).max() == 1
+    assert sounding[[1, 3]].any(0).mean() > sounding[0].mean()
+
+
+def test_what_is_fixed_stays_and_counts() -> None:
+    rng = np.random.default_rng(5)
+    fixed = np.zeros((4, 50), bool)
+    fixed[2, 10:30] = True
+    sounding = draw_sounding(rng, np.full(50, 1), np.ones((4, 50), bool), fixed=fixed)
+    assert np.array_equal(sounding[2], fixed[2]) and np.array_equal(sounding.sum(0), np.ones(50))
+
+
+def test_objects_of_weight_zero_never_start() -> None:
+    rng = np.random.default_rng(6)
+    sounding = draw_sounding(rng, np.full(50, 3), np.ones((3, 50), bool), weights=np.array([1.0, 0.0, 1.0]))
+    assert not sounding[1].any() and sounding[[0, 2]].all()

@@ -1,0 +1,124 @@
+"""A folder of videos becomes a data set that the rest of the kit reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.data.prepare import prepare_videos
+from acvis_kit.errors import DataError, MediaError
+from acvis_kit.evaluation import predict_split
+from acvis_kit.media import load_clip, write_video
+from acvis_kit.models.acvis import ACVIS
+from acvis_kit.predict import Predictor
+from tests.data.rectangles import Rectangle, write_rectangles
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # notes of load_clip
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, seconds in (("song.mp4", 3), ("walk.mp4", 2)):
+        levels = np.linspace(20, 220, seconds * 4).astype(np.uint8)
+        time = torch.arange(seconds * 16000) / 16000
+        sound = 0.3 * torch.sin(2 * torch.pi * 440 * time) * (time >= 1)
+        write_video(folder / name, (np.full((48, 64, 3), level) for level in levels), 4.0, sound)
+    return folder
+
+
+def test_frames_and_sound_are_those_of_the_clip(videos: Path, tmp_path: Path) -> None:
+    prepared = prepare_videos(videos, tmp_path / "out", "test")
+    assert prepared.videos == ("song", "walk") and not prepared.failed
+    split = AVISegSplit(tmp_path / "out", "test")
+    assert len(split) == 2 and len(split.categories) == 26 and not split.tracks(split.videos[0])
+    clip, original = split.clip(split.videos[0]), load_clip(videos / "song.mp4")
+    assert clip.frames.shape == original.frames.shape == (3, 3, 48, 64)
+    assert (clip.frames.int() - original.frames.int()).abs().max() <= 3
+    assert torch.allclose(clip.waveform, original.waveform, atol=1e-4)
+    assert clip.waveform[:15000].abs().max() < 0.01 < clip.waveform[17000:].abs().max()
+
+
+def test_weights_can_be_run_on_it(videos: Path, tmp_path: Path, tiny_model: ACVIS) -> None:
+    prepare_videos(videos, tmp_path / "out", "test")
+    predicted = predict_split(Predictor(tiny_model), AVISegSplit(tmp_path / "out", "test"))
+    assert [video["name"] for video in predicted["videos"]] == ["song", "walk"]
+    assert {entry["video_id"] for entry in predicted["results"]} == {1, 2}
+
+
+def test_at_other_rates_every_frame_has_its_second(videos: Path, tmp_path: Path) -> None:
+    prepare_videos(videos, tmp_path / "out", "test", fps=2.0)
+    split = AVISegSplit(tmp_path / "out", "test")
+    clip = split.clip(split.videos[1])
+    assert len(clip) == 4 and len(clip.waveform) == 4 * 16000
+    # seconds -0.25..0.75, 0.25..1.25, 0.75..1.75 and 1.25..2.25 of a video that is silent for one second
+    loud = clip.waveform.reshape(4, 16000).abs() > 0.02
+    assert not loud[0].any() and not loud[1, :11500].any() and loud[1, 12500:].any() and loud[2, 5000:].any()
+    assert not clip.waveform[-3000:].abs().gt(0.02).any()
+
+
+def test_what_fails_is_reported_and_passed_over(videos: Path, tmp_path: Path) -> None:
+    (videos / "notes.txt").write_text("no video")
+    said: list[str] = []
+    prepared = prepare_videos(videos, tmp_path / "out", "test", say=said.append)
+    assert prepared.videos == ("song", "walk") and set(prepared.failed) == {"notes.txt"}
+    assert "FAILED" in said[0] and "3 frames" in said[1]
+    assert [video["id"] for video in AVISegSplit(tmp_path / "out", "test").truth["videos"]] == [1, 2]
+
+
+def test_done_work_is_kept_and_changed_files_are_cut_again(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare_videos(videos, out, "test")
+    record = out / "test" / "prepared.jsonl"
+    record.write_text(record.read_text() + '{"name": "broken')  # a call that was killed in the middle of a line
+    (videos / "walk.mp4").write_bytes((videos / "song.mp4").read_bytes())
+    (videos / "more.mp4").write_bytes((videos / "song.mp4").read_bytes())
+    said: list[str] = []
+    prepared = prepare_videos(videos, out, "test", say=said.append)
+    assert [line.rsplit(": ")[-1] for line in said] == ["3 frames", "done before", "3 frames"]
+    assert prepared.videos == ("more", "song", "walk")
+    assert [len(video.frames) for video in AVISegSplit(out, "test").videos] == [3, 3, 3]
+    (out / "test" / "JPEGImages" / "song" / "00001.jpg").unlink()
+    said.clear()
+    prepare_videos(videos, out, "test", say=said.append)
+    assert [line.rsplit(": ")[-1] for line in said] == ["done before", "3 frames", "done before"]
+
+
+def test_files_of_one_name_do_not_meet(videos: Path, tmp_path: Path) -> None:
+    (videos / "song.mov").write_bytes((videos / "song.mp4").read_bytes())
+    assert prepare_videos(videos, tmp_path / "out", "test").videos == ("song.mov", "song.mp4", "walk")
+    assert len(list(AVISegSplit(tmp_path / "out", "test").clips())) == 3
+
+
+def test_an_annotated_data_set_is_never_overwritten(videos: Path, tmp_path: Path) -> None:
+    out = write_rectangles(tmp_path / "out", [[Rectangle("dog", (0, 0, 9, 9))]])
+    before = (out / "train.json").read_bytes()
+    with pytest.raises(DataError, match="not made by acvis prepare"):
+        prepare_videos(videos, out, "train")
+    assert (out / "train.json").read_bytes() == before
+
+
+def test_no_videos_no_data_set(videos: Path, tmp_path: Path) -> None:
+    for folder, message in ((tmp_path / "nowhere", "not a folder"), (tmp_path, "holds no files")):
+        with pytest.raises(MediaError, match=message):
+            prepare_videos(folder, tmp_path / "out", "test")
+    with pytest.raises(MediaError, match="folder of the videos"):
+        prepare_videos(videos, videos, "test")
+    with pytest.raises(DataError, match="split"):
+        prepare_videos(videos, tmp_path / "out", "../test")
+    for video in videos.iterdir():
+        video.write_bytes(b"broken")
+    assert not prepare_videos(videos, tmp_path / "out", "test").videos
+    assert not (tmp_path / "out" / "test.json").exists()
+
+
+def test_the_json_says_what_it_is(videos: Path, tmp_path: Path) -> None:
+    truth = json.loads(prepare_videos(videos, tmp_path / "out", "test").truth_file.read_text())
+    assert truth["info"] == {"made_by": "acvis prepare", "fps": 1.0} and truth["annotations"] == []
+    assert truth["videos"][0]["file_names"] == ["song/00000.jpg", "song/00001.jpg", "song/00002.jpg"]

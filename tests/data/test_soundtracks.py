@@ -1,0 +1,97 @@
+"""What training clips are heard with: scattered seconds of files, silence, and the sounds of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import wavfile
+
+from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.data.soundtracks import SCENE_KINDS, Counterfactual, RecordedSounds, read_seconds
+from acvis_kit.data.training_clips import TrainingClips
+from acvis_kit.data.transforms import Augmentation
+from acvis_kit.errors import ConfigError, MediaError
+from tests.data.rectangles import Rectangle, tone_of, write_rectangles
+
+VIOLIN, DOG = Rectangle("violin", (8, 10, 40, 42), (2, 5)), Rectangle("dog", (20, 50, 60, 90))
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> AVISegSplit:
+    return AVISegSplit(write_rectangles(tmp_path, [[VIOLIN, DOG], [DOG], [VIOLIN]]), "train")
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.uint8, np.float32])
+def test_seconds_are_read_from_every_kind_of_wav(tmp_path: Path, kind: type) -> None:
+    wave = np.linspace(-0.5, 0.5, 4 * 16000).astype(np.float32)
+    scale, middle = {np.int16: (2**15, 0), np.int32: (2**31, 0), np.uint8: (128, 128), np.float32: (1, 0)}[kind]
+    wavfile.write(tmp_path / "a.wav", 16000, (wave.astype(np.float64) * scale + middle).astype(kind))
+    seconds = read_seconds(tmp_path / "a.wav", np.array([3, 0, 0, 4]))
+    assert seconds.shape == (4, 16000) and seconds.dtype == np.float32
+    assert np.abs(seconds[0] - wave[48000:]).max() < 0.01 and np.array_equal(seconds[1], seconds[2])
+    assert np.abs(seconds[1] - wave[:16000]).max() < 0.01
+    assert not seconds[3].any()  # beyond the end: silence
+
+
+def test_other_rates_and_channels_become_16_khz_mono(tmp_path: Path) -> None:
+    time = np.arange(3 * 44100) / 44100
+    stereo = np.stack([np.sin(2 * np.pi * 440 * time) * 0.4, np.zeros_like(time)], axis=1)
+    wavfile.write(tmp_path / "a.wav", 44100, (stereo * 32768).astype(np.int16))
+    second = read_seconds(tmp_path / "a.wav", np.array([1]))[0]
+    expected = 0.2 * np.sin(2 * np.pi * 440 * (1 + np.arange(16000) / 16000))
+    assert np.abs(second - expected)[200:-200].max() < 2e-3
+
+
+def test_a_sound_that_is_missing_or_no_wav_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"a\.wav is not there"):
+        read_seconds(tmp_path / "a.wav", np.array([0]))
+    (tmp_path / "b.wav").write_bytes(b"no sound at all")
+    with pytest.raises(MediaError, match=r"b\.wav cannot be read"):
+        read_seconds(tmp_path / "b.wav", np.array([0]))
+
+
+def test_muted_and_foreign_recordings_have_no_sounding_objects(split: AVISegSplit) -> None:
+    sounds = Counterfactual(1.0, {"mute": 1.0, "foreign": 1.0})
+    clips = TrainingClips(split, augmentation=Augmentation(), counterfactual_audio=sounds)
+    samples = [clips.sample(draw) for draw in range(60)]
+    assert {sample.sound for sample in samples} == {"mute", "foreign"}
+    for sample in samples:
+        assert not sample.targets.counts.any() and len(sample.targets.labels) == 0
+        assert sample.targets.masks.shape == (0, 5, 64, 96) and sample.targets.heard is None
+    # video 1 has both classes, so no other video is foreign to it
+    assert {sample.sound for sample in samples if sample.video_id == 1} == {"mute"}
+
+
+def test_a_foreign_sound_is_one_of_another_class_while_it_sounds(split: AVISegSplit) -> None:
+    sounds = RecordedSounds(split, Counterfactual(1.0, {"foreign": 1.0}))
+    heard = sounds.draw(split.videos[1], np.arange(5), np.random.default_rng(0))
+    levels = heard.seconds.mean(axis=1, dtype=float).round(3)
+    assert heard.kind == "foreign" and set(levels.tolist()) <= {round(tone_of(2, t), 3) for t in (2, 5)}
+
+
+def test_silence_is_zeros_or_faint_noise(split: AVISegSplit) -> None:
+    sounds = RecordedSounds(split, Counterfactual(1.0, {"mute": 1.0}))
+    drawn = [sounds.draw(split.videos[0], np.arange(5), np.random.default_rng(n)).seconds for n in range(60)]
+    levels = np.array([seconds.std() for seconds in drawn])
+    assert 0.25 < (levels == 0).mean() < 0.75
+    assert (levels < 10 ** (-50 / 20) * 1.1).all() and (levels[levels > 0] > 10 ** (-80 / 20) * 0.9).all()
+
+
+def test_shares_of_kinds_are_as_asked() -> None:
+    rng, sounds = np.random.default_rng(0), Counterfactual(0.4)
+    drawn = [sounds.draw(SCENE_KINDS, rng) for _ in range(8000)]
+    shares = {kind: drawn.count(kind) / 8000 for kind in ("original", *SCENE_KINDS)}
+    expected = {"original": 0.6, "mute": 0.08, "swap": 0.16, "foreign": 0.1, "offscreen": 0.06}
+    assert all(abs(shares[kind] - share) < 0.015 for kind, share in expected.items())
+    assert {Counterfactual().draw(SCENE_KINDS, rng) for _ in range(100)} == {"original"}
+
+
+def test_a_kind_that_cannot_be_made_is_refused(split: AVISegSplit) -> None:
+    with pytest.raises(ConfigError, match="only mute, foreign"):
+        RecordedSounds(split, Counterfactual(0.4, {"swap": 1.0}))
+    with pytest.raises(ConfigError, match="only foreign"):
+        RecordedSounds(split, Counterfactual(0.4, {"mute": 1.0}), features="FEATAudios")
+    with pytest.raises(ConfigError, match="'loud' is no kind"):
+        Counterfactual(0.4, {"loud": 1.0})

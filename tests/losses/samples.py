@@ -1,0 +1,148 @@
+"""What the tests of losses compare: random outputs of a network, small truths, and the golden ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acvis_kit.config import PRESETS, ACVISConfig
+from acvis_kit.models.acvis import ModelOutput
+from acvis_kit.models.tracker import VideoOutput
+from acvis_kit.types import Targets
+
+CONFIG = replace(PRESETS["acvis-synth-tiny"], num_points=64, class_names=("cat", "dog", "bass"))
+SIZE = (6, 8)  # of the mask logits; the truth is four times as large
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def generators(count: int, seed: int = 0) -> list[torch.Generator]:
+    """One per clip, each with its own seed."""
+    return [seeded(100 * seed + number) for number in range(count)]
+
+
+def random_output(
+    clips: int = 2,
+    seconds: int = 4,
+    *,
+    frame_layers: int = 3,
+    supervised: int = 2,
+    video_layers: int = 2,
+    queries: int = 7,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> ModelOutput:
+    """An output with everything in it, K = 3; every tensor a leaf that wants a gradient."""
+    g = seeded(seed)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g).to(dtype).requires_grad_()
+
+    answers, classes, width = supervised * clips, 3, 5
+    return ModelOutput(
+        frame_class_logits=noise(frame_layers, clips, seconds, queries, classes + 1),
+        frame_mask_logits=noise(frame_layers, clips, seconds, queries, *SIZE),
+        count_logits=noise(clips, seconds, 2),
+        video=VideoOutput(
+            class_logits=noise(video_layers, answers, queries, classes + 1),
+            mask_embeds=noise(1),
+            video_similarity=noise(video_layers, answers, queries, width),
+            frame_similarity=noise(answers, seconds, queries, width),
+            sounding_logits=noise(video_layers, answers, seconds, queries),
+        ),
+        video_mask_logits=noise(video_layers, answers, queries, seconds, *SIZE),
+        frame_sounding_logits=noise(frame_layers, clips, seconds, queries),
+        audio_class_logits=noise(clips, seconds, classes),
+    )
+
+
+def leaves(output: ModelOutput) -> dict[str, Tensor]:
+    """The tensors of an output by name, without the embeddings that no loss reads."""
+    own = {name: value for name, value in output._asdict().items() if isinstance(value, Tensor)}
+    video = {f"video.{name}": value for name, value in output.video._asdict().items() if value is not None}
+    del video["video.mask_embeds"]
+    return own | video
+
+
+def box(seconds: int, *where: tuple[int, int, int, int] | None) -> Tensor:
+    """A mask (T, 24, 32) with one box (top, left, bottom, right) per second, None for nothing."""
+    mask = torch.zeros(seconds, 4 * SIZE[0], 4 * SIZE[1], dtype=torch.bool)
+    for t, place in enumerate(where):
+        if place is not None:
+            top, left, bottom, right = place
+            mask[t, top:bottom, left:right] = True
+    return mask
+
+
+def random_targets(objects: int, seconds: int = 4, *, seed: int = 0, heard: bool = True) -> Targets:
+    """Objects that come and go; about half of them sound."""
+    g = seeded(seed)
+    masks = torch.zeros(objects, seconds, 4 * SIZE[0], 4 * SIZE[1], dtype=torch.bool)
+    for n in range(objects):
+        for t in range(seconds):
+            top, left = torch.randint(0, 16, (2,), generator=g).tolist()
+            masks[n, t, top : top + 8, left : left + 10] = torch.rand((), generator=g) < 0.7
+    sounding = torch.rand(objects, seconds, generator=g) < 0.5
+    return Targets(
+        labels=torch.randint(0, 3, (objects,), generator=g),
+        masks=masks,
+        sounding=sounding,
+        counts=(sounding & masks.flatten(2).any(-1)).sum(0),
+        heard=torch.rand(seconds, 3, generator=g) < 0.5 if heard else None,
+    )
+
+
+def shuffled(targets: Targets, order: list[int]) -> Targets:
+    """The same objects in another order."""
+    return replace(targets, labels=targets.labels[order], masks=targets.masks[order], sounding=targets.sounding[order])
+
+
+class Golden:
+    """`losses.npz` as an output and targets of ours. The small fixture lacks the earlier video layers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = np.load(folder / "losses.npz")
+        self.frame_layers = ("aux0", "aux1", "aux2", "out")
+        self.video_layers = tuple(n for n in ("aux0", "aux1", "out") if f"video.{n}.pred_logits" in self.file)
+        self.config: ACVISConfig = PRESETS["acvis-r50"]
+        self.output = ModelOutput(
+            frame_class_logits=self._stack("frame.{}.pred_logits", self.frame_layers).unflatten(1, (2, 5)),
+            frame_mask_logits=self._stack("frame.{}.pred_masks", self.frame_layers).unflatten(1, (2, 5)),
+            count_logits=None,
+            video=VideoOutput(
+                class_logits=self._stack("video.{}.pred_logits", self.video_layers).flatten(1, 2),
+                mask_embeds=torch.zeros(()),
+                video_similarity=self._stack("video.{}.pred_cq_embed", self.video_layers).flatten(1, 2),
+                frame_similarity=self["video.out.pred_fq_embed"].flatten(0, 1),
+            ),
+            video_mask_logits=self._stack("video.{}.pred_masks", self.video_layers).flatten(1, 2),
+        )
+        self.targets = [self._target(0), self._target(1)]
+
+    def __getitem__(self, name: str) -> Tensor:
+        value = torch.from_numpy(self.file[name])
+        if name.endswith("pred_masks"):  # stored four times coarser
+            value = value.float().repeat_interleave(4, -1).repeat_interleave(4, -2)
+        return value
+
+    def _stack(self, name: str, layers: tuple[str, ...]) -> Tensor:
+        return torch.stack([self[name.format(layer)] for layer in layers])
+
+    def _target(self, number: int) -> Targets:
+        shape = self.file[f"target{number}.masks.shape"]
+        bits = np.unpackbits(self.file[f"target{number}.masks"], count=int(shape.prod())).reshape(shape)
+        present = self[f"target{number}.ids"] != -1
+        masks = torch.from_numpy(bits).bool()
+        return Targets(self[f"target{number}.labels"], masks, present, present.sum(0))
+
+    def loss(self, name: str, level: str, layer: str) -> tuple[float, float]:
+        """Mean and standard deviation of a loss of one layer, unweighted: name is ce, mask or dice."""
+        prefix = {"frame": "", "video": "avism_"}[level]
+        suffix = "" if layer == "out" else f"_{layer.removeprefix('aux')}"
+        return tuple(self.file[f"loss.loss_{prefix}{name}{suffix}"].tolist())

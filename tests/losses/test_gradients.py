@@ -1,0 +1,103 @@
+"""Every parameter learns from the losses: whole networks, small, through the criterion and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from acvis_kit.config import PRESETS, ACVISConfig
+from acvis_kit.losses.criterion import Criterion
+from acvis_kit.models.acvis import ACVIS
+from acvis_kit.types import Targets
+from tests.losses.samples import generators
+
+SMALL = {
+    "hidden_dim": 64,  # two channels per group: a bias before a norm of single channels would learn nothing
+    "num_heads": 4,
+    "pixel_layers": 1,
+    "pixel_feedforward_dim": 32,
+    "feedforward_dim": 32,
+    "frame_layers": 4,  # each of the three scales is looked at
+    "tracker_layers": 2,
+    "video_layers": 2,
+    "num_frame_queries": 5,
+    "num_video_queries": 5,
+    "num_points": 32,
+    "class_names": ("cat", "dog", "bass"),
+}
+LISTENS = {"audio_encoder": "compact"}  # a VGGish has 72 M parameters: two cases are enough
+
+
+def small(preset: str, **changes: object) -> ACVISConfig:
+    return replace(PRESETS[preset], **SMALL, **changes)
+
+
+CASES = {
+    "acvis": small("acvis-r50", **LISTENS),
+    "acvis with patches of sound": small("acvis-r50", **LISTENS, audio_tokens="patch"),
+    "acvis, cross-entropy": small("acvis-r50", **LISTENS, count_head="ce"),
+    "acvis on a Swin": small("acvis-swin-t", **LISTENS, drop_path=0.0),
+    "avism": small("avism-r50", **LISTENS),
+    "vita": small("vita-r50", **LISTENS),
+    "acvis-synth-tiny": small("acvis-synth-tiny"),
+    "visible, without classes of sound": small("acvis-synth-tiny", audio_classes=False, audio_tokens="clip"),
+    "acvis with its VGGish": small("acvis-r50"),
+    "acvis with a raw VGGish": small("acvis-r50", audio_features="vggish_raw"),
+}
+# What learns nothing, by the beginning of its name.
+EXCEPTIONS = {
+    # Rounded to 8 bits, every gradient of VGGish is zero (reference.md 3.2): the reference's is frozen in effect.
+    "acvis with its VGGish": ("audio_encoder.",),
+}
+
+
+def targets(config: ACVISConfig, seconds: int) -> list[Targets]:
+    """Two clips of 64x64: two objects of which one sounds, and one that sounds half of the time."""
+    masks = torch.zeros(3, seconds, 64, 64, dtype=torch.bool)
+    masks[0, :, 4:30, 4:30] = True
+    masks[1, :, 36:60, 30:60] = True
+    masks[2, : seconds // 2, 10:50, 10:50] = True
+    sounding = torch.zeros(3, seconds, dtype=torch.bool)
+    sounding[0] = sounding[2, : seconds // 2] = True
+    if config.targets == "sounding":
+        masks &= sounding[:, :, None, None]
+    heard = torch.zeros(seconds, 3, dtype=torch.bool)
+    heard[:, 0] = True
+    return [
+        Targets(torch.tensor([0, 1]), masks[:2], sounding[:2], sounding[:2].sum(0), heard),
+        Targets(torch.tensor([2]), masks[2:], sounding[2:], sounding[2:].sum(0), None),
+    ]
+
+
+def train_once(config: ACVISConfig, seconds: int = 2) -> ACVIS:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ACVIS(config).train()
+        if config.audio_encoder != "vggish":  # 72 M parameters: these stay in single precision
+            model = model.double()
+        with torch.no_grad():  # deformable attention starts with zero weights, behind which positions learn nothing yet
+            for parameter in model.parameters():
+                parameter += 0.02 * torch.randn(parameter.shape)
+        frames = torch.randint(0, 256, (2, seconds, 3, 64, 64), dtype=torch.uint8)
+        output = model(frames, torch.randn(2, seconds, 96, 64))
+    losses = Criterion(config)(output, targets(config, seconds), generators=generators(2))
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    return model
+
+
+def forgotten(model: ACVIS) -> list[str]:
+    """Parameters without a gradient, or with one that is, in float64, rounding noise everywhere."""
+    return [n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-12]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_parameter_gets_a_gradient(case: str) -> None:
+    excepted = EXCEPTIONS.get(case, ())
+    model = train_once(CASES[case])
+    learns_nothing = forgotten(model)
+    assert not [name for name in learns_nothing if not name.startswith(excepted)]
+    if excepted:
+        assert all(name in learns_nothing for name, _ in model.named_parameters() if name.startswith(excepted))

@@ -1,0 +1,51 @@
+"""Which objects are to be found: per second at the frame level, per clip at the video level."""
+
+from __future__ import annotations
+
+import torch
+
+from acvis_kit.losses.truth import Truth
+from acvis_kit.types import Targets
+from tests.losses.samples import SIZE, box
+
+PLACE = (0, 0, 8, 8)
+
+
+def truth() -> Truth:
+    """Clip 0: objects 0 (second 0), 1 (both seconds), 2 (never). Clip 1: nothing. Clip 2: object 3 (second 1)."""
+    masks = [
+        torch.stack([box(2, PLACE, None), box(2, PLACE, PLACE), box(2, None, None)]),
+        torch.zeros(0, 2, 4 * SIZE[0], 4 * SIZE[1], dtype=torch.bool),
+        torch.stack([box(2, None, PLACE)]),
+    ]
+    targets = [
+        Targets(
+            torch.arange(len(m)), m, torch.zeros(len(m), 2, dtype=torch.bool), torch.zeros(2, dtype=torch.int64), None
+        )
+        for m in masks
+    ]
+    return Truth(targets, 3, 2, 3, SIZE, "cpu")
+
+
+def listed(sets: object) -> list[list[int]]:
+    return [row[:size].tolist() for row, size in zip(sets.objects, sets.sizes.tolist(), strict=True)]
+
+
+def test_a_second_s_set_holds_the_objects_whose_mask_is_there() -> None:
+    sets = truth().of_frames()
+    assert listed(sets) == [[0, 1], [1], [], [], [], [3]]
+    assert sets.clips.tolist() == [0, 0, 1, 1, 2, 2]
+    assert sets.seconds.tolist() == [[0], [1], [0], [1], [0], [1]]
+    assert sets.valid.tolist() == [[True, True], [True, False], [False] * 2, [False] * 2, [False] * 2, [True, False]]
+
+
+def test_a_clip_s_set_holds_the_objects_seen_at_all() -> None:
+    sets = truth().of_videos(3)
+    assert listed(sets) == [[0, 1], [], [3]]
+    assert sets.seconds.tolist() == [[0, 1]] * 3
+    assert sets.wanted == 9
+
+
+def test_clips_that_do_not_know_what_is_heard_say_so() -> None:
+    assert truth().known.tolist() == [False] * 3
+    assert not truth().heard.any()

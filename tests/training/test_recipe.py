@@ -1,0 +1,49 @@
+"""The numbers of a training, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from acvis_kit.config import PRESETS
+from acvis_kit.errors import ConfigError
+from acvis_kit.training import PAPER, SYNTH, Habits, Recipe, recipe_of
+
+
+def test_the_paper_is_the_default() -> None:
+    assert Recipe() == PAPER
+    assert (PAPER.lr, PAPER.lr * PAPER.backbone_lr, PAPER.weight_decay) == (1e-4, pytest.approx(1e-5), 0.05)
+    assert (PAPER.steps, PAPER.batch, PAPER.clip_frames, PAPER.clip_norm) == (48_000, 2, 5, 0.01)
+    assert (PAPER.betas, PAPER.eps, PAPER.ema, PAPER.precision) == ((0.9, 0.999), 1e-8, 0, "float32")
+
+
+def test_small_networks_get_the_recipe_for_synthetic_data() -> None:
+    assert recipe_of(PRESETS["acvis-synth-tiny"]) == SYNTH
+    assert all(recipe_of(config) == PAPER for name, config in PRESETS.items() if name != "acvis-synth-tiny")
+
+
+def test_a_recipe_survives_json() -> None:
+    assert Recipe.from_dict(json.loads(json.dumps(SYNTH.to_dict()))) == SYNTH
+    with pytest.raises(ConfigError, match="momentum"):
+        Recipe.from_dict({"momentum": 0.9})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"steps": 0}, {"batch": 1.5}, {"lr": 0.0}, {"lr": float("nan")}, {"clip_norm": -1.0}, {"ema": 1.0},
+        {"ema": -0.1}, {"warmup": -1}, {"schedule": "linear"}, {"precision": "int8"}, {"augmentation": "colourful"},
+        {"weight_decay": -0.1}, {"drop": 2.0},
+    ],
+)  # fmt: skip
+def test_a_value_outside_its_range_is_named(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        Recipe(**values)
+
+
+@pytest.mark.parametrize("values", [{"workers": -1}, {"max_minutes": 0.0}, {"shard_mb": -1.0}, {"log_every": 0}])
+def test_a_habit_outside_its_range_is_named(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        Habits(**values)
