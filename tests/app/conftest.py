@@ -71,7 +71,7 @@ def made_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def clip(made_clip: Path, tmp_path: Path) -> Iterator[str]:
     """Two seconds of noise with a tone; the test's own copy."""
-    yield shutil.copy(made_clip, tmp_path / made_clip.name)
+    yield str(shutil.copy(made_clip, tmp_path / made_clip.name))
 
 
 def make_clip(path: Path, seconds: int = 2) -> str:
