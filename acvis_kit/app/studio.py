@@ -161,9 +161,7 @@ class Studio:
         clip = self._example(clip) or clip
         ready = self._warm.get(clip) if recipe == Recipe() else None
         take = ready or self._take(clip, recipe, watched)
-        with self._lock:
-            session.made += 1
-            take = replace(take, number=session.made, videos=dict(take.videos), at=time.monotonic())
+        take = replace(take, videos=dict(take.videos), at=time.monotonic())
         if session.clip != clip:
             folder = new_folder()
             session.original = original_for_browsers(take.source, folder, watched)
@@ -173,6 +171,8 @@ class Studio:
             self.video(take, view, watched)
             take.drawing = time.monotonic() - began
         with self._lock:
+            session.made += 1
+            take.number = session.made
             session.takes[take.number] = take
             while len(session.takes) > TAKES_KEPT:
                 session.takes.popitem(last=False)

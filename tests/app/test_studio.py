@@ -140,7 +140,8 @@ def test_a_broken_example_does_not_stop_the_page(loaded, examples, caplog) -> No
     assert len(studio.run("s", examples / "one.mp4", Recipe(), studio.view, quiet).prediction) == 1
 
 
-def test_what_is_older_than_an_hour_is_let_go(loaded, examples, clip, looks) -> None:
+def test_what_is_older_than_an_hour_is_let_go(loaded, examples, tmp_path, looks) -> None:
+    clip = make_clip(tmp_path / "three.mp4", seconds=3)
     studio = Studio(loaded, examples=examples)
     studio.warm_up()
     studio.run("s", Path(clip), Recipe(), VIEW, quiet)
@@ -148,7 +149,7 @@ def test_what_is_older_than_an_hour_is_let_go(loaded, examples, clip, looks) -> 
     assert not studio.session("s").takes
     studio.run("s", Path(clip), Recipe(), VIEW, quiet)
     studio.run("s", examples / "two.mp4", Recipe("mute"), VIEW, quiet)
-    assert looks == [1, 2, 2, 2]  # the examples, the clip, the clip again
+    assert looks == [1, 2, 3, 3]  # the examples, the clip, the clip again
 
 
 def test_the_original_keeps_its_sound_when_the_first_take_is_muted(studio, clip, tmp_path) -> None:

@@ -53,7 +53,7 @@ def test_a_second_shows_its_masks_at_the_opacity_asked_for(take) -> None:
     assert len(masks) == len(shown) and len(colours) == len(masks)
     for (mask, label), track in zip(masks, shown, strict=True):
         assert mask.shape == (64, 96) and set(np.unique(mask)) <= {0, 0.25}
-        assert (mask > 0).mean() == pytest.approx(track.areas()[1] / (64 * 96), abs=0.02)
+        assert (mask > 0).mean() == pytest.approx(int(track.areas()[1]) / (64 * 96), abs=0.02)
         assert colours[label].startswith("#")
     assert "Second 1 to 2" in views.second_caption(take, 1)
 
