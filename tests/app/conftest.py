@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,11 @@ import torch
 
 from acvis_kit import media
 from acvis_kit.config import PRESETS
+from acvis_kit.features import VisualFeatures
 from acvis_kit.hub import Loaded
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.predict import Predictor
+from acvis_kit.types import Clip
 
 pytest.importorskip("gradio", reason="the page needs the extra: pip install acvis-kit[demo]")
 
@@ -55,12 +58,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one whenever a clip's picture is encoded."""
+    """Grows by a clip's length whenever its picture is encoded, by this test: others' servers may still warm up."""
     made: list[int] = []
     encode = Predictor.encode
-    monkeypatch.setattr(
-        Predictor, "encode", lambda self, clip, **kw: made.append(len(clip)) or encode(self, clip, **kw)
-    )
+
+    def counted(self: Predictor, clip: Clip, **options: object) -> VisualFeatures:
+        if threading.current_thread() is threading.main_thread():
+            made.append(len(clip))
+        return encode(self, clip, **options)
+
+    monkeypatch.setattr(Predictor, "encode", counted)
     return made
 
 
