@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from acvis_kit.commands.evaluate import add_evaluate
-from acvis_kit.commands.options import add_inference, add_weights, load, make_predictor, say, writable_folder
+from acvis_kit.commands.options import (
+    add_inference,
+    add_weights,
+    load_for_the_page,
+    make_predictor,
+    say,
+    writable_folder,
+)
 from acvis_kit.commands.prepare import add_prepare
 from acvis_kit.commands.synth import add_synth
 from acvis_kit.commands.train import add_train
@@ -66,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="open the page")
     demo.set_defaults(run=_demo)
-    add_weights(demo, default="random", preset="acvis-synth-tiny")
+    add_weights(demo, default="acvis-synth-tiny", preset="acvis-synth-tiny")
     demo.add_argument("--host", default="127.0.0.1")
     demo.add_argument("--port", type=int, default=7860)
     demo.add_argument("--share", action="store_true", help="a public link through gradio's servers")
@@ -156,8 +163,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     except ImportError as error:
         raise AcvisError(f"the page needs gradio ({error}): pip install 'acvis-kit[demo]'") from error
     launch(
-        load(arguments),
-        Path(arguments.weights).name,  # the page may be public, the folders of this machine are not
+        load_for_the_page(arguments),
         host=arguments.host,
         port=arguments.port,
         share=arguments.share,
