@@ -24,6 +24,7 @@ from acvis_kit.commands.synth import add_synth
 from acvis_kit.commands.train import add_train
 from acvis_kit.config import CHOICES, PRESETS
 from acvis_kit.errors import AcvisError
+from acvis_kit.published import DEMO_WEIGHTS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
     predict.add_argument("source", type=Path, metavar="CLIP_OR_FOLDER")
     predict.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder to write to")
-    add_weights(predict, required=True)
+    add_weights(predict, default=DEMO_WEIGHTS)
     predict.add_argument(
         "--audio",
         action="append",
@@ -73,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="open the page")
     demo.set_defaults(run=_demo)
-    add_weights(demo, default="acvis-synth-tiny", preset="acvis-synth-tiny")
+    add_weights(demo, default=DEMO_WEIGHTS, preset=DEMO_WEIGHTS)
     demo.add_argument("--host", default="127.0.0.1")
     demo.add_argument("--port", type=int, default=7860)
     demo.add_argument("--share", action="store_true", help="a public link through gradio's servers")

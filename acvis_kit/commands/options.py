@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError
+from acvis_kit.published import WEIGHTS
 
 if TYPE_CHECKING:
     from acvis_kit.hub import Loaded
@@ -23,17 +24,14 @@ RANDOM_WARNING = (
 )
 
 
-def add_weights(
-    parser: argparse.ArgumentParser, *, required: bool = False, default: str | None = None, preset: str = "acvis-r50"
-) -> None:
+def add_weights(parser: argparse.ArgumentParser, *, default: str | None = None, preset: str = "acvis-r50") -> None:
     """--weights, --preset, --audio-weights."""
     parser.add_argument(
         "--weights",
-        required=required,
         default=default,
         metavar="W",
         help="a published id, a repository of the Hub (user/repo[@revision]), a folder or a .safetensors file; "
-        "'random' runs the preset untrained",
+        "'random' runs the preset untrained" + (f" ({default})" if default else ""),
     )
     parser.add_argument("--preset", choices=tuple(PRESETS), default=preset, help=f"with --weights random ({preset})")
     parser.add_argument("--audio-weights", type=Path, metavar="VGGISH.pth", help="VGGish for models without one inside")
@@ -60,6 +58,8 @@ def load(arguments: argparse.Namespace) -> ACVIS:
         say(RANDOM_WARNING)
         model = random_model(arguments.preset)
         return with_vggish(model, arguments.audio_weights) if arguments.audio_weights else model
+    if arguments.weights in WEIGHTS:
+        say(f"{arguments.weights}: {WEIGHTS[arguments.weights].limits}")
     return load_model(arguments.weights, audio_weights=arguments.audio_weights)
 
 
