@@ -42,6 +42,14 @@ def test_the_right_names_cost_nothing_and_swapped_ones_much() -> None:
     assert math.isclose(pixel_class_loss(swapped, truth, NONE)[0].item(), 2 * 100, rel_tol=1e-3)
 
 
+def test_a_cell_that_two_objects_claim_is_left_out() -> None:
+    logits = torch.randn(1, 1, K + 1, 2, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    total, terms = pixel_class_loss(logits, truth_of(corner(0, 0), corner(0, 0) | corner(0, 1)), NONE)
+    total.backward()
+    assert math.isclose(terms.item(), 1 + 2 * NONE, rel_tol=1e-6)
+    assert logits.grad[0, 0, :, 0, 0].abs().max() == 0 and logits.grad[0, 0, :, 0, 1].abs().max() > 0
+
+
 def test_an_empty_clip_is_all_none() -> None:
     target = Targets(
         torch.zeros(0, dtype=torch.int64),
