@@ -27,6 +27,7 @@ SCALE = "ACVIS_TUTORIAL_SCALE"
 FOLDER = Path(tempfile.gettempdir()) / f"acvis-tutorial-{os.getuid() if hasattr(os, 'getuid') else 0}"
 TILE = 190  # pixels of a picture in a figure
 TITLE = 26  # and of the words above it
+MAP_CELLS = 2500  # larger maps are drawn as pictures: numbers would take a hundred times the bytes
 
 
 def begin(seed: int = 0) -> torch.device:
@@ -93,12 +94,13 @@ def pictures(
     )
     for n, array in enumerate(arrays):
         place = {"row": n // columns + 1, "col": n % columns + 1}
-        if array.ndim == 3:
-            figure.add_trace(go.Image(source=_png(array), hoverinfo="skip"), **place)
-        else:
+        if array.ndim == 3 or array.size > MAP_CELLS:
             figure.add_trace(
-                go.Heatmap(z=np.round(array.astype(float), 3), colorscale="Viridis", showscale=False), **place
+                go.Image(source=_png(array if array.ndim == 3 else _coloured(array)), hoverinfo="skip"), **place
             )
+        else:
+            values = array.astype(np.float32)
+            figure.add_trace(go.Heatmap(z=values, colorscale="Viridis", showscale=False), **place)
             figure.update_yaxes(autorange="reversed", scaleanchor=f"x{n + 1}" if n else "x", **place)
         figure.update_xaxes(visible=False, constrain="domain", **place)
         figure.update_yaxes(visible=False, constrain="domain", **place)
@@ -119,7 +121,7 @@ def spectrogram(log_mel: Tensor, height: int = 260, title: str = "") -> go.Figur
     joined = log_mel.flatten(0, 1).T.double().numpy()  # (64, T * 96)
     figure = go.Figure(
         go.Heatmap(
-            z=np.round(joined[:, ::2], 2),  # every other frame is enough to look at, and half the bytes
+            z=joined[:, ::2].astype(np.float32),  # every other frame is enough to look at, and half the bytes
             x=np.round((np.arange(joined.shape[1])[::2] + 0.5) / log_mel.shape[1], 4),
             colorscale="Magma",
             zmin=-4.7,
@@ -144,6 +146,17 @@ def _upright(image: np.ndarray | Tensor) -> np.ndarray:
     if array.ndim not in (2, 3):
         raise ConfigError(f"a picture has two or three axes, not {array.shape}")
     return np.ascontiguousarray(array)
+
+
+def _coloured(array: np.ndarray) -> np.ndarray:
+    """A map in the colours of a heat map, uint8 (H, W, 3)."""
+    from plotly.colors import get_colorscale, hex_to_rgb, unlabel_rgb
+
+    scale = get_colorscale("Viridis")
+    colours = np.array([hex_to_rgb(c) if c.startswith("#") else unlabel_rgb(c) for _, c in scale], float)
+    low, high = float(array.min()), float(array.max())
+    place = (array.astype(float) - low) / ((high - low) or 1.0)
+    return np.stack([np.interp(place, [p for p, _ in scale], channel) for channel in colours.T], -1).astype(np.uint8)
 
 
 def _png(array: np.ndarray) -> str:

@@ -55,6 +55,15 @@ def test_pictures_and_maps_stand_side_by_side() -> None:
         tutorial.pictures([np.zeros((4, 4, 3))])
 
 
+def test_a_large_map_is_drawn_as_a_picture_from_its_least_to_its_greatest_value() -> None:
+    values = np.linspace(-3, 5, 64 * 64).reshape(64, 64)
+    (trace,) = tutorial.pictures([values]).data
+    assert trace.type == "image" and len(trace.source) < 8000
+    coloured = tutorial._coloured(values)
+    assert coloured[0, 0].tolist() == [68, 1, 84] and coloured[-1, -1].tolist() == [253, 231, 37]  # Viridis' ends
+    assert len(np.unique(tutorial._coloured(np.ones((4, 4))).reshape(-1, 3), axis=0)) == 1
+
+
 def test_a_spectrogram_has_seconds_to_the_right_and_bands_upwards() -> None:
     figure = tutorial.spectrogram(log_mel(torch.zeros(3, 16_000)))
     (trace,) = figure.data
