@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from acvis_kit.commands.ablate import add_ablate
 from acvis_kit.commands.evaluate import add_evaluate
 from acvis_kit.commands.options import add_inference, add_weights, load, make_predictor, say, writable_folder
 from acvis_kit.commands.prepare import add_prepare
@@ -90,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_synth(commands)
     add_prepare(commands)
     add_train(commands)
+    add_ablate(commands)
 
     benchmark = commands.add_parser("benchmark", help="speed beside transformers' Mask2Former, memory, metrics")
     benchmark.set_defaults(run=_benchmark)

@@ -1,0 +1,137 @@
+"""Rows from data to lines, on the smallest network there is."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from acvis_kit.errors import DataError
+from acvis_kit.training import ablation_runs
+from acvis_kit.training.ablation import TABLES, Row
+from acvis_kit.training.ablation_card import Card
+from acvis_kit.training.ablation_runs import Run, ears_file, make_ears, run_rows
+from acvis_kit.training.ablation_scores import MEASURED
+from tests.training.micro import plan, write_data
+
+BASELINE = Row("baseline")
+UNCOUNTED = Row("no count loss", {"count_head": "none"})
+DEAF = Row("deaf", {"frame_fusion": False, "video_fusion": False})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]]:
+    """Two rows, done: the folder of the runs, that of the card, and what was said."""
+    work, card, said = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("card"), []
+    assert run_rows(plan(data, work), [BASELINE, UNCOUNTED], [4], Card(card), say=said.append)
+    return work, card, said
+
+
+def test_a_run_leaves_a_line_that_says_what_it_is(run: tuple[Path, Path, list[str]]) -> None:
+    lines = [json.loads(text) for text in (run[1] / "runs.jsonl").read_text().splitlines()]
+    first, second = lines
+    assert (first["name"], first["seed"], second["name"]) == ("baseline", 4, "no count loss")
+    assert set(first["paper"]) == {"gate_off", "gate_on"} and set(second["paper"]) == {"gate_off"}
+    assert set(first["paper"]["gate_off"]) == set(MEASURED) and set(first["official"]["gate_on"]) == {
+        "mAP", "HOTA", "FSLA"
+    }  # fmt: skip
+    assert first["setting"]["recipe"]["steps"] == 2 and first["data"]["clips"] == 2
+    assert first["device"].startswith("cpu") and set(first["minutes"]) == {"training", "evaluation"}
+    assert len(first["key"]) == 12 and first["key"] != second["key"] and first["torch"] and "git" in first
+    assert first["parameters"] > second["parameters"]  # the count head and its token
+
+
+def test_runs_that_are_done_are_left_out(run: tuple[Path, Path, list[str]], data: Path) -> None:
+    said: list[str] = []
+    assert run_rows(plan(data, run[0]), [BASELINE, UNCOUNTED], [4], Card(run[1]), resume=True, say=said.append)
+    assert said == ["0 runs to go, of 2 rows with 1 seeds"]
+
+
+def test_repeating_a_row_gives_the_same_numbers(run: tuple[Path, Path, list[str]], data: Path, tmp_path: Path) -> None:
+    """From nothing, in another folder: its ears are taught again too."""
+    before, said = Card(run[1]).lines[0], []
+    assert run_rows(plan(data, tmp_path), [BASELINE], [4], Card(run[1]), say=said.append)
+    assert "the same numbers as before" in said[-1]
+    after = Card(run[1]).lines[0]
+    assert {**after, "minutes": 0} == {**before, "minutes": 0}
+
+
+def test_a_run_goes_on_where_time_ran_out(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stops after one step of three, with nothing written down, and comes to what an uninterrupted one does."""
+    small = plan(data, tmp_path / "runs", recipe=replace(plan(data, tmp_path).recipe, steps=3))
+    card, whole = Card(tmp_path / "card"), Card(tmp_path / "whole")
+    monkeypatch.setattr(ablation_runs, "_minutes_until", lambda deadline: None if deadline is None else 1e-9)
+    monkeypatch.setattr(ablation_runs, "LEAST_MINUTES", 0)
+    assert not run_rows(small, [DEAF], [0], card, max_minutes=1e-9, say=lambda _: None)
+    run = Run(small, DEAF, 0)
+    checkpoints = sorted(path.name for path in (run.folder / "checkpoints").iterdir())
+    assert not card.lines and len(checkpoints) == 1 and "1" in checkpoints[0]
+    assert run_rows(small, [DEAF], [0], card, resume=True, say=lambda _: None)
+    assert run_rows(replace(small, work=tmp_path / "other"), [DEAF], [0], whole, say=lambda _: None)
+    assert card.lines[0]["paper"] == whole.lines[0]["paper"]
+
+
+def test_all_rows_of_a_seed_begin_with_the_same_ears(data: Path, tmp_path: Path) -> None:
+    """One file for every network that listens in the same way; none for one that hears nothing."""
+    given = plan(data, tmp_path)
+    files = {ears_file(Run(given, row, 0)) for row in TABLES["generator"].rows}
+    assert len(files - {None}) == 1 and None in files
+    assert ears_file(Run(given, BASELINE, 1)) not in files
+    vggish = next(row for row in TABLES["audio_encoder"].rows if "VGGish" in row.name)
+    assert ears_file(Run(given, vggish, 0)) not in files
+
+
+def test_a_network_starts_with_the_ears_that_were_taught(data: Path, tmp_path: Path) -> None:
+    run = Run(plan(data, tmp_path), Row("patch", {"audio_tokens": "patch"}), 0)
+    make_ears(run)
+    taught = load_file(ears_file(run))
+    model = ablation_runs._start(run, ("a", "b"))
+    assert all((model.audio_encoder.state_dict()[name] == value).all() for name, value in taught.items())
+    fresh = ablation_runs.initial_model(replace(model.config), 0)
+    assert any((fresh.audio_encoder.state_dict()[name] != value).any() for name, value in taught.items())
+
+
+def test_a_row_that_cannot_be_run_is_said_and_left_out(data: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    rows = [*TABLES["k_max_dense"].rows, next(r for r in TABLES["audio_encoder"].rows if r.name == "precomputed")]
+    assert run_rows(plan(data, tmp_path), rows, [0], Card(tmp_path), say=said.append)
+    assert "not run: K_max 2: no data with dense counts were given" in said
+    assert any("FEATAudios" in text for text in said) and said[-1].startswith("0 runs to go")
+
+
+def test_one_bad_row_does_not_end_the_others(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(config: object, *args: object, **kwargs: object) -> bool:
+        raise ablation_runs.DataError("no good")
+
+    monkeypatch.setattr(ablation_runs, "train", train)
+    said: list[str] = []
+    assert not run_rows(plan(data, tmp_path), [DEAF], [0, 1], Card(tmp_path / "card"), say=said.append)
+    assert sum("FAILED" in text and "no good" in text for text in said) == 2
+    assert not (tmp_path / "card").exists() and "2 runs are left" in said[-1]
+
+
+def test_missing_data_name_the_command_that_makes_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="acvis synth"):
+        Run(plan(tmp_path, tmp_path), BASELINE, 0).key  # noqa: B018
+
+
+def test_the_kinds_of_data_have_counts_of_their_kind(tmp_path: Path) -> None:
+    """Dense scenes: at least three sound in most seconds, as far as so many can be seen."""
+    write_data(tmp_path, "dense")
+    truth = json.loads((tmp_path / "train_scenes.json").read_text())
+    assert truth["counts"] == "dense"
+    sounding = [
+        sum(thing["sounding"][t] for thing in s["objects"]) for s in truth["scenes"] for t in range(s["length"])
+    ]
+    assert sum(n >= 3 for n in sounding) >= 0.8 * len(sounding) and not math.isnan(sum(sounding))
+    with pytest.raises(DataError, match="counts='dense'"):
+        write_data(tmp_path)
