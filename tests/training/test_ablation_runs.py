@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from acvis_kit.training.ablation_runs import Run, ears_file, make_ears, run_rows
 from acvis_kit.training.ablation_scores import MEASURED
 from tests.training.micro import plan, write_data
 
+ROOT = Path(__file__).parents[2]
 BASELINE = Row("baseline")
 UNCOUNTED = Row("no count loss", {"count_head": "none"})
 DEAF = Row("deaf", {"frame_fusion": False, "video_fusion": False})
@@ -78,6 +81,28 @@ def test_a_run_goes_on_where_time_ran_out(data: Path, tmp_path: Path, monkeypatc
     assert run_rows(small, [DEAF], [0], card, resume=True, say=lambda _: None)
     assert run_rows(replace(small, work=tmp_path / "other"), [DEAF], [0], whole, say=lambda _: None)
     assert card.lines[0]["paper"] == whole.lines[0]["paper"]
+
+
+def test_a_machine_for_training_comes_to_the_same_numbers(
+    run: tuple[Path, Path, list[str]], data: Path, tmp_path: Path
+) -> None:
+    """It has nothing that reads videos, codes masks or draws."""
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(["av", "pycocotools", "moviepy", "plotly", "gradio", "transformers"]))
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from acvis_kit.training.ablation_card import Card
+from acvis_kit.training.ablation import Row
+from acvis_kit.training.ablation_runs import run_rows
+from tests.training.micro import plan
+data, folder = Path(sys.argv[1]), Path(sys.argv[2])
+assert run_rows(plan(data, folder), [Row('baseline')], [4], Card(folder / "card"), say=lambda _: None)
+"""
+    subprocess.run([sys.executable, "-c", code, str(data), str(tmp_path)], check=True, timeout=300, cwd=ROOT)
+    before, after = Card(run[1]).lines[0], Card(tmp_path / "card").lines[0]
+    assert before["paper"] == after["paper"] and before["official"] == after["official"]
 
 
 def test_all_rows_of_a_seed_begin_with_the_same_ears(data: Path, tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ def test_everything_decays_but_norms_embeddings_and_bias_tables(preset: str) -> 
     assert set(found) == {name for name, _ in model.named_parameters()}
     spared = {name for name, decay in found.items() if not decay}
     last = {name.rpartition(".")[2] for name in spared}
-    of_norms = {name for name in spared if ".norm" in name or isinstance(owner(model, name), nn.LayerNorm | nn.GroupNorm)}
+    of_norms = {
+        name for name in spared if ".norm" in name or isinstance(owner(model, name), nn.LayerNorm | nn.GroupNorm)
+    }
     embeddings = {name.rpartition(".")[2] for name in spared - of_norms}
     expected = {"query_features", "query_positions", "slot_positions", "count_token", "patch_position", "level_embed"}
     if preset == "acvis-swin-t":
