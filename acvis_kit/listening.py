@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ from acvis_kit.types import SAMPLE_RATE
 NOISE_SNR_DB = 10.0
 ON_OBJECT = 0.5  # IoU above which a mask is on an object
 DRAWS = 2000  # of the bootstrap
+PICTURED = 10  # clips of which a sheet is drawn
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,11 @@ def listening_table(listened: dict[bool, Listening]) -> str:
 
 
 def listen(
-    predictor: Predictor, split: AVISegSplit, seed: int = 0, say: Callable[[str], None] = lambda _: None
+    predictor: Predictor,
+    split: AVISegSplit,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda _: None,
+    pictures: Path | None = None,
 ) -> dict[bool, Listening]:
     """Ask all questions of every clip of a split.
 
@@ -146,6 +152,7 @@ def listen(
         predictor: without a count gate: both settings are measured. Its model counts and knows the split's classes.
         split: of AVIS-Synth. seed: of the swaps, foreign voices and noise that are drawn.
         say: told of every clip that is done.
+        pictures: a folder for sheets of the first ten clips under three soundtracks each.
 
     Returns:
         By whether the count gate was used.
@@ -165,12 +172,17 @@ def listen(
         rng = np.random.default_rng([seed, video.id])
         tracks = soundtracks(scene, clip.waveform, rng)
         features = predictor.encode(clip)
+        pictured = {}
         for name, waveform in tracks.waveforms.items():
             prediction = predictor.decode(features, waveform)
+            if pictures is not None and done <= PICTURED and name in ("original", "muted", "swapped"):
+                pictured[name] = prediction
             for gate, note in notes.items():
                 note.take(name, prediction.gated() if gate else prediction, video.id, category_ids)
         for note in notes.values():
             note.judge(scene, tracks)
+        if pictured:
+            _draw(pictured, scene, tracks, pictures / f"{video.name}.png")
         say(f"[{done}/{len(split)}] {video.name}")
     return {gate: note.summary(split) for gate, note in notes.items()}
 
@@ -302,6 +314,20 @@ class _Notes:
             counted_offscreen=counted["off-screen"],
             twins=Share.of(self.twins),
         )
+
+
+def _draw(pictured: dict[str, Prediction], scene: SceneRecord, tracks: Soundtracks, path: Path) -> None:
+    from acvis_kit.sheet import soundtrack_sheet
+
+    true = {"original": scene.sounding.sum(0), "muted": np.zeros(scene.length, int)}
+    names = {"original": "original sound", "muted": "muted"}
+    if tracks.swap is not None:
+        former, new, seconds = tracks.swap
+        true["swapped"] = seconds.astype(int)
+        names["swapped"] = f"the {new.class_name} sounds instead of the {former.class_name}"
+    sheet = soundtrack_sheet({names[n]: p for n, p in pictured.items()}, {names[n]: c for n, c in true.items()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
 
 
 def _loss(report: Report, noisy: Report) -> tuple[float, float, float]:

@@ -32,8 +32,10 @@ TINY = replace(
     targets="sounding",
     audio_classes=False,
     count_from="token",
+    pixel_classes=False,
 )
-SEEING = replace(TINY, targets="visible", audio_classes=True, count_from="both")  # queries stand for all that is seen
+# Queries stand for everything that is seen.
+SEEING = replace(TINY, targets="visible", audio_classes=True, count_from="both", pixel_classes=True)
 
 
 @pytest.fixture

@@ -168,12 +168,12 @@ def test_evaluate_listen_prints_the_table_and_writes_it(
     printed = capsys.readouterr().out
     assert "| muted: seconds without a mask | 99.5 |" in printed
     found = json.loads(out.read_text())
-    assert set(found) == {"no_gate", "count_gate"} and len(found["no_gate"]["rows"]) == 9
+    assert set(found) == {"no_gate", "count_gate"} and len(found["no_gate"]["rows"]) == 10
 
 
 def test_the_table_has_both_gates(split: AVISegSplit, scenes: dict[int, SceneRecord]) -> None:
     lines = listening_table(listen(Oracle(split, scenes), split, SEED)).splitlines()
-    assert lines[2].startswith("| mAP | 60 | 100.0 (") and len(lines) == 2 + 9
+    assert lines[2].startswith("| mAP | 60 | 100.0 (") and len(lines) == 2 + 10
     assert all(line.count("|") == 5 for line in lines)
 
 

@@ -37,6 +37,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="also ask whether the masks follow the sound (mute, swap, foreign, off-screen, noise); AVIS-Synth only",
     )
+    evaluate.add_argument("--pictures", type=Path, metavar="FOLDER", help="with --listen: ten clips under three sounds")
     evaluate.add_argument("--seed", type=int, default=0, help="of the sounds that --listen draws (0)")
     add_inference(evaluate)
 
@@ -45,6 +46,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from acvis_kit.evaluation import count_score
     from acvis_kit.metrics import evaluate_in_full
     from acvis_kit.metrics.report import count_table, table, to_dict, to_html
+    from acvis_kit.processes import is_main
 
     for file in (arguments.out, arguments.html, arguments.save_results):
         if file is not None:
@@ -57,6 +59,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         return _listen(arguments)
     if arguments.weights is not None:
         gt, results = _predicted(arguments)
+        if not is_main():  # of several processes, which have shared the clips, one goes on
+            return
     elif arguments.gt and arguments.results:
         gt, results = arguments.gt, arguments.results
     else:
@@ -82,7 +86,8 @@ def _listen(arguments: argparse.Namespace) -> None:
     if arguments.weights is None or arguments.data is None:
         raise ConfigError("--listen exchanges the sound of clips: give --weights and --data, not --gt and --results")
     arguments.count_gate = False  # both settings are measured
-    listened = listen(make_predictor(arguments), AVISegSplit(arguments.data, arguments.split), arguments.seed, say)
+    split = AVISegSplit(arguments.data, arguments.split)
+    listened = listen(make_predictor(arguments), split, arguments.seed, say, arguments.pictures)
     print(table(listened[False].report))
     print(count_table(listened[False].counting))
     print("\n" + listening_table(listened))
@@ -95,6 +100,7 @@ def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
     """Ground truth and results of the weights on a split."""
     from acvis_kit.data.aviseg import AVISegSplit
     from acvis_kit.evaluation import predict_split, published_predictor
+    from acvis_kit.processes import is_main
 
     if arguments.data is None:
         raise ConfigError("--weights needs --data: a folder in AVISeg's layout")
@@ -107,6 +113,6 @@ def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
     else:
         predictor = make_predictor(arguments)
     results = predict_split(predictor, split, say)
-    if arguments.save_results:
+    if arguments.save_results and is_main():
         arguments.save_results.write_text(json.dumps(results))
     return split.truth, results

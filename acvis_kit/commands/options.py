@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,10 +79,11 @@ def make_predictor(arguments: argparse.Namespace) -> Predictor:
 
 
 def device(arguments: argparse.Namespace) -> str:
-    """--device, or the GPU if there is one."""
+    """--device, or the GPU if there is one; of several processes each takes its own."""
     import torch
 
-    return arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    own = os.environ.get("LOCAL_RANK")  # torchrun's
+    return arguments.device or (f"cuda:{own or 0}" if torch.cuda.is_available() else "cpu")
 
 
 def writable_folder(folder: Path) -> None:

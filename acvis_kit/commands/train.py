@@ -67,13 +67,14 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     from acvis_kit.hub import load_model
-    from acvis_kit.training import Habits, recipe_of, train
+    from acvis_kit.training import Habits, Recipe, recipe_of, train
 
     preset = arguments.preset
     if preset is None and arguments.init_from is not None:
         config = load_model(arguments.init_from).config
     else:
         config = PRESETS[preset or DEFAULT_PRESET]
+    config, _ = with_fields(arguments.set, config, Recipe())
     config, recipe = with_fields(arguments.set, config, recipe_of(config))
     train(
         config,

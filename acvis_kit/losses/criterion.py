@@ -17,6 +17,7 @@ from acvis_kit.errors import AcvisError
 from acvis_kit.losses.count import cross_entropy_loss, ordinal_loss
 from acvis_kit.losses.masks import set_losses
 from acvis_kit.losses.matcher import Matches, assign, set_costs
+from acvis_kit.losses.pixels import pixel_class_loss
 from acvis_kit.losses.points import Generators, draw
 from acvis_kit.losses.similarity import similarity_loss
 from acvis_kit.losses.sounding import audio_class_loss, sounding_loss
@@ -106,6 +107,10 @@ class Criterion:
             shares["video/sounding"] = sounding_loss(video.sounding_logits, truth, videos, track)
         if output.audio_class_logits is not None:
             shares["audio_class"] = audio_class_loss(output.audio_class_logits, truth)
+        if output.pixel_class_logits is not None:
+            exact = torch.promote_types(output.pixel_class_logits.dtype, torch.float32)
+            logits = output.pixel_class_logits.to(exact)
+            shares["pixel_class"] = pixel_class_loss(logits, truth, self.config.none_weight)
         return shares, {"the matching of frame queries": frame.sane, "the matching of video queries": track.sane}
 
     def _match(

@@ -46,6 +46,7 @@ class ModelOutput(NamedTuple):
         frame_class_logits: (D_f, B, T, Q_f, K + 1). frame_mask_logits: (D_f, B, T, Q_f, H / 4, W / 4).
         frame_sounding_logits: (D_f, B, T, Q_f), None with `targets="sounding"`.
         audio_class_logits: (B, T, K), None without `audio_classes`.
+        pixel_class_logits: (B, T, K + 1, H / 4, W / 4), None without `pixel_classes`.
         count_logits: (B, T, K_max or K_max + 1), or None.
         video: class logits (D_v, L * B, Q_v, K + 1) and embeddings; the L last frame layers are stacked before the
             clips.
@@ -59,6 +60,7 @@ class ModelOutput(NamedTuple):
     video_mask_logits: Tensor
     frame_sounding_logits: Tensor | None = None
     audio_class_logits: Tensor | None = None
+    pixel_class_logits: Tensor | None = None
 
 
 class ACVIS(
@@ -88,6 +90,8 @@ class ACVIS(
             CountHead(config.hidden_dim, config.k_max, config.count_head) if config.count_head != "none" else None
         )
         self.tracker = Tracker(config)
+        classes = config.num_classes + 1  # "none" last
+        self.pixel_class_head = nn.Conv2d(config.hidden_dim, classes, 1) if config.pixel_classes else None
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
 
@@ -162,6 +166,9 @@ class ACVIS(
             if sounding_logits is not None
             else None,
             audio_class_logits=sound.class_logits if sound is not None else None,
+            pixel_class_logits=self.pixel_class_head(pixels.fine).unflatten(0, (clips, seconds))
+            if self.pixel_class_head is not None
+            else None,
         )
 
     def video_masks(self, embeds: Tensor, fine: Tensor, layers: int) -> Tensor:

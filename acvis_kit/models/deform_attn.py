@@ -196,7 +196,7 @@ def sample_grid(values: Tensor, shapes: Shapes, x: Tensor, y: Tensor, weights: T
     for i, (tokens, (height, width)) in enumerate(zip(levels, shapes, strict=True)):
         image = tokens.permute(0, 2, 3, 1).reshape(n * heads, dim, height, width)
         grid = torch.stack([(2 * x[..., i, :] + 1) / width - 1, (2 * y[..., i, :] + 1) / height - 1], dim=-1)
-        # Queries innermost, so that weighing runs along whole rows: (N, Q, heads, points, 2) -> (N * heads, points, Q, 2)
+        # Queries innermost, so that weighing runs along whole rows: (N * heads, points, Q, 2)
         grid = grid.permute(0, 2, 3, 1, 4).flatten(0, 1).to(image.dtype)
         seen = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         share = weights[..., i, :].permute(0, 2, 3, 1).flatten(0, 1)  # (N * heads, points, Q)

@@ -59,6 +59,7 @@ def random_output(
         video_mask_logits=noise(video_layers, answers, queries, seconds, *SIZE),
         frame_sounding_logits=noise(frame_layers, clips, seconds, queries),
         audio_class_logits=noise(clips, seconds, classes),
+        pixel_class_logits=noise(clips, seconds, classes + 1, *SIZE),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -38,23 +39,32 @@ CONFIG: ACVISConfig = replace(
     video_layers=1,
     num_points=32,
     targets="sounding",
+    pixel_classes=False,
     audio_classes=False,
     count_from="token",
     short_side=32,
 )
-RECIPE: Recipe = replace(SYNTH, steps=8, batch=2, clip_frames=2, augmentation="none", warmup=2, ema=0.9, clip_norm=10.0)
+RECIPE: Recipe = replace(
+    SYNTH, steps=8, batch=2, clip_frames=2, augmentation="none", audio_steps=0, warmup=2, ema=0.9, clip_norm=10.0
+)
 HABITS = Habits(workers=0, eval_every=4, eval_clips=1, log_every=1, device="cpu")
 CLASSES = ("person", "dog", "cat")
 
 
-def write_data(root: Path, splits: dict[str, int] | None = None, length: int = 6, size: int = 32) -> Path:
-    """Videos in AVISeg's layout: a bright square that sounds in every other second, its colour and pitch by class."""
+def write_data(
+    root: Path, splits: dict[str, int] | None = None, length: int = 6, sizes: tuple[int, ...] = (32,)
+) -> Path:
+    """Videos in AVISeg's layout: a bright square that sounds in every other second, its colour and pitch by class.
+
+    `sizes` of the pictures take turns.
+    """
     for split, count in (splits or {"train": 3, "val": 1}).items():
         rng = np.random.default_rng(len(split))
         videos, annotations = [], []
         (root / split / "WAVAudios").mkdir(parents=True)
         for number in range(1, count + 1):
-            name, kind, side = f"v{number:03d}", int(rng.integers(len(CLASSES))), size // 3
+            name, kind, size = f"v{number:03d}", int(rng.integers(len(CLASSES))), sizes[number % len(sizes)]
+            side = size // 3
             (root / split / "JPEGImages" / name).mkdir(parents=True)
             segmentations: list[Any] = []
             for t in range(length):
@@ -82,7 +92,7 @@ def write_data(root: Path, splits: dict[str, int] | None = None, length: int = 6
 
 
 def run(data: Path, out: Path, options: dict[str, Any]) -> None:
-    """Train, with dropout or without, and die where `options` say: {"step": n} or {"write": n}."""
+    """Train, with dropout or without, and die where `options` say: {"step": n} in the n-th step."""
     from acvis_kit.training import checkpoint, trainer
     from acvis_kit.training import run as runs
 
@@ -92,7 +102,10 @@ def run(data: Path, out: Path, options: dict[str, Any]) -> None:
     if options.get("dropout"):
         runs.initial_model = lambda *args, **kwargs: with_dropout(fresh(*args, **kwargs))
     trainer.Trainer.step = dying_after(trainer.Trainer.step, die.get("step"))
+    trainer.Trainer.evaluate = dying_after(trainer.Trainer.evaluate, die.get("evaluation"))
     checkpoint._sync = dying_after(checkpoint._sync, die.get("write"))
+    Path.rename = dying_after(Path.rename, die.get("replace"))
+    shutil.rmtree = dying_after(shutil.rmtree, die.get("removal"))
     recipe = replace(RECIPE, **options.get("recipe", {}))
     habits = replace(HABITS, **options.get("habits", {}))
     runs.train(replace(CONFIG, **options.get("config", {})), recipe, data, out, habits=habits, say=lambda _: None)

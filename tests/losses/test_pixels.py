@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import math
+
+import torch
+
+from acvis_kit.losses.pixels import pixel_class_loss
+from acvis_kit.losses.truth import Truth
+from acvis_kit.types import Targets
+
+K, NONE = 2, 0.1
+
+
+def truth_of(*masks: torch.Tensor) -> Truth:
+    """One clip of one frame of 8x8 pixels, maps of 2x2 cells; object n is of class n."""
+    stack = torch.stack(masks)[:, None]
+    n = len(masks)
+    target = Targets(torch.arange(n), stack, torch.ones(n, 1, dtype=torch.bool), torch.tensor([n]))
+    return Truth([target], 1, 1, K, (2, 2), "cpu")
+
+
+def corner(row: int, column: int) -> torch.Tensor:
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = True
+    return mask
+
+
+def test_undecided_logits_cost_the_logarithm_of_the_classes_at_every_cell() -> None:
+    total, terms = pixel_class_loss(torch.zeros(1, 1, K + 1, 2, 2), truth_of(corner(0, 0), corner(1, 1)), NONE)
+    assert math.isclose(terms.item(), 2 + 2 * NONE, rel_tol=1e-6)  # two cells with an object, two without
+    assert math.isclose((total / terms).item(), math.log(3), rel_tol=1e-6)
+
+
+def test_the_right_names_cost_nothing_and_swapped_ones_much() -> None:
+    right = torch.full((1, 1, K + 1, 2, 2), -50.0)
+    right[0, 0, K] = 0
+    right[0, 0, :, 0, 0] = torch.tensor([50.0, -50.0, -50.0])
+    right[0, 0, :, 1, 1] = torch.tensor([-50.0, 50.0, -50.0])
+    truth = truth_of(corner(0, 0), corner(1, 1))
+    assert pixel_class_loss(right, truth, NONE)[0].item() < 1e-6
+    swapped = right.flip(3).flip(4)
+    assert math.isclose(pixel_class_loss(swapped, truth, NONE)[0].item(), 2 * 100, rel_tol=1e-3)
+
+
+def test_a_cell_that_two_objects_claim_is_left_out() -> None:
+    logits = torch.randn(1, 1, K + 1, 2, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    total, terms = pixel_class_loss(logits, truth_of(corner(0, 0), corner(0, 0) | corner(0, 1)), NONE)
+    total.backward()
+    assert math.isclose(terms.item(), 1 + 2 * NONE, rel_tol=1e-6)
+    assert logits.grad[0, 0, :, 0, 0].abs().max() == 0 and logits.grad[0, 0, :, 0, 1].abs().max() > 0
+
+
+def test_an_empty_clip_is_all_none() -> None:
+    target = Targets(
+        torch.zeros(0, dtype=torch.int64),
+        torch.zeros(0, 1, 8, 8, dtype=torch.bool),
+        torch.zeros(0, 1, dtype=torch.bool),
+        torch.zeros(1, dtype=torch.int64),
+    )
+    logits = torch.zeros(1, 1, K + 1, 2, 2, requires_grad=True)
+    total, terms = pixel_class_loss(logits, Truth([target], 1, 1, K, (2, 2), "cpu"), NONE)
+    total.backward()
+    assert math.isclose(terms.item(), 4 * NONE, rel_tol=1e-6) and logits.grad.abs().sum() > 0
