@@ -38,6 +38,9 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
     setting.add_argument("--ears-steps", type=int, metavar="N", help="in which the audio encoder learns alone before")
     setting.add_argument("--eval-clips", type=int, metavar="N", help="of val that are measured")
     setting.add_argument(
+        "--eyes", type=Path, metavar="W", help="weights whose backbone all rows begin with (none: from nothing)"
+    )
+    setting.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of the base network or recipe"
     )
     how = parser.add_argument_group("how it is carried out")
@@ -87,6 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
         recipe,
         EARS_STEPS if arguments.ears_steps is None else arguments.ears_steps,
         EVAL_CLIPS if arguments.eval_clips is None else arguments.eval_clips,
+        arguments.eyes,
         arguments.workers,
         arguments.threads or max(1, (os.cpu_count() or 1) // arguments.jobs),
     )

@@ -27,7 +27,7 @@ from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import AcvisError, ConfigError, DataError
-from acvis_kit.hub import load_model, save_model
+from acvis_kit.hub import WEIGHTS_FILE, load_model, save_model
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.training.ablation import ABLATION_BASE, ABLATION_RECIPE, EARS_STEPS, EVAL_CLIPS, Row, setting, short_hash
 from acvis_kit.training.ablation_card import Card
@@ -53,6 +53,8 @@ class Plan:
         data: folder of AVIS-Synth by kind, "usual" and "dense"; a kind that is not there is not run.
         work: folder of the runs. device: "cpu", "cuda", or None: what there is.
         base, recipe, ears_steps, eval_clips: the setting, see `ablation`.
+        eyes: weights of the kit whose backbone all rows with such a backbone begin with, as the papers' begin with
+            ImageNet's; None: from nothing.
         workers: processes that prepare samples, per run. threads: of torch, per run; None: as it is.
     """
 
@@ -63,6 +65,7 @@ class Plan:
     recipe: Recipe = ABLATION_RECIPE
     ears_steps: int = EARS_STEPS
     eval_clips: int = EVAL_CLIPS
+    eyes: Path | None = None
     workers: int = 1
     threads: int | None = None
 
@@ -74,7 +77,11 @@ class Plan:
 
     @property
     def setting(self) -> dict[str, Any]:
-        return setting(self.base, self.recipe, self.ears_steps, self.eval_clips)
+        eyes = None
+        if self.eyes is not None:
+            file = self.eyes / WEIGHTS_FILE if self.eyes.is_dir() else self.eyes
+            eyes = fingerprint(file)[:12]
+        return setting(self.base, self.recipe, self.ears_steps, self.eval_clips, eyes)
 
 
 @dataclass(frozen=True)
@@ -265,12 +272,16 @@ def make_ears(run: Run, deadline: float | None = None) -> None:
 
 
 def _start(run: Run, names: tuple[str, ...]) -> ACVIS:
-    """The network before its first step: fresh, but for its ears."""
+    """The network before its first step: fresh, but for its ears and, where they are given, its eyes."""
     model = initial_model(replace(run.row.config(run.plan.base), class_names=names), run.seed)
     file = ears_file(run)
     if file is not None:
         make_ears(run)
         model.audio_encoder.load_state_dict(load_file(file))
+    if run.plan.eyes is not None:
+        given = load_model(run.plan.eyes)
+        if given.config.backbone == model.config.backbone:
+            model.backbone.load_state_dict(given.backbone.state_dict())
     return model
 
 

@@ -125,6 +125,17 @@ def test_a_network_starts_with_the_ears_that_were_taught(data: Path, tmp_path: P
     assert any((fresh.audio_encoder.state_dict()[name] != value).any() for name, value in taught.items())
 
 
+def test_backbones_may_begin_with_those_of_other_weights(data: Path, tmp_path: Path) -> None:
+    given = plan(data, tmp_path, ears_steps=0)
+    eyes = ablation_runs.initial_model(given.base, 9)
+    ablation_runs.save_model(eyes, tmp_path / "eyes")
+    seeing = replace(given, eyes=tmp_path / "eyes")
+    model = ablation_runs._start(Run(seeing, BASELINE, 0), given.base.class_names)
+    assert all((model.backbone.state_dict()[k] == value).all() for k, value in eyes.backbone.state_dict().items())
+    assert (model.query_generator.query_features != eyes.query_generator.query_features).all()
+    assert Run(seeing, BASELINE, 0).key != Run(given, BASELINE, 0).key
+
+
 def test_a_row_that_cannot_be_run_is_said_and_left_out(data: Path, tmp_path: Path) -> None:
     said: list[str] = []
     rows = [*TABLES["k_max_dense"].rows, next(r for r in TABLES["audio_encoder"].rows if r.name == "precomputed")]
