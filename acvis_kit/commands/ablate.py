@@ -71,7 +71,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from acvis_kit.commands.train import with_fields
     from acvis_kit.training.ablation import ABLATION_BASE, ABLATION_RECIPE, EARS_STEPS, EVAL_CLIPS, chosen
     from acvis_kit.training.ablation_card import Card
-    from acvis_kit.training.ablation_runs import Plan, run_rows
+    from acvis_kit.training.ablation_runs import run_rows
+    from acvis_kit.training.ablation_start import Plan
 
     if arguments.data is None:
         raise ConfigError("--data is missing: a folder that acvis synth made, with train and val")

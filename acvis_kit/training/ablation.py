@@ -23,8 +23,9 @@ from acvis_kit.training.recipe import SYNTH, Recipe
 # small that a run takes minutes: frames of 96 pixels, two thirds of acvis-synth-tiny's width, half of its encoders. It
 # departs from the papers in how it learns to see, targets="visible" with pixel_classes: with masks of sounding objects
 # alone a network of this size learns too little in minutes for rows to differ (frame AP 4 against 21 after 7 minutes in
-# a sketch), and the papers' backbones come from ImageNet. Neither lets any sound in. What else the demo model has beyond the papers (patches, named classes, counterfactual sound, counts from queries) is off, because each
-# of them is another way for the sound to reach the masks and would hide what a row changes.
+# a sketch), and the papers' backbones come from ImageNet. Neither lets any sound in. What else the demo model has
+# beyond the papers (patches, named classes, counterfactual sound, counts from queries) is off, because each of them is
+# another way for the sound to reach the masks and would hide what a row changes.
 ABLATION_BASE = replace(
     PRESETS["acvis-synth-tiny"],
     hidden_dim=64,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from acvis_kit.data.synth.writer import write_dataset
 from acvis_kit.training.ablation import ABLATION_BASE, ABLATION_RECIPE
-from acvis_kit.training.ablation_runs import Plan
+from acvis_kit.training.ablation_start import Plan
 
 SMALL = {
     "hidden_dim": 32, "pixel_feedforward_dim": 32, "feedforward_dim": 32, "num_frame_queries": 6,

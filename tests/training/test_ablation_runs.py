@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
-from acvis_kit.errors import DataError
+from acvis_kit.errors import AcvisError
 from acvis_kit.training import ablation_runs
 from acvis_kit.training.ablation import TABLES, Row
 from acvis_kit.training.ablation_card import Card
-from acvis_kit.training.ablation_runs import Run, ears_file, make_ears, run_rows
+from acvis_kit.training.ablation_runs import run_rows
 from acvis_kit.training.ablation_scores import MEASURED
+from acvis_kit.training.ablation_start import Run
 from tests.training.micro import plan, write_data
 
 ROOT = Path(__file__).parents[2]
@@ -105,37 +104,6 @@ assert run_rows(plan(data, folder), [Row('baseline')], [4], Card(folder / "card"
     assert before["paper"] == after["paper"] and before["official"] == after["official"]
 
 
-def test_all_rows_of_a_seed_begin_with_the_same_ears(data: Path, tmp_path: Path) -> None:
-    """One file for every network that listens in the same way; none for one that hears nothing."""
-    given = plan(data, tmp_path)
-    files = {ears_file(Run(given, row, 0)) for row in TABLES["generator"].rows}
-    assert len(files - {None}) == 1 and None in files
-    assert ears_file(Run(given, BASELINE, 1)) not in files
-    vggish = next(row for row in TABLES["audio_encoder"].rows if "VGGish" in row.name)
-    assert ears_file(Run(given, vggish, 0)) not in files
-
-
-def test_a_network_starts_with_the_ears_that_were_taught(data: Path, tmp_path: Path) -> None:
-    run = Run(plan(data, tmp_path), Row("patch", {"audio_tokens": "patch"}), 0)
-    make_ears(run)
-    taught = load_file(ears_file(run))
-    model = ablation_runs._start(run, ("a", "b"))
-    assert all((model.audio_encoder.state_dict()[name] == value).all() for name, value in taught.items())
-    fresh = ablation_runs.initial_model(replace(model.config), 0)
-    assert any((fresh.audio_encoder.state_dict()[name] != value).any() for name, value in taught.items())
-
-
-def test_backbones_may_begin_with_those_of_other_weights(data: Path, tmp_path: Path) -> None:
-    given = plan(data, tmp_path, ears_steps=0)
-    eyes = ablation_runs.initial_model(given.base, 9)
-    ablation_runs.save_model(eyes, tmp_path / "eyes")
-    seeing = replace(given, eyes=tmp_path / "eyes")
-    model = ablation_runs._start(Run(seeing, BASELINE, 0), given.base.class_names)
-    assert all((model.backbone.state_dict()[k] == value).all() for k, value in eyes.backbone.state_dict().items())
-    assert (model.query_generator.query_features != eyes.query_generator.query_features).all()
-    assert Run(seeing, BASELINE, 0).key != Run(given, BASELINE, 0).key
-
-
 def test_a_row_that_cannot_be_run_is_said_and_left_out(data: Path, tmp_path: Path) -> None:
     said: list[str] = []
     rows = [*TABLES["k_max_dense"].rows, next(r for r in TABLES["audio_encoder"].rows if r.name == "precomputed")]
@@ -146,28 +114,10 @@ def test_a_row_that_cannot_be_run_is_said_and_left_out(data: Path, tmp_path: Pat
 
 def test_one_bad_row_does_not_end_the_others(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def train(config: object, *args: object, **kwargs: object) -> bool:
-        raise ablation_runs.DataError("no good")
+        raise AcvisError("no good")
 
     monkeypatch.setattr(ablation_runs, "train", train)
     said: list[str] = []
     assert not run_rows(plan(data, tmp_path), [DEAF], [0, 1], Card(tmp_path / "card"), say=said.append)
     assert sum("FAILED" in text and "no good" in text for text in said) == 2
     assert not (tmp_path / "card").exists() and "2 runs are left" in said[-1]
-
-
-def test_missing_data_name_the_command_that_makes_them(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="acvis synth"):
-        Run(plan(tmp_path, tmp_path), BASELINE, 0).key  # noqa: B018
-
-
-def test_the_kinds_of_data_have_counts_of_their_kind(tmp_path: Path) -> None:
-    """Dense scenes: at least three sound in most seconds, as far as so many can be seen."""
-    write_data(tmp_path, "dense")
-    truth = json.loads((tmp_path / "train_scenes.json").read_text())
-    assert truth["counts"] == "dense"
-    sounding = [
-        sum(thing["sounding"][t] for thing in s["objects"]) for s in truth["scenes"] for t in range(s["length"])
-    ]
-    assert sum(n >= 3 for n in sounding) >= 0.8 * len(sounding) and not math.isnan(sum(sounding))
-    with pytest.raises(DataError, match="counts='dense'"):
-        write_data(tmp_path)
