@@ -38,7 +38,10 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
     setting.add_argument("--ears-steps", type=int, metavar="N", help="in which the audio encoder learns alone before")
     setting.add_argument("--eval-clips", type=int, metavar="N", help="of val that are measured")
     setting.add_argument(
-        "--eyes", type=Path, metavar="W", help="weights whose backbone all rows begin with (none: from nothing)"
+        "--eyes",
+        type=Path,
+        metavar="W",
+        help="weights whose backbone and pixel decoder all rows begin with (from nothing)",
     )
     setting.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of the base network or recipe"

@@ -23,6 +23,7 @@ from acvis_kit.training.recipe import Recipe
 from acvis_kit.training.start import class_names_of, fingerprint, initial_model
 
 EARS = "ears"
+EYES = ("backbone.", "pixel_decoder.", "pixel_class_head.")  # what sees, and never hears
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Plan:
         data: folder of AVIS-Synth by kind, "usual" and "dense"; a kind that is not there is not run.
         work: folder of the runs. device: "cpu", "cuda", or None: what there is.
         base, recipe, ears_steps, eval_clips: the setting, see `ablation`.
-        eyes: weights of the kit whose backbone all rows with such a backbone begin with, as the papers' begin with
-            ImageNet's; None: from nothing.
+        eyes: weights of the kit whose backbone and pixel decoder all rows with such a backbone begin with, as far as
+            shapes fit; the papers begin with ImageNet's and COCO's. None: from nothing.
         workers: processes that prepare samples, per run. threads: of torch, per run; None: as it is.
     """
 
@@ -128,7 +129,9 @@ def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:
     if run.plan.eyes is not None:
         given = load_model(run.plan.eyes)
         if given.config.backbone == model.config.backbone:
-            model.backbone.load_state_dict(given.backbone.state_dict())
+            own, lent = model.state_dict(), given.state_dict()
+            fits = {name: x for name, x in lent.items() if name in own and own[name].shape == x.shape}
+            model.load_state_dict({**own, **{name: x for name, x in fits.items() if name.startswith(EYES)}})
     return model
 
 

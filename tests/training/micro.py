@@ -10,7 +10,7 @@ from acvis_kit.training.ablation import ABLATION_BASE, ABLATION_RECIPE
 from acvis_kit.training.ablation_start import Plan
 
 SMALL = {
-    "hidden_dim": 32, "pixel_feedforward_dim": 32, "feedforward_dim": 32, "num_frame_queries": 6,
+    "hidden_dim": 32, "pixel_layers": 1, "pixel_feedforward_dim": 32, "feedforward_dim": 32, "num_frame_queries": 6,
     "num_video_queries": 6, "frame_layers": 1, "tracker_layers": 1, "num_points": 16, "short_side": 64,
 }  # fmt: skip
 BASE = replace(ABLATION_BASE, score_threshold=0.0, top_k=4, **SMALL)

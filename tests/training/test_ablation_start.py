@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from acvis_kit.errors import DataError
@@ -44,13 +45,15 @@ def test_a_network_starts_with_the_ears_that_were_taught(data: Path, tmp_path: P
     assert any((fresh.audio_encoder.state_dict()[name] != value).any() for name, value in taught.items())
 
 
-def test_backbones_may_begin_with_those_of_other_weights(data: Path, tmp_path: Path) -> None:
+def test_what_sees_may_be_lent_by_other_weights(data: Path, tmp_path: Path) -> None:
     given = plan(data, tmp_path, ears_steps=0)
     eyes = initial_model(given.base, 9)
     save_model(eyes, tmp_path / "eyes")
     seeing = replace(given, eyes=tmp_path / "eyes")
     model = start_of(Run(seeing, BASELINE, 0), given.base.class_names)
-    assert all((model.backbone.state_dict()[k] == value).all() for k, value in eyes.backbone.state_dict().items())
+    own = model.state_dict()
+    lent = {name: x for name, x in eyes.state_dict().items() if name.startswith(("backbone.", "pixel_decoder."))}
+    assert len(lent) > 20 and all(torch.equal(own[name], x) for name, x in lent.items())
     assert (model.query_generator.query_features != eyes.query_generator.query_features).all()
     assert Run(seeing, BASELINE, 0).key != Run(given, BASELINE, 0).key
 
