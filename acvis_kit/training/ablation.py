@@ -21,8 +21,8 @@ from acvis_kit.training.recipe import SYNTH, Recipe
 
 # The network of the tables: ACVIS as published (one audio vector a second, ACQG, SAOC with K_max 2, window 6), made so
 # small that a run takes minutes: frames of 96 pixels, acvis-synth-tiny's eyes (so that its weights can lend them, as
-# ImageNet and COCO do in the papers), fewer queries, one track decoder layer. It departs from the papers in how it learns
-# to see, targets="visible" with pixel_classes: from masks of sounding objects alone a network of this size learns too
+# ImageNet and COCO do in the papers), fewer queries, one track decoder layer. It departs from them in how it learns to
+# see, targets="visible" with pixel_classes: from masks of sounding objects alone a network of this size learns too
 # little in minutes for rows to differ (frame AP 4 against 21 after 7 minutes in a sketch). Neither lets any sound in.
 # What else the demo model has beyond the papers (patches, named classes, counterfactual sound, counts from queries) is
 # off, because each of them is another way for the sound to reach the masks and would hide what a row changes.
