@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from acvis_kit.commands.ablate import add_ablate
 from acvis_kit.commands.evaluate import add_evaluate
 from acvis_kit.commands.options import (
     add_inference,
@@ -98,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_synth(commands)
     add_prepare(commands)
     add_train(commands)
+    add_ablate(commands)
 
     benchmark = commands.add_parser("benchmark", help="speed beside transformers' Mask2Former, memory, metrics")
     benchmark.set_defaults(run=_benchmark)

@@ -240,7 +240,7 @@ def twin_seconds(shown: ShownMasks, scene: SceneRecord) -> tuple[int, int]:
 
     On top is the twin under the highest-scoring mask that lies on either of them; no such mask is wrong.
     """
-    from pycocotools import mask as coco_mask
+    from acvis_kit.metrics.coco import coco_mask
 
     if not scene.twins:
         return 0, 0

@@ -44,7 +44,7 @@ class Track:
 
     def mask(self, t: int) -> np.ndarray:
         """bool (h, w) of frame t."""
-        from pycocotools import mask as coco_mask
+        from acvis_kit.metrics.coco import coco_mask
 
         return coco_mask.decode(self.masks[t]).astype(bool)
 
@@ -190,7 +190,7 @@ class Prediction:
 
 def encode_masks(masks: Tensor) -> list[RLE]:
     """Run-length codes of bool masks (N, h, w)."""
-    from pycocotools import mask as coco_mask
+    from acvis_kit.metrics.coco import coco_mask
 
     columns_first = np.asfortranarray(masks.permute(1, 2, 0).cpu().numpy().astype(np.uint8))  # (h, w, N)
     return coco_mask.encode(columns_first)

@@ -26,6 +26,12 @@ def add_synth(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--seconds", type=int, nargs=2, default=(10, 60), metavar=("MIN", "MAX"), help="lengths of the clips (10 60)"
     )
+    parser.add_argument(
+        "--counts",
+        choices=("usual", "dense"),
+        default="usual",
+        help="how many sound at once: as in AVISeg, or 3 to 6 (usual)",
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
     parser.add_argument(
         "--cutouts",
@@ -73,4 +79,5 @@ def _synth(arguments: argparse.Namespace) -> None:
         tuple(arguments.seconds),
         arguments.workers,
         material,
+        counts=arguments.counts,
     )

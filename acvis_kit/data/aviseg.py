@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from acvis_kit.audio import load_sound
 from acvis_kit.data.segmentations import decode
@@ -90,13 +91,21 @@ class AVISegSplit:
         """
         images = (np.array(self.image(video, t)) for t in range(len(video.frames)))  # (H, W, 3) -> (3, H, W)
         frames = torch.stack([torch.from_numpy(pixels).permute(2, 0, 1) for pixels in images])
-        sound = load_sound(self.sound_file(video))
+        sound = self._sound(video)
         clip = Clip.from_arrays(frames, sound)
         missing = len(frames) - len(sound) / SAMPLE_RATE
         if missing > 1:
             note = f"The sound of {video.name} ends {missing:.1f} s before its picture: silence from then on."
             return Clip(**{**vars(clip), "notes": (note,)})
         return clip
+
+    def _sound(self, video: VideoEntry) -> Tensor:
+        try:
+            return load_sound(self.sound_file(video))
+        except ImportError:  # a machine for training, without PyAV: WAV files can be read all the same
+            from acvis_kit.data.soundtracks import read_seconds
+
+            return torch.from_numpy(read_seconds(self.sound_file(video), np.arange(len(video.frames))).reshape(-1))
 
     def image(self, video: VideoEntry, t: int) -> Image.Image:
         """Frame `t` in RGB.

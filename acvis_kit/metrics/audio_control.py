@@ -273,14 +273,14 @@ def _swap_sums(swap: Swap, iou_threshold: float) -> ControlSums:
 
 def _best_iou(masks: list[RLE], truth: RLE) -> float:
     """The highest IoU of any of the masks with the truth, 0 without masks."""
-    from pycocotools import mask as coco_mask
+    from acvis_kit.metrics.coco import coco_mask
 
     return float(coco_mask.iou(masks, [truth], [0]).max()) if masks else 0.0
 
 
 def _codes(masks: ObjectMasks) -> list[RLE | None]:
     """One object's run-length codes, None for those without a pixel."""
-    from pycocotools import mask as coco_mask
+    from acvis_kit.metrics.coco import coco_mask
 
     if isinstance(masks, Sequence) and all(mask is None or isinstance(mask, dict) for mask in masks):
         return [mask if mask is not None and coco_mask.area(mask) > 0 else None for mask in masks]

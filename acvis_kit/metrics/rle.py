@@ -28,7 +28,7 @@ def empty(size: tuple[int, int]) -> RLE:
 
 def from_array(mask: np.ndarray) -> RLE:
     """Code of a mask (h, w), anything that is not 0 being inside."""
-    from pycocotools import mask as coco_mask
+    from acvis_kit.metrics.coco import coco_mask
 
     code = coco_mask.encode(np.asfortranarray(np.asarray(mask) != 0, dtype=np.uint8))
     return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
@@ -42,7 +42,7 @@ def from_segmentation(segmentation: Any, size: tuple[int, int]) -> RLE | None:
     Raises:
         DataError: what the entry is instead, without saying where it stands; the caller knows.
     """
-    from pycocotools import mask as coco_mask
+    from acvis_kit.metrics.coco import coco_mask
 
     if segmentation is None or segmentation == []:
         return None
@@ -63,7 +63,7 @@ def from_segmentation(segmentation: Any, size: tuple[int, int]) -> RLE | None:
 
 def areas(codes: Sequence[RLE]) -> np.ndarray:
     """Pixels inside each mask, int64 (N,)."""
-    from pycocotools import mask as coco_mask
+    from acvis_kit.metrics.coco import coco_mask
 
     # pycocotools 2.0.11 puts the number of masks into 8 bits and raises OverflowError from 256 on
     parts = [coco_mask.area(codes[n : n + 255]) for n in range(0, len(codes), 255)]

@@ -230,7 +230,7 @@ def _intersections(
     true: Many[MaskTrack], predicted: Many[MaskTrack], true_area: NDArray[np.int64], pred_area: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """(T, G, P). Only masks whose boxes overlap are compared, which is quicker than pycocotools' IoU of all pairs."""
-    from pycocotools import mask as coco_mask
+    from acvis_kit.metrics.coco import coco_mask
 
     out = np.zeros((len(true_area), len(true), len(predicted)), np.int64)
     t, g, p = np.nonzero(_touching(_boxes(true, true_area), _boxes(predicted, pred_area)))
@@ -242,7 +242,7 @@ def _intersections(
 
 def _boxes(tracks: Many[MaskTrack], area: NDArray[np.int64]) -> NDArray[np.float64]:
     """(T, N, 4), left, top, right, bottom; nothing overlaps the box of an empty mask."""
-    from pycocotools import mask as coco_mask
+    from acvis_kit.metrics.coco import coco_mask
 
     out = np.full((*area.shape, 4), np.nan)
     t, n = np.nonzero(area)

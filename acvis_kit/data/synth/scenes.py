@@ -65,16 +65,24 @@ class Scene:
 
 
 def draw_scene(
-    rng: np.random.Generator, material: Material, size: int = 128, seconds: tuple[int, int] = (10, 60)
+    rng: np.random.Generator,
+    material: Material,
+    size: int = 128,
+    seconds: tuple[int, int] = (10, 60),
+    count_law: str = "usual",
 ) -> Scene:
     """A scene of log-uniform length.
 
     Args:
         size: height and width of the frames, pixels. seconds: shortest and longest length.
+        count_law: how many sound at once, see `who_sounds.draw_counts`; "dense" has no two objects of a class, which
+            could not all sound.
     """
     length = round(math.exp(rng.uniform(math.log(seconds[0]), math.log(seconds[1]))))
     kind = "twins" if rng.random() < TWINS else "pair" if rng.random() < SILENT_PAIRS else "distinct"
-    counts = draw_counts(rng, length)
+    if count_law == "dense":
+        kind = "distinct"
+    counts = draw_counts(rng, length, count_law)
     while kind == "twins" and np.count_nonzero(counts) < min(3, length):
         counts = draw_counts(rng, length)
     names = _draw_classes(rng, material.classes, kind, int(counts.max()))

@@ -16,20 +16,33 @@ COUNT_TRANSITIONS = np.array(
         [0.0037, 0.0028, 0.0281, 0.0486, 0.9167],
     ]
 )
+# Ours, "dense": 3 to 6 at once, to ask of a method whether it can count further than AVISeg's data need.
+DENSE_LEAST = 3
+DENSE_SHARES = np.array([0.3, 0.3, 0.25, 0.15])  # of 3, 4, 5 and 6
+DENSE_STAYS = 0.85  # share of the seconds in which the number stays; else it is drawn anew
+COUNTS = ("usual", "dense")
 SOUNDS_FROM = 0.25  # share of an object that must be in view for it to sound
 HAND_OVER = 0.06  # per second: one that sounds falls silent and another takes over
 TWIN_WEIGHT = 4.0  # how much rather a twin starts than another object
 
 
-def draw_counts(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Number of sounding objects per second, int (T,), 0..4."""
+def draw_counts(rng: np.random.Generator, length: int, counts: str = "usual") -> np.ndarray:
+    """Number of sounding objects per second, int (T,): 0..4 as in AVISeg ("usual"), or 3..6 ("dense")."""
+    if counts == "dense":
+        steps = (1 - DENSE_STAYS) * DENSE_SHARES + DENSE_STAYS * np.eye(len(DENSE_SHARES))
+        return DENSE_LEAST + _chain(rng, length, DENSE_SHARES, steps)
+    return _chain(rng, length, COUNT_SHARES, COUNT_TRANSITIONS)
+
+
+def _chain(rng: np.random.Generator, length: int, shares: np.ndarray, transitions: np.ndarray) -> np.ndarray:
+    """States 0..n - 1 of a Markov chain, int (T,)."""
     draws = rng.random(length)
-    counts = np.zeros(length, np.int64)
-    shares = np.cumsum(COUNT_SHARES / COUNT_SHARES.sum())
-    steps = np.cumsum(COUNT_TRANSITIONS / COUNT_TRANSITIONS.sum(1, keepdims=True), 1)
+    states = np.zeros(length, np.int64)
+    first = np.cumsum(shares / shares.sum())
+    steps = np.cumsum(transitions / transitions.sum(1, keepdims=True), 1)
     for t in range(length):
-        counts[t] = np.searchsorted(shares if t == 0 else steps[counts[t - 1]], draws[t], side="right")
-    return np.minimum(counts, 4)
+        states[t] = np.searchsorted(first if t == 0 else steps[states[t - 1]], draws[t], side="right")
+    return np.minimum(states, len(shares) - 1)
 
 
 def draw_sounding(

@@ -26,6 +26,7 @@ from acvis_kit.data.synth.material import DrawnMaterial, Material
 from acvis_kit.data.synth.records import VERSION, describe
 from acvis_kit.data.synth.rendering import render_frames
 from acvis_kit.data.synth.scenes import draw_scene
+from acvis_kit.data.synth.who_sounds import COUNTS
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.types import SAMPLE_RATE
 
@@ -46,6 +47,7 @@ class Job:
     seed: int
     size: int
     seconds: tuple[int, int]
+    counts: str = "usual"
 
 
 def write_dataset(
@@ -57,6 +59,7 @@ def write_dataset(
     workers: int = 1,
     material: Callable[[], Material] = DrawnMaterial,
     progress: bool = True,
+    counts: str = "usual",
 ) -> None:
     """Make splits of AVIS-Synth.
 
@@ -66,6 +69,7 @@ def write_dataset(
     Args:
         out: folder. splits: clips by name of the split. seed: of all; clips depend on seed, split and index alone.
         size: height and width, 64..1024 pixels. seconds: shortest and longest clip, 1..600.
+        counts: how many sound at once, "usual" or "dense", see `who_sounds`.
         workers: processes. material: makes the source of pictures and voices, once in each process.
 
     Raises:
@@ -73,8 +77,11 @@ def write_dataset(
     """
     out, seconds = Path(out), (int(seconds[0]), int(seconds[1]))
     _check(splits, seed, size, seconds, workers)
+    if counts not in COUNTS:
+        raise ConfigError(f"counts={counts!r} is not known: choose one of {', '.join(COUNTS)}")
     source = material()
     recipe = {"version": VERSION, "seed": seed, "size": size, "seconds": list(seconds), **source.recipe}
+    recipe |= {} if counts == "usual" else {"counts": counts}
     wanted = {split: {**recipe, "split": split, "clips": count} for split, count in splits.items()}
     todo = {split: splits[split] for split, own in wanted.items() if not _is_done(out, split, own)}
     with _pool(workers if todo else 1, material) as pool:
@@ -94,7 +101,8 @@ def _write_split(
     (folder / MARKER).write_text(json.dumps(recipe))
 
     size, seconds = recipe["size"], tuple(recipe["seconds"])
-    jobs = [Job(folder, split, n, recipe["seed"], size, seconds) for n in range(count)]
+    counts = recipe.get("counts", "usual")
+    jobs = [Job(folder, split, n, recipe["seed"], size, seconds, counts) for n in range(count)]
     videos, scenes, annotations = [], [], []
     for video, scene, own in tqdm(run(jobs), total=count, desc=split, unit="clip", disable=not progress):
         for annotation in own:
@@ -115,7 +123,7 @@ def make_clip(job: Job, material: Material) -> Made:
     """Write the frames and the sound of one clip; its entries for `videos`, `scenes` and `annotations`."""
     streams = np.random.SeedSequence([job.seed, zlib.crc32(job.split.encode()), job.index]).spawn(2)
     plan, paint = (np.random.default_rng(stream) for stream in streams)
-    scene = draw_scene(plan, material, job.size, job.seconds)
+    scene = draw_scene(plan, material, job.size, job.seconds, job.counts)
     name = f"{job.split}_{job.index:05d}"
     frames = job.folder / "JPEGImages" / name
     frames.mkdir(exist_ok=True)
@@ -175,11 +183,10 @@ def _is_done(out: Path, split: str, recipe: dict[str, Any]) -> bool:
             found = json.loads(scenes.read_text())
         except (OSError, ValueError):
             raise DataError(f"{out} holds a split {split!r} that is not AVIS-Synth's: {remedy}") from None
-        for key, value in recipe.items():
-            if found.get(key) != value:
-                raise DataError(
-                    f"{out} holds {split!r} with {key}={found.get(key)!r}, you asked for {value!r}: {remedy}"
-                )
+        for key, value in {"counts": "usual", **recipe}.items():
+            there = found.get(key, "usual" if key == "counts" else None)
+            if there != value:
+                raise DataError(f"{out} holds {split!r} with {key}={there!r}, you asked for {value!r}: {remedy}")
         return truth.exists()
     if (out / split).exists() and any((out / split).iterdir()) and not marker.exists():
         raise DataError(f"{out / split} holds files that are not AVIS-Synth's: {remedy}")

@@ -1,0 +1,108 @@
+"""The card of the ablations: runs.jsonl, a line per run, and draws.jsonl, what intervals are made of."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acvis_kit.errors import DataError
+
+RUNS, DRAWS = "runs.jsonl", "draws.jsonl"
+UNDEFINED = -1  # NaN, among hundredths of a percent
+
+
+class Card:
+    """A folder that keeps what runs found; a run that is done again takes the place of its earlier line.
+
+    Args:
+        folder: made when the first line is written.
+
+    Raises:
+        DataError: a file of it that cannot be read.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._lines: dict[tuple[str, int], dict[str, Any]] = {}
+        self._draws: dict[tuple[str, int], dict[str, str]] = {}
+        self._read()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """All of them, in the order of their first writing."""
+        return list(self._lines.values())
+
+    def has(self, key: str, seed: int) -> bool:
+        return (key, seed) in self._lines
+
+    def line(self, key: str, seed: int) -> dict[str, Any] | None:
+        return self._lines.get((key, seed))
+
+    def draws(self, key: str, seed: int, gate: str) -> NDArray[np.float64] | None:
+        """Percent, (draws, numbers), to a hundredth; see `ablation_scores.Measured`. None where there are none."""
+        text = self._draws.get((key, seed), {}).get(gate)
+        return None if text is None else unpack(text)
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Write a line down; its "draws", arrays by gate, go to their own file."""
+        self._read()  # another command may have written meanwhile
+        line = dict(line)
+        place = line["key"], line["seed"]
+        self._draws[place] = {gate: pack(values) for gate, values in line.pop("draws").items()}
+        self._lines[place] = _plain(line)
+        self._write()
+
+    def take(self, other: Card) -> int:
+        """Add the lines of another card, of runs done elsewhere; how many there are."""
+        self._lines |= other._lines
+        self._draws |= other._draws
+        self._write()
+        return len(other._lines)
+
+    def _read(self) -> None:
+        for name, found in ((RUNS, self._lines), (DRAWS, self._draws)):
+            file = self.folder / name
+            for number, text in enumerate(file.read_text().splitlines() if file.is_file() else (), start=1):
+                try:
+                    entry = json.loads(text)
+                    place = entry["key"], entry["seed"]
+                    found[place] = entry if name == RUNS else entry["draws"]
+                except (json.JSONDecodeError, KeyError, TypeError) as error:
+                    raise DataError(f"{file}, line {number}, is none of a run's ({error!r}): remove it") from error
+
+    def _write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draws = [{"key": key, "seed": seed, "draws": own} for (key, seed), own in self._draws.items()]
+        for name, entries in ((DRAWS, draws), (RUNS, self.lines)):
+            partial = self.folder / f"{name}.partial"
+            partial.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+            os.replace(partial, self.folder / name)
+
+
+def pack(percent: NDArray[np.float64]) -> str:
+    """(draws, numbers) in [0, 100] or NaN, as text of hundredths."""
+    whole = np.where(np.isnan(percent), UNDEFINED, np.round(100 * np.nan_to_num(percent))).astype("<i2")
+    return f"{percent.shape[1]}:{base64.b64encode(whole.tobytes()).decode('ascii')}"
+
+
+def unpack(text: str) -> NDArray[np.float64]:
+    """What `pack` was given, to a hundredth."""
+    columns, _, code = text.partition(":")
+    whole = np.frombuffer(base64.b64decode(code), "<i2").reshape(-1, int(columns))
+    return np.where(whole == UNDEFINED, np.nan, whole / 100)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN; four decimals of a percent are plenty."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None
+    return value
