@@ -61,7 +61,8 @@ def store(file: Path, page: Page, execute: bool = True) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.metadata = {k: v for k, v in cell.metadata.items() if k != "execution"}
-            cell.outputs = [tidied(output, page) for output in cell.outputs if output.get("name") != "stderr"]
+            kept = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [tidied(output, page) for output in joined(kept)]
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -71,6 +72,17 @@ def store(file: Path, page: Page, execute: bool = True) -> None:
         raise SystemExit(f"{file} would have {len(text.encode())} bytes, the limit is {LARGEST}: store less")
     file.write_text(text)
     print(f"{file.name}: {len(text.encode()) // 1000} kB")
+
+
+def joined(outputs: list[Any]) -> list[Any]:
+    """What was printed in one go as one output, however the kernel cut it."""
+    kept: list[Any] = []
+    for output in outputs:
+        if output.output_type == "stream" and kept and kept[-1].output_type == "stream":
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    return kept
 
 
 def tidied(output: Any, page: Page) -> Any:

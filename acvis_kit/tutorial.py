@@ -75,13 +75,18 @@ def synth_split(
 
 
 def pictures(
-    images: Sequence[np.ndarray | Tensor], titles: Sequence[str] = (), columns: int | None = None, tile: int = TILE
+    images: Sequence[np.ndarray | Tensor],
+    titles: Sequence[str] = (),
+    columns: int | None = None,
+    tile: int = TILE,
+    limits: tuple[float, float] | None = None,
 ) -> go.Figure:
     """Pictures side by side, as a figure.
 
     Args:
-        images: each uint8 (H, W, 3) or (3, H, W), or a map (H, W) of any numbers, which is drawn from its least to its
-            greatest value. titles: one each. columns: all in one row if None. tile: width of each, pixels.
+        images: each uint8 (H, W, 3) or (3, H, W), or a map (H, W) of any numbers.
+        titles: one each. columns: all in one row if None. tile: width of each, pixels.
+        limits: values that are drawn darkest and brightest; None: each map's own least and greatest.
     """
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
@@ -95,12 +100,13 @@ def pictures(
     for n, array in enumerate(arrays):
         place = {"row": n // columns + 1, "col": n % columns + 1}
         if array.ndim == 3 or array.size > MAP_CELLS:
-            figure.add_trace(
-                go.Image(source=_png(array if array.ndim == 3 else _coloured(array)), hoverinfo="skip"), **place
-            )
+            shown = array if array.ndim == 3 else _coloured(array, limits)
+            figure.add_trace(go.Image(source=_png(shown), hoverinfo="skip"), **place)
         else:
             values = array.astype(np.float32)
-            figure.add_trace(go.Heatmap(z=values, colorscale="Viridis", showscale=False), **place)
+            low, high = limits or (float(array.min()), float(array.max()))
+            heat = go.Heatmap(z=values, zmin=low, zmax=high, colorscale="Viridis", showscale=False)
+            figure.add_trace(heat, **place)
             figure.update_yaxes(autorange="reversed", scaleanchor=f"x{n + 1}" if n else "x", **place)
         figure.update_xaxes(visible=False, constrain="domain", **place)
         figure.update_yaxes(visible=False, constrain="domain", **place)
@@ -148,13 +154,13 @@ def _upright(image: np.ndarray | Tensor) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _coloured(array: np.ndarray) -> np.ndarray:
+def _coloured(array: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
     """A map in the colours of a heat map, uint8 (H, W, 3)."""
     from plotly.colors import get_colorscale, hex_to_rgb, unlabel_rgb
 
     scale = get_colorscale("Viridis")
     colours = np.array([hex_to_rgb(c) if c.startswith("#") else unlabel_rgb(c) for _, c in scale], float)
-    low, high = float(array.min()), float(array.max())
+    low, high = limits or (float(array.min()), float(array.max()))
     place = (array.astype(float) - low) / ((high - low) or 1.0)
     return np.stack([np.interp(place, [p for p, _ in scale], channel) for channel in colours.T], -1).astype(np.uint8)
 

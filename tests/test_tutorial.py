@@ -51,6 +51,8 @@ def test_pictures_and_maps_stand_side_by_side() -> None:
     assert [trace.type for trace in figure.data] == ["image", "heatmap"]
     assert figure.data[0].source.startswith("data:image/png") and figure.data[0].z is None
     assert [note.text for note in figure.layout.annotations] == ["one", "two"]
+    (trace,) = tutorial.pictures([np.zeros((2, 2))], limits=(0, 3)).data
+    assert (trace.zmin, trace.zmax) == (0, 3)
     with pytest.raises(ConfigError, match="float"):
         tutorial.pictures([np.zeros((4, 4, 3))])
 
