@@ -13,6 +13,7 @@ from acvis_kit.errors import AcvisError, MediaError
 from acvis_kit.media import load_clip
 from acvis_kit.predict import Predictor
 from acvis_kit.prediction import Prediction
+from acvis_kit.processes import collect, is_main, own_share
 
 RESULT, COUNTS, OVERLAY, FOLDER_RESULT = "result.json", "counts.csv", "overlay.mp4", "results.json"
 
@@ -81,7 +82,7 @@ def predict_folder(job: Job, folder: Path, out: Path, say: Callable[[str], None]
     """Every file of `folder` into a folder of its own below `out`; finished ones are left as they are.
 
     A file that cannot be read is reported and passed over. `results.json` holds all results, video ids counting from 1
-    in the order of names.
+    in the order of names. Several processes (torchrun) share the files.
 
     Returns:
         The number of files that failed.
@@ -94,34 +95,45 @@ def predict_folder(job: Job, folder: Path, out: Path, say: Callable[[str], None]
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if not files:
         raise MediaError(f"{folder} holds no files: give a folder of video clips, or one clip")
+    found = {}
+    for number, path in own_share(files):
+        found[number] = _predict_file(job, path, out / path.name, number + 1, f"[{number + 1}/{len(files)}]", say)
     failed: list[str] = []
     videos, results = [], []
-    for video_id, path in enumerate(files, start=1):
-        target = out / path.name
-        done = _finished(target / RESULT, path, job)
+    for video_id, (path, done) in enumerate(zip(files, collect(found), strict=True), start=1):
         if done is None:
-            try:
-                prediction = predict_clip(job, path, target, video_id)
-                say(f"[{video_id}/{len(files)}] {path.name}: {prediction.summary()}")
-                done = json.loads((target / RESULT).read_text())
-            except (AcvisError, OSError, RuntimeError, MemoryError) as error:  # RuntimeError: torch out of memory
-                failed.append(path.name)
-                say(f"[{video_id}/{len(files)}] {path.name}: FAILED: {error}")
-                continue
-        else:
-            say(f"[{video_id}/{len(files)}] {path.name}: done before")
+            failed.append(path.name)
+            continue
         kept = {key: done[key] for key in ("length", "k_max", "counts", "count_probs")}
         videos.append({"id": video_id, "file": path.name} | kept)
         results += [entry | {"video_id": video_id} for entry in done["results"]]
-    out.mkdir(parents=True, exist_ok=True)
-    names = list(job.predictor.model.config.class_names)
-    summary = {"class_names": names, "videos": videos, "failed": failed, "results": results}
-    (out / FOLDER_RESULT).write_text(json.dumps(summary))
-    say(
-        f"{len(files) - len(failed)} of {len(files)} clips written to {out}"
-        + (f", {len(failed)} failed" if failed else "")
-    )
+    if is_main():
+        out.mkdir(parents=True, exist_ok=True)
+        names = list(job.predictor.model.config.class_names)
+        summary = {"class_names": names, "videos": videos, "failed": failed, "results": results}
+        (out / FOLDER_RESULT).write_text(json.dumps(summary))
+        say(
+            f"{len(files) - len(failed)} of {len(files)} clips written to {out}"
+            + (f", {len(failed)} failed" if failed else "")
+        )
     return len(failed)
+
+
+def _predict_file(
+    job: Job, path: Path, target: Path, video_id: int, which: str, say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """What stands in the result of one file of a folder, done now or before; None where it failed."""
+    done = _finished(target / RESULT, path, job)
+    if done is not None:
+        say(f"{which} {path.name}: done before")
+        return done
+    try:
+        prediction = predict_clip(job, path, target, video_id)
+        say(f"{which} {path.name}: {prediction.summary()}")
+        return json.loads((target / RESULT).read_text())
+    except (AcvisError, OSError, RuntimeError, MemoryError) as error:  # RuntimeError: torch out of memory
+        say(f"{which} {path.name}: FAILED: {error}")
+        return None
 
 
 def _finished(result: Path, clip: Path, job: Job) -> dict[str, Any] | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +22,7 @@ from acvis_kit.predict import Predictor
 from acvis_kit.types import SAMPLE_RATE, Clip
 
 FRAME_SIZE = (360, 640)
+GB = 10**9  # 0.931 GiB
 
 
 def speed(
@@ -74,25 +78,73 @@ def speed(
 
 
 def memory(preset: str = "acvis-r50", frames: int = 600, size: tuple[int, int] = FRAME_SIZE) -> dict[str, Any]:
-    """Peak resident memory of encoding and decoding a long clip, in a process that did nothing else before."""
+    """Peak resident memory of encoding and decoding a long clip, in a process that did nothing else before.
+
+    All numbers are in GB of 10^9 bytes. The peak is that of the whole process, PyTorch itself and the clip included.
+    """
+    peaks = _Peaks()
     torch.manual_seed(0)
     model = ACVIS(replace(PRESETS[preset], top_k=8, score_threshold=0.0))
     weights = sum(t.nbytes for t in model.state_dict().values())
     predictor = Predictor(model, short_side="keep")
+    clip = _noise_clip(frames, size)
     start = time.perf_counter()
-    features = predictor.encode(_noise_clip(frames, size))
-    predictor.decode(features)
+    features = predictor.encode(clip, progress=peaks.told)
+    peaks.enter("hear")
+    predictor.decode(features, progress=peaks.told)
+    by_stage = peaks.bytes()
+    peak = max(by_stage.values())
     return {
         "preset": preset,
         "frames": frames,
         "size": list(size),
-        "weights_gb": weights / 2**30,
-        "peak_gb": _peak_bytes() / 2**30,
-        "peak_beyond_weights_gb": (_peak_bytes() - weights) / 2**30,
-        "features_in_memory_gb": features.bytes_in_memory / 2**30,
-        "features_on_disk_gb": features.bytes_on_disk / 2**30,
+        "weights_gb": weights / GB,
+        "clip_gb": clip.frames.nbytes / GB,
+        "features_in_memory_gb": features.bytes_in_memory / GB,
+        "features_on_disk_gb": features.bytes_on_disk / GB,
+        "peak_gb": peak / GB,
+        "peak_beyond_weights_gb": (peak - weights) / GB,
+        "peak_by_stage_gb": {stage: n / GB for stage, n in by_stage.items()},
         "minutes": (time.perf_counter() - start) / 60,
     }
+
+
+class _Peaks:
+    """The highest resident memory in each stage of a run.
+
+    On Linux from this program's own counter, which can be set back. `ru_maxrss`, all that there is elsewhere, never
+    falls, and on Linux a program inherits that of a large one that starts it.
+    """
+
+    STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+    def __init__(self) -> None:
+        self._done: dict[str, int] = {}
+        self._stage = "start"  # PyTorch, the weights and the clip
+
+    def told(self, what: str, done: int, total: int) -> None:
+        """Progress of the Predictor: a stage begins with its first word; after its last frame the tracker runs."""
+        if done == 0:
+            self.enter(what)
+        elif what == "listen" and done == total:
+            self.enter("track")
+
+    def enter(self, stage: str) -> None:
+        """What comes now belongs to `stage`."""
+        self._done[self._stage] = max(self._highest(), self._done.get(self._stage, 0))
+        self._stage = stage
+        with contextlib.suppress(OSError):  # another system, or a container that forbids it: peaks are then "so far"
+            self.RESET.write_text("5")  # sets the highest value back to the present one, see `man proc`
+
+    def bytes(self) -> dict[str, int]:
+        """Stage by stage in the order of the run."""
+        return self._done | {self._stage: self._highest()}
+
+    def _highest(self) -> int:
+        if self.STATUS.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", self.STATUS.read_text())):
+            return int(found[1]) * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _noise_clip(frames: int, size: tuple[int, int]) -> Clip:
@@ -136,8 +188,3 @@ def _in_turns(steps: dict[str, Callable[[], Any]], runs: int, device: torch.devi
                 torch.cuda.synchronize(device)
             times[name].append(time.perf_counter() - start)
     return {name: statistics.median(t[1:]) for name, t in times.items()}
-
-
-def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

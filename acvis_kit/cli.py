@@ -12,12 +12,20 @@ from pathlib import Path
 
 from acvis_kit.commands.ablate import add_ablate
 from acvis_kit.commands.evaluate import add_evaluate
-from acvis_kit.commands.options import add_inference, add_weights, load, make_predictor, say, writable_folder
+from acvis_kit.commands.options import (
+    add_inference,
+    add_weights,
+    load_for_the_page,
+    make_predictor,
+    say,
+    writable_folder,
+)
 from acvis_kit.commands.prepare import add_prepare
 from acvis_kit.commands.synth import add_synth
 from acvis_kit.commands.train import add_train
 from acvis_kit.config import CHOICES, PRESETS
 from acvis_kit.errors import AcvisError
+from acvis_kit.published import DEMO_WEIGHTS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
     predict.add_argument("source", type=Path, metavar="CLIP_OR_FOLDER")
     predict.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder to write to")
-    add_weights(predict, required=True)
+    add_weights(predict, default=DEMO_WEIGHTS)
     predict.add_argument(
         "--audio",
         action="append",
@@ -67,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="open the page")
     demo.set_defaults(run=_demo)
-    add_weights(demo, default="random", preset="acvis-synth-tiny")
+    add_weights(demo, default=DEMO_WEIGHTS, preset=DEMO_WEIGHTS)
     demo.add_argument("--host", default="127.0.0.1")
     demo.add_argument("--port", type=int, default=7860)
     demo.add_argument("--share", action="store_true", help="a public link through gradio's servers")
@@ -116,6 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _predict(arguments: argparse.Namespace) -> int:
     from acvis_kit.audio import AudioEdit
     from acvis_kit.batch import Job, predict_clip, predict_folder
+    from acvis_kit.processes import is_main
 
     job = Job(
         predictor=make_predictor(arguments),
@@ -134,6 +143,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     writable_folder(arguments.out)
     if arguments.source.is_dir():
         return 1 if predict_folder(job, arguments.source, arguments.out, say) else 0
+    if not is_main():  # several processes share the clips of a folder; one clip is for one of them
+        return 0
     prediction = predict_clip(job, arguments.source, arguments.out)
     say(prediction.summary())
     say(f"written to {arguments.out}")
@@ -155,8 +166,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     except ImportError as error:
         raise AcvisError(f"the page needs gradio ({error}): pip install 'acvis-kit[demo]'") from error
     launch(
-        load(arguments),
-        Path(arguments.weights).name,  # the page may be public, the folders of this machine are not
+        load_for_the_page(arguments),
         host=arguments.host,
         port=arguments.port,
         share=arguments.share,

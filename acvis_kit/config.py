@@ -127,10 +127,8 @@ class ACVISConfig:
                 raise ConfigError(f"{field.name}={value!r} must be a whole number, at least 1")
         if self.hidden_dim % self.num_heads:
             raise ConfigError(f"hidden_dim={self.hidden_dim} does not divide into num_heads={self.num_heads}")
-        if self.hidden_dim % 4:
-            raise ConfigError(
-                f"hidden_dim={self.hidden_dim} must divide by 4: the sine position has two halves of pairs"
-            )
+        if self.hidden_dim % 32:  # and so by 4, as the sine position with its two halves of pairs needs it
+            raise ConfigError(f"hidden_dim={self.hidden_dim} must divide by 32: the pixel decoder normalises 32 groups")
         for name in ("drop_path", "importance_ratio", "none_weight", "counterfactual_audio"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is a share, from 0 to 1")

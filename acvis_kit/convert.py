@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,7 +121,7 @@ def from_reference(
     if isinstance(weights, (str, Path)):
         weights = read_checkpoint(weights, trust_pickle=trust_pickle)
     weights = weights["model"] if isinstance(weights.get("model"), Mapping) else weights
-    state = {k: torch.as_tensor(v) for k, v in weights.items()}
+    state = _tensors_of(weights)
     config = infer_config(state, **overrides)
     renamed = rename(state, keep_merge=config.query_generator == "additive")
     if "audio_encoder.pca_means" in renamed:
@@ -139,7 +141,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[
     if not path.is_file():
         raise WeightsError(f"{path} is not there: give the path of a checkpoint file")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=not trust_pickle)
+        loaded = _unpickled(path) if trust_pickle else torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not trust_pickle and "weights_only" in str(error):
             raise WeightsError(
@@ -147,11 +149,44 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[
                 "with --trust-pickle (trust_pickle=True)"
             ) from error
         raise WeightsError(f"{path} is not a PyTorch checkpoint ({str(error).splitlines()[0]})") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, UnicodeDecodeError, IndexError) as error:
-        raise WeightsError(f"{path} is not a PyTorch checkpoint, or is damaged ({error})") from error
+    except ImportError as error:
+        raise WeightsError(
+            f"{path} holds objects of a package that is not installed ({error}): install it, or save the checkpoint "
+            "again with its tensors only"
+        ) from error
+    except Exception as error:  # a pickle's own code may raise anything
+        text = str(error).strip() or type(error).__name__
+        raise WeightsError(f"{path} is not a PyTorch checkpoint, or is damaged ({text.splitlines()[0]})") from error
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors")
     return loaded
+
+
+def _unpickled(path: Path) -> Any:
+    """Whatever is in a pickle, running its code: PyTorch's, or a plain one, as detectron2 publishes its backbones."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            first = pickle.load(file, encoding="latin1")  # of Python 2, some of them
+        if isinstance(first, Mapping):  # PyTorch's old format begins with a number
+            return first
+    return torch.load(path, map_location="cpu", weights_only=False)
+
+
+def _tensors_of(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Tensors and arrays as tensors.
+
+    Raises:
+        WeightsError: names the entries that are neither.
+    """
+    wrong = [k for k, v in weights.items() if not isinstance(v, Tensor | np.ndarray | float | int)]
+    wrong += [k for k, v in weights.items() if isinstance(v, np.ndarray) and v.dtype.kind not in "fiub"]
+    if wrong:
+        found = ", ".join(f"{k} ({type(weights[k]).__name__})" for k in wrong[:5])
+        raise WeightsError(
+            f"{len(wrong)} of {len(weights)} entries are no tensors: {found}: give the state dict alone, or a "
+            "checkpoint that holds it under the key 'model'"
+        )
+    return {str(k): torch.as_tensor(v) for k, v in weights.items()}
 
 
 def rename(state: Mapping[str, Tensor], *, keep_merge: bool) -> dict[str, Tensor]:

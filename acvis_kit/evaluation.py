@@ -15,6 +15,7 @@ from acvis_kit.metrics.evaluate import Report
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.predict import Predictor
 from acvis_kit.prediction import Prediction
+from acvis_kit.processes import collect, own_share
 
 PUBLISHED_SCORE_THRESHOLD = 0.3  # predictions were cut there before they were scored
 PUBLISHED_DTYPE = torch.float16  # and made under autocast
@@ -37,10 +38,10 @@ def published_predictor(
 def predict_split(
     predictor: Predictor, split: AVISegSplit, say: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any]:
-    """Predictions of a whole split, masks at the size of the frames.
+    """Predictions of a whole split, masks at the size of the frames. Several processes (torchrun) share the videos.
 
     Args:
-        say: told of every video when it is done.
+        say: told of every video when it is done, in the process that did it.
 
     Returns:
         AVISeg's result list under "results"; under "videos", per video, its id, name, counts and count_probs; under
@@ -50,16 +51,20 @@ def predict_split(
         DataError: a class of the model that is none of the data set's, or files that do not fit.
     """
     category_ids = category_ids_of(predictor.model, split)
-    videos, results, k_max = [], [], None
-    for done, (video, clip) in enumerate(split.clips(), start=1):
-        prediction = predictor(clip)
+    found = {}
+    for number, video in own_share(split.videos):
+        prediction = predictor(split.clip(video))
         written = prediction.to_dict(video.id)
-        k_max = written["k_max"]
         counted = {key: written[key] for key in ("counts", "count_probs")}
-        videos.append({"id": video.id, "name": video.name} | counted)
-        results += results_of(prediction, video.id, category_ids)
-        say(f"[{done}/{len(split)}] {video.name}: {prediction.summary()}")
-    return {"videos": videos, "k_max": k_max, "results": results}
+        entry = {"id": video.id, "name": video.name} | counted
+        found[number] = entry, written["k_max"], results_of(prediction, video.id, category_ids)
+        say(f"[{number + 1}/{len(split)}] {video.name}: {prediction.summary()}")
+    together = collect(found)
+    return {
+        "videos": [entry for entry, _, _ in together],
+        "k_max": together[-1][1] if together else None,
+        "results": [result for _, _, results in together for result in results],
+    }
 
 
 def category_ids_of(model: ACVIS, split: AVISegSplit) -> dict[str, int]:

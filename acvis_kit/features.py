@@ -1,7 +1,7 @@
 """What is kept of a clip's picture so that another soundtrack costs no second look at it.
 
-The features of a 360x640 frame take 21 MB. They stay in memory up to a budget; what exceeds it lies on disk, in a
-temporary folder that goes with the object.
+The features of a 360x640 frame take 21 MB. Together with the clip itself they stay in memory up to a budget; what
+exceeds it lies on disk, in a temporary folder that goes with the object.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class VisualFeatures:
         clip: where they came from; None for bare frames.
         source_size: (H, W) of the frames given. input_size: (h, w) that the network saw, before padding.
         fps: frames per second.
-        made_by: the model that saw them; only it can decode them.
+        bytes_in_memory, bytes_on_disk: of the features alone.
+        made_by: the model that saw them and its autocast dtype; only the same can decode them.
     """
 
     def __init__(
@@ -43,7 +44,8 @@ class VisualFeatures:
     ) -> None:
         self.source_size, self.input_size, self.clip, self.fps = source_size, input_size, clip, fps
         self.made_by: object = None
-        self._budget = budget_mb * MEGABYTE
+        self._budget_mb = budget_mb
+        self._budget = budget_mb * MEGABYTE - (clip.frames.nbytes + clip.waveform.nbytes if clip is not None else 0)
         self._chunks: list[PixelFeatures | Path] = []
         self._lengths: list[int] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -88,7 +90,7 @@ class VisualFeatures:
         free = shutil.disk_usage(self._folder.name).free
         if free < size + SPARE_DISK:
             raise AcvisError(
-                f"the features of this clip exceed the budget of {self._budget / MEGABYTE:.0f} MB, and the temporary "
+                f"the features of this clip exceed the budget of {self._budget_mb:g} MB, and the temporary "
                 f"folder {tempfile.gettempdir()} has {free / MEGABYTE:.0f} MB left (1000 MB stay free): raise "
                 "feature_budget_mb, set TMPDIR to a larger disk, lower short_side, or cut the clip"
             )

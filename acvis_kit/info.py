@@ -62,6 +62,8 @@ def costs(model: ACVIS) -> list[Cost]:
     if model.audio_encoder is not None:
         mel = torch.zeros(1, 1, 96, 64, dtype=dtype, device=device)
         count("audio encoder", model.audio_encoder, lambda: model.audio_encoder(mel))
+    if model.audio_class_head is not None:
+        count("audio class head", model.audio_class_head, lambda: model.audio_class_head(sound.clip))
     scales = model.frame_decoder.tokens(pixels.scales)
     generator = model.query_generator
     queries = count("query generator", generator, lambda: generator(sound, scales))
@@ -71,9 +73,13 @@ def costs(model: ACVIS) -> list[Cost]:
         count("count head", model.count_head, lambda: model.count_head(out.count_token))
     seconds = WINDOWS * config.window_size
     clip_queries = out.queries.expand(seconds, *out.queries.shape[1:]).transpose(0, 1)  # (1, T, Q_f, C)
-    heard = sound.clip.expand(-1, seconds, -1) if config.video_fusion else None
+    heard = Sound.join([sound] * seconds)
     count("tracker", model.tracker, lambda: model.tracker(clip_queries, heard), frames=seconds)
 
+    if model.pixel_class_head is not None:
+        rows.append(
+            Cost("pixel class head, in training", sum(p.numel() for p in model.pixel_class_head.parameters()), 0.0)
+        )
     total = Cost("whole", sum(p.numel() for p in model.parameters()), sum(row.gflops for row in rows))
     rows.append(total)
     for name, kind, kept in (("acqg", "acqg", config.audio_tokens), ("additive", "additive", "clip")):
@@ -90,7 +96,8 @@ def _silence(model: ACVIS) -> Sound:
     patches = None
     if model.config.audio_tokens == "patch" and model.audio_encoder is not None:
         patches = torch.zeros(1, 1, NUM_PATCHES, model.audio_encoder.patch_dim, **like)
-    return Sound(torch.zeros(1, 1, model.config.audio_dim, **like), patches)
+    named = torch.zeros(1, 1, model.config.num_classes, **like) if model.config.audio_classes else None
+    return Sound(torch.zeros(1, 1, model.config.audio_dim, **like), patches, named)
 
 
 def cost_table(rows: list[Cost]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,10 +22,12 @@ from acvis_kit.errors import MediaError
 from acvis_kit.limits import MAX_BYTES, MAX_MEMORY, MAX_PIXELS, Stretch, check_memory, check_pixels
 from acvis_kit.picture import Screen, View
 from acvis_kit.sound import fit_length, read_sound
-from acvis_kit.types import SAMPLE_RATE, Clip
+from acvis_kit.types import HEARD_AS_SILENCE, SAMPLE_RATE, Clip
 from acvis_kit.video_out import write_video
 
 __all__ = ["iter_source_frames", "load_clip", "write_video"]
+
+Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
 
 NOTABLE = 0.2  # s, what sound and picture may differ in length by without a word; codecs pad by up to 0.1
 SOURCE_FPS = (1.0, 60.0)  # what an overlay is played at
@@ -43,6 +45,7 @@ def load_clip(
     max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
     max_memory: int = MAX_MEMORY,
+    progress: Progress | None = None,
 ) -> Clip:
     """A video file as frames and sound.
 
@@ -60,6 +63,7 @@ def load_clip(
         max_pixels: height times width of the largest picture to accept.
         max_bytes: size of the largest file to accept.
         max_memory: bytes that the frames may take, uint8 (T, 3, H, W).
+        progress: called with ("read", frames done, frames expected); what it raises ends the reading.
 
     Raises:
         MediaError: the file cannot be read, has no picture, or exceeds a limit; names the file, the cause, the remedy.
@@ -68,7 +72,7 @@ def load_clip(
     stretch = Stretch(Path(path), fps, start, end, max_seconds, too_long, position)
     facts = _inspect(stretch, max_pixels, max_bytes)
     notes: list[str] = []
-    screen, frames, duration = _load_picture(stretch, facts, max_pixels, max_memory, notes)
+    screen, frames, duration = _load_picture(stretch, facts, max_pixels, max_memory, notes, progress)
     waveform, has_audio = _load_sound(stretch, facts, len(frames), screen.end, notes)
     for note in notes:
         warnings.warn(f"{stretch.path.name}: {note}", stacklevel=2)
@@ -168,7 +172,7 @@ def _inspect(stretch: Stretch, max_pixels: int, max_bytes: int) -> _Facts:
 
 
 def _load_picture(
-    stretch: Stretch, facts: _Facts, max_pixels: int, max_memory: int, notes: list[str]
+    stretch: Stretch, facts: _Facts, max_pixels: int, max_memory: int, notes: list[str], progress: Progress | None
 ) -> tuple[Screen, Tensor, float]:
     """The screen after the last picture, the frames uint8 (T, 3, H, W), and the seconds of the source they cover."""
     path, start, stop = stretch.path, stretch.start, stretch.stop
@@ -187,7 +191,7 @@ def _load_picture(
     expected = stretch.intervals(min(expected_end, stop) - start)
     check_memory(path, expected, view.size, max_memory)
 
-    frames = _collect(stretch, screen, view, expected, max_memory)
+    frames = _collect(stretch, screen, view, expected, max_memory, progress)
     stretch.check_start(screen.end)
     if not notes:  # the file may have understated its length
         notes += stretch.check_length(screen.end)
@@ -201,7 +205,9 @@ def _load_picture(
     return screen, frames[: stretch.intervals(duration)], duration
 
 
-def _collect(stretch: Stretch, screen: Screen, view: View, expected: int, max_memory: int) -> Tensor:
+def _collect(
+    stretch: Stretch, screen: Screen, view: View, expected: int, max_memory: int, progress: Progress | None
+) -> Tensor:
     """The frames of all intervals, uint8 (T, 3, H, W); perhaps one too many, which only the end of the picture tells.
 
     They are written where they stay: a list of images, stacked in the end, would need twice the memory.
@@ -220,6 +226,8 @@ def _collect(stretch: Stretch, screen: Screen, view: View, expected: int, max_me
         else:
             frames[count] = torch.from_numpy(view.render(frame)).permute(2, 0, 1)
         count, shown = count + 1, frame
+        if progress is not None:
+            progress("read", count, max(count, expected))
     screen.at(stretch.stop)
     return frames[:count]
 
@@ -232,11 +240,11 @@ def _load_sound(
     samples = round(seconds * SAMPLE_RATE)
     track = read_sound(stretch.path, stretch.start, seconds)
     if track is None:
-        notes.append("The file has no sound track: silence.")
+        notes.append(f"The file has no sound track{HEARD_AS_SILENCE}")
         return torch.zeros(samples), False
     if track.ends == 0:
         reason = f" that can be decoded ({track.damage[0]})" if track.damage else " here"
-        notes.append(f"The sound track has no sound{reason}: silence.")
+        notes.append(f"The sound track has no sound{reason}{HEARD_AS_SILENCE}")
         return torch.zeros(samples), False
 
     if track.damage:

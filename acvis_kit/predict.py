@@ -22,7 +22,7 @@ from acvis_kit.models.audio_encoders import Sound
 from acvis_kit.models.count import count_of_independent
 from acvis_kit.postprocess import tracks_of
 from acvis_kit.prediction import Prediction
-from acvis_kit.types import SAMPLE_RATE, Clip
+from acvis_kit.types import HEARD_AS_SILENCE, SAMPLE_RATE, Clip
 
 Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
 SoundLike = Clip | AudioEdit | Tensor | np.ndarray
@@ -41,11 +41,14 @@ class Predictor:
         score_threshold: tracks score higher than this. top_k: pairs of query and class that are looked at.
         count_gate: let the count decide how many masks a frame may show, see `Prediction.gated`.
             None, for these four: what the model's configuration says.
-        feature_budget_mb: memory for the picture's features; more goes to disk.
+        feature_budget_mb: memory for the clip and its features; features beyond it go to disk.
         device: None leaves the model where it is.
         dtype: None leaves it as it is. float16 or bfloat16 run under autocast; float64 runs a converted copy.
         frames_at_once: frames encoded together; None: as many small ones as make up a 360x640 one on a CPU (more at
             once are slower there: they leave the cache), 16 times as many elsewhere.
+
+    Raises:
+        ConfigError: a value outside its range, a device that is not there, or weights in half precision.
     """
 
     def __init__(
@@ -81,7 +84,12 @@ class Predictor:
         self.autocast_dtype = dtype if low_precision else None
         if dtype is not None and not low_precision and dtype != own:
             model = copy.deepcopy(model).to(dtype)
-        self.model = model.to(device).eval() if device is not None else model.eval()
+        if model.pixel_mean.dtype in (torch.float16, torch.bfloat16):
+            raise ConfigError(
+                f"the model's weights are {own}: too coarse for positions in the picture. Give the model.float() and "
+                f"dtype={own}: its multiplications then run in that precision"
+            )
+        self.model = model.to(_usable(device)).eval() if device is not None else model.eval()
         self.device = model.pixel_mean.device
         if self.device.type == "cpu":  # convolutions are up to twice as fast there with the channels innermost
             self.model.to(memory_format=torch.channels_last)
@@ -112,7 +120,7 @@ class Predictor:
         size = self.input_size(*source)
         fps = clip.fps if clip is not None else 1.0
         features = VisualFeatures(source, size, clip=clip, fps=fps, budget_mb=self.feature_budget_mb)
-        features.made_by = self.model
+        features.made_by = self._seer
         with _Reporter("look", len(frames), progress) as report:
             for part in frames.split(self.frames_at_once or self._good_number(size)):
                 image = part.to(self.device)
@@ -155,7 +163,7 @@ class Predictor:
         given = [x for x in (sound, log_mel, audio_features) if x is not None]
         if len(given) > 1:
             raise DataError("give one of sound, log_mel and audio_features, not several")
-        if features.made_by is not self.model:
+        if features.made_by != self._seer:
             raise DataError(
                 "these features were encoded by another model or precision: encode the clip with this Predictor"
             )
@@ -166,17 +174,20 @@ class Predictor:
             clip = replace(clip, waveform=torch.zeros_like(clip.waveform), has_audio=False)
         heard = self._hear(features, clip, log_mel, audio_features)
 
-        queries, count_logits = [], []
+        count_logits, done = [], 0
+        queries = None  # (1, T, Q_f, C), written where it stays
         with _Reporter("listen", len(features), progress) as report, self._precision():
             parts = _split_sound(heard, features.lengths())
             for pixels, part in zip(features.chunks(self.device), parts, strict=True):
                 state = self.model.decode_frames(pixels, part)
-                queries.append(state.queries)
+                if queries is None:
+                    queries = state.queries.new_empty(1, len(features), *state.queries.shape[2:])
+                queries[:, done : done + len(pixels.fine)] = state.queries
+                done += len(pixels.fine)
                 count_logits.append(state.count_logits)
                 report(pixels.fine.shape[0])
-            tokens = torch.cat(queries, dim=1)  # (1, T, Q_f, C)
-            del queries, state  # long clips lie in memory once
-            video = self.model.track(tokens, heard)
+            video = self.model.track(queries, heard)
+            del queries
 
         with _Reporter("draw", len(features), progress) as report:
             tracks, presence = tracks_of(self.model, video, features, size, self.score_threshold, self.top_k, report)
@@ -226,6 +237,11 @@ class Predictor:
         return max(1, pixels // (size[0] * size[1]))
 
     @property
+    def _seer(self) -> tuple[ACVIS, torch.dtype | None]:
+        """What makes features comparable: they are decoded by the weights and in the precision that saw them."""
+        return self.model, self.autocast_dtype
+
+    @property
     def _exact(self) -> torch.dtype:
         """The dtype of masks and probabilities, whatever autocast does inside."""
         return self.model.pixel_mean.dtype
@@ -257,6 +273,8 @@ class Predictor:
                 "AudioEdit.swap('dog.wav'), AudioEdit.mute(), AudioEdit.parse(...)"
             )
         notes = clip.notes
+        if has_audio and not clip.has_audio:  # another sound than the file's
+            notes = tuple(note for note in notes if not note.endswith(HEARD_AS_SILENCE))
         if not has_audio and clip.source is None:  # of a file, `load_clip` has said so
             notes += ("The clip has no sound: the model heard silence.",)
         return replace(clip, waveform=waveform, has_audio=has_audio), notes
@@ -329,6 +347,16 @@ class _Reporter:
         self.bar.update(frames)
         if self.progress is not None:
             self.progress(self.what, self.done, self.total)
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    """The device, once a tensor has been made there."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # which of them depends on how torch was built
+        there = ["cpu", *(name for name in ("cuda", "mps") if getattr(torch, name).is_available())]
+        reason = str(error).strip().split("\n")[0][:200]
+        raise ConfigError(f"device={device!r} cannot be used here, choose {' or '.join(there)}: {reason}") from error
 
 
 def _split_sound(sound: Sound | None, lengths: list[int]) -> Iterator[Sound | None]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the kit
+HEARD_AS_SILENCE = ": silence."  # ends the note of a clip whose `has_audio` is False
 
 
 @dataclass(frozen=True)

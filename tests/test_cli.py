@@ -175,12 +175,17 @@ def test_the_benchmark_reports_shares_of_its_own_times(capsys) -> None:
     whole = report["encode_s_per_frame"] + report["decode_s_per_frame"]
     assert report["another_soundtrack_share"] == pytest.approx(report["decode_s_per_frame"] / whole)
     assert main(["benchmark", "memory", "--preset", "acvis-synth-tiny", "--frames", "2", "--size", "64", "96"]) == 0
-    assert json.loads(capsys.readouterr().out)["peak_gb"] > 0.1
+    report = json.loads(capsys.readouterr().out)
+    assert list(report["peak_by_stage_gb"]) == ["start", "look", "hear", "listen", "track", "draw"]
+    assert report["peak_gb"] == max(report["peak_by_stage_gb"].values()) > 0.1
+    assert report["peak_beyond_weights_gb"] == pytest.approx(report["peak_gb"] - report["weights_gb"])
 
 
 def test_every_subcommand_explains_itself(capsys) -> None:
     commands = next(a for a in build_parser()._actions if a.choices and "predict" in a.choices).choices
-    assert set(commands) == {"predict", "demo", "convert", "evaluate", "benchmark", "info"}
+    assert set(commands) == {
+        "predict", "demo", "convert", "evaluate", "synth", "prepare", "train", "benchmark", "info",
+    }  # fmt: skip
     for name in commands:
         with pytest.raises(SystemExit, match="0"):
             main([name, "--help"])

@@ -30,6 +30,7 @@ def test_an_unknown_choice_is_answered_with_the_known_ones(field: str) -> None:
     ("changes", "message"),
     [
         ({"hidden_dim": 100}, "hidden_dim=100 .* num_heads=8"),
+        ({"hidden_dim": 80}, "hidden_dim=80 must divide by 32"),
         ({"window_size": 0}, "window_size=0 must be a whole number, at least 1"),
         ({"hidden_dim": "x"}, "hidden_dim='x' must be a whole number"),
         ({"score_threshold": 1.0}, r"score_threshold=1\.0"),

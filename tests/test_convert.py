@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import subprocess
 import sys
+import types
 
+import numpy as np
 import pytest
 import torch
 
@@ -121,11 +124,38 @@ def test_a_pickle_with_code_is_not_run_unless_trusted(tmp_path) -> None:
     assert trace.exists()
 
 
+def test_a_trusted_pickle_of_classes_that_are_not_installed_names_them(tmp_path, monkeypatch) -> None:
+    module = types.ModuleType("detectron_of_yore")
+    module.Node = type("Node", (), {"__module__": "detectron_of_yore"})
+    monkeypatch.setitem(sys.modules, "detectron_of_yore", module)
+    torch.save({"model": {}, "cfg": module.Node()}, tmp_path / "x.pth")
+    monkeypatch.delitem(sys.modules, "detectron_of_yore")
+    with pytest.raises(WeightsError, match=r"not installed \(No module named 'detectron_of_yore'\)"):
+        convert.from_reference(tmp_path / "x.pth", trust_pickle=True)
+
+
+def test_entries_that_are_no_tensors_are_named(tmp_path) -> None:
+    torch.save({"model": {"sem_seg_head.predictor.x": "hello", "cfg": {"lr": 1}}}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=r"2 of 2 entries are no tensors: sem_seg_head\.predictor\.x \(str\)"):
+        convert.from_reference(tmp_path / "x.pth", trust_pickle=True)
+
+
+def test_a_plain_pickle_of_arrays_as_detectron2_publishes_them_is_read_if_trusted(tmp_path) -> None:
+    weights = {name: np.zeros(shape, np.float32) for name, shape in shapes("avism_in").items()}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"model": weights, "__author__": "detectron2"}))
+    with pytest.raises(WeightsError, match="--trust-pickle"):
+        convert.from_reference(tmp_path / "x.pkl")
+    assert convert.from_reference(tmp_path / "x.pkl", trust_pickle=True).config == convert.infer_config(
+        zeros("avism_in")
+    )
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + b"\0" * 100, bytes(range(256)) * 40])
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content: bytes) -> None:
     (tmp_path / "x.pth").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"x\.pth"):
-        convert.from_reference(tmp_path / "x.pth")
+    for trusted in (False, True):
+        with pytest.raises(WeightsError, match=r"x\.pth"):
+            convert.from_reference(tmp_path / "x.pth", trust_pickle=trusted)
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:

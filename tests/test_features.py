@@ -8,6 +8,7 @@ import torch
 
 from acvis_kit.features import MEGABYTE, VisualFeatures
 from acvis_kit.models.pixel_decoder import PixelFeatures
+from acvis_kit.types import Clip
 
 
 def chunk(value: float, frames: int = 2) -> PixelFeatures:
@@ -25,6 +26,15 @@ def test_beyond_the_budget_features_lie_on_disk_and_come_back_in_order() -> None
     for value, back in enumerate(features.chunks("cpu")):
         assert torch.equal(back.fine, chunk(value).fine)
         assert all(torch.equal(a, b) for a, b in zip(back.scales, chunk(value).scales, strict=True))
+
+
+def test_the_clip_counts_within_the_budget() -> None:
+    clip = Clip.from_arrays(torch.zeros(8, 3, 500, 500, dtype=torch.uint8))  # 6 MB
+    features = VisualFeatures((500, 500), (8, 8), clip=clip, budget_mb=12)
+    for value in range(4):
+        features.append(chunk(value))
+    assert features.bytes_in_memory + clip.frames.nbytes + clip.waveform.nbytes <= 12 * MEGABYTE
+    assert (features.bytes_in_memory > 0, features.bytes_on_disk > 0) == (True, True)
 
 
 def test_the_temporary_folder_goes_with_the_features(tmp_path: Path, monkeypatch) -> None:

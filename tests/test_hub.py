@@ -14,6 +14,7 @@ from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.models.audio_encoders import VGGish
 from tests.conftest import TINY, make_model
+from tests.parity import shapes
 
 
 def equal(a: ACVIS, b: ACVIS) -> bool:
@@ -74,6 +75,21 @@ def test_what_is_no_model_is_refused_with_the_remedy(tmp_path, name: str, messag
         hub.load_model(tmp_path / name)
 
 
+def test_a_local_checkpoint_of_the_reference_loads_if_trusted(tmp_path) -> None:
+    weights = {name: torch.zeros(()).expand(shape) for name, shape in shapes("avism_in").items()}
+    torch.save({"model": weights}, tmp_path / "in.pth")
+    model = hub.load_model(tmp_path / "in.pth", trust_pickle=True, window_size=12)
+    assert (model.config.query_generator, model.config.window_size) == ("additive", 12)
+    save_file({k: v.clone() for k, v in weights.items()}, tmp_path / "in.safetensors")
+    assert hub.load_model(tmp_path / "in.safetensors").config.query_generator == "additive"
+
+
+def test_overrides_are_for_the_reference_only(tiny_model: ACVIS, tmp_path) -> None:
+    folder = hub.save_model(tiny_model, tmp_path / "m")
+    with pytest.raises(WeightsError, match="window_size: only for checkpoints of the reference"):
+        hub.load_model(folder, window_size=12)
+
+
 def test_random_weights_are_the_same_every_time_and_leave_the_random_state_alone() -> None:
     torch.manual_seed(5)
     first = hub.random_model("acvis-synth-tiny")
@@ -116,6 +132,13 @@ class TestVGGish:
             hub.with_vggish(
                 make_model(replace(TINY, audio_encoder="vggish", audio_tokens="clip")), tmp_path / "vggish.pth"
             )
+
+    def test_a_broken_file_is_refused(self, tmp_path) -> None:
+        (tmp_path / "x.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
+        with pytest.raises(WeightsError, match="not a whole safetensors file"):
+            hub.with_vggish(make_model(TINY), tmp_path / "x.safetensors")
+        with pytest.raises(WeightsError, match="is not there"):
+            hub.with_vggish(make_model(TINY), tmp_path / "y.safetensors")
 
     def test_a_file_without_vggish_is_refused(self, tmp_path) -> None:
         torch.save({"a": torch.zeros(1)}, tmp_path / "x.pth")

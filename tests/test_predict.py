@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import acvis_kit.postprocess
 import acvis_kit.predict
 from acvis_kit.audio import AudioEdit, frame_seconds, log_mel
 from acvis_kit.errors import ConfigError, DataError, WeightsError
+from acvis_kit.media import load_clip
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.predict import Predictor
 from acvis_kit.prediction import Prediction
@@ -67,7 +71,7 @@ def test_an_empty_second_of_sound_changes_nothing_elsewhere_in_the_frame_decoder
     assert change[:2].abs().min() > 1e-4 and change[2:].abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("budget", [0.0, 0.2, 2048.0])
+@pytest.mark.parametrize("budget", [0.0, 0.4, 2048.0])
 @pytest.mark.parametrize("at_once", [1, 3, 8])
 def test_chunks_memory_and_disk_give_the_same_logits_and_masks(
     tiny_model: ACVIS, noise_clip: Clip, at_once: int, budget: float, monkeypatch: pytest.MonkeyPatch
@@ -137,6 +141,22 @@ def test_a_clip_without_sound_is_said_and_goes_on_with_silence(tiny_model: ACVIS
     assert same(prediction, predictor(noise_clip, audio=AudioEdit.mute()))
     swapped = predictor(silent, audio=AudioEdit.swap(noise_clip))
     assert not swapped.notes and same(swapped, predictor(noise_clip))
+
+
+def test_a_file_without_sound_is_not_called_silent_once_it_has_another_sound(
+    tiny_model: ACVIS, noise_clip: Clip, tmp_path: Path
+) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "still.png")
+    told = "The file has no sound track: silence."
+    with pytest.warns(UserWarning, match=told):
+        silent = load_clip(tmp_path / "still.png")
+    predictor = Predictor(tiny_model)
+    features = predictor.encode(silent)
+    assert told in silent.notes and told in predictor.decode(features).notes
+    assert told in predictor.decode(features, AudioEdit.gain(6)).notes
+    for sound in (noise_clip.waveform[16000:32000], AudioEdit.swap(noise_clip, offset=1)):
+        notes = predictor.decode(features, sound).notes
+        assert told not in notes and set(notes) == set(silent.notes) - {told}
 
 
 def test_a_higher_frame_rate_hears_the_second_around_each_frame(tiny_model: ACVIS, noise_clip: Clip) -> None:
@@ -266,6 +286,18 @@ class TestWrongInput:
         with pytest.raises(ConfigError, match="count_head='none'"):
             Predictor(make_model(replace(TINY, count_head="none")), count_gate=True)
 
+    @pytest.mark.parametrize("device", ["foo", "cuda:99", 3, []])
+    def test_a_device_that_is_not_there(self, tiny_model: ACVIS, device) -> None:
+        with pytest.raises(ConfigError, match=f"device={re.escape(repr(device))} cannot be used here, choose cpu"):
+            Predictor(tiny_model, device=device)
+
+    @pytest.mark.parametrize("own", [torch.float16, torch.bfloat16])
+    def test_weights_in_half_precision(self, own: torch.dtype, noise_clip: Clip) -> None:
+        for dtype in (None, own):
+            with pytest.raises(ConfigError, match=rf"weights are {own}.*model\.float\(\) and dtype={own}"):
+                Predictor(make_model(TINY).to(own), dtype=dtype)
+        assert Predictor(make_model(TINY).to(own), dtype=torch.float32)(noise_clip).tracks
+
     @pytest.mark.parametrize(
         "frames", [torch.zeros(2, 3, 8, 8), torch.zeros(0, 3, 8, 8, dtype=torch.uint8), torch.zeros(3, 8, 8)]
     )
@@ -305,6 +337,13 @@ class TestWrongInput:
     def test_features_of_another_model(self, tiny_model: ACVIS, noise_clip: Clip) -> None:
         with pytest.raises(DataError, match="another model"):
             Predictor(make_model(TINY, seed=1)).decode(Predictor(tiny_model).encode(noise_clip))
+
+    def test_features_of_another_precision_of_the_same_model(self, tiny_model: ACVIS, noise_clip: Clip) -> None:
+        half, full = Predictor(tiny_model, dtype=torch.bfloat16), Predictor(tiny_model)
+        for one, other in ((half, full), (full, half)):
+            with pytest.raises(DataError, match="another model or precision"):
+                other.decode(one.encode(noise_clip))
+        assert same(Predictor(tiny_model).decode(full.encode(noise_clip)), full(noise_clip))
 
     @pytest.mark.parametrize("size", [(0, 30), (20.0, 30.0), (5,)])
     def test_output_size(self, tiny_model: ACVIS, noise_clip: Clip, size) -> None:

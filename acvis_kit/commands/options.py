@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError
+from acvis_kit.published import WEIGHTS
 
 if TYPE_CHECKING:
+    from acvis_kit.hub import Loaded
     from acvis_kit.models.acvis import ACVIS
     from acvis_kit.predict import Predictor
 
@@ -21,16 +24,14 @@ RANDOM_WARNING = (
 )
 
 
-def add_weights(
-    parser: argparse.ArgumentParser, *, required: bool = False, default: str | None = None, preset: str = "acvis-r50"
-) -> None:
+def add_weights(parser: argparse.ArgumentParser, *, default: str | None = None, preset: str = "acvis-r50") -> None:
     """--weights, --preset, --audio-weights."""
     parser.add_argument(
         "--weights",
-        required=required,
         default=default,
         metavar="W",
-        help="a folder or .safetensors file; 'random' runs the preset untrained (no trained weights ship yet)",
+        help="a published id, a repository of the Hub (user/repo[@revision]), a folder or a .safetensors file; "
+        "'random' runs the preset untrained" + (f" ({default})" if default else ""),
     )
     parser.add_argument("--preset", choices=tuple(PRESETS), default=preset, help=f"with --weights random ({preset})")
     parser.add_argument("--audio-weights", type=Path, metavar="VGGISH.pth", help="VGGish for models without one inside")
@@ -57,7 +58,25 @@ def load(arguments: argparse.Namespace) -> ACVIS:
         say(RANDOM_WARNING)
         model = random_model(arguments.preset)
         return with_vggish(model, arguments.audio_weights) if arguments.audio_weights else model
+    if arguments.weights in WEIGHTS:
+        say(f"{arguments.weights}: {WEIGHTS[arguments.weights].limits}")
     return load_model(arguments.weights, audio_weights=arguments.audio_weights)
+
+
+def load_for_the_page(arguments: argparse.Namespace) -> Loaded:
+    """What --weights names and where it is from; the bundled weights where the Hub is out of reach."""
+    import torch
+
+    from acvis_kit.hub import RANDOM, Loaded, open_weights
+    from acvis_kit.published import DEMO_WEIGHTS
+
+    if arguments.weights == RANDOM:
+        loaded = Loaded(load(arguments), RANDOM)
+    else:
+        loaded = open_weights(arguments.weights, audio_weights=arguments.audio_weights, fall_back=DEMO_WEIGHTS)
+    if loaded.notice:
+        say(f"note: {loaded.notice}")
+    return replace(loaded, model=loaded.model.to("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def make_predictor(arguments: argparse.Namespace) -> Predictor:

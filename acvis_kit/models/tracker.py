@@ -7,6 +7,7 @@ sound encoder lets the sound look at them; then a decoder lets each video query 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from acvis_kit.models.masks import PixelEmbedding
 from acvis_kit.models.sounding import TrackSounding
 
 BARRIER = -1000.0  # added to attention logits between seconds that must not see each other
-WINDOWS_AT_ONCE = 4  # bounds the memory of attention over long clips
+WINDOWS_AT_ONCE = 4  # of all clips together; bounds the memory of attention over long clips
 
 
 class VideoOutput(NamedTuple):
@@ -103,8 +104,8 @@ class Tracker(nn.Module):
         """Frame queries that know their neighbours in time and the sound: (B, T, Q_f, C)."""
         length = frame_queries.shape[1]
         missing = -length % self.window  # whole windows: zeros at the end, after the projections
-        tokens = F.pad(self.project(frame_queries), (0, 0, 0, 0, 0, missing))
-        tokens = self.encode_objects(tokens, length)
+        # Passed on without a name: the first layer lets go of it (ten minutes weigh 60 MB).
+        tokens = self.encode_objects(F.pad(self.project(frame_queries), (0, 0, 0, 0, 0, missing)), length)
         if self.hears:
             heard = F.pad(self.project_sound(sound), (0, 0, 0, missing))
             tokens = tokens + self.encode_sound(heard, tokens, length)[:, :, None]  # added once, at the end
@@ -114,7 +115,7 @@ class Tracker(nn.Module):
         """Queries of a window attend to each other; every other layer shifts the windows, at inference only."""
         for i, (attend, feed) in enumerate(zip(self.object_attention, self.object_feed_forward, strict=True)):
             windows = Windows(tokens, self.window, length, shifted=i % 2 == 1 and not self.training)
-            tokens = windows.join([feed(attend(own, mask=mask)) for own, mask in windows.pairs(tokens)])
+            tokens = windows.each(_block(attend, feed), tokens)
         return tokens
 
     def encode_sound(self, sound: Tensor, tokens: Tensor, length: int) -> Tensor:
@@ -126,12 +127,7 @@ class Tracker(nn.Module):
         stream = sound[:, :, None]  # (B, T, 1, C)
         for i, (attend, feed) in enumerate(zip(self.sound_attention, self.sound_feed_forward, strict=True)):
             windows = Windows(tokens, self.window, length, shifted=i % 2 == 1)
-            rows = windows.cut(stream)
-            parts = [
-                feed(attend(own, seen, mask=mask))
-                for own, (seen, mask) in zip(rows, windows.pairs(tokens, 1), strict=True)
-            ]
-            stream = windows.join(parts)
+            stream = windows.each(_block(attend, feed), stream, tokens)
         return stream[:, :, 0]
 
     def decode(self, tokens: Tensor) -> list[Tensor]:
@@ -147,14 +143,18 @@ class Tracker(nn.Module):
         return states
 
 
+def _block(attend: nn.Module, feed: nn.Module) -> Callable[..., Tensor]:
+    return lambda *windows, mask: feed(attend(*windows, mask=mask))
+
+
 class Windows:
     """Cuts time into windows of W seconds, some at a time, with the mask that each needs.
 
     Args:
         like: (B, T, Q, C), T a multiple of W.
         window: W. length: seconds of T that are real; the rest is padding, never looked at.
-        shifted: roll time by ceil(W / 2) first. Then the first window holds the clip's end beside its beginning: a
-            barrier keeps them apart.
+        shifted: begin the first window ceil(W / 2) seconds before the clip. It holds the clip's end beside its
+            beginning: a barrier keeps them apart.
     """
 
     def __init__(self, like: Tensor, window: int, length: int, shifted: bool) -> None:
@@ -172,27 +172,39 @@ class Windows:
             apart[0, self.shift :, : self.shift] = True
         return apart * BARRIER
 
-    def cut(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, T, Q, C) -> parts of (windows, W * Q, C), the windows of one clip after those of another."""
-        rolled = x.roll(self.shift, dims=1) if self.shift else x
-        return rolled.reshape(-1, self.window * x.shape[2], x.shape[3]).split(WINDOWS_AT_ONCE)
+    def each(self, run: Callable[..., Tensor], *streams: Tensor) -> Tensor:
+        """What `run` makes of every window, put back in time. Beside the streams only the result is in memory.
 
-    def pairs(self, tokens: Tensor, rows: int | None = None) -> list[tuple[Tensor, Tensor | None]]:
-        """The parts of `tokens` with masks (windows, 1, W * rows, W * Q): `rows` a second look at Q tokens a second."""
-        count = tokens.shape[2]
-        barriers = self.barrier.repeat(self.batch, 1, 1).split(WINDOWS_AT_ONCE)
-        return [(part, self._mask(b, rows or count, count)) for part, b in zip(self.cut(tokens), barriers, strict=True)]
+        Args:
+            run: called with the windows of each stream (windows, W * Q, C) and mask=, their mask (windows, 1, W * Q of
+                the first, W * Q of the last) or None; returns what takes the place of the first stream's.
+            streams: (B, T, Q, C) each, Q may differ.
+        """
+        out = None
+        rows, columns = streams[0].shape[2], streams[-1].shape[2]
+        at_once = max(1, WINDOWS_AT_ONCE // self.batch)
+        for first in range(0, len(self.barrier), at_once):
+            barrier = self.barrier[first : first + at_once]
+            where = self._seconds(first, len(barrier))
+            made = run(*(self._cut(x, where) for x in streams), mask=self._mask(barrier, rows, columns))
+            out = made.new_empty(streams[0].shape) if out is None else out
+            made = made.reshape(self.batch, len(barrier) * self.window, rows, -1)
+            for piece, part in zip(where, made.split([s.stop - s.start for s in where], dim=1), strict=True):
+                out[:, piece] = part
+        return out
 
-    @staticmethod
-    def _mask(barrier: Tensor, rows: int, columns: int) -> Tensor | None:
+    def _seconds(self, first: int, count: int) -> list[slice]:
+        """Where in time `count` windows lie: in one piece, or two where they wrap around the clip's beginning."""
+        start, stop = first * self.window - self.shift, (first + count) * self.window - self.shift
+        return [slice(start, stop)] if start >= 0 else [slice(self.time + start, self.time), slice(0, stop)]
+
+    def _cut(self, x: Tensor, where: list[slice]) -> Tensor:
+        """(B, T, Q, C) -> (windows, W * Q, C), the windows of one clip after those of another."""
+        seconds = x[:, where[0]] if len(where) == 1 else torch.cat([x[:, piece] for piece in where], dim=1)
+        return seconds.reshape(-1, self.window * x.shape[2], x.shape[3])
+
+    def _mask(self, barrier: Tensor, rows: int, columns: int) -> Tensor | None:
         if not barrier.any():
             return None
-        return barrier.repeat_interleave(rows, 1).repeat_interleave(columns, 2)[:, None]
-
-    def join(self, parts: list[Tensor]) -> Tensor:
-        """The inverse of `cut`: (B, T, Q, C). Empties the list, so that long clips lie in memory once."""
-        whole = torch.cat(parts)
-        parts.clear()
-        rows = whole.shape[1] // self.window
-        whole = whole.reshape(self.batch, self.time, rows, -1)
-        return whole.roll(-self.shift, dims=1) if self.shift else whole
+        mask = barrier.repeat_interleave(rows, 1).repeat_interleave(columns, 2)[:, None]
+        return mask.repeat(self.batch, 1, 1, 1)

@@ -19,16 +19,24 @@ class RunLog:
     """Sums up steps and writes them down. Lines hold means over the steps since the line before.
 
     Args:
-        folder: of the run. total: steps. first: steps done before; what an interrupted run wrote beyond is removed.
+        folder: of the run. total: steps. first: steps done before, evaluated: step of the last evaluation before; what
+            an interrupted run wrote beyond is removed.
         every: steps per line. frames_per_step: over all processes. say: for messages.
     """
 
     def __init__(
-        self, folder: Path, total: int, first: int, every: int, frames_per_step: int, say: Callable[[str], None]
+        self,
+        folder: Path,
+        total: int,
+        first: int,
+        evaluated: int,
+        every: int,
+        frames_per_step: int,
+        say: Callable[[str], None],
     ) -> None:
         self.every, self.frames_per_step = every, frames_per_step
         self.path = folder / LOG
-        self._forget(first)
+        self._forget(first, evaluated)
         self._file = self.path.open("a")
         self._board = _board(folder, first, say)
         self._bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=None)
@@ -79,14 +87,15 @@ class RunLog:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
 
-    def _forget(self, first: int) -> None:
-        """Keep the lines up to step `first`; a line cut by a kill goes too."""
+    def _forget(self, first: int, evaluated: int) -> None:
+        """Keep the lines up to where the run goes on; a line cut by a kill goes too."""
         if not self.path.is_file():
             return
         kept = []
         for line in self.path.read_text().splitlines():
             try:
-                if json.loads(line)["step"] <= first:
+                found = json.loads(line)
+                if found["step"] <= (evaluated if "evaluation" in found else first):
                     kept.append(line + "\n")
             except (json.JSONDecodeError, KeyError, TypeError):
                 continue

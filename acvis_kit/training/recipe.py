@@ -91,14 +91,16 @@ class Recipe:
 PAPER = Recipe()
 # From nothing on two CPU cores: a rate for a small network, and a clip that seldom acts.
 SYNTH = Recipe(
-    steps=12_000, batch=8, clip_frames=4, augmentation="synth", audio_steps=5000, lr=1e-3, backbone_lr=1.0, weight_decay=0.02, clip_norm=2.0,
-    schedule="cosine", warmup=100, ema=0.999,
+    steps=12_000, batch=8, clip_frames=4, augmentation="synth", audio_steps=5000, lr=1e-3, backbone_lr=1.0,
+    weight_decay=0.02, clip_norm=2.0, schedule="cosine", warmup=100, ema=0.999,
 )  # fmt: skip
 
 
 def recipe_of(config: ACVISConfig) -> Recipe:
     """The recipe that suits a network: SYNTH for those with the compact backbone, which learn from nothing."""
-    return SYNTH if config.backbone == "compact" else PAPER
+    if config.backbone != "compact":
+        return PAPER
+    return SYNTH if config.audio_classes else dataclasses.replace(SYNTH, audio_steps=0)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Habits:
 
     Attributes:
         workers: processes that prepare samples, per process that trains; 0: it does so itself.
-        max_minutes: stop then, with a checkpoint; None: never.
+        max_minutes: stop then, with a checkpoint, to go on another time; None: never.
         checkpoint_every: minutes between checkpoints.
         eval_every: steps between evaluations on the validation split; 0: at the end alone.
         eval_clips: videos of that split looked at, the first ones; 0: no evaluation.

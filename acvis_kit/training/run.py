@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,7 @@ def train(
         ConfigError: OUT holds a run of something else. DataError: data that do not fit. NotFiniteError: the losses
         became NaN or infinite.
     """
+    began = time.monotonic()
     out, habits = Path(out), habits or Habits()
     accelerator = make_accelerator(recipe, config, habits.device)
     if not accelerator.is_main_process:
@@ -99,6 +101,9 @@ def train(
     begins = Checkpoints(out / CHECKPOINTS).newest() is None
     if begins and recipe.audio_steps:
         teach_ears(model, clips, recipe.audio_steps, workers=habits.workers, device=accelerator.device, say=say)
+    if habits.max_minutes is not None:  # what has passed counts
+        spent = (time.monotonic() - began) / 60
+        habits = replace(habits, max_minutes=max(habits.max_minutes - spent, 1e-9))
     trainer = Trainer(model, recipe, clips, out, accelerator, habits, validation, say)
     if begins and recipe.audio_steps:
         trainer.save()  # so that nobody has to wait for the ears twice
@@ -125,8 +130,12 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
     if file.is_file():
         try:
             there = json.loads(file.read_text())["same"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            # Fields that came into the kit since then have the value that means "as before".
+            there |= {"config": ACVISConfig.from_dict(there["config"]).to_dict()}
+            there |= {"recipe": Recipe.from_dict(there["recipe"]).to_dict()}
+        except (json.JSONDecodeError, KeyError, TypeError, ConfigError) as error:
             raise ConfigError(f"{file} does not say what was trained ({error!r}): pass --overwrite") from error
+        there = json.loads(json.dumps(there))  # tuples become lists
         if differs := _differences(there, json.loads(json.dumps(run["same"]))):
             raise ConfigError(
                 f"{out} holds a run of something else: {'; '.join(differs[:6])}. Repeat its command to go on with it, "

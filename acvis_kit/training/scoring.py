@@ -40,8 +40,9 @@ class Validation:
         }
 
     def score(self, model: ACVIS) -> dict[str, float]:
-        """mAP, HOTA, FSLA and "mean", that of the three which are defined. Leaves `model` in evaluation mode."""
-        scores = evaluate(self.split.truth, predict_split(Predictor(model), self.split), "paper")
+        """mAP, HOTA, FSLA and "mean", that of the three which are defined."""
+        predictor = Predictor(copy.deepcopy(model))  # which changes mode and memory layout, and with it the next step
+        scores = evaluate(self.split.truth, predict_split(predictor, self.split), "paper")
         found = {key: scores[key] for key in JUDGED_BY}
         defined = [value for value in found.values() if not math.isnan(value)]
         return found | {"mean": sum(defined) / len(defined) if defined else math.nan}

@@ -27,6 +27,7 @@ from acvis_kit.hub import save_model
 from acvis_kit.losses.criterion import Criterion, NotFiniteError
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.training import optimizer as optimisation
+from acvis_kit.training.batches import largest_over, widen
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
 from acvis_kit.training.log import RunLog
 from acvis_kit.training.processes import Stop, quiet_worker, total_over
@@ -89,10 +90,8 @@ class Trainer:
 
         if recipe.precision == "float64":
             model = model.double()
-        model = model.to(
-            accelerator.device
-        )  # plain layout: group norms in channels-last cost more than convolutions gain
-        self.model = model.train()
+        # Plain layout: with channels innermost group norms cost more than convolutions gain.
+        self.model = model = model.to(accelerator.device).train()
         self.average = optimisation.Average(model, recipe.ema) if recipe.ema else None
         self.optimizer = optimisation.build_optimizer(model, recipe)
         self.network, self.stepper = accelerator.prepare(model, self.optimizer)
@@ -147,7 +146,7 @@ class Trainer:
         seed_step(self.recipe.seed, step, self.rank)
         rate = optimisation.set_rates(self.optimizer, lr_factor(self.recipe, step))
         draws = self._draws(step)
-        batch = batch.to(self.accelerator.device)
+        batch = self._as_one(batch.to(self.accelerator.device))
         try:
             output = self.network(batch.frames, batch.log_mel, batch.audio_features)
             generators = point_generators(self.recipe.seed, draws)
@@ -176,7 +175,6 @@ class Trainer:
         """Score the weights on the validation split; the best so far go to best/."""
         started = time.monotonic()
         scores = self.validation.score(self.exported)
-        self.model.train()
         progress = self.progress
         progress.evaluated = progress.step
         if not self.main:
@@ -235,6 +233,13 @@ class Trainer:
         )
         return iter(loader)
 
+    def _as_one(self, batch: TrainingBatch) -> TrainingBatch:
+        """Padded as if this process' share and the others' were one batch."""
+        if self.world == 1:
+            return batch
+        size = largest_over(batch.frames.shape[-2:], self.world, self.accelerator.device)
+        return widen(batch, size, self.model.config.pixel_mean, self.model.config.size_divisor)
+
     def _draws(self, step: int) -> list[int]:
         """Numbers of this process' samples in a step: every `world`-th of the step's batch."""
         first = step * self.recipe.batch
@@ -260,7 +265,8 @@ class Trainer:
         if not self.main:
             return nullcontext()
         frames = self.recipe.batch * self.recipe.clip_frames
-        return RunLog(self.out, self.recipe.steps, self.progress.step, self.habits.log_every, frames, self.say)
+        done = self.progress
+        return RunLog(self.out, self.recipe.steps, done.step, done.evaluated, self.habits.log_every, frames, self.say)
 
     def _where(self, step: int, draws: list[int], batch: TrainingBatch) -> str:
         shown = ", ".join(
@@ -268,14 +274,3 @@ class Trainer:
             for draw, (video, seconds, sound) in zip(draws, batch.samples, strict=True)
         )
         return f"step {step} ({shown}), training has stopped and the last checkpoint is kept"
-
-
-def channels_innermost(model: ACVIS) -> ACVIS:
-    """The layout in which convolutions are faster on a CPU (0.42 against 0.53 s a step of a small network).
-
-    1x1 convolutions have no layout: marking them would only make gradients disagree with what gathers them.
-    """
-    for module in model.modules():
-        if isinstance(module, torch.nn.Conv2d) and module.kernel_size != (1, 1):
-            module.to(memory_format=torch.channels_last)
-    return model

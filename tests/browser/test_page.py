@@ -1,4 +1,4 @@
-"""The page as a visitor meets it: a clip goes in, the overlay comes back, and nothing is asked of another host."""
+"""The page as a visitor meets it: clips in, takes out, nothing asked of another host, no control out of reach."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 
 from acvis_kit import media
 from acvis_kit.config import PRESETS
+from acvis_kit.hub import Loaded
 from acvis_kit.models.acvis import ACVIS
 
 if TYPE_CHECKING:
@@ -28,32 +29,39 @@ PATIENCE = 120_000  # ms; a run takes one or two seconds
 
 
 @pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disc that wanders over grey while a tone sounds, H.264 and AAC."""
+    return make_disc(tmp_path_factory.mktemp("clip") / "disc.mp4", (200, 60, 40))
+
+
+@pytest.fixture(scope="module")
 def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a page with random weights is served; they mark three things whatever they see and hear."""
+    """Where a page with random weights and two examples is served; they mark three things whatever they see."""
     from acvis_kit import app
 
     torch.manual_seed(0)
-    model = ACVIS(replace(PRESETS["acvis-synth-tiny"], score_threshold=0.0, top_k=3))
+    model = ACVIS(replace(PRESETS["acvis-synth-tiny"], score_threshold=0.0, top_k=3)).eval()
+    examples = tmp_path_factory.mktemp("examples")
+    make_disc(examples / "red-disc.mp4", (220, 30, 30))
+    make_disc(examples / "blue-disc.mp4", (30, 60, 220))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        served = app.launch(model, "random", port=port, block=False)
+        served = app.launch(Loaded(model, "random"), port=port, block=False, examples=examples)
         yield served.local_url
         served.close()
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disc that wanders over grey while a tone sounds, H.264 and AAC."""
+def make_disc(path: Path, colour: tuple[int, int, int]) -> Path:
     rows, columns = np.mgrid[:120, :160]
     pictures = []
     for i in range(SECONDS * 10):
         disc = (rows - 60) ** 2 + (columns - 40 - 3 * i) ** 2 < 30**2
-        pictures.append(np.where(disc[..., None], (200, 60, 40), (110, 110, 110)).astype(np.uint8))
+        pictures.append(np.where(disc[..., None], colour, (110, 110, 110)).astype(np.uint8))
     tone = 0.3 * torch.sin(torch.arange(SECONDS * 16000) * 2 * torch.pi * 440 / 16000)
-    return media.write_video(tmp_path_factory.mktemp("clip") / "disc.mp4", pictures, 10, tone)
+    return media.write_video(path, pictures, 10, tone)
 
 
 @pytest.fixture
@@ -68,11 +76,16 @@ def visit(browser: Browser, address: str, hosts: set[str]) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(PATIENCE)
     for event in ("request", "websocket"):
-        page.on(event, lambda asked: hosts.add(urlsplit(asked.url.removeprefix("blob:")).netloc))
+        page.on(event, lambda asked: note(hosts, asked.url))
     page.goto(address)
     page.locator("#run").wait_for()
     yield page
     page.close()
+
+
+def note(hosts: set[str], url: str) -> None:
+    if not url.startswith("data:"):
+        hosts.add(urlsplit(url.removeprefix("blob:")).netloc)
 
 
 def upload(page: Page, file: Path) -> None:
@@ -86,9 +99,13 @@ def upload(page: Page, file: Path) -> None:
 
 def run(page: Page, says: str) -> None:
     """Press the button and wait for the summary to say so."""
-    page.locator("#run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     page.locator("#summary", has_text=says).wait_for()
-    page.locator("#overlay video").wait_for()
+    page.locator("#right-video video").wait_for()
+
+
+def hear(page: Page, sound: str) -> None:
+    page.get_by_role("radio", name=sound, exact=True).check()
 
 
 def download(page: Page, name: str, folder: Path) -> Path:
@@ -107,62 +124,103 @@ def rms(path: Path) -> float:
     return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2)))
 
 
-def test_a_clip_comes_back_marked_and_a_muted_take_is_silent(visit, clip, hosts, tmp_path):
+def test_one_click_shows_an_example(visit, hosts, tmp_path):
     assert "the masks mean nothing" in visit.get_by_role("alert").inner_text()
-    upload(visit, clip)
-
-    run(visit, "with its own sound")
-    video = visit.locator("#overlay video")
-    visit.wait_for_function("video => video.readyState >= 1", arg=video.element_handle())
-    assert video.evaluate("video => [video.videoWidth, video.videoHeight]") == [160, 120]
-    assert video.evaluate("video => video.duration") == pytest.approx(SECONDS, abs=0.1)
-    visit.locator("#counts-plot .main-svg").first.wait_for()
-    for second in range(SECONDS):
-        assert visit.locator("#counts").get_by_text(f"{second} s", exact=True).count()
-    assert visit.locator("#tracks").get_by_text("#0").count()
-    own = download(visit, "overlay.mp4", tmp_path)
-    assert rms(own) > 0.1
-
-    visit.locator("#sound").get_by_text("mute", exact=True).click()
-    run(visit, "muted")
-    muted = download(visit, "overlay.mp4", tmp_path)
-    assert rms(muted) == 0
-    assert download(visit, "result.json", tmp_path).stat().st_size > 0
-    assert download(visit, "counts.csv", tmp_path).read_text().startswith("start,end,count")
-
+    visit.get_by_role("button", name="Red disc").click()
+    visit.locator("#summary", has_text="red-disc.mp4 with its own sound").wait_for()
+    for side in ("left", "right"):
+        video = visit.locator(f"#{side}-video video")
+        video.wait_for()
+        visit.wait_for_function("video => video.readyState >= 1", arg=video.element_handle())
+        assert video.evaluate("video => [video.videoWidth, video.videoHeight]") == [160, 120]
+        assert video.evaluate("video => video.duration") == pytest.approx(SECONDS, abs=0.1)
+    visit.locator("#timeline .main-svg").first.wait_for()
+    assert visit.get_by_role("table", name="Objects").get_by_role("row").count() == 4
+    assert rms(download(visit, "overlay.mp4", tmp_path)) > 0.1
     assert hosts == {urlsplit(visit.url).netloc}
 
 
-def test_a_file_that_is_no_video_gets_a_sentence_and_the_page_goes_on(visit, clip, tmp_path):
-    liar = tmp_path / "liar.mp4"
-    liar.write_text("I am no video.\n" * 20)
-    upload(visit, liar)
-    visit.locator("#run").click()
-    sentence = visit.get_by_text("liar.mp4 is not readable as video or sound")
-    sentence.wait_for()
-    assert "Traceback" not in visit.content()
-
+def test_takes_are_compared_and_each_has_its_sound(visit, clip, tmp_path):
     upload(visit, clip)
-    run(visit, "disc.mp4")
+    run(visit, "with its own sound")
+    hear(visit, "Silence")
+    run(visit, "with silence")
+    assert "the picture was known" in visit.locator("#summary").inner_text()
+    assert rms(download(visit, "overlay.mp4", tmp_path)) == 0
+    for name in ("result.json", "counts.csv", "masks.zip"):
+        assert download(visit, name, tmp_path).stat().st_size > 0
+
+    visit.get_by_label("Left", exact=True).click()
+    visit.get_by_role("option", name="Take 1: disc.mp4 with its own sound").click()
+    left, right = (visit.locator(f"#{side}-video video") for side in ("left", "right"))
+    visit.wait_for_function(
+        "([a, b]) => a.currentSrc.includes('overlay') && a.currentSrc !== b.currentSrc",
+        arg=[left.element_handle(), right.element_handle()],
+    )
 
 
-def test_another_sound_is_asked_for_and_then_heard(visit, clip, tmp_path):
+def test_the_sound_of_another_example_is_heard(visit, tmp_path):
     silent = media.write_video(
         tmp_path / "silent.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 10, 10, torch.zeros(16000)
     )
     upload(visit, silent)
-    visit.locator("#sound").get_by_text("another sound", exact=True).click()
-    visit.locator("#run").click()
+    hear(visit, "Another sound")
+    visit.get_by_role("button", name="Run", exact=True).click()
     visit.get_by_text("There is no other sound yet").wait_for()
-
-    with visit.expect_response("**/upload*"):
-        visit.locator("#other input[type=file]").set_input_files(clip)
-    run(visit, "with another sound")
+    visit.get_by_label("The other sound").first.click()
+    visit.get_by_role("option", name="of the example: Blue disc").click()
+    run(visit, "with the sound of blue-disc.mp4")
     assert rms(download(visit, "overlay.mp4", tmp_path)) > 0.1
 
 
-def test_a_narrow_screen_needs_no_sideways_scrolling(visit, clip):
+def test_the_threshold_and_a_click_on_the_timeline_change_what_is_shown(visit, clip):
+    upload(visit, clip)
+    run(visit, "3 objects are marked")
+    plot = visit.locator("#timeline .nsewdrag").first
+    box = plot.bounding_box()
+    visit.mouse.click(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2)
+    visit.locator("#caption", has_text="Second 2 to 3").wait_for()
+
+    number = visit.locator("#threshold input[type=number]")
+    number.fill("0.9")
+    number.press("Enter")
+    visit.locator("#summary", has_text="Nothing is marked").wait_for()
+    visit.locator("#tracks", has_text="No object scores").wait_for()
+
+
+def test_a_file_that_is_no_video_gets_a_sentence_and_the_page_goes_on(visit, clip, tmp_path):
+    for name, content in (("liar.mp4", "I am no video.\n" * 20), ("empty.mp4", "")):
+        liar = tmp_path / name
+        liar.write_text(content)
+        upload(visit, liar)
+        visit.get_by_role("button", name="Run", exact=True).click()
+        visit.get_by_text(f"{name} is ").first.wait_for()
+        assert "Traceback" not in visit.content()
+    upload(visit, clip)
+    run(visit, "disc.mp4")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_needs_no_sideways_scrolling(visit, clip, scheme):
+    visit.emulate_media(color_scheme=scheme)
     visit.set_viewport_size({"width": 390, "height": 844})
     upload(visit, clip)
     run(visit, "disc.mp4")
+    visit.locator("#timeline .main-svg").first.wait_for()
     assert visit.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_every_control_can_be_reached_with_the_keyboard(visit):
+    wanted = {"run", "cancel", "example-1", "sound", "clip", "threshold", "opacity", "gate", "left-choice", "second"}
+    reached = set()
+    for _ in range(80):
+        visit.keyboard.press("Tab")
+        reached |= set(
+            visit.evaluate(
+                """() => { const ids = []; for (let e = document.activeElement; e; e = e.parentElement)
+                if (e.id) ids.push(e.id); return ids; }"""
+            )
+        )
+        if wanted <= reached:
+            break
+    assert wanted <= reached

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from acvis_kit.models.audio_encoders import Sound
-from acvis_kit.models.tracker import Tracker, Windows
+from acvis_kit.models.tracker import Tracker, Windows, _block
 from tests.conftest import TINY
 
 
@@ -22,11 +22,28 @@ def draw(seconds: int, clips: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     return queries, torch.randn(clips, seconds, TINY.audio_dim, generator=g)
 
 
-def test_cut_and_join_are_inverse() -> None:
-    x = torch.randn(2, 54, 3, 4)  # 9 windows a clip, more than are cut at once
-    for shifted in (False, True):
-        windows = Windows(x, 6, 50, shifted)
-        torch.testing.assert_close(windows.join(list(windows.cut(x))), x)
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("clips", [1, 2, 5])
+def test_every_window_is_visited_once_and_put_back_in_its_place(shifted: bool, clips: int) -> None:
+    x = torch.randn(clips, 54, 3, 4)  # 9 windows a clip, more than are cut at once
+    windows = Windows(x, 6, 50, shifted)
+    assert torch.equal(windows.each(lambda own, mask: own + 1, x), x + 1)
+
+
+def test_a_window_holds_the_seconds_that_follow_each_other() -> None:
+    x = torch.arange(54.0).view(1, 54, 1, 1)
+    for shifted, begin in ((False, 0), (True, -3)):
+        seen = []
+        Windows(x, 6, 54, shifted).each(lambda own, mask, s=seen: s.append(own) or own, x)
+        want = torch.arange(begin, begin + 54).remainder(54)
+        assert torch.cat(seen).flatten().tolist() == want.tolist()
+
+
+def test_windows_of_the_last_stream_are_masked_for_the_rows_of_the_first() -> None:
+    one, many = torch.zeros(2, 12, 1, 4), torch.zeros(2, 12, 3, 4)
+    shapes = []
+    Windows(many, 6, 7, shifted=False).each(lambda own, seen, mask: shapes.append(mask.shape) or own, one, many)
+    assert shapes == [(4, 1, 6, 18)]
 
 
 def test_padded_seconds_are_never_looked_at() -> None:
@@ -60,9 +77,7 @@ def test_one_row_of_sound_a_second_is_what_a_copy_for_every_query_gives(tracker:
     copies = heard[:, :, None].expand(-1, -1, TINY.num_frame_queries, -1)
     for i, (attend, feed) in enumerate(zip(tracker.sound_attention, tracker.sound_feed_forward, strict=True)):
         windows = Windows(tokens, 6, 9, shifted=i % 2 == 1)
-        pairs = windows.pairs(tokens)
-        parts = [feed(attend(rows, seen, mask=m)) for rows, (seen, m) in zip(windows.cut(copies), pairs, strict=True)]
-        copies = windows.join(parts)
+        copies = windows.each(_block(attend, feed), copies, tokens)
     torch.testing.assert_close(copies, tracker.encode_sound(heard, tokens, 9)[:, :, None].expand_as(copies))
 
 

@@ -33,7 +33,7 @@ def assert_same(read: dict, written: dict = TENSORS) -> None:
             assert read[kind][name].dtype == value.dtype and torch.equal(read[kind][name], value), name
 
 
-@pytest.mark.parametrize("shard_mb", [None, 1.0, 0.01, 0.0001])
+@pytest.mark.parametrize("shard_mb", [None, 1.0, 0.01, 0.003])
 def test_what_is_read_is_what_was_written(tmp_path: Path, shard_mb: float | None) -> None:
     store = Checkpoints(tmp_path, shard_mb)
     folder = store.write(7, TENSORS, {"best": 1 / 3, "note": None})
@@ -51,9 +51,9 @@ def test_no_file_is_larger_than_asked_and_large_tensors_are_cut(tmp_path: Path) 
 
 
 def test_fifteen_megabytes_stay_below_sixteen(tmp_path: Path) -> None:
-    folder = Checkpoints(tmp_path, shard_mb=15).write(1, {"model": {"vggish": torch.zeros(12_288, 800)}}, {})
+    folder = Checkpoints(tmp_path, shard_mb=15).write(1, {"model": {"vggish": torch.zeros(12_288, 400)}}, {})
     sizes = [path.stat().st_size for path in folder.iterdir()]
-    assert sum(sizes) > 39e6 and max(sizes) <= 15.1e6
+    assert sum(sizes) > 19e6 and max(sizes) <= 15.1e6
 
 
 def test_the_last_two_are_kept(tmp_path: Path) -> None:

@@ -22,32 +22,36 @@ def no_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
 
 
-def test_a_line_is_the_mean_of_its_steps(tmp_path: Path) -> None:
-    with RunLog(tmp_path, 4, 0, every=2, frames_per_step=10, say=lambda _: None) as log:
+def test_a_line_is_the_mean_of_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 100, 4))  # every look at it is 4 seconds later
+    monkeypatch.setattr("acvis_kit.training.log.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    with RunLog(tmp_path, 4, 0, 0, every=2, frames_per_step=10, say=lambda _: None) as log:
         for step, loss in enumerate((1.0, 2.0, 5.0, math.nan), start=1):
             log.step(step, {"loss": loss, "lr": 0.1})
         log.evaluation(4, {"mean": 50.0, "HOTA": math.nan}, 1.26)
     first, second, last = lines(tmp_path)
     assert (first["step"], first["loss"], first["lr"]) == (2, 1.5, 0.1)
-    assert first["frames_per_second"] == pytest.approx(10 / first["seconds"], rel=0.2, abs=1e5)
+    assert (first["seconds"], first["frames_per_second"]) == (2, 5)  # two steps of 10 frames in 4 seconds
     assert second["loss"] is None  # JSON has no NaN
     assert last == {"step": 4, "evaluation": {"mean": 50.0, "HOTA": None}, "seconds": 1.3}
 
 
 def test_what_was_written_beyond_the_checkpoint_is_forgotten(tmp_path: Path) -> None:
-    with RunLog(tmp_path, 9, 0, 1, 1, lambda _: None) as log:
+    with RunLog(tmp_path, 9, 0, 0, 1, 1, lambda _: None) as log:
         for step in range(1, 5):
             log.step(step, {"loss": float(step)})
+            log.evaluation(step, {"mean": 50.0}, 1.0)
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')  # killed while writing
-    with RunLog(tmp_path, 9, 2, 1, 1, lambda _: None) as log:
+    with RunLog(tmp_path, 9, 2, 1, 1, 1, lambda _: None) as log:  # saved after step 2, before its evaluation
         log.step(3, {"loss": 30.0})
-    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(1, 1.0), (2, 2.0), (3, 30.0)]
+    kept = [(line["step"], line.get("loss", "evaluation")) for line in lines(tmp_path)]
+    assert kept == [(1, 1.0), (1, "evaluation"), (2, 2.0), (3, 30.0)]
 
 
 def test_missing_tensorboard_is_said_once(tmp_path: Path) -> None:
     said: list[str] = []
-    with RunLog(tmp_path, 2, 0, 1, 1, said.append) as log:
+    with RunLog(tmp_path, 2, 0, 0, 1, 1, said.append) as log:
         log.step(1, {"loss": 1.0})
         log.step(2, {"loss": 1.0})
     assert len(said) == 1 and "acvis-kit[train]" in said[0]
@@ -67,7 +71,7 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path, monkeypatch: pytest.M
 
     written: list[dict] = []
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
-    with RunLog(tmp_path, 9, 5, 2, 1, lambda _: None) as log:
+    with RunLog(tmp_path, 9, 5, 0, 2, 1, lambda _: None) as log:
         log.step(6, {"loss": 3.0})
         log.evaluation(6, {"mean": 40.0}, 1.0)
     told = written[0]

@@ -1,0 +1,204 @@
+"""Clips as the page keeps them: looked at once, with what a browser needs to show them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from acvis_kit.decoding import find_stream, opened
+from acvis_kit.errors import MediaError
+from acvis_kit.features import VisualFeatures
+from acvis_kit.media import iter_source_frames, load_clip, write_video
+from acvis_kit.predict import Predictor
+from acvis_kit.published import ASSETS
+from acvis_kit.types import Clip
+
+SHORT_SIDE = 720  # pixels of overlays and masks, at most; two cores write about as many pictures a second as there are
+STILL_SIDE = 480  # pixels of the pictures that the timeline shows
+CLIPS_KEPT = 3  # looked at last, beside the examples; the features of each take up to the predictor's budget
+EXAMPLES_VARIABLE = "ACVIS_EXAMPLES"  # a folder to take the examples from instead
+KEY_BYTES = 2**20  # of a file's beginning and end, which tell it from others
+
+# What Chromium, Firefox and Safari play (HEVC, 10 bits and MPEG-4 part 2 are not among it).
+CONTAINERS = (".mp4", ".m4v", ".webm")
+CODECS = {"h264", "vp8", "vp9", "av1"}
+SOUND_CODECS = {"aac", "mp3", "opus", "vorbis"}
+PIXELS = {"yuv420p", "yuvj420p"}
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Looked:
+    """A clip that the model has looked at.
+
+    Attributes:
+        features: of its picture; their clip has no pixels any more, only the size at which it is drawn.
+        stills: a JPEG of each second.
+        seconds: that looking took.
+        at: when it was looked at, by the monotonic clock.
+    """
+
+    features: VisualFeatures
+    stills: list[bytes]
+    seconds: float
+    at: float = field(default_factory=time.monotonic)
+
+
+class Shelf:
+    """Clips that were looked at, by content: the last `CLIPS_KEPT`, and those that are pinned (the examples)."""
+
+    def __init__(self, predictor: Predictor, max_seconds: float) -> None:
+        self.predictor, self.max_seconds = predictor, max_seconds
+        self._kept: OrderedDict[str, Looked] = OrderedDict()
+        self._pinned: dict[str, Looked] = {}
+        self._lock = threading.Lock()
+
+    def get(self, path: Path, report: Progress, *, pin: bool = False) -> tuple[Looked, bool]:
+        """The clip in the file, and whether it had been looked at before.
+
+        Raises:
+            MediaError: the file is gone, or cannot be read.
+        """
+        key = content_key(path)
+        with self._lock:
+            looked = self._pinned.get(key) or self._kept.pop(key, None)
+        known = looked is not None
+        if looked is None:
+            with self._lock:  # makes room before the next one's features need it
+                while len(self._kept) >= CLIPS_KEPT:
+                    self._kept.popitem(last=False)
+            looked = self._look(path, report)
+        # The same picture may have come from another session's file, which may be gone by now.
+        looked.features.clip = replace(looked.features.clip, source=path)
+        with self._lock:
+            if pin or key in self._pinned:
+                self._pinned[key] = looked
+            else:
+                self._kept[key] = looked
+        return looked, known
+
+    def expire(self, older_than: float) -> None:
+        """Let go of clips looked at so many seconds ago; the examples stay."""
+        limit = time.monotonic() - older_than
+        with self._lock:
+            for key in [key for key, looked in self._kept.items() if looked.at <= limit]:
+                del self._kept[key]
+
+    def _look(self, path: Path, report: Progress) -> Looked:
+        began = time.monotonic()
+        clip = load_clip(path, max_seconds=self.max_seconds, too_long="trim", progress=report)
+        features = self.predictor.encode(clip, progress=report)
+        stills = [still_of(frame.permute(1, 2, 0).numpy()) for frame in clip.frames]
+        # The frames, up to 4 GB, have done their work: overlays read the file again, at the size they are drawn at.
+        blank = clip.frames.new_zeros(1).expand(len(clip), 3, *drawn_size(clip.size))
+        features.clip = replace(clip, frames=blank)
+        return Looked(features, stills, time.monotonic() - began)
+
+
+def drawn_size(size: tuple[int, int], short_side: int = SHORT_SIDE) -> tuple[int, int]:
+    """(H, W) of overlays and masks of a clip: at most `short_side` on the short side, then even."""
+    short = min(size)
+    if short <= short_side:
+        return size
+    height, width = (max(2, 2 * round(side * short_side / short / 2)) for side in size)
+    return height, width
+
+
+def content_key(path: Path) -> str:
+    """Tells files apart by size, beginning and end, so that a copy counts as the same clip.
+
+    Raises:
+        MediaError: there is no such file (any more).
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            parts = [file.read(KEY_BYTES)]
+            if size > 2 * KEY_BYTES:
+                file.seek(-KEY_BYTES, os.SEEK_END)
+                parts.append(file.read(KEY_BYTES))
+            else:
+                parts.append(file.read(KEY_BYTES))
+    except OSError:
+        raise MediaError("The clip is no longer here, files are deleted after an hour: choose it again.") from None
+    return f"{size}-{hashlib.sha256(b''.join(parts)).hexdigest()}"
+
+
+def plays_in_browsers(path: Path) -> bool:
+    """Whether browsers play the file as it is; False where that is not known for sure."""
+    if path.suffix.lower() not in CONTAINERS:
+        return False
+    with opened(path) as container:
+        video, audio = find_stream(container, "video"), find_stream(container, "audio")
+        if video is None or video.codec_context.name.removeprefix("lib").split("-")[0] not in _decoders():
+            return False
+        if video.codec_context.pix_fmt not in PIXELS:
+            return False
+        return audio is None or audio.codec_context.name.removeprefix("lib") in SOUND_CODECS
+
+
+def _decoders() -> set[str]:
+    return CODECS | {"dav1d", "aom"}  # FFmpeg's names of decoders of AV1
+
+
+def original_for_browsers(clip: Clip, folder: Path, report: Progress) -> Path:
+    """The clip's own file where browsers play it, else a copy in H.264 and AAC, written into `folder`."""
+    if plays_in_browsers(clip.source):
+        return clip.source
+    total = max(1, round(clip.duration * clip.source_fps))
+
+    def pictures():
+        for done, (_, _, picture) in enumerate(iter_source_frames(clip), start=1):
+            yield picture
+            report("preview", done, total)
+
+    return write_video(folder / "original.mp4", pictures(), clip.source_fps, clip.waveform)
+
+
+def example_files(folder: Path | None = None) -> list[Path]:
+    """The bundled clips, by name; those of `folder`, or of $ACVIS_EXAMPLES, instead."""
+    named = os.environ.get(EXAMPLES_VARIABLE)
+    folder = folder or (Path(named) if named else ASSETS / "clips")
+    return sorted(folder.glob("*.mp4")) if folder.is_dir() else []
+
+
+def example_title(path: Path) -> str:
+    """ "dog-and-violin.mp4" -> "Dog and violin"."""
+    words = path.stem.replace("_", " ").replace("-", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def poster(path: Path) -> Image.Image:
+    """A picture of the clip, for a button; grey where it cannot be read."""
+    try:
+        frame = load_clip(path, end=1).frames[0].permute(1, 2, 0).numpy()
+    except MediaError:
+        return Image.new("RGB", (320, 180), (128, 128, 128))
+    image = Image.fromarray(frame)
+    image.thumbnail((320, 320))
+    return image
+
+
+def picture_of(still: bytes) -> np.ndarray:
+    """A still as uint8 (H, W, 3)."""
+    return np.asarray(Image.open(io.BytesIO(still)).convert("RGB"))
+
+
+def still_of(frame: np.ndarray) -> bytes:
+    """A frame (H, W, 3) as a JPEG of `STILL_SIDE`."""
+    image = Image.fromarray(frame)
+    height, width = drawn_size(frame.shape[:2], STILL_SIDE)
+    buffer = io.BytesIO()
+    image.resize((width, height), Image.BOX).save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()

@@ -1,0 +1,82 @@
+"""What can be taken home of a take: overlay, result, counts, masks, and the lines of Python that repeat it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+from PIL import Image
+
+from acvis_kit.app.recipe import Recipe
+from acvis_kit.app.studio import CANDIDATES, Take, View, new_folder, without_folders
+from acvis_kit.hub import RANDOM, Loaded
+from acvis_kit.prediction import Prediction
+
+NAMES = ("overlay.mp4", "result.json", "counts.csv", "masks.zip")
+
+
+def write_files(take: Take, view: View, overlay: Path) -> list[Path]:
+    """Overlay, JSON (AVISeg's result format under "results"), CSV and zip, named as in `NAMES`."""
+    folder = new_folder()
+    prediction = without_folders(take.shown(view))
+    _, result, counts, masks = (folder / name for name in NAMES)
+    return [overlay, prediction.to_json(result), prediction.to_csv(counts), write_masks(prediction, masks)]
+
+
+def write_masks(prediction: Prediction, path: Path) -> Path:
+    """A PNG, black and white, for each track and second in which it has a mask: dog-0/00003.png."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
+        archive.writestr("README.txt", f"masks of {prediction.clip.source.name}: <class>-<track>/<frame>.png\n")
+        for track in prediction.tracks:
+            name = f"{prediction.class_names[track.label]}-{track.id}"
+            for t, area in enumerate(track.areas().tolist()):
+                if area:
+                    buffer = io.BytesIO()
+                    Image.fromarray(track.mask(t)).save(buffer, "PNG")  # one bit a pixel
+                    archive.writestr(f"{name}/{t:05d}.png", buffer.getvalue())
+    return path
+
+
+def python_lines(take: Take, view: View, loaded: Loaded, max_seconds: float) -> str:
+    """The run as a script; files are named as the visitor named them."""
+    recipe = take.recipe
+    size, top_k = take.prediction.size, min(loaded.model.config.top_k, CANDIDATES)
+    weights = f"ak.load_model({_source_of(loaded)!r})"
+    if loaded.name == RANDOM:
+        weights = 'random_model("acvis-synth-tiny")  # untrained'
+    lines = [
+        "import acvis_kit as ak",
+        *(["from acvis_kit.hub import random_model"] if loaded.name == RANDOM else []),
+        "",
+        f"model = {weights}",
+        f'clip = ak.load_clip({take.clip_name!r}, max_seconds={max_seconds:g}, too_long="trim")',
+        f"predictor = ak.Predictor(model, score_threshold={view.threshold:g}, count_gate={view.gate}, top_k={top_k})",
+        "features = predictor.encode(clip)  # look once, then listen as often as you like",
+        f"sound = {_edit_code(recipe)}",
+        f"prediction = predictor.decode(features, sound, output_size={size})",
+        "print(prediction.summary())",
+        f'prediction.to_video("overlay.mp4", opacity={view.opacity:g})',
+        'prediction.to_json("result.json")',
+    ]
+    return "\n".join(lines)
+
+
+def _source_of(loaded: Loaded) -> str:
+    if loaded.repository:
+        return f"{loaded.repository}@{loaded.commit}"
+    return loaded.entry.id if loaded.entry else loaded.name
+
+
+def _edit_code(recipe: Recipe) -> str:
+    """The edit as Python, with the other file's name and not the server's folders."""
+    other = repr(Path(recipe.other).name) if recipe.other else "''"
+    return {
+        "original": "ak.AudioEdit.original()",
+        "mute": "ak.AudioEdit.mute()",
+        "swap": f"ak.AudioEdit.swap({other})",
+        "mix": f"ak.AudioEdit.mix({other}, gain_db={recipe.level:g})",
+        "noise": f"ak.AudioEdit.noise(snr_db={recipe.level:g})",
+        "shift": f"ak.AudioEdit.shift({recipe.seconds:g})",
+        "keep": f"ak.AudioEdit.keep({recipe.start:g}, {recipe.end or None})",
+    }[recipe.sound]

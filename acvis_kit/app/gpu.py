@@ -1,0 +1,62 @@
+"""ZeroGPU on a Hugging Face Space: a graphics card that is lent for the seconds a function asks for.
+
+Where the package `spaces` is not installed nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acvis_kit.app.clips import drawn_size, still_of
+from acvis_kit.decoding import claimed_end, opened
+from acvis_kit.media import load_clip
+from acvis_kit.predict import Predictor
+
+if TYPE_CHECKING:
+    from acvis_kit.app.recipe import Recipe
+
+START, PER_SECOND = 15.0, 0.5  # seconds of the card: to begin, and for a second of the clip
+LONGEST = 120.0  # what a visitor may ask for at once
+
+
+def duration_of(clip: str, max_seconds: float) -> int:
+    """Seconds of the card that a clip needs, from its length."""
+    with opened(Path(clip)) as container:
+        length = claimed_end(container, "video") or (container.duration or 0) / 1e6 or max_seconds
+    return round(min(LONGEST, START + PER_SECOND * min(length, max_seconds)))
+
+
+def runner(predictor: Predictor, max_seconds: float) -> Callable[[Path, Recipe], Any] | None:
+    """A function (clip, recipe) -> Take that runs on a lent card; None where there is nothing to lend.
+
+    It runs in a process of its own: paths and plain values go in, a prediction comes out, and nothing is kept there.
+    """
+    try:
+        import spaces
+    except ImportError:
+        return None
+
+    def predict(clip: str, recipe: Recipe) -> tuple[Any, ...]:
+        began = time.monotonic()
+        loaded = load_clip(clip, max_seconds=max_seconds, too_long="trim")
+        features = predictor.encode(loaded)
+        looking = time.monotonic() - began
+        prediction = predictor.decode(features, recipe.edit(), output_size=drawn_size(loaded.size))
+        blank = loaded.frames.new_zeros(1).expand(len(loaded), 3, *drawn_size(loaded.size))
+        stills = [still_of(frame.permute(1, 2, 0).numpy()) for frame in loaded.frames]
+        slim = replace(prediction, clip=replace(prediction.clip, frames=blank))
+        return slim, replace(loaded, frames=blank), stills, looking, time.monotonic() - began - looking
+
+    lent = spaces.GPU(duration=lambda clip, recipe: duration_of(clip, max_seconds))(predict)
+
+    def run(clip: Path, recipe: Recipe) -> Any:
+        from acvis_kit.app.studio import Take
+
+        prediction, source, stills, looking, listening = lent(str(clip), recipe)
+        return Take(0, clip.name, recipe, prediction, source, stills, looking, listening)
+
+    return run

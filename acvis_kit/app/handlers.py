@@ -1,0 +1,250 @@
+"""What the page's events call: values of components in, values of components out, errors as sentences."""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from acvis_kit.app import downloads, views
+from acvis_kit.app.recipe import Recipe
+from acvis_kit.app.studio import Studio, Take, View
+from acvis_kit.errors import AcvisError, MediaError
+
+ORIGINAL = 0  # the viewers' choice that is no take
+ERROR_SECONDS = 20  # an error stays on the page: long enough to read, gone before it hides a result
+DOING = {
+    "wait": "Waiting for the model",
+    "read": "Reading the clip",
+    "look": "Looking at the picture",
+    "listen": "Listening",
+    "draw": "Finding masks",
+    "preview": "Making a copy that browsers play",
+    "write": "Drawing the video",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class Handlers:
+    """Bound to one studio; sessions are told apart by gradio's session hash."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def run(
+        self,
+        clip: str | None,
+        sound: str,
+        other_example: str,
+        other: str | None,
+        level: float,
+        shift: float,
+        start: float,
+        end: float,
+        threshold: float,
+        gate: bool,
+        opacity: float,
+        request: gr.Request = None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
+    ) -> list[Any]:
+        """A take with what the controls say."""
+        with spoken_errors(clip, other):
+            example = self.studio.examples.get(other_example)
+            recipe = Recipe(sound, str(example) if example else other, level, shift, start or 0, end or None)
+            return self._run(clip, recipe, View(threshold, gate, opacity), request, progress)
+
+    def choose(self, path: Path) -> Callable[[], list[Any]]:
+        """An example was clicked: show it as the clip, with its own sound."""
+        return lambda: [str(path), "original"]
+
+    def run_example(self, path: Path) -> Callable[..., list[Any]]:
+        """A take of an example with its own sound."""
+
+        def run(
+            threshold: float,
+            gate: bool,
+            opacity: float,
+            request: gr.Request = None,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008
+        ) -> list[Any]:
+            with spoken_errors(str(path)):
+                return self._run(str(path), Recipe(), View(threshold, gate, opacity), request, progress)
+
+        return run
+
+    def _run(self, clip: str | None, recipe: Recipe, view: View, request: gr.Request, progress: Any) -> list[Any]:
+        if clip is None:
+            raise MediaError("There is no clip yet: choose one, wait until it is uploaded, then run.")
+        progress(0, desc="Reading the clip")
+        key = session_of(request)
+        take = self.studio.run(key, Path(clip), recipe, view, reporter(progress))
+        session = self.studio.session(key)
+        choices = [("The original", ORIGINAL), *((other.title, n) for n, other in session.takes.items())]
+        viewers = [
+            gr.update(choices=choices, value=ORIGINAL),
+            gr.update(choices=choices, value=take.number),
+            str(session.original),
+            str(take.videos[view]),
+        ]
+        return [*viewers, *self._shown(take, view, None), *self._files(take, view)]
+
+    def show(
+        self, choice: int, threshold: float, gate: bool, opacity: float, t: float, request: gr.Request = None
+    ) -> list[Any]:
+        """The right take under changed switches; the network is not asked."""
+        with spoken_errors():
+            take = self._right(choice, request)
+            if take is None:
+                return [gr.skip()] * (7 + len(downloads.NAMES) - 1)
+            view = View(threshold, gate, opacity)
+            return [*self._shown(take, view, int(t or 0)), *self._files(take, view, video=False)]
+
+    def second(
+        self, choice: int, threshold: float, gate: bool, opacity: float, t: float, request: gr.Request = None
+    ) -> list[Any]:
+        """One second of the right take."""
+        with spoken_errors():
+            take = self._right(choice, request)
+            if take is None:
+                return [gr.skip(), gr.skip()]
+            return self._second(take, View(threshold, gate, opacity), int(t or 0))
+
+    def video(self, choice: int, threshold: float, gate: bool, opacity: float, request: gr.Request = None) -> list[Any]:
+        """The right viewer's video, and the overlay to take home."""
+        with spoken_errors():
+            path = self._video(choice, View(threshold, gate, opacity), request)
+            return [path, path if choice != ORIGINAL else gr.skip()]
+
+    def video_alone(self, choice: int, threshold: float, gate: bool, opacity: float, request: gr.Request = None) -> Any:
+        """The left viewer's video."""
+        with spoken_errors():
+            return self._video(choice, View(threshold, gate, opacity), request)
+
+    def redraw(
+        self, left: int, right: int, threshold: float, gate: bool, opacity: float, request: gr.Request = None
+    ) -> list[Any]:
+        """Both viewers' videos under changed switches."""
+        with spoken_errors():
+            view = View(threshold, gate, opacity)
+            paths = [
+                self._video(choice, view, request) if choice != ORIGINAL else gr.skip() for choice in (left, right)
+            ]
+            return [*paths, paths[1]]
+
+    def predict(
+        self,
+        clip: str | None,
+        sound: str = "original",
+        other_sound: str | None = None,
+        level: float = 0,
+        seconds: float = 0,
+        start: float = 0,
+        end: float = 0,
+        threshold: float = 0.3,
+        count_gate: bool = False,
+        request: gr.Request = None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[Any, ...]:
+        """Mark the objects that sound in a clip, second by second.
+
+        Args:
+            clip: a video file; trimmed to its first 120 s.
+            sound: what the model is to hear: "original", "mute", "swap", "noise", "mix", "shift" or "keep".
+            other_sound: a sound or video file, for "swap" and "mix".
+            level: dB, for "noise" (how far below the sound) and "mix" (how much louder).
+            seconds: for "shift", later; negative is earlier.
+            start, end: seconds that "keep" keeps; 0 as the end is the clip's.
+            threshold: tracks score higher than this.
+            count_gate: let the count decide how many masks a second may show.
+
+        Returns:
+            The clip with its masks and the sound heard (MP4); a summary; a list of objects; the result (JSON), the
+            counts (CSV) and the masks (zip of PNGs).
+
+        Raises:
+            gr.Error: with the sentence to show, for whatever went wrong.
+        """
+        with spoken_errors(clip, other_sound):
+            if clip is None:
+                raise MediaError("There is no clip yet: give a video file.")
+            view = View(threshold, count_gate, self.studio.view.opacity)
+            recipe = Recipe(sound, other_sound, level, seconds, start or 0, end or None)
+            take = self.studio.run(session_of(request), Path(clip), recipe, view, reporter(progress))
+            video, *others = (str(file) for file in downloads.write_files(take, view, take.videos[view]))
+            return video, views.summary(take, view), views.track_rows(take, view), *others
+
+    def cancel(self, request: gr.Request = None) -> str:
+        """Stop the session's run."""
+        self.studio.cancel(session_of(request))
+        return "Cancelled. Change what you like, then run again."
+
+    def leave(self, request: gr.Request) -> None:
+        """A visitor has closed the page."""
+        self.studio.forget(session_of(request))
+
+    def _right(self, choice: int, request: gr.Request) -> Take | None:
+        return None if choice in (ORIGINAL, None) else self.studio.take(session_of(request), choice)
+
+    def _video(self, choice: int, view: View, request: gr.Request) -> str | None:
+        key = session_of(request)
+        if choice in (ORIGINAL, None):
+            original = self.studio.session(key).original
+            return str(original) if original else None
+        return str(self.studio.video(self.studio.take(key, choice), view))
+
+    def _shown(self, take: Take, view: View, t: int | None) -> list[Any]:
+        """Summary, timeline, slider, frame, caption, table, code. A new take shows its most lively second."""
+        last = len(take.prediction) - 1
+        t = views.liveliest(take, view) if t is None else min(t, last)
+        return [
+            views.summary(take, view),
+            views.timeline(take, view),
+            gr.update(maximum=max(1, last), value=t),
+            *self._second(take, view, t),
+            views.track_table(take, view),
+            downloads.python_lines(take, view, self.studio.loaded, self.studio.max_seconds),
+        ]
+
+    def _second(self, take: Take, view: View, t: int) -> list[Any]:
+        picture, masks, colours = views.second(take, view, t)
+        return [gr.AnnotatedImage((picture, masks), color_map=colours), views.second_caption(take, t)]
+
+    def _files(self, take: Take, view: View, video: bool = True) -> list[Any]:
+        files = downloads.write_files(take, view, take.videos.get(view, Path()))
+        return [gr.DownloadButton(value=str(file), interactive=True) for file in (files if video else files[1:])]
+
+
+def session_of(request: gr.Request | None) -> str | None:
+    return request.session_hash if request else None
+
+
+def reporter(progress: Any) -> Callable[[str, int, int], None]:
+    """Tells gradio what is being done."""
+
+    def report(what: str, done: int, total: int) -> None:
+        progress((done, total), desc=DOING[what], unit="frames")
+
+    return report
+
+
+@contextmanager
+def spoken_errors(*paths: str | None) -> Iterator[None]:
+    """Turns errors into sentences on the page, in which the files at `paths` go by their names alone."""
+    try:
+        yield
+    except AcvisError as error:
+        sentence = str(error)
+        for path in filter(None, paths):
+            sentence = sentence.replace(path, Path(path).name)
+    except Exception:
+        logger.exception("the page failed")
+        sentence = "This is a fault of the page, not of your clip. The server's log has the details."
+    else:
+        return
+    raise gr.Error(html.escape(sentence, quote=False), duration=ERROR_SECONDS, print_exception=False)

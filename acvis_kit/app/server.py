@@ -1,0 +1,104 @@
+"""Serving the page, and sweeping up after it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import gradio as gr
+
+from acvis_kit.app import style
+from acvis_kit.app.layout import build_app
+from acvis_kit.app.studio import Studio
+from acvis_kit.errors import ConfigError
+from acvis_kit.hub import Loaded
+
+MAX_UPLOAD = "1gb"
+SWEEP_EVERY, KEEP_SECONDS = 300, 3000  # together less than an hour
+
+
+def launch(
+    loaded: Loaded,
+    host: str = "127.0.0.1",
+    port: int | None = 7860,
+    share: bool = False,
+    open_browser: bool = False,
+    block: bool = True,
+    examples: Path | None = None,
+) -> gr.Blocks:
+    """Serve the page until interrupted.
+
+    Args:
+        loaded: the model, on the device it is to run on, and where it is from; see `hub.open_weights`.
+        host, port: where to listen; 0.0.0.0 lets other machines in. None: what gradio's environment variables say.
+        share: ask gradio for a public address; then everything goes through its servers.
+        open_browser: open the page in the default browser.
+        block: False returns at once; `close()` of what is returned ends the server, `local_url` says where it is.
+        examples: a folder of clips instead of the bundled ones.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    if not os.environ.get("GRADIO_TEMP_DIR"):  # a folder of our own, that can be swept
+        os.environ["GRADIO_TEMP_DIR"] = folder = tempfile.mkdtemp(prefix="acvis-page-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    studio = Studio(loaded, examples=examples)
+    app = build_app(loaded, studio=studio)
+    app.queue(max_size=64, default_concurrency_limit=4)
+    try:
+        app.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            inbrowser=open_browser,
+            prevent_thread_lock=True,
+            theme=style.theme(),
+            css=style.CSS + style.posters(studio.examples.values()),
+            head=style.HEAD,
+            max_file_size=MAX_UPLOAD,
+            allowed_paths=[str(path) for path in studio.examples.values()],
+            run_history=False,  # would keep clips in the browser's storage
+            footer_links=["api"],
+            ssr_mode=False,
+        )
+    except OSError as error:
+        if "port" not in str(error):
+            raise
+        raise ConfigError(f"port {port} on {host} is taken: choose another with port= (--port)") from None
+    threading.Thread(target=studio.warm_up, daemon=True).start()
+    threading.Thread(target=_sweep_for_ever, args=(Path(gr.utils.get_upload_folder()), studio), daemon=True).start()
+    if block:
+        app.block_thread()
+    return app
+
+
+def sweep(folder: Path, older_than: float = KEEP_SECONDS) -> int:
+    """Delete files of gradio's cache older than so many seconds, and folders left empty; returns how many files."""
+    limit, gone = time.time() - older_than, 0
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is inside comes before its folder
+        try:
+            if path.stat().st_mtime > limit:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            else:
+                path.unlink()
+                gone += 1
+        except OSError:  # in use, or gone already
+            continue
+    return gone
+
+
+def _sweep_for_ever(folder: Path, studio: Studio) -> None:
+    while True:
+        time.sleep(SWEEP_EVERY)
+        sweep(folder)
+        studio.expire(KEEP_SECONDS)
+        if not folder.exists():
+            return

@@ -1,0 +1,272 @@
+"""What happens behind the page: sessions, their takes, and the one model that they share."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import gradio as gr
+
+from acvis_kit.app import gpu
+from acvis_kit.app.clips import Shelf, content_key, drawn_size, example_files, original_for_browsers
+from acvis_kit.app.recipe import Recipe
+from acvis_kit.errors import AcvisError, MediaError
+from acvis_kit.hub import Loaded
+from acvis_kit.predict import Predictor
+from acvis_kit.prediction import Prediction
+from acvis_kit.types import Clip
+from acvis_kit.viz import write_overlay
+
+MAX_SECONDS = 120  # longer clips are trimmed
+FEATURES_MB = 512  # of one clip in memory, the rest goes to disk
+FLOOR = 0.1  # tracks that score lower are not kept: the threshold's slider begins here
+CANDIDATES = 40  # pairs of query and class whose masks are made
+SESSIONS_KEPT = 16
+TAKES_KEPT = 8  # of a session; a take is run-length codes and a video
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]
+
+
+class Cancelled(AcvisError):
+    """Somebody pressed Cancel, or left."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How a take is shown; changing it asks nothing of the network."""
+
+    threshold: float
+    gate: bool = False
+    opacity: float = 0.5
+
+
+@dataclass
+class Take:
+    """What the model made of a clip with one sound.
+
+    Attributes:
+        prediction: all tracks above the floor; `shown` filters them.
+        source: the clip with its own sound, without pixels. stills: a JPEG of each second.
+        looking, listening, drawing: seconds; looking is 0 where the picture was known.
+        videos: overlays drawn so far.
+    """
+
+    number: int
+    clip_name: str
+    recipe: Recipe
+    prediction: Prediction
+    source: Clip
+    stills: list[bytes]
+    looking: float
+    listening: float
+    drawing: float = 0.0
+    at: float = field(default_factory=time.monotonic)
+    videos: dict[View, Path] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return f"Take {self.number}: {self.clip_name} with {self.recipe.label()}"
+
+    def shown(self, view: View) -> Prediction:
+        """What is left above the threshold and, if wanted, under the count."""
+        prediction = self.prediction.above(view.threshold)
+        return prediction.gated() if view.gate else prediction
+
+
+@dataclass
+class Session:
+    """One visitor: the clip now looked at, its original for the browser, and the takes."""
+
+    clip: Path | None = None
+    original: Path | None = None
+    takes: OrderedDict[int, Take] = field(default_factory=OrderedDict)
+    made: int = 0
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class Studio:
+    """Runs the model for all sessions, one at a time; the pictures it has looked at are kept by content.
+
+    Args:
+        loaded: the model and where it is from.
+        max_seconds: where longer clips are trimmed.
+        examples: a folder of clips instead of the bundled ones.
+    """
+
+    def __init__(self, loaded: Loaded, max_seconds: float = MAX_SECONDS, examples: Path | None = None) -> None:
+        config = loaded.model.config
+        self.loaded, self.max_seconds = loaded, max_seconds
+        self.floor = min(FLOOR, config.score_threshold)
+        self.view = View(config.score_threshold, config.count_gate)
+        self.predictor = Predictor(
+            loaded.model,
+            score_threshold=self.floor,
+            top_k=min(config.top_k, CANDIDATES),
+            count_gate=False,
+            feature_budget_mb=FEATURES_MB,
+        )
+        self.shelf = Shelf(self.predictor, max_seconds)
+        self.examples = {path.stem: path for path in example_files(examples)}
+        self._sessions: OrderedDict[str | None, Session] = OrderedDict()
+        self._lock = threading.Lock()  # of the sessions
+        self._network = threading.Lock()  # one clip at a time is in the model
+        self._keys = {path: content_key(path) for path in self.examples.values()}
+        self._warm: dict[Path, Take] = {}
+        self._home = tempfile.TemporaryDirectory(prefix="acvis-examples-", ignore_cleanup_errors=True)
+        self._run_on_gpu = gpu.runner(self.predictor, max_seconds)
+
+    def session(self, key: str | None) -> Session:
+        with self._lock:
+            session = self._sessions.pop(key, None) or Session()
+            self._sessions[key] = session
+            while len(self._sessions) > SESSIONS_KEPT:
+                self._sessions.popitem(last=False)
+            return session
+
+    def forget(self, key: str | None) -> None:
+        """A visitor has left."""
+        self.cancel(key)
+        with self._lock:
+            self._sessions.pop(key, None)
+
+    def cancel(self, key: str | None) -> None:
+        """Stop what the session is running; the next run begins anew."""
+        with self._lock:
+            session = self._sessions.get(key)
+        if session is not None:
+            session.cancelled.set()
+
+    def run(self, key: str | None, clip: Path, recipe: Recipe, view: View, report: Progress) -> Take:
+        """A new take of a clip, with its overlay drawn.
+
+        Raises:
+            AcvisError: what is wrong with the files or the numbers. Cancelled: the session was cancelled.
+        """
+        session = self.session(key)
+        session.cancelled = cancelled = threading.Event()
+
+        def watched(what: str, done: int, total: int) -> None:
+            if cancelled.is_set():
+                raise Cancelled("The run was cancelled.")
+            report(what, done, total)
+
+        clip = self._example(clip) or clip
+        ready = self._warm.get(clip) if recipe == Recipe() else None
+        take = ready or self._take(clip, recipe, watched)
+        take = replace(take, videos=dict(take.videos), at=time.monotonic())
+        if session.clip != clip:
+            folder = new_folder()
+            session.original = original_for_browsers(take.source, folder, watched)
+            session.clip = clip
+        if view not in take.videos:
+            began = time.monotonic()
+            self.video(take, view, watched)
+            take.drawing = time.monotonic() - began
+        with self._lock:
+            session.made += 1
+            take.number = session.made
+            session.takes[take.number] = take
+            while len(session.takes) > TAKES_KEPT:
+                session.takes.popitem(last=False)
+        return take
+
+    def video(self, take: Take, view: View, report: Progress | None = None) -> Path:
+        """The take's overlay as this view shows it, drawn unless it lies there already.
+
+        Raises:
+            MediaError: the clip was deleted meanwhile.
+        """
+        ready = take.videos.get(view)
+        if ready is not None and ready.is_file():
+            return ready
+        if not take.prediction.clip.source.is_file():
+            raise MediaError("The clip is no longer here, files are deleted after an hour: choose it again.")
+        folder = new_folder()
+        try:
+            path = write_overlay(take.shown(view), folder / "overlay.mp4", opacity=view.opacity, progress=report)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        take.videos[view] = path
+        return path
+
+    def take(self, key: str | None, number: int) -> Take:
+        """A take of the session.
+
+        Raises:
+            MediaError: it is not kept any more.
+        """
+        take = self.session(key).takes.get(number)
+        if take is None:
+            raise MediaError("This take is no longer kept: run it again.")
+        return take
+
+    def expire(self, older_than: float) -> None:
+        """Let go of takes and pictures older than so many seconds; the examples stay."""
+        self.shelf.expire(older_than)
+        limit = time.monotonic() - older_than
+        with self._lock:
+            for session in self._sessions.values():
+                for number in [number for number, take in session.takes.items() if take.at <= limit]:
+                    del session.takes[number]
+
+    def warm_up(self) -> None:
+        """Look at the examples, listen to them and draw them, so that one click shows them."""
+        for name, path in self.examples.items():
+            try:
+                take = self._take(path, Recipe(), lambda *_: None, pin=True)
+                folder = Path(self._home.name) / name
+                folder.mkdir(exist_ok=True)
+                began = time.monotonic()
+                video = write_overlay(take.shown(self.view), folder / "overlay.mp4", opacity=self.view.opacity)
+                take.drawing = time.monotonic() - began
+                take.videos[self.view] = video
+                self._warm[path] = take
+            except Exception:  # the page works without it
+                logger.exception("the example %s could not be prepared", path.name)
+
+    def _example(self, clip: Path) -> Path | None:
+        """The example that a file of gradio's cache is a copy of."""
+        key = content_key(clip)
+        return next((path for path in self.examples.values() if self._keys[path] == key), None)
+
+    def _take(self, clip: Path, recipe: Recipe, report: Progress, *, pin: bool = False) -> Take:
+        edit = recipe.edit()
+        report("wait", 0, 1)
+        while not self._network.acquire(timeout=0.25):
+            report("wait", 0, 1)
+        try:
+            if self._run_on_gpu is not None:
+                return self._run_on_gpu(clip, recipe)
+            looked, known = self.shelf.get(clip, report, pin=pin)
+            began = time.monotonic()
+            size = drawn_size(looked.features.source_size)
+            source = looked.features.clip
+            prediction = self.predictor.decode(looked.features, edit, output_size=size, progress=report)
+        finally:
+            self._network.release()
+        listening = time.monotonic() - began
+        looking = 0.0 if known else looked.seconds
+        return Take(0, clip.name, recipe, prediction, source, looked.stills, looking, listening)
+
+
+def new_folder() -> Path:
+    """A folder of its own in gradio's cache, where old files are swept away."""
+    cache = Path(gr.utils.get_upload_folder())
+    cache.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="acvis-", dir=cache))
+
+
+def without_folders(prediction: Prediction) -> Prediction:
+    """The prediction with files named as the user named them: the server's folders are nobody's business."""
+    source = prediction.clip.source
+    notes = tuple(note.replace(str(source), source.name) for note in prediction.notes)
+    return replace(prediction, notes=notes, clip=replace(prediction.clip, source=Path(source.name)))

@@ -1,0 +1,142 @@
+"""How the page looks, and the few lines of JavaScript that tie its pictures together."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import gradio as gr
+
+from acvis_kit.app.clips import poster
+
+
+def theme() -> gr.themes.Base:
+    """Quiet greys, one warm colour, and only fonts that every machine has: nothing is fetched from elsewhere."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    return gr.themes.Soft(
+        primary_hue="orange",
+        secondary_hue="sky",
+        neutral_hue="slate",
+        font=fonts,
+        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+        radius_size="lg",
+    ).set(
+        button_primary_background_fill="#c2410c",
+        button_primary_background_fill_hover="#9a3412",
+        button_primary_background_fill_dark="#c2410c",
+        button_primary_background_fill_hover_dark="#ea580c",
+        button_primary_text_color="#ffffff",
+        button_primary_text_color_dark="#ffffff",
+        body_background_fill="#f5f6f8",
+        block_border_width="1px",
+        block_border_color="#e2e8f0",
+        block_shadow="none",
+        block_label_background_fill="transparent",
+        block_label_text_color="#475569",
+        block_label_text_color_dark="#cbd5e1",
+        block_title_background_fill="transparent",
+        block_title_background_fill_dark="transparent",
+        block_title_text_color="#334155",
+        block_title_text_color_dark="#e2e8f0",
+        block_title_padding="0",
+        body_text_color_subdued="#475569",
+        body_text_color_subdued_dark="#a3b1c6",
+        checkbox_label_background_fill="#f1f5f9",
+    )
+
+
+CSS = """
+.gradio-container { max-width: 1320px !important; margin: 0 auto !important; }
+.head { display: flex; flex-wrap: wrap; align-items: baseline; gap: .4em 1em; justify-content: space-between; }
+.head h1 { margin: 0; font-size: 1.75rem; letter-spacing: -.02em; }
+.badge { font-size: .85rem; padding: .15em .7em; border-radius: 99px; border: 1px solid var(--border-color-primary); }
+.lead { margin: .35em 0 0; max-width: 62em; color: var(--body-text-color-subdued); font-size: 1.02rem; }
+.alert { margin: .7em 0 0; padding: .6em 1em; border-radius: 8px; }
+.alert.loud { background: #b91c1c; color: #fff; font-weight: 600; }
+.alert.notice { background: #fef3c7; color: #713f12; }
+#examples { gap: 8px; flex-wrap: nowrap !important; }
+#examples button { min-width: 0 !important; flex: 1 1 0; padding: 6px; flex-direction: column; gap: 5px;
+  font-size: .82rem; line-height: 1.2; font-weight: 500; justify-content: flex-start;
+  align-items: stretch; white-space: normal; }
+#examples button::before { content: ""; height: 64px; border-radius: 6px; background: #94a3b8 center / cover; }
+#clip button[aria-label^="Trim"], #clip button[aria-label^="Reset"] { display: none; }  /* would fetch FFmpeg */
+#sound .wrap { gap: 6px; }
+#sound label { padding: 5px 10px; }
+#viewers video { background: #000; }
+#summary, #caption { padding: 10px 14px; }
+#summary p { margin: .15em 0; }
+#tracks { padding: 8px 14px; }
+.tracks { overflow-x: auto; width: 0; min-width: 100%; }  /* a table must not widen the page */
+.tracks table, .about table, .tracks tr, .about tr { border: 0 !important; background: none !important; }
+.tracks table, .about table { width: 100%; border-collapse: collapse; font-size: .92rem; }
+.tracks th, .tracks td, .about th, .about td { text-align: left; padding: .42em .7em .42em 0; vertical-align: top;
+  border: 0; border-bottom: 1px solid var(--border-color-primary); }
+.tracks td:first-child { white-space: nowrap; font-weight: 600; }
+.about th { white-space: nowrap; font-weight: 600; padding-right: 1.5em; }
+.about pre { overflow-x: auto; padding: .7em 1em; border-radius: 8px; background: var(--background-fill-secondary); }
+.chip { display: inline-block; width: .8em; height: .8em; border-radius: 3px; margin-right: .5em; }
+.nothing { color: var(--body-text-color-subdued); }
+#timeline { cursor: pointer; }
+:focus-visible { outline: 3px solid #f97316 !important; outline-offset: 2px; }
+.gradio-container .column, .gradio-container .row > * { max-width: 100%; }
+#timeline .js-plotly-plot, #timeline .svg-container { max-width: 100%; }
+@media (max-width: 640px) {
+  .gradio-container, .gradio-container .app, .gradio-container .wrap, .gradio-container .contain,
+  .gradio-container .column, .gradio-container .row, .gradio-container .form, .gradio-container .block {
+    min-width: 0 !important; max-width: 100%; }
+  .head h1 { font-size: 1.4rem; }
+  .gradio-container { padding-left: 8px !important; padding-right: 8px !important; }
+  .about th, .tracks td:first-child { white-space: normal; }
+  .about td { word-break: break-word; }
+}
+"""
+
+
+def posters(paths: Iterable[Path]) -> str:
+    """CSS that puts a picture of each example on its button; inside the style, where no file can go missing."""
+    rules = []
+    for i, path in enumerate(paths, start=1):
+        buffer = io.BytesIO()
+        poster(path).convert("RGB").save(buffer, "JPEG", quality=80)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        rules.append(f"#example-{i}::before {{ background-image: url(data:image/jpeg;base64,{data}) !important; }}")
+    return "\n".join(rules)
+
+
+# A click anywhere on the timeline goes to that second: of the slider, and of the videos.
+HEAD = """
+<script>
+(() => {
+  const go = (seconds) => {
+    const input = document.querySelector('#second input[type=number]');
+    if (input && seconds >= 0 && seconds <= Number(input.max || 1e9)) {
+      const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set;
+      set.call(input, Math.floor(seconds));
+      input.dispatchEvent(new Event('input', {bubbles: true}));
+      input.dispatchEvent(new Event('change', {bubbles: true}));
+    }
+    document.querySelectorAll('#viewers video').forEach((video) => { if (video.paused) video.currentTime = seconds; });
+  };
+  document.addEventListener('click', (event) => {
+    const plot = event.target.closest && event.target.closest('#timeline .js-plotly-plot');
+    if (!plot || !plot._fullLayout) return;
+    const axis = plot._fullLayout.xaxis;
+    const drag = plot.querySelector('.nsewdrag');
+    if (!drag) return;
+    const seconds = axis.p2d(event.clientX - drag.getBoundingClientRect().left);
+    if (seconds >= 0 && seconds < axis.range[1]) go(seconds);
+  }, true);
+})();
+</script>
+"""
+
+# Both videos from the beginning; the take is heard, the other one is only seen.
+PLAY_BOTH = """
+() => {
+  const videos = [...document.querySelectorAll('#viewers video')];
+  videos.forEach((video, i) => { video.currentTime = 0; video.muted = i < videos.length - 1; });
+  videos.forEach((video) => video.play());
+}
+"""

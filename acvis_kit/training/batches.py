@@ -1,0 +1,41 @@
+"""Batches that mean the same however they are spread over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from acvis_kit.data.collate import TrainingBatch
+
+
+def largest_over(size: Sequence[int], world: int, device: torch.device) -> tuple[int, int]:
+    """The largest height and the largest width among the batches of all processes, (H, W)."""
+    sides = torch.tensor(tuple(size), device=device)
+    if world > 1:
+        torch.distributed.all_reduce(sides, torch.distributed.ReduceOp.MAX)
+    height, width = sides.tolist()
+    return height, width
+
+
+def widen(batch: TrainingBatch, size: tuple[int, int], pixel_mean: Sequence[float], divisor: int) -> TrainingBatch:
+    """The batch as `collate` would have made it beside a clip of `size` (H, W): padding is seen by the network.
+
+    Pictures are filled up with the mean colour, masks with False to the next multiples of `divisor`.
+    """
+    height, width = batch.frames.shape[-2:]
+    if (height, width) == size:
+        return batch
+    mean = torch.tensor(pixel_mean, dtype=torch.float32, device=batch.frames.device).view(3, 1, 1)
+    frames = mean.expand(*batch.frames.shape[:2], 3, *size).clone()
+    frames[..., :height, :width] = batch.frames
+
+    def pad(masks: Tensor) -> Tensor:
+        missing = [side + -side % divisor - present for side, present in zip(size, masks.shape[-2:], strict=True)]
+        return F.pad(masks, (0, missing[1], 0, missing[0]))
+
+    targets = [replace(target, masks=pad(target.masks)) for target in batch.targets]
+    return replace(batch, frames=frames, targets=targets)

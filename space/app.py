@@ -1,0 +1,23 @@
+"""The Space: the kit's page, with the weights that $ACVIS_WEIGHTS names or the bundled ones."""
+
+import os
+from contextlib import suppress
+from dataclasses import replace
+
+with suppress(ImportError):
+    import spaces  # noqa: F401 (must be imported before torch touches a graphics card)
+
+import torch
+
+from acvis_kit.app import launch
+from acvis_kit.hub import RANDOM, Loaded, open_weights, random_model
+from acvis_kit.published import DEMO_WEIGHTS
+
+weights = os.environ.get("ACVIS_WEIGHTS") or DEMO_WEIGHTS
+loaded = (
+    Loaded(random_model(DEMO_WEIGHTS), RANDOM) if weights == RANDOM else open_weights(weights, fall_back=DEMO_WEIGHTS)
+)
+loaded = replace(loaded, model=loaded.model.to("cuda" if torch.cuda.is_available() else "cpu"))
+
+if __name__ == "__main__":
+    launch(loaded, host="0.0.0.0", port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))

@@ -1,0 +1,117 @@
+"""Clips are looked at once, by content, and browsers get what they can play."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acvis_kit import media
+from acvis_kit.app import clips
+from acvis_kit.errors import MediaError
+from tests.app.conftest import make_clip, quiet
+
+
+def test_a_copy_of_a_clip_is_not_looked_at_again(studio, clip, tmp_path, looks) -> None:
+    first, known = studio.shelf.get(Path(clip), quiet)
+    copy = Path(shutil.copy(clip, tmp_path / "copy.mp4"))
+    second, known_then = studio.shelf.get(copy, quiet)
+    assert looks == [2] and (known, known_then) == (False, True)
+    assert second is first and second.features.clip.source == copy
+
+
+def test_a_file_that_changed_is_looked_at_again(studio, clip, looks) -> None:
+    studio.shelf.get(Path(clip), quiet)
+    make_clip(Path(clip), seconds=1)
+    studio.shelf.get(Path(clip), quiet)
+    assert looks == [2, 1]
+
+
+def test_only_the_latest_clips_are_kept_and_the_pinned(studio, tmp_path, looks) -> None:
+    paths = [Path(make_clip(tmp_path / f"{n}.mp4", seconds=n)) for n in range(1, clips.CLIPS_KEPT + 3)]
+    studio.shelf.get(paths[0], quiet, pin=True)
+    for path in paths[1:]:
+        studio.shelf.get(path, quiet)
+    looks.clear()
+    studio.shelf.get(paths[0], quiet)
+    studio.shelf.get(paths[-1], quiet)
+    assert looks == []
+    studio.shelf.get(paths[1], quiet)
+    assert looks == [2]
+
+
+def test_a_looked_at_clip_keeps_stills_and_no_pixels(studio, clip) -> None:
+    looked, _ = studio.shelf.get(Path(clip), quiet)
+    assert looked.features.clip.frames.untyped_storage().nbytes() == 1
+    assert looked.features.clip.size == (64, 96)
+    assert len(looked.stills) == 2 and clips.picture_of(looked.stills[1]).shape == (64, 96, 3)
+
+
+def test_large_pictures_are_drawn_smaller_and_even() -> None:
+    assert clips.drawn_size((1920, 1080)) == (1280, 720)
+    assert clips.drawn_size((1081, 1999)) == (720, 1332)
+    assert clips.drawn_size((63, 97)) == (63, 97)
+
+
+def test_what_browsers_play_is_shown_as_it_is(clip) -> None:
+    source = media.load_clip(clip)
+    assert clips.plays_in_browsers(Path(clip))
+    assert clips.original_for_browsers(source, Path("/nowhere"), quiet) == Path(clip)
+
+
+def test_what_they_do_not_play_gets_a_copy_with_its_sound(clip, tmp_path) -> None:
+    """The same streams in Matroska."""
+    foreign = tmp_path / "a clip.mkv"
+    remux(Path(clip), foreign)
+    assert not clips.plays_in_browsers(foreign)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source = media.load_clip(foreign)
+    made = clips.original_for_browsers(source, tmp_path, quiet)
+    assert clips.plays_in_browsers(made)
+    copy = media.load_clip(made)
+    assert len(copy) == 2 and copy.waveform.abs().max() > 0.2
+
+
+def test_a_missing_file_says_that_files_are_deleted(studio, tmp_path) -> None:
+    with pytest.raises(MediaError, match="no longer here"):
+        studio.shelf.get(tmp_path / "gone.mp4", quiet)
+
+
+def test_examples_come_from_a_folder_with_readable_titles(examples, monkeypatch) -> None:
+    assert [path.name for path in clips.example_files(examples)] == ["one.mp4", "two.mp4"]
+    monkeypatch.setenv(clips.EXAMPLES_VARIABLE, str(examples))
+    assert len(clips.example_files()) == 2
+    assert clips.example_title(Path("dog-and_violin.mp4")) == "Dog and violin"
+
+
+def test_a_poster_is_made_of_what_can_be_read(examples, tmp_path) -> None:
+    assert clips.poster(examples / "one.mp4").size == (96, 64)
+    (tmp_path / "liar.mp4").write_text("no")
+    assert np.asarray(clips.poster(tmp_path / "liar.mp4")).std() == 0
+
+
+def remux(source: Path, target: Path) -> None:
+    import av
+
+    with av.open(str(source)) as given, av.open(str(target), "w") as made:
+        streams = {s.index: made.add_stream_from_template(s) for s in given.streams}
+        for packet in given.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                made.mux(packet)
+
+
+def test_reading_reports_and_can_be_broken_off(clip) -> None:
+    told = []
+    media.load_clip(clip, progress=lambda *at: told.append(at))
+    assert told == [("read", 1, 2), ("read", 2, 2)]
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        media.load_clip(clip, progress=stop)

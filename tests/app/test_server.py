@@ -1,0 +1,103 @@
+"""Serving: ports, programs, what can be fetched and what not, and sweeping."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from acvis_kit import media
+from acvis_kit.app import launch, server
+from acvis_kit.errors import ConfigError
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def page(loaded, examples, cache):
+    served = launch(loaded, port=free_port(), block=False, examples=examples)
+    yield served
+    served.close()
+
+
+def test_a_taken_port_is_named(loaded):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="is taken"):
+            launch(loaded, port=taken.getsockname()[1], block=False)
+
+
+def test_a_program_can_use_the_page(page, clip, tmp_path):
+    from gradio_client import Client, handle_file
+
+    client = Client(page.local_url, verbose=False, download_files=tmp_path)
+    overlay, summary, tracks, _, counts, masks = client.predict(
+        handle_file(clip), "mute", None, threshold=0, api_name="/predict"
+    )
+    assert "silence" in summary and len(tracks) == 3
+    assert media.load_clip(overlay).waveform.abs().max() == 0
+    assert len(Path(counts).read_text().splitlines()) == 3  # a header and two seconds
+    assert Path(masks).suffix == ".zip"
+
+
+def test_only_uploads_examples_and_results_can_be_fetched(page, clip, examples, tmp_path):
+    import httpx
+
+    secret = tmp_path / "secret.txt"
+    secret.write_text("nobody's business")
+
+    def status(path: str | Path) -> int:
+        return httpx.get(f"{page.local_url}gradio_api/file={path}").status_code
+
+    assert status(examples / "one.mp4") == 200
+    for path in (secret, "/etc/passwd", server.__file__, "pyproject.toml", f"{examples}/../secret.txt"):
+        assert status(path) in (403, 404), path
+
+    names = {"files": ("../../../evil.mp4", b"x")}
+    (stored,) = httpx.post(f"{page.local_url}gradio_api/upload", files=names).json()
+    assert Path(stored).resolve().is_relative_to(Path(os.environ["GRADIO_TEMP_DIR"]).resolve())
+    assert not (tmp_path.parent / "evil.mp4").exists()
+
+    from gradio_client import Client
+
+    with pytest.raises(Exception, match=r"(?i)invalid|not allowed|cannot|error"):
+        Client(page.local_url, verbose=False).predict(
+            {"path": str(secret), "meta": {"_type": "gradio.FileData"}}, api_name="/predict"
+        )
+
+
+def test_old_files_are_swept_and_new_ones_stay(tmp_path):
+    old, new = tmp_path / "a" / "old.mp4", tmp_path / "b" / "new.mp4"
+    for file in (old, new):
+        file.parent.mkdir()
+        file.write_text("x")
+    past = time.time() - 4000
+    for path in (old, old.parent):
+        os.utime(path, (past, past))
+    assert server.sweep(tmp_path) == 1
+    assert not old.exists() and new.exists()
+    assert server.SWEEP_EVERY + server.KEEP_SECONDS < 3600
+
+
+def test_predict_is_the_one_public_endpoint(page):
+    endpoints = page.get_api_info()["named_endpoints"]
+    assert list(endpoints) == ["/predict"]
+    names = [p["parameter_name"] for p in endpoints["/predict"]["parameters"]]
+    assert names == ["clip", "sound", "other_sound", "level", "seconds", "start", "end", "threshold", "count_gate"]
+    assert page.delete_cache[0] + page.delete_cache[1] <= 3600
+
+
+def test_gradio_reports_nothing_to_its_makers():
+    from gradio import analytics
+
+    assert not analytics.analytics_enabled()

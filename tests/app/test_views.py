@@ -1,0 +1,85 @@
+"""A take on the page: figure, frame, table, words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acvis_kit.app import views
+from acvis_kit.app.recipe import Recipe
+from acvis_kit.app.studio import Take, View
+from tests.app.conftest import quiet
+
+VIEW = View(0.0)
+
+
+@pytest.fixture
+def take(studio, clip) -> Take:
+    return studio.run("s", Path(clip), Recipe(), VIEW, quiet)
+
+
+def test_the_timeline_holds_sound_counts_probabilities_and_a_lane_a_track(take) -> None:
+    figure = views.timeline(take, VIEW)
+    wave, counts, *rest = figure.data
+    assert max(wave.y) > 0.8 and wave.x[-1] < 2
+    assert list(counts.text) == [f"<b>{take.prediction.count_text(t)}</b>" for t in range(2)]
+    bars = [bar for bar in rest if bar.orientation != "h"]
+    assert [bar.name for bar in bars] == ["0 sounding", "1 sounding", "2+ sounding"]
+    assert np.allclose(sum(np.array(bar.y) for bar in bars), 1, atol=1e-5)
+    lanes = [bar for bar in rest if bar.orientation == "h"]
+    assert [bar.y[0] for bar in lanes] == [row["object"] for row in views.track_rows(take, VIEW)]
+    assert figure.layout.xaxis.range == (0, 2)
+
+
+def test_a_timeline_without_tracks_says_so(take) -> None:
+    figure = views.timeline(take, View(0.94))
+    assert "no object above the threshold" in figure.layout.annotations[-1].text
+
+
+def test_the_waveform_keeps_its_peaks() -> None:
+    sound = np.zeros(16000 * 60, np.float32)
+    sound[12345] = -0.5
+    low, high, times = views.envelope(sound)
+    assert len(low) <= views.POINTS and low.min() == -1 and high.max() == 0
+    assert times[low.argmin()] == pytest.approx(12345 / 16000, abs=0.1)
+
+
+def test_a_second_shows_its_masks_at_the_opacity_asked_for(take) -> None:
+    picture, masks, colours = views.second(take, View(0.0, opacity=0.25), 1)
+    assert picture.shape == (64, 96, 3)
+    shown = [track for track in take.prediction.tracks if track.areas()[1]]
+    assert len(masks) == len(shown) and len(colours) == len(masks)
+    for (mask, label), track in zip(masks, shown, strict=True):
+        assert mask.shape == (64, 96) and set(np.unique(mask)) <= {0, 0.25}
+        assert (mask > 0).mean() == pytest.approx(int(track.areas()[1]) / (64 * 96), abs=0.02)
+        assert colours[label].startswith("#")
+    assert "Second 1 to 2" in views.second_caption(take, 1)
+
+
+def test_rows_give_class_score_seconds_and_share(take) -> None:
+    rows = views.track_rows(take, VIEW)
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+    track = take.prediction.tracks[0]
+    assert rows[0]["class"] == take.prediction.class_names[track.label]
+    assert rows[0]["seconds"] == int((track.areas() > 0).sum())
+    assert 0 <= rows[0]["share"] <= 1
+    table = views.track_table(take, VIEW)
+    assert table.count("<tr>") == 4 and rows[0]["object"] in table
+    assert "No object scores" in views.track_table(take, View(0.94))
+
+
+def test_the_summary_gives_both_times_and_escapes_names(studio, clip, tmp_path) -> None:
+    nasty = tmp_path / "<img src=x>.mp4"
+    nasty.write_bytes(Path(clip).read_bytes())
+    first = views.summary(studio.run("s", nasty, Recipe(), VIEW, quiet), VIEW)
+    assert "<img" not in first and "once per clip" in first and "3 objects are marked" in first
+    second = views.summary(studio.run("s", nasty, Recipe("mute"), VIEW, quiet), VIEW)
+    assert "the picture was known" in second and "silence" in second
+
+
+def test_the_liveliest_second_has_the_most_masks(take) -> None:
+    shown = [sum(bool(track.areas()[t]) for track in take.prediction.tracks) for t in range(2)]
+    assert shown[views.liveliest(take, VIEW)] == max(shown)
+    assert views.liveliest(take, View(0.94)) == 0

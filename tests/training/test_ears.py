@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.data.synth.writer import write_dataset
+from acvis_kit.data.training_clips import TrainingClips
+from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.models.acvis import ACVIS
+from acvis_kit.training import Habits, recipe_of, train
+from acvis_kit.training.ears import SECONDS, teach_ears
+from tests.conftest import SEEING, TINY, make_model
+
+STEPS = 24
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("synth")
+    write_dataset(folder, {"train": 6}, seed=3, size=64, seconds=(4, 6), progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(data: Path) -> TrainingClips:
+    return TrainingClips(AVISegSplit(data, "train"), targets="visible", counterfactual_audio=0.4, seed=0)
+
+
+def model_for(clips: TrainingClips) -> ACVIS:
+    return make_model(replace(SEEING, class_names=clips.class_names))
+
+
+def loss_on(model: ACVIS, clips: TrainingClips) -> float:
+    with torch.no_grad():
+        pairs = [clips.sound(draw, SECONDS) for draw in range(8)]
+        logits = model.hear(torch.stack([log_mel for log_mel, _ in pairs])).class_logits
+        return float(F.binary_cross_entropy_with_logits(logits, torch.stack([h for _, h in pairs]).float()))
+
+
+def test_ears_learn_and_nothing_else_changes(clips: TrainingClips) -> None:
+    model = model_for(clips)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    deaf = loss_on(model, clips)
+    teach_ears(model, clips, STEPS, workers=0)
+    changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"audio_encoder", "audio_class_head"}
+    assert loss_on(model, clips) < 0.8 * deaf
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_ears_that_begin_again_come_to_the_same(clips: TrainingClips) -> None:
+    first, second = model_for(clips), model_for(clips)
+    teach_ears(first, clips, 4, workers=0)
+    teach_ears(second, clips, 4, workers=1)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_a_run_teaches_the_ears_once(data: Path, clips: TrainingClips, tmp_path: Path) -> None:
+    config = replace(SEEING, class_names=clips.class_names)
+    recipe = replace(recipe_of(config), steps=2, batch=2, clip_frames=2, audio_steps=2, warmup=0)
+    habits = Habits(workers=0, eval_clips=0, device="cpu")
+    told: list[str] = []
+    assert not train(config, recipe, data, tmp_path, habits=replace(habits, max_minutes=1e-6), say=told.append)
+    assert train(config, recipe, data, tmp_path, habits=habits, say=told.append)
+    assert sum("ears have heard" in text for text in told) == 1
+
+
+def test_a_stream_of_sounds_is_numbered(clips: TrainingClips) -> None:
+    (mel, heard), (again, _), (other, _) = clips.sound(5, 3), clips.sound(5, 3), clips.sound(6, 3)
+    assert mel.shape == (3, 96, 64) and heard.shape == (3, len(clips.class_names)) and heard.dtype == torch.bool
+    assert torch.equal(mel, again) and not torch.equal(mel, other)
+
+
+def test_networks_without_names_and_data_without_scenes_are_refused(data: Path, clips: TrainingClips) -> None:
+    with pytest.raises(ConfigError, match="audio_classes=True"):
+        teach_ears(make_model(replace(TINY, class_names=clips.class_names)), clips, 1, workers=0)
+    split = AVISegSplit(data, "train")
+    split.scenes_file = data / "none.json"
+    with pytest.raises(DataError, match="audio_steps=0"):
+        TrainingClips(split).sound(0, 2)

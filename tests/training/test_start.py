@@ -1,0 +1,100 @@
+"""What a run begins with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.errors import WeightsError
+from acvis_kit.hub import save_model
+from acvis_kit.models.acvis import ACVIS
+from acvis_kit.models.backbones import ResNet
+from acvis_kit.training.start import about, class_names_of, copy_weights, fingerprint, initial_model
+from tests.conftest import make_model
+from tests.training.tiny import CONFIG, write_data
+
+CATS = replace(CONFIG, class_names=("cat", "dog", "violin"))
+BIRDS = replace(CONFIG, class_names=("violin", "bird", "cat"))
+
+
+def test_the_seed_decides_the_fresh_weights() -> None:
+    first, same, other = (initial_model(CATS, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[key], same[key]) for key in first)
+    assert not torch.equal(first["tracker.query_features"], other["tracker.query_features"])
+
+
+def test_fine_tuning_copies_the_classes_that_agree_and_all_the_rest(tmp_path: Path) -> None:
+    source = make_model(CATS, seed=5)
+    said: list[str] = []
+    model = initial_model(BIRDS, init_from=save_model(source, tmp_path), say=said.append)
+    fresh = initial_model(BIRDS)
+    for head in ("frame_decoder.class_head", "tracker.class_head"):
+        for part in ("weight", "bias"):
+            key = f"{head}.{part}"
+            rows = model.state_dict()[key]
+            assert torch.equal(rows[[0, 2, 3]], source.state_dict()[key][[2, 0, 3]]), "violin, cat, none"
+            assert torch.equal(rows[1], fresh.state_dict()[key][1]), "bird"
+    same = [key for key in source.state_dict() if "class_head" not in key]
+    assert all(torch.equal(model.state_dict()[key], source.state_dict()[key]) for key in same)
+    assert model.config.class_names == BIRDS.class_names
+    assert "2 of 3 classes" in said[0] and "fresh classes: bird" in said[0]
+
+
+def test_the_ears_class_head_has_no_row_for_none() -> None:
+    source, target = make_model(replace(CATS, audio_classes=True), 5), make_model(replace(BIRDS, audio_classes=True), 6)
+    fresh = target.audio_class_head.weight.detach().clone()
+    copy_weights(source, target)
+    rows = target.audio_class_head.weight
+    assert torch.equal(rows[[0, 2]], source.audio_class_head.weight[[2, 0]]) and torch.equal(rows[1], fresh[1])
+
+
+def test_a_head_that_is_new_stays_fresh_and_one_too_many_is_left_behind() -> None:
+    with_ears = replace(CATS, targets="visible", audio_classes=True)
+    assert "fresh modules: audio_class_head" in copy_weights(make_model(CATS, 5), make_model(with_ears, 6))
+    assert "left behind: audio_class_head" in copy_weights(make_model(with_ears, 5), make_model(CATS, 6))
+
+
+def test_weights_of_another_width_are_refused() -> None:
+    with pytest.raises(WeightsError, match=r"shapes differ.*\(32,\) given, \(64,\) expected"):
+        copy_weights(make_model(CATS), ACVIS(replace(CATS, hidden_dim=64)))
+
+
+def test_imagenet_weights_go_to_the_backbone(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        weights = ResNet(blocks=(3, 4, 6, 3)).state_dict()
+    torch.save(weights, tmp_path / "resnet50.pth")
+    model = initial_model(replace(CATS, backbone="resnet50"), backbone_weights=tmp_path / "resnet50.pth")
+    assert torch.equal(model.backbone.layer1[0].conv1.weight, weights["layer1.0.conv1.weight"])
+
+
+def test_a_vggish_without_training_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("acvis_kit.training.start.ACVIS", lambda config: None)  # 72 M parameters take their time
+    initial_model(replace(CATS, audio_encoder="vggish", audio_tokens="clip"), say=said.append)
+    assert "cannot learn" in said[0] and "--audio-weights" in said[0]
+
+
+def test_runs_are_told_apart_by_what_files_hold_and_not_by_where_they_lie(tmp_path: Path) -> None:
+    first, second = (AVISegSplit(write_data(tmp_path / name), "train") for name in "ab")
+    weights = [tmp_path / "1.safetensors", tmp_path / "2.safetensors"]
+    for number, file in enumerate(weights):
+        save_file({"x": torch.tensor([float(number)])}, file)
+    here = about(CATS, {}, first, {"init_from": weights[0], "audio_weights": None})
+    moved = about(CATS, {}, second, {"init_from": weights[0], "audio_weights": None})
+    other = about(CATS, {}, first, {"init_from": weights[1], "audio_weights": None})
+    assert here["same"] == moved["same"] and here["data"] != moved["data"]
+    assert here["same"] != other["same"]
+    with pytest.raises(WeightsError, match="nowhere"):
+        fingerprint(tmp_path / "nowhere")
+
+
+def test_class_names_follow_the_ids(tmp_path: Path) -> None:
+    split = AVISegSplit(write_data(tmp_path), "train")
+    split.categories = {7: "cat", 2: "dog"}
+    assert class_names_of(split) == ("dog", "cat")
