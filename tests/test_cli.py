@@ -184,7 +184,7 @@ def test_the_benchmark_reports_shares_of_its_own_times(capsys) -> None:
 def test_every_subcommand_explains_itself(capsys) -> None:
     commands = next(a for a in build_parser()._actions if a.choices and "predict" in a.choices).choices
     assert set(commands) == {
-        "predict", "demo", "convert", "evaluate", "synth", "prepare", "train", "benchmark", "info",
+        "predict", "demo", "convert", "evaluate", "synth", "prepare", "train", "ablate", "benchmark", "info",
     }  # fmt: skip
     for name in commands:
         with pytest.raises(SystemExit, match="0"):

@@ -112,11 +112,12 @@ def _report(arguments: argparse.Namespace) -> int:
     from acvis_kit.training.ablation import ABLATION_BASE
     from acvis_kit.training.ablation_card import Card
     from acvis_kit.training.ablation_cost import cost_text, generator_costs
-    from acvis_kit.training.ablation_report import write_report
+    from acvis_kit.training.ablation_report import Runs, write_report
 
     card = Card(arguments.card)
     for other in arguments.add:
         _say(f"{card.take(Card(other))} runs taken from {other}")
+    Runs(card, arguments.setting)  # a mistake is told before costs are measured
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     small = (ABLATION_BASE.short_side, ABLATION_BASE.short_side)
     costs = {

@@ -36,6 +36,9 @@ ABLATION_BASE = replace(
     audio_classes=False,
     count_from="token",
     counterfactual_audio=0.0,
+    pixel_classes=True,
+    score_threshold=0.3,  # the papers'
+    count_gate=False,
     short_side=96,
 )
 ABLATION_RECIPE = replace(SYNTH, steps=900, batch=8, clip_frames=4, ema=0.99, warmup=50, audio_steps=0)

@@ -14,7 +14,7 @@ SMALL = replace(PRESETS["acvis-synth-tiny"], hidden_dim=32, num_heads=4, num_fra
 
 def test_acqg_with_one_token_is_counted_as_worked_out_by_hand() -> None:
     """Three layers of cross-attention, 5 queries (4 and the count token), one key, C = 32."""
-    one, many, additive = generator_costs(SMALL, (64, 64), frames=2, runs=1)
+    one, many, additive = generator_costs(SMALL, (128, 128), frames=2, runs=1)
     c, queries, audio = 32, 5, SMALL.audio_dim
     layer = 4 * (c * c + c) + 2 * c  # packed in_proj, out_proj, LayerNorm
     learned = 2 * 4 * c + c  # features, positions, count token

@@ -40,9 +40,8 @@ def shows(scene: SceneRecord, split: AVISegSplit, who: np.ndarray, counts: np.nd
             label = names(split).index(thing.class_name)
             tracks.append(Track(len(tracks), label, 0.9, tuple(masks), torch.from_numpy(sounding).float()))
     probabilities = None if counts is None else torch.eye(3, dtype=torch.float64)[np.minimum(counts, 2)]
-    return Prediction(
-        tuple(tracks), torch.from_numpy(who.sum(0)), probabilities, names(split), scene.size
-    )  # fmt: skip
+    sure = who.sum(0) if counts is None else counts
+    return Prediction(tuple(tracks), torch.from_numpy(sure), probabilities, names(split), scene.size)
 
 
 def measured(
@@ -81,9 +80,9 @@ def test_a_perfect_listener_has_everything_right(split: AVISegSplit, monkeypatch
         assert set(result.values) == set(MEASURED)
         present = {name: value for name, value in result.values.items() if not np.isnan(value)}
         assert {"mAP", "HOTA", "FSLA", "counted", "counted_by_masks", "muted", "foreign"} <= set(present)
-        assert set(present.values()) == {100.0}
+        assert list(present.values()) == pytest.approx([100.0] * len(present))
         assert result.draws.shape == (DRAWS, len(MEASURED))
-        assert set(np.unique(result.draws[~np.isnan(result.draws)])) == {100.0}
+        assert np.allclose(result.draws[~np.isnan(result.draws)], 100)
         assert result.official["HOTA"] < 100  # the published evaluator's defects
 
 
