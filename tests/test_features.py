@@ -1,9 +1,11 @@
 """Features keep to their budget, and leave nothing behind."""
 
 import gc
+import sys
 import tempfile
 from pathlib import Path
 
+import pytest
 import torch
 
 from acvis_kit.features import MEGABYTE, VisualFeatures
@@ -45,3 +47,18 @@ def test_the_temporary_folder_goes_with_the_features(tmp_path: Path, monkeypatch
     del features
     gc.collect()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/maps tells what is mapped")
+def test_features_on_disk_are_mapped_and_take_no_place_on_the_heap(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    features = VisualFeatures((8, 8), (8, 8), budget_mb=0)
+    features.append(chunk(1))
+
+    def mapped() -> bool:
+        return str(tmp_path) in Path("/proc/self/maps").read_text()
+
+    for back in features.chunks("cpu"):
+        assert mapped() and back.fine.sum() == back.fine.numel()
+    del back
+    assert not mapped()

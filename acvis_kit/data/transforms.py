@@ -79,7 +79,7 @@ PAPER = Augmentation(
 # 128x128 pixels with objects of 24: they must not shrink much, and the small cues of who sounds must stay.
 SYNTH = Augmentation(
     zoom=(0.8, 1.2), flip=0.5, brightness=0.2, contrast=0.2, tint=0.1, grain=6.0, gain_db=6.0, noise_share=0.5,
-    noise_snr_db=(5.0, 40.0),
+    noise_snr_db=(15.0, 40.0),
 )  # fmt: skip
 AUGMENTATIONS = {"none": Augmentation(), "paper": PAPER, "synth": SYNTH}
 

@@ -94,7 +94,7 @@ def _lengths(mask: NDArray[Any]) -> list[int]:
 
 
 def _code(lengths: list[int], size: Sequence[int]) -> Code:
-    return {"size": [int(n) for n in size], "counts": rle._write(lengths).encode("ascii")}
+    return {"size": [int(n) for n in size], "counts": rle.written(lengths).encode("ascii")}
 
 
 try:

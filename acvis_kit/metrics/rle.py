@@ -23,7 +23,7 @@ BLANK_720P = "PPTl0"  # the text of an empty 720x1280 mask, by which the publish
 
 def empty(size: tuple[int, int]) -> RLE:
     """The mask of `size` (h, w) without a pixel."""
-    return {"size": list(size), "counts": _write([size[0] * size[1]])}
+    return {"size": list(size), "counts": written([size[0] * size[1]])}
 
 
 def from_array(mask: np.ndarray) -> RLE:
@@ -147,10 +147,10 @@ def _from_dict(code: dict[str, Any]) -> RLE:
         raise DataError("the counts of an RLE are text, or a list of run lengths of at least 0")
     if sum(counts) != size[0] * size[1]:
         raise DataError(f"run lengths add up to {sum(counts)}, but size {list(size)} has {size[0] * size[1]} pixels")
-    return {"size": list(size), "counts": _write(counts)}
+    return {"size": list(size), "counts": written(counts)}
 
 
-def _write(lengths: list[int]) -> str:
+def written(lengths: list[int]) -> str:
     """The text of run lengths."""
     text = []
     for n, length in enumerate(lengths):

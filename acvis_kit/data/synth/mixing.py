@@ -11,10 +11,9 @@ from acvis_kit.data.synth.sounds import Voice
 from acvis_kit.data.synth.soundtrack import NOISES, Noise, Part, Soundtrack
 
 NOISY = 0.7  # share of clips with background noise
-NOISE_DB = (-52.0, -32.0)  # dBFS
-ABOVE_NOISE_DB = (0.0, 30.0)  # of every source
-SPREAD_DB = 6.0  # how far the sources of one clip lie from their common level: none drowns the others
-LOUDEST_DB = -11.0  # dBFS: the sum of four stays clear of the limiter
+LEVEL_DB = (-30.0, -17.0)  # dBFS, the common level of a clip's sources; the sum of four stays clear of the limiter
+SPREAD_DB = 4.0  # how far they lie from it: none drowns the others
+NOISE_BELOW_DB = (4.0, 26.0)  # the common level: every source lies 0 to 30 dB above the noise
 OFFSCREEN = 0.15  # share of seconds
 OFFSCREEN_RUN = 5.0  # mean seconds of an off-screen sound
 OFFSCREEN_OF_CLASS_IN_VIEW = 0.08  # share of off-screen voices of a class that is in the picture
@@ -30,9 +29,9 @@ class Voices(Protocol):
 
 def draw_levels(rng: np.random.Generator, count: int) -> tuple[np.ndarray, float]:
     """Levels of `count` sources, float (count,), dBFS; and of the noise below them."""
-    above = np.clip(rng.uniform(4, 28) + rng.uniform(-SPREAD_DB, SPREAD_DB, count), *ABOVE_NOISE_DB)
-    noise = min(rng.uniform(*NOISE_DB), LOUDEST_DB - float(above.max(initial=0.0)))
-    return np.round(noise + above, 2), round(noise, 2)
+    common = rng.uniform(*LEVEL_DB)
+    noise = common - rng.uniform(*NOISE_BELOW_DB)
+    return np.round(common + rng.uniform(-SPREAD_DB, SPREAD_DB, count), 2), round(noise, 2)
 
 
 def draw_noise(rng: np.random.Generator, level_db: float) -> Noise | None:

@@ -21,7 +21,7 @@ from acvis_kit.data.synth.soundtrack import Soundtrack
 from acvis_kit.errors import DataError
 from acvis_kit.metrics import rle
 
-VERSION = 1
+VERSION = 2
 
 __all__ = ["ObjectRecord", "SceneRecord", "counterfactual", "describe", "encode", "load_scenes"]
 
