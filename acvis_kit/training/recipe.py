@@ -34,6 +34,7 @@ class Recipe:
     audio_folder: str | None = None  # of precomputed features, for networks without an audio encoder
 
     audio_steps: int = 0  # before all else the audio encoder learns alone to name what it hears, see `ears` (ours)
+    picture_steps: int = 0  # and backbone and pixel decoder to name every pixel, see `eyes` (ours)
 
     # --- AdamW
     lr: float = 1e-4
@@ -64,7 +65,7 @@ class Recipe:
         for name in ("lr", "eps", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must be above 0")
-        for name in ("audio_steps", "backbone_lr", "weight_decay", "warmup", "seed"):
+        for name in ("audio_steps", "picture_steps", "backbone_lr", "weight_decay", "warmup", "seed"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must not be negative")
         for name, most in (("drop_at", 1.0), ("drop", 1.0), ("ema", 1.0)):
