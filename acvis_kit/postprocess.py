@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -67,17 +68,17 @@ def tracks_of(
     shown = sounding > 0.5
     embeds = video.mask_embeds[-1, 0][queries].to(exact)  # (M, C)
 
-    codes: list[list[RLE]] = [[] for _ in queries]  # M x T
-    inside_sum, inside_count = [], []  # T x (M,)
+    codes = _Codes(size)  # T x M
+    total = torch.empty(seconds, len(queries), dtype=exact, device=embeds.device)  # (T, M)
+    count = torch.empty_like(total, dtype=torch.int64)
+    done = 0
     for pixels in features.chunks(embeds.device):
         for fine in pixels.fine.to(exact).split(1):
             masks = _MasksOfFrame(model, embeds, fine, features.input_size, size)
-            for n, code in enumerate(masks.codes):
-                codes[n].append(code)
-            inside_sum.append(masks.probability_sum)
-            inside_count.append(masks.pixel_count)
+            codes.extend(masks.codes)
+            total[done], count[done] = masks.probability_sum, masks.pixel_count
+            done += 1
             report(1)
-    total, count = torch.stack(inside_sum), torch.stack(inside_count)  # (T, M)
     visible = (count > 0).T
     presence = (1 - video.class_logits[-1, 0].to(exact).softmax(-1)[queries, -1:]) * sounding * visible  # (M, T)
     total, count = total * shown.T, count * shown.T
@@ -86,20 +87,42 @@ def tracks_of(
     scores = class_scores * (_mask_quality(total, count).to(exact) * _mean_where(sounding, shown & visible))[of_query]
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order] > score_threshold]
-    shown = shown.cpu()
-    for n, code in enumerate(codes):
-        codes[n] = [mask if visible_now else _nothing(size) for mask, visible_now in zip(code, shown[n], strict=True)]
+    seen = shown.cpu().tolist()
+    nothing = _nothing(size)
+
+    def masks_of(query: int) -> tuple[RLE, ...]:
+        return tuple(codes[t * len(queries) + query] if seen[query][t] else nothing for t in range(seconds))
+
     tracks = [
         Track(
             id=rank,
             label=int(pairs[i]) % classes,
             score=float(scores[i]),
-            masks=tuple(codes[int(of_query[i])]),
+            masks=masks_of(int(of_query[i])),
             frame_scores=frame_quality[:, int(of_query[i])],
         )
         for rank, i in enumerate(order.tolist())
     ]
     return Drawn(tracks, presence[torch.unique(of_query[order])])
+
+
+class _Codes:
+    """Run-length codes of masks of one size, in one block of memory.
+
+    Each would be a small object for as long as the drawing lasts. Thousands of them among the large buffers of every
+    frame break the heap into holes that no buffer fits into: ten minutes of video took 6 GB.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._size, self._text, self._ends = size, bytearray(), array("q", [0])
+
+    def extend(self, codes: list[RLE]) -> None:
+        for code in codes:
+            self._text += code["counts"]
+            self._ends.append(len(self._text))
+
+    def __getitem__(self, number: int) -> RLE:
+        return {"size": list(self._size), "counts": bytes(self._text[self._ends[number] : self._ends[number + 1]])}
 
 
 class _MasksOfFrame:

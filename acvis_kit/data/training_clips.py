@@ -23,7 +23,7 @@ from acvis_kit.mel import log_mel
 from acvis_kit.types import Targets
 
 RANGE = 20  # seconds on either side of the reference from which the others are drawn (AVISM)
-ORDER, CLIP, SOUND = 0, 1, 2  # families of random numbers of one seed
+ORDER, CLIP, SOUND, PICTURE = 0, 1, 2, 3  # families of random numbers of one seed
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,12 @@ class TrainingClips(Dataset):
         views = draw_views(self.augmentation, video.size, self.clip_frames, rng)
         heard = self._sounds.draw(video, seconds, rng)
 
-        frames = np.stack([views.image(self.split.image(video, t), n) for n, t in enumerate(seconds)])  # (T, H, W, 3)
-        frames = np.ascontiguousarray(recolour(self.augmentation, frames, rng).transpose(0, 3, 1, 2))
+        frames = self._frames(video, seconds, views, rng)
         sound = torch.from_numpy(
             heard.seconds if self._features else change_sound(self.augmentation, heard.seconds, rng)
         )
         return TrainingSample(
-            frames=torch.from_numpy(frames),
+            frames=frames,
             log_mel=None if self._features else log_mel(sound),
             audio_features=sound if self._features else None,
             targets=self._truth(video, seconds, views, heard),
@@ -171,6 +170,33 @@ class TrainingClips(Dataset):
             raise DataError(f"{self.split.truth_file} does not say which classes are heard: train with audio_steps=0")
         sound = change_sound(self.augmentation, heard.seconds, rng)
         return log_mel(torch.from_numpy(sound)), torch.from_numpy(heard.classes)
+
+    def picture(self, draw: int) -> TrainingSample:
+        """One second of a video without its sound, T = 1: a stream of its own.
+
+        Raises:
+            ConfigError: with targets="sounding", where what can be seen depends on what is heard.
+        """
+        if self.targets != "visible":
+            raise ConfigError("pictures without sound need targets='visible': train with picture_steps=0")
+        epoch, place = divmod(draw, len(self.split))
+        video = self.split.videos[self._order_of(epoch)[place]]
+        rng = np.random.default_rng([self.seed, PICTURE, draw])
+        seconds = draw_seconds(len(video.frames), 1, self.frame_sampling, rng)
+        views = draw_views(self.augmentation, video.size, 1, rng)
+        unheard = Heard("original", np.zeros((1, 0), np.float32))
+        return TrainingSample(
+            frames=self._frames(video, seconds, views, rng),
+            log_mel=None,
+            audio_features=None,
+            targets=self._truth(video, seconds, views, unheard),
+            video_id=video.id,
+            seconds=tuple(seconds.tolist()),
+        )
+
+    def _frames(self, video: VideoEntry, seconds: np.ndarray, views: Views, rng: np.random.Generator) -> Tensor:
+        frames = np.stack([views.image(self.split.image(video, t), n) for n, t in enumerate(seconds)])  # (T, H, W, 3)
+        return torch.from_numpy(np.ascontiguousarray(recolour(self.augmentation, frames, rng).transpose(0, 3, 1, 2)))
 
     def _order_of(self, epoch: int) -> np.ndarray:
         """The places of the videos in an epoch, (videos,)."""

@@ -7,23 +7,19 @@ is told by name. Alone it hears hours in minutes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from torch.utils.data import Dataset
 
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis import ACVIS
-from acvis_kit.training.processes import quiet_worker
+from acvis_kit.training.lesson import teach
 
 CLIPS, SECONDS = 4, 8  # per step: so many clips, so many seconds of each
-LR, WEIGHT_DECAY, WARMUP = 1.5e-3, 0.02, 50
 
 
 class Sounds(Dataset):
@@ -47,9 +43,6 @@ def teach_ears(
 ) -> None:
     """Train the audio encoder and its class head on the sounds of `clips`, as the multi-label problem that it is.
 
-    The result is a function of the weights and the stream of sounds: a run that is killed here begins here again, and
-    comes to the same.
-
     Args:
         model: with `audio_classes`; trained in place, on `device`. steps: each of 32 seconds of sound.
 
@@ -59,31 +52,12 @@ def teach_ears(
     if model.audio_encoder is None or model.audio_class_head is None:
         raise ConfigError("audio_steps needs audio_classes=True and an audio encoder: set audio_steps=0, or these two")
     model.to(device).train()
+
+    def loss_of(given: tuple[Tensor, Tensor]) -> Tensor:
+        log_mel, heard = given  # (CLIPS, SECONDS, ...)
+        logits = model.hear(log_mel.to(device)).class_logits
+        return F.binary_cross_entropy_with_logits(logits, heard.to(logits))
+
     parameters = [*model.audio_encoder.parameters(), *model.audio_class_head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, LR, weight_decay=WEIGHT_DECAY)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps=steps))
-    loader = DataLoader(
-        Sounds(clips),
-        batch_sampler=[range(step * CLIPS, (step + 1) * CLIPS) for step in range(steps)],
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=quiet_worker,
-    )
-    average = math.nan
-    with tqdm(loader, desc="ears", unit="step") as bar:
-        for log_mel, heard in bar:  # (CLIPS, SECONDS, ...)
-            logits = model.hear(log_mel.to(device)).class_logits
-            loss = F.binary_cross_entropy_with_logits(logits, heard.to(logits))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            rate.step()
-            value = float(loss.detach())
-            average = value if math.isnan(average) else average + 0.02 * (value - average)
-            bar.set_postfix_str(f"loss {average:.3f}")
-    optimizer.zero_grad()
-    say(f"the ears have heard {steps * CLIPS * SECONDS / 3600:.1f} h: loss {average:.3f}")
-
-
-def _rate(step: int, steps: int) -> float:
-    return min(1.0, (step + 1) / WARMUP) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+    loss = teach(parameters, Sounds(clips), CLIPS, steps, loss_of, name="ears", workers=workers)
+    say(f"the ears have heard {steps * CLIPS * SECONDS / 3600:.1f} h: loss {loss:.3f}")

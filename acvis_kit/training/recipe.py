@@ -34,6 +34,7 @@ class Recipe:
     audio_folder: str | None = None  # of precomputed features, for networks without an audio encoder
 
     audio_steps: int = 0  # before all else the audio encoder learns alone to name what it hears, see `ears` (ours)
+    picture_steps: int = 0  # and backbone and pixel decoder to name every pixel, see `eyes` (ours)
 
     # --- AdamW
     lr: float = 1e-4
@@ -64,7 +65,7 @@ class Recipe:
         for name in ("lr", "eps", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must be above 0")
-        for name in ("audio_steps", "backbone_lr", "weight_decay", "warmup", "seed"):
+        for name in ("audio_steps", "picture_steps", "backbone_lr", "weight_decay", "warmup", "seed"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must not be negative")
         for name, most in (("drop_at", 1.0), ("drop", 1.0), ("ema", 1.0)):
@@ -91,8 +92,8 @@ class Recipe:
 PAPER = Recipe()
 # From nothing on two CPU cores: a rate for a small network, and a clip that seldom acts.
 SYNTH = Recipe(
-    steps=12_000, batch=8, clip_frames=4, augmentation="synth", audio_steps=5000, lr=1e-3, backbone_lr=1.0,
-    weight_decay=0.02, clip_norm=2.0, schedule="cosine", warmup=100, ema=0.999,
+    steps=12_000, batch=8, clip_frames=4, augmentation="synth", audio_steps=8000, picture_steps=3000, lr=1e-3,
+    backbone_lr=1.0, weight_decay=0.02, clip_norm=2.0, schedule="cosine", warmup=100, ema=0.999,
 )  # fmt: skip
 
 
@@ -100,7 +101,11 @@ def recipe_of(config: ACVISConfig) -> Recipe:
     """The recipe that suits a network: SYNTH for those with the compact backbone, which learn from nothing."""
     if config.backbone != "compact":
         return PAPER
-    return SYNTH if config.audio_classes else dataclasses.replace(SYNTH, audio_steps=0)
+    return dataclasses.replace(
+        SYNTH,
+        audio_steps=SYNTH.audio_steps if config.audio_classes else 0,
+        picture_steps=SYNTH.picture_steps if config.pixel_classes else 0,
+    )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError
 from acvis_kit.training.checkpoint import Checkpoints
 from acvis_kit.training.ears import teach_ears
+from acvis_kit.training.eyes import teach_eyes
 from acvis_kit.training.log import LOG
 from acvis_kit.training.processes import make_accelerator
 from acvis_kit.training.recipe import Habits, Recipe
@@ -101,12 +102,14 @@ def train(
     begins = Checkpoints(out / CHECKPOINTS).newest() is None
     if begins and recipe.audio_steps:
         teach_ears(model, clips, recipe.audio_steps, workers=habits.workers, device=accelerator.device, say=say)
+    if begins and recipe.picture_steps:
+        teach_eyes(model, clips, recipe.picture_steps, workers=habits.workers, device=accelerator.device, say=say)
     if habits.max_minutes is not None:  # what has passed counts
         spent = (time.monotonic() - began) / 60
         habits = replace(habits, max_minutes=max(habits.max_minutes - spent, 1e-9))
     trainer = Trainer(model, recipe, clips, out, accelerator, habits, validation, say)
-    if begins and recipe.audio_steps:
-        trainer.save()  # so that nobody has to wait for the ears twice
+    if begins and (recipe.audio_steps or recipe.picture_steps):
+        trainer.save()  # so that nobody has to wait for ears and eyes twice
     finished = trainer.run()
     if finished:
         say(f"done: weights in {out / LAST}" + (f", the best in {out / BEST}" if validation is not None else ""))

@@ -62,7 +62,7 @@ def test_ears_that_begin_again_come_to_the_same(clips: TrainingClips) -> None:
 
 def test_a_run_teaches_the_ears_once(data: Path, clips: TrainingClips, tmp_path: Path) -> None:
     config = replace(SEEING, class_names=clips.class_names)
-    recipe = replace(recipe_of(config), steps=2, batch=2, clip_frames=2, audio_steps=2, warmup=0)
+    recipe = replace(recipe_of(config), steps=2, batch=2, clip_frames=2, audio_steps=2, picture_steps=0, warmup=0)
     habits = Habits(workers=0, eval_clips=0, device="cpu")
     told: list[str] = []
     assert not train(config, recipe, data, tmp_path, habits=replace(habits, max_minutes=1e-6), say=told.append)

@@ -45,8 +45,9 @@ CONFIG: ACVISConfig = replace(
     short_side=32,
 )
 RECIPE: Recipe = replace(
-    SYNTH, steps=8, batch=2, clip_frames=2, augmentation="none", audio_steps=0, warmup=2, ema=0.9, clip_norm=10.0
-)
+    SYNTH, steps=8, batch=2, clip_frames=2, augmentation="none", audio_steps=0, picture_steps=0, warmup=2, ema=0.9,
+    clip_norm=10.0,
+)  # fmt: skip
 HABITS = Habits(workers=0, eval_every=4, eval_clips=1, log_every=1, device="cpu")
 CLASSES = ("person", "dog", "cat")
 

@@ -180,7 +180,7 @@ def encode(mask: np.ndarray) -> dict[str, Any]:
     borders = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     ends = np.concatenate([[0], borders, [flat.size]])
     lengths = np.diff(ends).tolist()
-    return {"size": list(mask.shape), "counts": rle._write([0, *lengths] if flat[0] else lengths)}
+    return {"size": list(mask.shape), "counts": rle.written([0, *lengths] if flat[0] else lengths)}
 
 
 def _box(patch: Patch | None) -> list[int] | None:

@@ -1,0 +1,73 @@
+"""Before the network learns to find objects, its eyes learn to name what stands at every pixel.
+
+The papers' backbones and pixel decoders come from ImageNet and COCO. Eyes that start from nothing learn slowly through
+queries that do not know yet what to look for, and a step of the whole network shows them few scenes. Alone they see
+many times as many, in pictures drawn from all over the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from acvis_kit.data.collate import TrainingBatch, collate
+from acvis_kit.data.training_clips import TrainingClips, TrainingSample
+from acvis_kit.errors import ConfigError
+from acvis_kit.losses.pixels import pixel_class_loss
+from acvis_kit.losses.truth import Truth
+from acvis_kit.models.acvis import ACVIS
+from acvis_kit.training.lesson import teach
+
+PICTURES = 32  # per step, each of another clip
+
+
+class Pictures(Dataset):
+    """Pictures alone: item `draw` is one second of one clip, without sound."""
+
+    def __init__(self, clips: TrainingClips) -> None:
+        self._clips = clips
+
+    def __getitem__(self, draw: int) -> TrainingSample:
+        return self._clips.picture(draw)
+
+
+def teach_eyes(
+    model: ACVIS,
+    clips: TrainingClips,
+    steps: int,
+    *,
+    workers: int = 1,
+    device: torch.device | str = "cpu",
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Train the backbone, the pixel decoder and the pixels' class head on the pictures of `clips`.
+
+    Args:
+        model: with `pixel_classes`; trained in place, on `device`. steps: each of 32 pictures.
+
+    Raises:
+        ConfigError: a network that does not name pixels.
+    """
+    if model.pixel_class_head is None:
+        raise ConfigError("picture_steps needs pixel_classes=True: set picture_steps=0, or this")
+    model.to(device).train()
+    config = model.config
+
+    def loss_of(batch: TrainingBatch) -> Tensor:
+        batch = batch.to(device)
+        fine = model.encode(batch.frames.flatten(0, 1)).fine
+        logits = model.pixel_class_head(fine).unsqueeze(1)  # (B, 1, K + 1, H / 4, W / 4)
+        truth = Truth(batch.targets, len(batch), 1, config.num_classes, fine.shape[-2:], logits.device)
+        total, weight = pixel_class_loss(logits, truth, config.none_weight)
+        return total / weight
+
+    parameters = [
+        p for part in (model.backbone, model.pixel_decoder, model.pixel_class_head) for p in part.parameters()
+    ]
+    together = partial(collate, pixel_mean=config.pixel_mean, size_divisor=config.size_divisor)
+    loss = teach(parameters, Pictures(clips), PICTURES, steps, loss_of, name="eyes", collate=together, workers=workers)
+    say(f"the eyes have seen {steps * PICTURES / 1000:.0f} thousand pictures: loss {loss:.3f}")

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.data.synth.writer import write_dataset
+from acvis_kit.data.training_clips import TrainingClips
+from acvis_kit.errors import ConfigError
+from acvis_kit.models.acvis import ACVIS
+from acvis_kit.training import Habits, eyes, lesson, recipe_of, train
+from acvis_kit.training.eyes import teach_eyes
+from tests.conftest import SEEING, make_model
+
+STEPS = 12
+
+
+@pytest.fixture(autouse=True)
+def few_pictures_and_no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eyes, "PICTURES", 4)
+    monkeypatch.setattr(lesson, "WARMUP", 1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("synth")
+    write_dataset(folder, {"train": 6}, seed=3, size=64, seconds=(4, 6), progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(data: Path) -> TrainingClips:
+    return TrainingClips(AVISegSplit(data, "train"), targets="visible", seed=0)
+
+
+def model_for(clips: TrainingClips) -> ACVIS:
+    return make_model(replace(SEEING, backbone="compact", class_names=clips.class_names, pixel_classes=True))
+
+
+def teach(model: ACVIS, clips: TrainingClips, steps: int, workers: int = 0) -> float:
+    """The loss that is told at the end; of one step, that before it."""
+    told: list[str] = []
+    teach_eyes(model, clips, steps, workers=workers, say=told.append)
+    return float(told[0].rpartition(" ")[2])
+
+
+def test_eyes_learn_and_nothing_else_changes(clips: TrainingClips) -> None:
+    model = model_for(clips)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    at_first = teach(model_for(clips), clips, 1)
+    teach(model, clips, STEPS)
+    changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"backbone", "pixel_decoder", "pixel_class_head"}
+    assert all(p.grad is None for p in model.parameters())
+    assert teach(model, clips, 1) < 0.9 * at_first
+
+
+def test_eyes_that_begin_again_come_to_the_same(clips: TrainingClips) -> None:
+    first, second = model_for(clips), model_for(clips)
+    teach(first, clips, 2)
+    teach(second, clips, 2, workers=1)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_a_run_teaches_the_eyes_once(data: Path, clips: TrainingClips, tmp_path: Path) -> None:
+    config = replace(SEEING, backbone="compact", class_names=clips.class_names, pixel_classes=True)
+    recipe = replace(recipe_of(config), steps=2, batch=2, clip_frames=2, audio_steps=0, picture_steps=1, warmup=0)
+    habits = Habits(workers=0, eval_clips=0, device="cpu")
+    told: list[str] = []
+    assert not train(config, recipe, data, tmp_path, habits=replace(habits, max_minutes=1e-6), say=told.append)
+    assert train(config, recipe, data, tmp_path, habits=habits, say=told.append)
+    assert sum("eyes have seen" in text for text in told) == 1
+
+
+def test_a_stream_of_pictures_is_numbered(clips: TrainingClips) -> None:
+    one, again, other = clips.picture(5), clips.picture(5), clips.picture(6)
+    assert one.frames.shape[:2] == (1, 3) and one.log_mel is None
+    assert one.targets.masks.shape[1] == 1 and one.targets.masks.any()
+    assert torch.equal(one.frames, again.frames) and not torch.equal(one.frames, other.frames)
+
+
+def test_networks_that_name_no_pixels_and_hidden_objects_are_refused(data: Path, clips: TrainingClips) -> None:
+    with pytest.raises(ConfigError, match="pixel_classes=True"):
+        teach_eyes(make_model(replace(SEEING, class_names=clips.class_names, pixel_classes=False)), clips, 1, workers=0)
+    with pytest.raises(ConfigError, match="picture_steps=0"):
+        TrainingClips(AVISegSplit(data, "train"), targets="sounding").picture(0)
