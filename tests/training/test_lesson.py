@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from acvis_kit.training.lesson import WARMUP, _rate, teach
 
-STEPS, BATCH = 120, 8
+STEPS, BATCH = 600, 8
 
 
 class Sums(Dataset):
@@ -42,7 +42,7 @@ def test_the_loss_falls_and_gradients_are_gone() -> None:
         after = F.mse_loss(student(numbers), numbers.sum(1, keepdim=True))
         torch.manual_seed(0)
         before = F.mse_loss(nn.Linear(3, 1)(numbers), numbers.sum(1, keepdim=True))
-    assert after < 0.9 * before and said < before
+    assert after < 0.5 * before and said < before
     assert all(p.grad is None for p in student.parameters())
 
 
