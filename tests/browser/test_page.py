@@ -152,9 +152,75 @@ def test_takes_are_compared_and_each_has_its_sound(visit, clip, tmp_path):
 
     visit.get_by_label("Left", exact=True).click()
     visit.get_by_role("option", name="Take 1: disc.mp4 with its own sound").click()
-    visit.wait_for_function(  # asked anew each time: the page may put another element in a player's place
-        """() => {
-            const [a, b] = ["left", "right"].map(side => document.querySelector(`#${side}-video video`));
-            return a && b && a.currentSrc.includes("overlay") && a.currentSrc !== b.currentSrc;
-        }"""
+    left, right = (visit.locator(f"#{side}-video video") for side in ("left", "right"))
+    visit.wait_for_function(
+        "([a, b]) => a.currentSrc.includes('overlay') && a.currentSrc !== b.currentSrc",
+        arg=[left.element_handle(), right.element_handle()],
     )
+
+
+def test_the_sound_of_another_example_is_heard(visit, tmp_path):
+    silent = media.write_video(
+        tmp_path / "silent.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 10, 10, torch.zeros(16000)
+    )
+    upload(visit, silent)
+    hear(visit, "Another sound")
+    visit.get_by_role("button", name="Run", exact=True).click()
+    visit.get_by_text("There is no other sound yet").wait_for()
+    visit.get_by_label("The other sound").first.click()
+    visit.get_by_role("option", name="of the example: Blue disc").click()
+    run(visit, "with the sound of blue-disc.mp4")
+    assert rms(download(visit, "overlay.mp4", tmp_path)) > 0.1
+
+
+def test_the_threshold_and_a_click_on_the_timeline_change_what_is_shown(visit, clip):
+    upload(visit, clip)
+    run(visit, "3 objects are marked")
+    plot = visit.locator("#timeline .nsewdrag").first
+    box = plot.bounding_box()
+    visit.mouse.click(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2)
+    visit.locator("#caption", has_text="Second 2 to 3").wait_for()
+
+    number = visit.locator("#threshold input[type=number]")
+    number.fill("0.9")
+    number.press("Enter")
+    visit.locator("#summary", has_text="Nothing is marked").wait_for()
+    visit.locator("#tracks", has_text="No object scores").wait_for()
+
+
+def test_a_file_that_is_no_video_gets_a_sentence_and_the_page_goes_on(visit, clip, tmp_path):
+    for name, content in (("liar.mp4", "I am no video.\n" * 20), ("empty.mp4", "")):
+        liar = tmp_path / name
+        liar.write_text(content)
+        upload(visit, liar)
+        visit.get_by_role("button", name="Run", exact=True).click()
+        visit.get_by_text(f"{name} is ").first.wait_for()
+        assert "Traceback" not in visit.content()
+    upload(visit, clip)
+    run(visit, "disc.mp4")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_needs_no_sideways_scrolling(visit, clip, scheme):
+    visit.emulate_media(color_scheme=scheme)
+    visit.set_viewport_size({"width": 390, "height": 844})
+    upload(visit, clip)
+    run(visit, "disc.mp4")
+    visit.locator("#timeline .main-svg").first.wait_for()
+    assert visit.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_every_control_can_be_reached_with_the_keyboard(visit):
+    wanted = {"run", "cancel", "example-1", "sound", "clip", "threshold", "opacity", "gate", "left-choice", "second"}
+    reached = set()
+    for _ in range(80):
+        visit.keyboard.press("Tab")
+        reached |= set(
+            visit.evaluate(
+                """() => { const ids = []; for (let e = document.activeElement; e; e = e.parentElement)
+                if (e.id) ids.push(e.id); return ids; }"""
+            )
+        )
+        if wanted <= reached:
+            break
+    assert wanted <= reached
