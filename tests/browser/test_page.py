@@ -212,8 +212,11 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(visit, clip, scheme):
     assert visit.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_every_control_can_be_reached_with_the_keyboard(visit):
+def test_every_control_can_be_reached_with_the_keyboard(visit, clip):
+    upload(visit, clip)
+    run(visit, "disc.mp4")
     wanted = {"run", "cancel", "example-1", "sound", "clip", "threshold", "opacity", "gate", "left-choice", "second"}
+    wanted |= {"save-overlay", "python", "about"}
     reached = set()
     for _ in range(80):
         visit.keyboard.press("Tab")
