@@ -94,6 +94,7 @@ footer > .divider { display: none; }
 #viewers video { background: #000; }
 #summary { padding: 10px 14px; }
 #summary p { margin: .15em 0; }
+#summary > .wrap:not(.hide) { background: var(--block-background-fill) !important; opacity: 1; }  /* progress covers */
 #caption { padding: 0 2px; }
 #tracks { padding: 8px 14px; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius);
   background: var(--block-background-fill); }

@@ -152,7 +152,6 @@ def test_takes_are_compared_and_each_has_its_sound(visit, clip, tmp_path):
 
     visit.get_by_label("Left", exact=True).click()
     visit.get_by_role("option", name="Take 1: disc.mp4 with its own sound").click()
-    left, right = (visit.locator(f"#{side}-video video") for side in ("left", "right"))
     visit.wait_for_function(  # asked anew each time: the page may put another element in a player's place
         """() => {
             const [a, b] = ["left", "right"].map(side => document.querySelector(`#${side}-video video`));
