@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from acvis_kit.hub import Loaded
 from acvis_kit.models.acvis import ACVIS
 
 if TYPE_CHECKING:
+    from gradio import Blocks
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
@@ -35,8 +38,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a page with random weights and two examples is served; they mark three things whatever they see."""
+def served(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blocks]:
+    """A page with random weights and two examples; they mark three things whatever they see."""
     from acvis_kit import app
 
     torch.manual_seed(0)
@@ -50,17 +53,17 @@ def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
         served = app.launch(Loaded(model, "random"), port=port, block=False, examples=examples)
-        yield served.local_url
+        yield served
         served.close()
 
 
-def make_disc(path: Path, colour: tuple[int, int, int]) -> Path:
+def make_disc(path: Path, colour: tuple[int, int, int], seconds: int = SECONDS) -> Path:
     rows, columns = np.mgrid[:120, :160]
     pictures = []
-    for i in range(SECONDS * 10):
-        disc = (rows - 60) ** 2 + (columns - 40 - 3 * i) ** 2 < 30**2
+    for i in range(seconds * 10):
+        disc = (rows - 60) ** 2 + (columns - 40 - 3 * (i % 30)) ** 2 < 30**2
         pictures.append(np.where(disc[..., None], colour, (110, 110, 110)).astype(np.uint8))
-    tone = 0.3 * torch.sin(torch.arange(SECONDS * 16000) * 2 * torch.pi * 440 / 16000)
+    tone = 0.3 * torch.sin(torch.arange(seconds * 16000) * 2 * torch.pi * 440 / 16000)
     return media.write_video(path, pictures, 10, tone)
 
 
@@ -71,13 +74,13 @@ def hosts() -> set[str]:
 
 
 @pytest.fixture
-def visit(browser: Browser, address: str, hosts: set[str]) -> Iterator[Page]:
+def visit(browser: Browser, served: Blocks, hosts: set[str]) -> Iterator[Page]:
     """The page, just opened."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, permissions=["camera", "microphone"])
     page.set_default_timeout(PATIENCE)
     for event in ("request", "websocket"):
         page.on(event, lambda asked: note(hosts, asked.url))
-    page.goto(address)
+    page.goto(served.local_url)
     page.locator("#run").wait_for()
     yield page
     page.close()
@@ -228,3 +231,46 @@ def test_every_control_can_be_reached_with_the_keyboard(visit, clip):
         if wanted <= reached:
             break
     assert wanted <= reached
+
+
+def test_progress_is_seen_within_a_second_and_cancelling_stops_the_worker_within_three(visit, served, tmp_path):
+    from acvis_kit.app.handlers import DOING
+
+    upload(visit, make_disc(tmp_path / "long.mp4", (90, 90, 20), seconds=90))
+    visit.get_by_role("button", name="Run", exact=True).click()
+    told = "|".join(DOING.values())
+    visit.wait_for_function(f"() => /{told}/.test(document.querySelector('#summary').innerText)", timeout=1000)
+    visit.get_by_role("button", name="Cancel", exact=True).click()
+    clicked = time.monotonic()
+    visit.locator("#summary", has_text="Cancelled").wait_for()
+    while served.studio.running and time.monotonic() < clicked + 20:
+        time.sleep(0.05)
+    assert time.monotonic() - clicked < 3
+    assert not visit.locator("#right-video video").count()
+    visit.get_by_role("button", name="Red disc").click()
+    visit.locator("#summary", has_text="red-disc.mp4 with its own sound").wait_for()
+
+
+def test_the_lines_of_python_repeat_the_run(visit, clip, tmp_path, monkeypatch):
+    upload(visit, clip)
+    hear(visit, "Its own, shifted in time")
+    visit.locator("#shift input[type=number]").fill("1")
+    run(visit, "1 s later")
+    visit.get_by_role("button", name="This run in Python").click()
+    lines = visit.locator("#code .cm-line").all_inner_texts()
+    result = download(visit, "result.json", tmp_path)
+    monkeypatch.chdir(clip.parent)
+    exec("\n".join(lines).replace("overlay.mp4", "again.mp4"), {})
+    again, first = (json.loads(path.read_text()) for path in (clip.parent / "result.json", result))
+    assert again == first and len(first["results"]) == 3
+
+
+def test_the_webcam_records_a_clip(visit):
+    """Chromium's own: a disc that grows, and a beep each second."""
+    visit.get_by_role("button", name="Capture from camera").click()
+    visit.get_by_text("Click to Access Webcam").click()
+    visit.get_by_role("button", name="start recording").click()
+    visit.wait_for_timeout(1500)
+    visit.get_by_title("stop recording").click()  # the button's own name does not change
+    visit.locator("#clip video[src*=file]").wait_for()
+    run(visit, "with its own sound")
