@@ -178,6 +178,8 @@ def _wire(handlers: Handlers, controls: dict, results: dict) -> None:
             **hidden,
         )
         runs.append(chosen.then(handlers.run_example(path), view, **run))
+    for each in runs:
+        each.failure(handlers.failure, None, results["summary"], queue=False, show_progress="hidden", **hidden)
     controls["cancel"].click(handlers.cancel, None, results["summary"], cancels=runs, queue=False, **hidden)
 
     quick = {"queue": True, "show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": 4, **hidden}

@@ -84,12 +84,13 @@ class Take:
 
 @dataclass
 class Session:
-    """One visitor: the clip now looked at, its original for the browser, and the takes."""
+    """One visitor: the clip now looked at, its original for the browser, the takes, and the last error's sentence."""
 
     clip: Path | None = None
     original: Path | None = None
     takes: OrderedDict[int, Take] = field(default_factory=OrderedDict)
     made: int = 0
+    error: str = ""  # HTML
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 

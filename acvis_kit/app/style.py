@@ -74,6 +74,7 @@ CSS = """
 .limits a { color: inherit; }
 .alert { margin: .7em 0 0; padding: .6em 1em; border-radius: 8px; }
 .alert.loud { background: #b91c1c; color: #fff; font-weight: 600; }
+.alert.error { margin: 0; background: #fee2e2; color: #7f1d1d; }
 .alert.notice { background: #fef3c7; color: #713f12; }
 #examples { gap: 8px; flex-wrap: nowrap !important; }
 #examples button { min-width: 0 !important; flex: 1 1 0; padding: 6px; flex-direction: column; gap: 5px;
@@ -85,7 +86,10 @@ CSS = """
 #clip .video-container > :is(.upload-container, .wrap) { height: 196px; min-height: 0; }  /* the choice of file or
   camera lies below it */
 #other [data-testid=upload-icon] { display: none; }
-#viewers input { text-overflow: ellipsis; }
+#viewers input { text-overflow: ellipsis; margin-right: 22px; }
+#clip.unplayable .video-container > .wrap::after { position: absolute; inset: 35% 12% auto; text-align: center;
+  color: var(--body-text-color-subdued);
+  content: "This browser does not play the file. Run shows a copy that it plays."; }
 #viewers .icon-button-wrapper:not(:has(button, a)) { display: none; }
 #files { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); }
 footer > .divider { display: none; }
@@ -94,7 +98,7 @@ footer > .divider { display: none; }
 #viewers video { background: #000; }
 #summary { padding: 10px 14px; }
 #summary p { margin: .15em 0; }
-#summary > .wrap:not(.hide) { background: var(--block-background-fill) !important; opacity: 1; }  /* progress covers */
+#summary > .wrap:not(.hide):not(:has(.error)) { background: var(--block-background-fill) !important; opacity: 1; }
 #caption { padding: 0 2px; }
 #tracks { padding: 8px 14px; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius);
   background: var(--block-background-fill); }
@@ -164,6 +168,17 @@ HEAD = """
     if (!drag) return;
     const seconds = axis.p2d(event.clientX - drag.getBoundingClientRect().left);
     if (seconds >= 0 && seconds < axis.range[1]) go(seconds);
+  }, true);
+  // What no browser plays is no mistake: Run makes a copy. gradio's player would report an error, and is kept from it.
+  document.addEventListener('error', (event) => {
+    const clip = event.target.matches && event.target.matches('#clip video') && event.target.closest('#clip');
+    if (!clip) return;
+    event.stopImmediatePropagation();
+    clip.classList.add('unplayable');
+  }, true);
+  document.addEventListener('loadedmetadata', (event) => {
+    const clip = event.target.matches && event.target.matches('#clip video') && event.target.closest('#clip');
+    if (clip) clip.classList.remove('unplayable');
   }, true);
   // gradio gives its players no names; who cannot see them needs some.
   const names = {clip: 'The clip', 'left-video': 'The left video', 'right-video': 'The right video'};

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -198,10 +199,24 @@ def test_a_file_that_is_no_video_gets_a_sentence_and_the_page_goes_on(visit, cli
         liar.write_text(content)
         upload(visit, liar)
         visit.get_by_role("button", name="Run", exact=True).click()
-        visit.get_by_text(f"{name} is ").first.wait_for()
+        visit.locator("#summary", has_text=f"{name} is ").get_by_role("alert").wait_for()
         assert "Traceback" not in visit.content()
     upload(visit, clip)
     run(visit, "disc.mp4")
+
+
+def test_what_browsers_do_not_play_is_shown_as_a_copy(visit, clip, tmp_path):
+    import imageio_ffmpeg
+
+    old = tmp_path / "old.avi"
+    encoder = ["-c:v", "mpeg4", "-c:a", "mp3"]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", clip, *encoder, old], check=True)
+    upload(visit, old)
+    visit.locator("#clip.unplayable").wait_for()
+    run(visit, "old.avi with its own sound")
+    for side in ("left", "right"):
+        visit.wait_for_function(f"() => document.querySelector('#{side}-video video').readyState >= 1")
+    assert not visit.get_by_text("Video not playable").count()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
