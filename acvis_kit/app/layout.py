@@ -16,6 +16,8 @@ from acvis_kit.app.studio import MAX_SECONDS, Studio
 from acvis_kit.hub import Loaded
 
 LEVELS = {"noise": "Noise: dB below the clip's sound", "mix": "The other sound: dB louder"}
+# Not the 1920 x 1440 that gradio asks for: what the browser has not yet encoded when Stop is pressed is lost.
+CAMERA = {"width": {"ideal": 640}, "height": {"ideal": 480}, "frameRate": {"ideal": 25}}
 UPLOADED = ""  # the value of the list of other sounds that means the uploaded file
 
 
@@ -60,7 +62,7 @@ def _controls(studio: Studio) -> dict[str, gr.components.Component]:
     made["clip"] = gr.Video(
         label="Clip",
         sources=["upload", "webcam"],
-        webcam_options=gr.WebcamOptions(mirror=False),
+        webcam_options=gr.WebcamOptions(mirror=False, constraints={"video": CAMERA}),
         height=240,
         elem_id="clip",
     )

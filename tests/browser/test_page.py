@@ -285,7 +285,7 @@ def test_the_webcam_records_a_clip(visit):
     visit.get_by_role("button", name="Capture from camera").click()
     visit.get_by_text("Click to Access Webcam").click()
     visit.get_by_role("button", name="start recording").click()
-    visit.wait_for_timeout(1500)
+    visit.wait_for_timeout(2500)
     visit.get_by_title("stop recording").click()  # the button's own name does not change
     visit.locator("#clip video[src*=file]").wait_for()
     run(visit, "with its own sound")
