@@ -1,4 +1,4 @@
-"""The model's card and the Space's, read by the Hub's own tools: metadata that hold and agree with what they describe."""
+"""The model's card and the Space's, read by the Hub's own tools: they hold, and agree with what they describe."""
 
 from __future__ import annotations
 

@@ -208,6 +208,8 @@ class Handlers:
         key = session_of(request)
         if choice in (ORIGINAL, None):
             original = self.studio.session(key).original
+            if original is not None and not original.is_file():
+                raise MediaError("The clip is no longer here, files are deleted after an hour: choose it again.")
             return str(original) if original else None
         return str(self.studio.video(self.studio.take(key, choice), view))
 
