@@ -263,5 +263,5 @@ def _load_sound(
 
 def _no_picture(path: Path, has_sound: bool) -> str:
     if has_sound:
-        return f"{path} has sound but no picture: use it as a sound, AudioEdit.swap({path.name!r}), or load_sound() it."
+        return f"{path} has sound but no picture: use it as another clip's sound, AudioEdit.swap({path.name!r})."
     return f"{path} has neither a picture nor a sound that can be decoded: give a video file."

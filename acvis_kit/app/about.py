@@ -17,6 +17,9 @@ def header(loaded: Loaded) -> str:
         "<p class='lead'>Which objects in a video <em>sound</em>, second by second? Choose a clip, change its sound, "
         "and watch the masks follow what is heard.</p>"
     )
+    if loaded.entry is not None:
+        limits = f"{loaded.entry.trained_on} <strong>{loaded.entry.limits}</strong>"
+        text += f"<p class='limits'>Trained on {limits} <a href='#about'>More</a></p>"
     if loaded.name == RANDOM:
         text += _alert("The weights are random: nothing was learned, and the masks mean nothing.", "loud")
     if loaded.notice:

@@ -99,7 +99,10 @@ class Shelf:
         began = time.monotonic()
         clip = load_clip(path, max_seconds=self.max_seconds, too_long="trim", progress=report)
         features = self.predictor.encode(clip, progress=report)
-        stills = [still_of(frame.permute(1, 2, 0).numpy()) for frame in clip.frames]
+        stills = []
+        for frame in clip.frames:
+            stills.append(still_of(frame.permute(1, 2, 0).numpy()))
+            report("look", len(clip), len(clip))  # somebody may cancel
         # The frames, up to 4 GB, have done their work: overlays read the file again, at the size they are drawn at.
         blank = clip.frames.new_zeros(1).expand(len(clip), 3, *drawn_size(clip.size))
         features.clip = replace(clip, frames=blank)

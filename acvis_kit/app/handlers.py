@@ -17,7 +17,7 @@ from acvis_kit.app.studio import Studio, Take, View
 from acvis_kit.errors import AcvisError, MediaError
 
 ORIGINAL = 0  # the viewers' choice that is no take
-ERROR_SECONDS = 20  # an error stays on the page: long enough to read, gone before it hides a result
+ERROR_SECONDS = 8  # of a notice, that hides a part of the page; a run's error stays in the summary's place
 DOING = {
     "wait": "Waiting for the model",
     "read": "Reading the clip",
@@ -54,7 +54,7 @@ class Handlers:
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
     ) -> list[Any]:
         """A take with what the controls say."""
-        with spoken_errors(clip, other):
+        with self._remembered_errors(request, clip, other):
             example = self.studio.examples.get(other_example)
             recipe = Recipe(sound, str(example) if example else other, level, shift, start or 0, end or None)
             return self._run(clip, recipe, View(threshold, gate, opacity), request, progress)
@@ -73,7 +73,7 @@ class Handlers:
             request: gr.Request = None,
             progress: gr.Progress = gr.Progress(),  # noqa: B008
         ) -> list[Any]:
-            with spoken_errors(str(path)):
+            with self._remembered_errors(request, str(path)):
                 return self._run(str(path), Recipe(), View(threshold, gate, opacity), request, progress)
 
         return run
@@ -184,6 +184,19 @@ class Handlers:
         self.studio.cancel(session_of(request))
         return "Cancelled. Change what you like, then run again."
 
+    def failure(self, request: gr.Request = None) -> str:
+        """What went wrong last, to stay on the page when its notice has gone."""
+        return f"<p role='alert' class='alert error'>{self.studio.session(session_of(request)).error}</p>"
+
+    @contextmanager
+    def _remembered_errors(self, request: gr.Request, *paths: str | None) -> Iterator[None]:
+        try:
+            with spoken_errors(*paths):
+                yield
+        except gr.Error as error:
+            self.studio.session(session_of(request)).error = error.message
+            raise
+
     def leave(self, request: gr.Request) -> None:
         """A visitor has closed the page."""
         self.studio.forget(session_of(request))
@@ -195,6 +208,8 @@ class Handlers:
         key = session_of(request)
         if choice in (ORIGINAL, None):
             original = self.studio.session(key).original
+            if original is not None and not original.is_file():
+                raise MediaError("The clip is no longer here, files are deleted after an hour: choose it again.")
             return str(original) if original else None
         return str(self.studio.video(self.studio.take(key, choice), view))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -14,6 +15,9 @@ from acvis_kit.app.recipe import NEEDS, SOUNDS
 from acvis_kit.app.studio import MAX_SECONDS, Studio
 from acvis_kit.hub import Loaded
 
+LEVELS = {"noise": "Noise: dB below the clip's sound", "mix": "The other sound: dB louder"}
+# Not the 1920 x 1440 that gradio asks for: what the browser has not yet encoded when Stop is pressed is lost.
+CAMERA = {"width": {"ideal": 640}, "height": {"ideal": 480}, "frameRate": {"ideal": 25}}
 UPLOADED = ""  # the value of the list of other sounds that means the uploaded file
 
 
@@ -58,8 +62,8 @@ def _controls(studio: Studio) -> dict[str, gr.components.Component]:
     made["clip"] = gr.Video(
         label="Clip",
         sources=["upload", "webcam"],
-        webcam_options=gr.WebcamOptions(mirror=False),
-        height=200,
+        webcam_options=gr.WebcamOptions(mirror=False, constraints={"video": CAMERA}),
+        height=240,
         elem_id="clip",
     )
     made["sound"] = gr.Radio([*SOUNDS], value="original", label="What the model hears", elem_id="sound")
@@ -68,11 +72,8 @@ def _controls(studio: Studio) -> dict[str, gr.components.Component]:
         made["other_example"] = gr.Dropdown(
             [("of a file, below", UPLOADED), *choices], value=UPLOADED, label="The other sound", elem_id="other-example"
         )
-        made["other"] = gr.File(label="A sound or a video", file_types=["audio", "video"], height=110, elem_id="other")
-    made["level"] = gr.Slider(
-        -20, 40, value=0, step=1, label="Level in dB", visible=False, elem_id="level",
-        info="noise: how far below the clip's sound; another sound: how much louder it is made",
-    )  # fmt: skip
+        made["other"] = gr.File(label="A sound or a video", file_types=["audio", "video"], height=130, elem_id="other")
+    made["level"] = gr.Slider(-20, 40, value=0, step=1, label="Level in dB", visible=False, elem_id="level")
     made["shift"] = gr.Slider(-10, 10, value=2, step=0.5, label="Seconds later", visible=False, elem_id="shift")
     with gr.Row(visible=False) as range_row:
         made["start"] = gr.Number(0, label="From second", minimum=0, elem_id="keep-from")
@@ -108,37 +109,40 @@ def _results(studio: Studio) -> dict[str, gr.components.Component]:
                     label=f"{label} video", show_label=False, interactive=False, buttons=[], height=300,
                     elem_id=f"{side}-video",
                 )  # fmt: skip
-    made["both"] = gr.Button("Play both from the beginning", size="sm", elem_id="both")
-    with gr.Row():
-        made["threshold"] = gr.Slider(
-            round(studio.floor, 2),
-            0.95,
-            value=studio.view.threshold,
-            step=0.01,
-            label="Score above",
-            elem_id="threshold",
-        )
-        made["opacity"] = gr.Slider(0, 1, value=studio.view.opacity, step=0.05, label="Mask opacity", elem_id="opacity")
-        counts = studio.loaded.model.config.count_head != "none"
-        made["gate"] = gr.Checkbox(
-            studio.view.gate, label="Let the count decide how many show", interactive=counts, elem_id="gate"
-        )
-    gr.Markdown("### Second by second")
-    made["timeline"] = gr.Plot(label="Timeline: click a second", show_label=False, elem_id="timeline")
-    with gr.Row():
-        with gr.Column(scale=3, min_width=300):
-            made["second"] = gr.Slider(0, 1, value=0, step=1, label="Second", interactive=True, elem_id="second")
-            made["frame"] = gr.AnnotatedImage(label="This second", show_label=False, height=300, elem_id="frame")
-            made["caption"] = gr.Markdown("", elem_id="caption")
-        with gr.Column(scale=4, min_width=300):
-            made["tracks"] = gr.HTML("", elem_id="tracks", padding=False)
-    with gr.Row():
-        made["files"] = [
-            gr.DownloadButton(name, interactive=False, size="sm", min_width=90, elem_id=f"save-{Path(name).stem}")
-            for name in NAMES
-        ]
-    with gr.Accordion("This run in Python", open=False, elem_id="python"):
-        made["code"] = gr.Code("", language="python", interactive=False, show_label=False, elem_id="code")
+    with gr.Column(elem_classes="of-a-take"):
+        made["both"] = gr.Button("Play both from the beginning", size="sm", elem_id="both")
+        with gr.Row():
+            made["threshold"] = gr.Slider(
+                round(studio.floor, 2),
+                0.95,
+                value=studio.view.threshold,
+                step=0.01,
+                label="Score above",
+                elem_id="threshold",
+            )
+            made["opacity"] = gr.Slider(
+                0, 1, value=studio.view.opacity, step=0.05, label="Mask opacity", elem_id="opacity"
+            )
+            counts = studio.loaded.model.config.count_head != "none"
+            made["gate"] = gr.Checkbox(
+                studio.view.gate, label="Let the count decide how many show", interactive=counts, elem_id="gate"
+            )
+        gr.Markdown("### Second by second")
+        made["timeline"] = gr.Plot(label="Timeline: click a second", show_label=False, elem_id="timeline")
+        with gr.Row():
+            with gr.Column(scale=3, min_width=300):
+                made["second"] = gr.Slider(0, 1, value=0, step=1, label="Second", interactive=True, elem_id="second")
+                made["frame"] = gr.AnnotatedImage(label="This second", show_label=False, height=300, elem_id="frame")
+                made["caption"] = gr.Markdown("", elem_id="caption")
+            with gr.Column(scale=4, min_width=300):
+                made["tracks"] = gr.HTML("", elem_id="tracks", padding=False)
+        with gr.Row(elem_id="files"):
+            made["files"] = [
+                gr.DownloadButton(name, interactive=False, size="sm", min_width=90, elem_id=f"save-{Path(name).stem}")
+                for name in NAMES
+            ]
+        with gr.Accordion("This run in Python", open=False, elem_id="python"):
+            made["code"] = gr.Code("", language="python", interactive=False, show_label=False, elem_id="code")
     return made
 
 
@@ -147,7 +151,7 @@ def _wire(handlers: Handlers, controls: dict, results: dict) -> None:
     hidden = {"api_visibility": "private"}
     groups = controls["groups"]
     controls["sound"].change(
-        lambda sound: [gr.update(visible=name in NEEDS.get(sound, ())) for name in groups],
+        lambda sound: [_group(name, sound) for name in groups],
         controls["sound"],
         [*groups.values()],
         queue=False,
@@ -176,6 +180,8 @@ def _wire(handlers: Handlers, controls: dict, results: dict) -> None:
             **hidden,
         )
         runs.append(chosen.then(handlers.run_example(path), view, **run))
+    for each in runs:
+        each.failure(handlers.failure, None, results["summary"], queue=False, show_progress="hidden", **hidden)
     controls["cancel"].click(handlers.cancel, None, results["summary"], cancels=runs, queue=False, **hidden)
 
     quick = {"queue": True, "show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": 4, **hidden}
@@ -205,6 +211,12 @@ def _wire(handlers: Handlers, controls: dict, results: dict) -> None:
         )
     results["second"].change(handlers.second, again, [results["frame"], results["caption"]], **quick)
     results["both"].click(None, js=style.PLAY_BOTH, **hidden)
+
+
+def _group(name: str, sound: str) -> dict[str, Any]:
+    """Whether a sound needs this group of controls, and what its level means."""
+    label = {"label": LEVELS[sound]} if name == "level" and sound in LEVELS else {}
+    return gr.update(visible=name in NEEDS.get(sound, ()), **label)
 
 
 def _endpoint(handlers: Handlers) -> None:

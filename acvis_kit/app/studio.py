@@ -8,7 +8,8 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,12 +84,13 @@ class Take:
 
 @dataclass
 class Session:
-    """One visitor: the clip now looked at, its original for the browser, and the takes."""
+    """One visitor: the clip now looked at, its original for the browser, the takes, and the last error's sentence."""
 
     clip: Path | None = None
     original: Path | None = None
     takes: OrderedDict[int, Take] = field(default_factory=OrderedDict)
     made: int = 0
+    error: str = ""  # HTML
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -118,6 +120,7 @@ class Studio:
         self._sessions: OrderedDict[str | None, Session] = OrderedDict()
         self._lock = threading.Lock()  # of the sessions
         self._network = threading.Lock()  # one clip at a time is in the model
+        self.running = 0  # takes now being made
         self._keys = {path: content_key(path) for path in self.examples.values()}
         self._warm: dict[Path, Take] = {}
         self._home = tempfile.TemporaryDirectory(prefix="acvis-examples-", ignore_cleanup_errors=True)
@@ -152,7 +155,12 @@ class Studio:
         """
         session = self.session(key)
         session.cancelled = cancelled = threading.Event()
+        with self._counted():
+            return self._run(session, clip, recipe, view, cancelled, report)
 
+    def _run(
+        self, session: Session, clip: Path, recipe: Recipe, view: View, cancelled: threading.Event, report: Progress
+    ) -> Take:
         def watched(what: str, done: int, total: int) -> None:
             if cancelled.is_set():
                 raise Cancelled("The run was cancelled.")
@@ -178,6 +186,16 @@ class Studio:
                 session.takes.popitem(last=False)
         return take
 
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self.running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.running -= 1
+
     def video(self, take: Take, view: View, report: Progress | None = None) -> Path:
         """The take's overlay as this view shows it, drawn unless it lies there already.
 
@@ -191,6 +209,8 @@ class Studio:
             raise MediaError("The clip is no longer here, files are deleted after an hour: choose it again.")
         folder = new_folder()
         try:
+            if report is not None:
+                report("write", 0, 1)
             path = write_overlay(take.shown(view), folder / "overlay.mp4", opacity=view.opacity, progress=report)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -250,6 +270,7 @@ class Studio:
             began = time.monotonic()
             size = drawn_size(looked.features.source_size)
             source = looked.features.clip
+            report("listen", 0, len(source))
             prediction = self.predictor.decode(looked.features, edit, output_size=size, progress=report)
         finally:
             self._network.release()

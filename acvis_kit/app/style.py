@@ -33,7 +33,8 @@ def theme() -> gr.themes.Base:
         block_border_width="1px",
         block_border_color="#e2e8f0",
         block_shadow="none",
-        block_label_background_fill="transparent",
+        block_label_background_fill="rgba(255, 255, 255, 0.85)",
+        block_label_background_fill_dark="rgba(30, 41, 59, 0.85)",
         block_label_text_color="#475569",
         block_label_text_color_dark="#cbd5e1",
         block_title_background_fill="transparent",
@@ -44,6 +45,22 @@ def theme() -> gr.themes.Base:
         body_text_color_subdued="#475569",
         body_text_color_subdued_dark="#a3b1c6",
         checkbox_label_background_fill="#f1f5f9",
+        checkbox_label_background_fill_selected="#c2410c",
+        checkbox_label_background_fill_selected_dark="#c2410c",
+        checkbox_label_text_color_selected="#ffffff",
+        checkbox_border_width="1px",
+        checkbox_border_color="#94a3b8",
+        checkbox_border_color_dark="#94a3b8",
+        checkbox_background_color_selected="#c2410c",
+        checkbox_background_color_selected_dark="#c2410c",
+        slider_color="#c2410c",
+        slider_color_dark="#ea580c",
+        input_border_color="#cbd5e1",
+        input_border_color_dark="#475569",
+        input_border_width="1px",
+        button_secondary_border_color="#cbd5e1",
+        button_secondary_border_color_dark="#475569",
+        button_border_width="1px",
     )
 
 
@@ -52,9 +69,12 @@ CSS = """
 .head { display: flex; flex-wrap: wrap; align-items: baseline; gap: .4em 1em; justify-content: space-between; }
 .head h1 { margin: 0; font-size: 1.75rem; letter-spacing: -.02em; }
 .badge { font-size: .85rem; padding: .15em .7em; border-radius: 99px; border: 1px solid var(--border-color-primary); }
-.lead { margin: .35em 0 0; max-width: 62em; color: var(--body-text-color-subdued); font-size: 1.02rem; }
+.lead, .limits { margin: .35em 0 0; color: var(--body-text-color-subdued); font-size: 1.02rem; }
+.limits { font-size: .9rem; }
+.limits a { color: inherit; }
 .alert { margin: .7em 0 0; padding: .6em 1em; border-radius: 8px; }
 .alert.loud { background: #b91c1c; color: #fff; font-weight: 600; }
+.alert.error { margin: 0; background: #fee2e2; color: #7f1d1d; }
 .alert.notice { background: #fef3c7; color: #713f12; }
 #examples { gap: 8px; flex-wrap: nowrap !important; }
 #examples button { min-width: 0 !important; flex: 1 1 0; padding: 6px; flex-direction: column; gap: 5px;
@@ -62,12 +82,29 @@ CSS = """
   align-items: stretch; white-space: normal; }
 #examples button::before { content: ""; height: 64px; border-radius: 6px; background: #94a3b8 center / cover; }
 #clip button[aria-label^="Trim"], #clip button[aria-label^="Reset"] { display: none; }  /* would fetch FFmpeg */
-#sound .wrap { gap: 6px; }
-#sound label { padding: 5px 10px; }
+#clip .video-container { height: 238px; }
+#clip .video-container > :is(.upload-container, .wrap) { height: 196px; min-height: 0; }  /* the choice of file or
+  camera lies below it */
+#other [data-testid=upload-icon] { display: none; }
+#viewers input { text-overflow: ellipsis; margin-right: 22px; }
+#clip.unplayable .video-container > .wrap::after { position: absolute; inset: 35% 12% auto; text-align: center;
+  color: var(--body-text-color-subdued);
+  content: "This browser does not play the file. Run shows a copy that it plays."; }
+#viewers .icon-button-wrapper:not(:has(button, a)) { display: none; }
+#files { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); }
+footer > .divider { display: none; }
+#sound .wrap { display: grid; grid-template-columns: 1fr 1fr; gap: 6px; }
+#sound label { padding: 5px 10px; line-height: 1.25; box-shadow: none; }
 #viewers video { background: #000; }
-#summary, #caption { padding: 10px 14px; }
+#summary { padding: 10px 14px; }
 #summary p { margin: .15em 0; }
-#tracks { padding: 8px 14px; }
+#summary > .wrap:not(.hide):not(:has(.error)) { background: var(--block-background-fill) !important; opacity: 1; }
+#caption { padding: 0 2px; }
+#tracks { padding: 8px 14px; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius);
+  background: var(--block-background-fill); }
+/* Nothing of a take is shown before there is one; the width stays, by which the timeline is drawn. */
+.gradio-container:not(:has(#frame img)) .of-a-take { visibility: hidden; height: 0; overflow: hidden; }
+#timeline .modebar { display: none; }
 .tracks { overflow-x: auto; width: 0; min-width: 100%; }  /* a table must not widen the page */
 .tracks table, .about table, .tracks tr, .about tr { border: 0 !important; background: none !important; }
 .tracks table, .about table { width: 100%; border-collapse: collapse; font-size: .92rem; }
@@ -89,6 +126,9 @@ CSS = """
   .head h1 { font-size: 1.4rem; }
   .gradio-container { padding-left: 8px !important; padding-right: 8px !important; }
   .about th, .tracks td:first-child { white-space: normal; }
+  .tracks table { font-size: .85rem; }
+  #tracks { padding: 8px 10px; }
+  .tracks th, .tracks td { padding-right: .5em; }
   .about td { word-break: break-word; }
 }
 """
@@ -105,15 +145,16 @@ def posters(paths: Iterable[Path]) -> str:
     return "\n".join(rules)
 
 
-# A click anywhere on the timeline goes to that second: of the slider, and of the videos.
+# A click anywhere on the timeline goes to that second: of the slider, and of the videos. Players get names.
 HEAD = """
 <script>
 (() => {
   const go = (seconds) => {
     const input = document.querySelector('#second input[type=number]');
-    if (input && seconds >= 0 && seconds <= Number(input.max || 1e9)) {
+    const second = Math.floor(seconds);  // anywhere in the last second is the last second
+    if (input && second >= 0 && second <= Number(input.max || 1e9)) {
       const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set;
-      set.call(input, Math.floor(seconds));
+      set.call(input, second);
       input.dispatchEvent(new Event('input', {bubbles: true}));
       input.dispatchEvent(new Event('change', {bubbles: true}));
     }
@@ -128,6 +169,29 @@ HEAD = """
     const seconds = axis.p2d(event.clientX - drag.getBoundingClientRect().left);
     if (seconds >= 0 && seconds < axis.range[1]) go(seconds);
   }, true);
+  // What no browser plays is no mistake: Run makes a copy. gradio's player would report an error, and is kept from it.
+  document.addEventListener('error', (event) => {
+    const clip = event.target.matches && event.target.matches('#clip video') && event.target.closest('#clip');
+    if (!clip) return;
+    event.stopImmediatePropagation();
+    clip.classList.add('unplayable');
+  }, true);
+  document.addEventListener('loadedmetadata', (event) => {
+    const clip = event.target.matches && event.target.matches('#clip video') && event.target.closest('#clip');
+    if (clip) clip.classList.remove('unplayable');
+  }, true);
+  // gradio gives its players no names; who cannot see them needs some.
+  const names = {clip: 'The clip', 'left-video': 'The left video', 'right-video': 'The right video'};
+  new MutationObserver(() => {
+    for (const [id, name] of Object.entries(names)) {
+      document.querySelectorAll(`#${id} video:not([aria-label])`).forEach((video) => {
+        video.setAttribute('aria-label', name);
+      });
+      document.querySelectorAll(`#${id} [aria-label=play-pause-replay-button]`).forEach((button) => {
+        button.setAttribute('aria-label', `Play or pause: ${name.toLowerCase()}`);
+      });
+    }
+  }).observe(document.documentElement, {childList: true, subtree: true});
 })();
 </script>
 """

@@ -40,7 +40,7 @@ def timeline(take: Take, view: View) -> go.Figure:
     figure.update_xaxes(
         range=[0, seconds], dtick=_step(seconds), showgrid=True, gridcolor=FAINT, zeroline=False, fixedrange=True
     )
-    figure.update_xaxes(ticksuffix=" s", row=len(heights), col=1)
+    figure.update_xaxes(ticksuffix=" s", showticksuffix="last", row=len(heights), col=1)
     figure.update_yaxes(fixedrange=True, showgrid=False, zeroline=False)
     return figure.update_layout(
         height=sum(heights) + 22 * len(heights) + 56,
@@ -107,7 +107,7 @@ def _add_probabilities(figure: go.Figure, prediction: Prediction) -> None:
             y=prediction.count_probs[:, k].tolist(),
             width=0.96 / prediction.fps,
             name=f"{name} sounding",
-            marker={"color": COUNT_SCALE[k % len(COUNT_SCALE)], "line": {"width": 0}},
+            marker={"color": COUNT_SCALE[k % len(COUNT_SCALE)], "line": {"width": 1, "color": INK}},  # on black too
             hovertemplate=f"{name} sounding: %{{y:.0%}}<extra></extra>",
             row=2,
             col=1,
@@ -204,14 +204,19 @@ def track_table(take: Take, view: View) -> str:
         )
     body = "".join(
         f"<tr><td><span class='chip' style='background:{row['colour']}'></span>{html.escape(row['object'])}</td>"
-        f"<td>{row['score']:.2f}</td><td>{row['seconds']:g} s</td>"
-        f"<td>{', '.join(f'{a:g} to {b:g}' for a, b in row['spans']) or 'never'}</td><td>{row['share']:.1%}</td></tr>"
+        f"<td>{row['score']:.2f}</td><td>{_when(row)}</td><td>{row['share']:.1%}</td></tr>"
         for row in rows
     )
-    heads = ("object", "score", "sounds", "when (s)", "share of picture")
+    heads = ("object", "score", "sounds", "of the picture")
     head = "".join(f"<th scope='col'>{text}</th>" for text in heads)
     table = f"<table aria-label='Objects'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f"<div class='tracks'>{table}</div>"
+
+
+def _when(row: dict[str, Any]) -> str:
+    """ "5 s: 1 to 3, 7 to 10"."""
+    spans = ", ".join(f"{start:g} to {end:g}" for start, end in row["spans"])
+    return f"{row['seconds']:g} s: {spans}" if spans else "never"
 
 
 def summary(take: Take, view: View) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -124,6 +125,20 @@ def test_a_missing_clip_gets_a_sentence(page, tmp_path):
         run(page, None)
     with pytest.raises(gr.Error, match="no longer here"):
         run(page, str(tmp_path / "deleted.mp4"))
+
+
+def test_an_original_that_was_swept_away_gets_a_sentence(page, clip):
+    run(page, clip)
+    Path(clip).unlink()
+    with pytest.raises(gr.Error, match="no longer here"):
+        page.video_alone(ORIGINAL, *VIEW, request=visitor())
+
+
+def test_what_went_wrong_stays_on_the_page(page):
+    with pytest.raises(gr.Error):
+        run(page, None)
+    assert "There is no clip yet" in page.failure(visitor()) and "role='alert'" in page.failure(visitor())
+    assert "There is no clip yet" not in page.failure(visitor("somebody else"))
 
 
 def test_our_own_faults_are_logged_and_not_shown(page, clip, cache, monkeypatch, caplog):

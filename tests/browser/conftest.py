@@ -13,13 +13,15 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# What keeps Chromium from asking its makers for anything, and lets it run as root and without a graphics card.
+# What keeps Chromium from asking its makers for anything, and lets it run as root, without a graphics card or a camera.
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 )
 
 

@@ -1,0 +1,66 @@
+"""The model's card and the Space's, read by the Hub's own tools: they hold, and agree with what they describe."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard, SpaceCard, metadata_load
+from huggingface_hub.repocard_data import eval_results_to_model_index
+
+from acvis_kit.published import DEMO_WEIGHTS, SPACE, WEIGHTS
+
+ROOT = Path(__file__).parents[1]
+CARD, SPACE_CARD = ROOT / "weights_card/README.md", ROOT / "space/README.md"
+MEASURED = ROOT / "weights_card/listening.json"
+SHIPPED = WEIGHTS[DEMO_WEIGHTS]
+
+# https://huggingface.co/docs/hub/spaces-config-reference, those that a Gradio Space may use
+SPACE_KEYS = {
+    *("title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file"),
+    *("suggested_hardware", "suggested_storage", "fullWidth", "header", "short_description", "thumbnail"),
+    *("models", "datasets", "tags", "license", "pinned", "disable_embedding", "startup_duration_timeout"),
+}
+
+
+def test_the_models_card_is_read_as_it_is_meant() -> None:
+    data = ModelCard.load(CARD).data
+    assert data.license == SHIPPED.licence and data.language == "en" and data.library_name == "acvis-kit"
+    assert data.pipeline_tag == "image-segmentation"  # the Hub knows no segmentation of videos
+    assert "audio-visual-instance-segmentation" in data.tags
+    assert data.model_name == SHIPPED.id == SHIPPED.repository.partition("/")[2]
+
+
+def test_the_results_in_the_metadata_are_those_that_were_measured() -> None:
+    """When this fails, weights have changed and the head of weights_card/README.md has not."""
+    results = ModelCard.load(CARD).data.eval_results
+    measured = {row["name"]: row["value"] for row in json.loads(MEASURED.read_text())["no_gate"]["rows"]}
+    assert [result.metric_name for result in results] == ["mAP", "HOTA", "FSLA"]
+    for result in results:
+        assert result.metric_value == pytest.approx(measured[result.metric_name], abs=0.0501)
+        assert (result.dataset_type, result.dataset_split) == ("avis-synth", "test")
+    assert eval_results_to_model_index(DEMO_WEIGHTS, results) == metadata_load(CARD)["model-index"]
+
+
+def test_the_card_says_what_a_card_must() -> None:
+    text = ModelCard.load(CARD).text
+    headings = set(re.findall(r"^## (.+)$", text, re.M))
+    assert headings >= {"What they are", "How they were made", "What was measured", "Limits", "Licence and citation"}
+    assert "drawn scenes only" in text
+    for command in ("acvis synth", "acvis train", "acvis evaluate"):
+        assert command in text
+
+
+def test_the_cards_configuration_is_that_of_the_weights() -> None:
+    assert json.loads((CARD.parent / "config.json").read_text()) == json.loads(
+        (SHIPPED.bundled / "config.json").read_text()
+    )
+
+
+def test_the_spaces_card_has_no_key_that_the_hub_does_not_know() -> None:
+    card = SpaceCard.load(SPACE_CARD)
+    assert set(metadata_load(SPACE_CARD)) <= SPACE_KEYS
+    assert card.data.sdk == "gradio" and card.data.license == "mit"
+    assert card.data.models == [SHIPPED.repository] and SPACE.partition("/")[0] == SHIPPED.repository.partition("/")[0]
