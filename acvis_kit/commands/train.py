@@ -75,7 +75,10 @@ def _train(arguments: argparse.Namespace) -> int:
     else:
         config = PRESETS[preset or DEFAULT_PRESET]
     config, _ = with_fields(arguments.set, config, Recipe())
-    config, recipe = with_fields(arguments.set, config, recipe_of(config))
+    recipe = recipe_of(config)
+    if arguments.init_from is not None:  # its ears and eyes have had their lessons
+        recipe = replace(recipe, audio_steps=0, picture_steps=0)
+    config, recipe = with_fields(arguments.set, config, recipe)
     train(
         config,
         replace(recipe, **_given(arguments, OF_RECIPE)),

@@ -15,7 +15,7 @@ from acvis_kit.commands.train import with_fields
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError
 from acvis_kit.hub import load_model
-from acvis_kit.training import PAPER
+from acvis_kit.training import PAPER, SYNTH, Recipe
 from tests.training.tiny import CONFIG, write_data
 
 TINY = PRESETS["acvis-synth-tiny"]
@@ -53,6 +53,17 @@ def test_one_command_trains_and_the_same_command_goes_on(tmp_path: Path, capsys:
     fine += ["--steps", "1", "--batch", "1", "--clip-frames", "2", "--eval-clips", "0", "--workers", "0"]
     assert main([*fine, "--device", "cpu", "--set", "augmentation=none"]) == 0, "the configuration is that of W"
     assert "class heads for 3 of 3 classes" in capsys.readouterr().err
+
+
+def test_weights_to_begin_with_have_had_their_lessons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Recipe] = []
+    monkeypatch.setattr("acvis_kit.training.train", lambda config, recipe, *_, **__: asked.append(recipe))
+    command = ["train", "--preset", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    for more in ([], ["--init-from", "w"], ["--init-from", "w", "--set", "picture_steps=7"]):
+        assert main([*command, *more]) == 0
+    lessons = [(recipe.audio_steps, recipe.picture_steps) for recipe in asked]
+    assert lessons == [(SYNTH.audio_steps, SYNTH.picture_steps), (0, 0), (0, 7)]
+    assert min(lessons[0]) > 0
 
 
 def test_fields_go_to_the_part_that_has_them() -> None:
