@@ -20,7 +20,7 @@ from acvis_kit.hub import WEIGHTS_FILE, load_model, with_vggish
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.models.backbones import load_imagenet_weights
 
-CLASS_HEADS = ("frame_decoder.class_head", "tracker.class_head", "audio_class_head")
+CLASS_HEADS = ("frame_decoder.class_head", "tracker.class_head", "audio_class_head", "pixel_class_head")
 Say = Callable[[str], None]
 
 

@@ -94,6 +94,15 @@ def test_runs_are_told_apart_by_what_files_hold_and_not_by_where_they_lie(tmp_pa
         fingerprint(tmp_path / "nowhere")
 
 
+def test_the_pixels_class_head_follows_the_classes_too() -> None:
+    source, target = (
+        make_model(replace(config, targets="visible", pixel_classes=True), seed)
+        for config, seed in ((CATS, 5), (BIRDS, 6))
+    )
+    copy_weights(source, target)
+    assert torch.equal(target.pixel_class_head.weight[[0, 2, 3]], source.pixel_class_head.weight[[2, 0, 3]])
+
+
 def test_class_names_follow_the_ids(tmp_path: Path) -> None:
     split = AVISegSplit(write_data(tmp_path), "train")
     split.categories = {7: "cat", 2: "dog"}
