@@ -75,8 +75,7 @@ class VisualFeatures:
         """The chunks in order, one in memory at a time beside those that stay there."""
         for chunk in self._chunks:
             if isinstance(chunk, Path):
-                # Mapped, not read: buffers of 20 MB between the small run-length codes of the masks, which stay, would
-                # break the heap into holes that nothing fits into (6 GB in ten minutes of video).
+                # Mapped, not read: buffers of 20 MB that come and go would break up the heap.
                 *scales, fine = torch.load(chunk, map_location=device, weights_only=True, mmap=True)
                 yield PixelFeatures(tuple(scales), fine)
             else:

@@ -132,9 +132,7 @@ class TrainingClips(Dataset):
         Raises:
             AcvisError: a file that is missing or does not fit; names it.
         """
-        epoch, place = divmod(draw, len(self.split))
-        video = self.split.videos[self._order_of(epoch)[place]]
-        rng = np.random.default_rng([self.seed, CLIP, draw])
+        video, rng = self._drawn(draw, CLIP)
         seconds = draw_seconds(len(video.frames), self.clip_frames, self.frame_sampling, rng)
         views = draw_views(self.augmentation, video.size, self.clip_frames, rng)
         heard = self._sounds.draw(video, seconds, rng)
@@ -162,9 +160,7 @@ class TrainingClips(Dataset):
         Raises:
             DataError: data that do not say what is heard (only AVIS-Synth does).
         """
-        epoch, place = divmod(draw, len(self.split))
-        video = self.split.videos[self._order_of(epoch)[place]]
-        rng = np.random.default_rng([self.seed, SOUND, draw])
+        video, rng = self._drawn(draw, SOUND)
         heard = self._sounds.draw(video, rng.integers(len(video.frames), size=count), rng)
         if heard.classes is None or self._features:
             raise DataError(f"{self.split.truth_file} does not say which classes are heard: train with audio_steps=0")
@@ -179,9 +175,7 @@ class TrainingClips(Dataset):
         """
         if self.targets != "visible":
             raise ConfigError("pictures without sound need targets='visible': train with picture_steps=0")
-        epoch, place = divmod(draw, len(self.split))
-        video = self.split.videos[self._order_of(epoch)[place]]
-        rng = np.random.default_rng([self.seed, PICTURE, draw])
+        video, rng = self._drawn(draw, PICTURE)
         seconds = draw_seconds(len(video.frames), 1, self.frame_sampling, rng)
         views = draw_views(self.augmentation, video.size, 1, rng)
         unheard = Heard("original", np.zeros((1, 0), np.float32))
@@ -197,6 +191,12 @@ class TrainingClips(Dataset):
     def _frames(self, video: VideoEntry, seconds: np.ndarray, views: Views, rng: np.random.Generator) -> Tensor:
         frames = np.stack([views.image(self.split.image(video, t), n) for n, t in enumerate(seconds)])  # (T, H, W, 3)
         return torch.from_numpy(np.ascontiguousarray(recolour(self.augmentation, frames, rng).transpose(0, 3, 1, 2)))
+
+    def _drawn(self, draw: int, family: int) -> tuple[VideoEntry, np.random.Generator]:
+        """The video of a draw, and the random numbers that a family of samples has for it."""
+        epoch, place = divmod(draw, len(self.split))
+        video = self.split.videos[self._order_of(epoch)[place]]
+        return video, np.random.default_rng([self.seed, family, draw])
 
     def _order_of(self, epoch: int) -> np.ndarray:
         """The places of the videos in an epoch, (videos,)."""

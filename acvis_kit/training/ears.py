@@ -8,11 +8,11 @@ is told by name. Alone it hears hours in minutes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
@@ -20,16 +20,6 @@ from acvis_kit.models.acvis import ACVIS
 from acvis_kit.training.lesson import teach
 
 CLIPS, SECONDS = 4, 8  # per step: so many clips, so many seconds of each
-
-
-class Sounds(Dataset):
-    """Sound alone: item `draw` is (log_mel (n, 96, 64), heard (n, K)) of n seconds of one clip."""
-
-    def __init__(self, clips: TrainingClips) -> None:
-        self._clips = clips
-
-    def __getitem__(self, draw: int) -> tuple[Tensor, Tensor]:
-        return self._clips.sound(draw, SECONDS)
 
 
 def teach_ears(
@@ -59,5 +49,6 @@ def teach_ears(
         return F.binary_cross_entropy_with_logits(logits, heard.to(logits))
 
     parameters = [*model.audio_encoder.parameters(), *model.audio_class_head.parameters()]
-    loss = teach(parameters, Sounds(clips), CLIPS, steps, loss_of, name="ears", workers=workers)
+    sample = partial(clips.sound, count=SECONDS)
+    loss = teach(parameters, sample, CLIPS, steps, loss_of, name="ears", workers=workers)
     say(f"the ears have heard {steps * CLIPS * SECONDS / 3600:.1f} h: loss {loss:.3f}")

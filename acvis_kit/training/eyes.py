@@ -12,10 +12,9 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from acvis_kit.data.collate import TrainingBatch, collate
-from acvis_kit.data.training_clips import TrainingClips, TrainingSample
+from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
 from acvis_kit.losses.pixels import pixel_class_loss
 from acvis_kit.losses.truth import Truth
@@ -23,16 +22,6 @@ from acvis_kit.models.acvis import ACVIS
 from acvis_kit.training.lesson import teach
 
 PICTURES = 32  # per step, each of another clip
-
-
-class Pictures(Dataset):
-    """Pictures alone: item `draw` is one second of one clip, without sound."""
-
-    def __init__(self, clips: TrainingClips) -> None:
-        self._clips = clips
-
-    def __getitem__(self, draw: int) -> TrainingSample:
-        return self._clips.picture(draw)
 
 
 def teach_eyes(
@@ -69,5 +58,5 @@ def teach_eyes(
         p for part in (model.backbone, model.pixel_decoder, model.pixel_class_head) for p in part.parameters()
     ]
     together = partial(collate, pixel_mean=config.pixel_mean, size_divisor=config.size_divisor)
-    loss = teach(parameters, Pictures(clips), PICTURES, steps, loss_of, name="eyes", collate=together, workers=workers)
+    loss = teach(parameters, clips.picture, PICTURES, steps, loss_of, name="eyes", collate=together, workers=workers)
     say(f"the eyes have seen {steps * PICTURES / 1000:.0f} thousand pictures: loss {loss:.3f}")

@@ -21,7 +21,7 @@ REMEMBERED = 0.98  # of the loss that is shown, a running average
 
 def teach(
     parameters: Sequence[nn.Parameter],
-    samples: Dataset,
+    sample: Callable[[int], Any],
     batch: int,
     steps: int,
     loss_of: Callable[[Any], Tensor],
@@ -36,7 +36,7 @@ def teach(
     the same.
 
     Args:
-        samples: item `draw` of the stream, 0 to batch * steps - 1. batch: samples per step.
+        sample: the stream, asked for its items 0 to batch * steps - 1. batch: samples per step.
         loss_of: of what `collate` made of a batch (torch's own collation if None).
         name: on the progress bar. workers: processes that prepare samples.
 
@@ -46,7 +46,7 @@ def teach(
     optimizer = torch.optim.AdamW(parameters, LR, weight_decay=WEIGHT_DECAY)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps=steps))
     loader = DataLoader(
-        samples,
+        _Stream(sample),
         batch_sampler=[range(step * batch, (step + 1) * batch) for step in range(steps)],
         collate_fn=collate,
         num_workers=workers,
@@ -67,6 +67,16 @@ def teach(
             bar.set_postfix_str(f"loss {average:.3f}")
     optimizer.zero_grad()
     return average
+
+
+class _Stream(Dataset):
+    """A function of the draw as the data set that a DataLoader wants."""
+
+    def __init__(self, sample: Callable[[int], Any]) -> None:
+        self._sample = sample
+
+    def __getitem__(self, draw: int) -> Any:
+        return self._sample(draw)
 
 
 def _rate(step: int, steps: int) -> float:

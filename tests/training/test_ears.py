@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 
 from acvis_kit.data.aviseg import AVISegSplit
-from acvis_kit.data.synth.writer import write_dataset
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.models.acvis import ACVIS
@@ -20,15 +19,8 @@ STEPS = 24
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("synth")
-    write_dataset(folder, {"train": 6}, seed=3, size=64, seconds=(4, 6), progress=False)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clips(data: Path) -> TrainingClips:
-    return TrainingClips(AVISegSplit(data, "train"), targets="visible", counterfactual_audio=0.4, seed=0)
+def clips(synth_data: Path) -> TrainingClips:
+    return TrainingClips(AVISegSplit(synth_data, "train"), targets="visible", counterfactual_audio=0.4, seed=0)
 
 
 def model_for(clips: TrainingClips) -> ACVIS:
@@ -60,13 +52,13 @@ def test_ears_that_begin_again_come_to_the_same(clips: TrainingClips) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_a_run_teaches_the_ears_once(data: Path, clips: TrainingClips, tmp_path: Path) -> None:
+def test_a_run_teaches_the_ears_once(synth_data: Path, clips: TrainingClips, tmp_path: Path) -> None:
     config = replace(SEEING, class_names=clips.class_names)
     recipe = replace(recipe_of(config), steps=2, batch=2, clip_frames=2, audio_steps=2, picture_steps=0, warmup=0)
     habits = Habits(workers=0, eval_clips=0, device="cpu")
     told: list[str] = []
-    assert not train(config, recipe, data, tmp_path, habits=replace(habits, max_minutes=1e-6), say=told.append)
-    assert train(config, recipe, data, tmp_path, habits=habits, say=told.append)
+    assert not train(config, recipe, synth_data, tmp_path, habits=replace(habits, max_minutes=1e-6), say=told.append)
+    assert train(config, recipe, synth_data, tmp_path, habits=habits, say=told.append)
     assert sum("ears have heard" in text for text in told) == 1
 
 
@@ -76,10 +68,10 @@ def test_a_stream_of_sounds_is_numbered(clips: TrainingClips) -> None:
     assert torch.equal(mel, again) and not torch.equal(mel, other)
 
 
-def test_networks_without_names_and_data_without_scenes_are_refused(data: Path, clips: TrainingClips) -> None:
+def test_networks_without_names_and_data_without_scenes_are_refused(synth_data: Path, clips: TrainingClips) -> None:
     with pytest.raises(ConfigError, match="audio_classes=True"):
         teach_ears(make_model(replace(TINY, class_names=clips.class_names)), clips, 1, workers=0)
-    split = AVISegSplit(data, "train")
-    split.scenes_file = data / "none.json"
+    split = AVISegSplit(synth_data, "train")
+    split.scenes_file = synth_data / "none.json"
     with pytest.raises(DataError, match="audio_steps=0"):
         TrainingClips(split).sound(0, 2)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from acvis_kit.data.aviseg import AVISegSplit
-from acvis_kit.data.synth.writer import write_dataset
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis import ACVIS
@@ -25,15 +24,8 @@ def few_pictures_and_no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("synth")
-    write_dataset(folder, {"train": 6}, seed=3, size=64, seconds=(4, 6), progress=False)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clips(data: Path) -> TrainingClips:
-    return TrainingClips(AVISegSplit(data, "train"), targets="visible", seed=0)
+def clips(synth_data: Path) -> TrainingClips:
+    return TrainingClips(AVISegSplit(synth_data, "train"), targets="visible", seed=0)
 
 
 def model_for(clips: TrainingClips) -> ACVIS:
@@ -65,13 +57,13 @@ def test_eyes_that_begin_again_come_to_the_same(clips: TrainingClips) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_a_run_teaches_the_eyes_once(data: Path, clips: TrainingClips, tmp_path: Path) -> None:
+def test_a_run_teaches_the_eyes_once(synth_data: Path, clips: TrainingClips, tmp_path: Path) -> None:
     config = replace(SEEING, backbone="compact", class_names=clips.class_names, pixel_classes=True)
     recipe = replace(recipe_of(config), steps=2, batch=2, clip_frames=2, audio_steps=0, picture_steps=1, warmup=0)
     habits = Habits(workers=0, eval_clips=0, device="cpu")
     told: list[str] = []
-    assert not train(config, recipe, data, tmp_path, habits=replace(habits, max_minutes=1e-6), say=told.append)
-    assert train(config, recipe, data, tmp_path, habits=habits, say=told.append)
+    assert not train(config, recipe, synth_data, tmp_path, habits=replace(habits, max_minutes=1e-6), say=told.append)
+    assert train(config, recipe, synth_data, tmp_path, habits=habits, say=told.append)
     assert sum("eyes have seen" in text for text in told) == 1
 
 
@@ -82,8 +74,8 @@ def test_a_stream_of_pictures_is_numbered(clips: TrainingClips) -> None:
     assert torch.equal(one.frames, again.frames) and not torch.equal(one.frames, other.frames)
 
 
-def test_networks_that_name_no_pixels_and_hidden_objects_are_refused(data: Path, clips: TrainingClips) -> None:
+def test_networks_that_name_no_pixels_and_hidden_objects_are_refused(synth_data: Path, clips: TrainingClips) -> None:
     with pytest.raises(ConfigError, match="pixel_classes=True"):
         teach_eyes(make_model(replace(SEEING, class_names=clips.class_names, pixel_classes=False)), clips, 1, workers=0)
     with pytest.raises(ConfigError, match="picture_steps=0"):
-        TrainingClips(AVISegSplit(data, "train"), targets="sounding").picture(0)
+        TrainingClips(AVISegSplit(synth_data, "train"), targets="sounding").picture(0)

@@ -31,7 +31,7 @@ def lesson(workers: int = 0) -> tuple[nn.Linear, float, Sums]:
         numbers, total = given
         return F.mse_loss(student(numbers), total)
 
-    said = teach(list(student.parameters()), samples, BATCH, STEPS, loss_of, name="sums", workers=workers)
+    said = teach(list(student.parameters()), samples.__getitem__, BATCH, STEPS, loss_of, name="sums", workers=workers)
     return student, said, samples
 
 
