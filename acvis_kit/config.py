@@ -105,6 +105,8 @@ class ACVISConfig:
     audio_class_weight: float = 1.0  # with audio_classes
     pixel_classes: bool = False  # every pixel is named too, in training alone: for backbones that start from nothing
     pixel_class_weight: float = 1.0
+    pixel_signs: bool = False  # and whether it can be seen to sound, likewise; needs data that say so (AVIS-Synth)
+    pixel_sign_weight: float = 1.0
     counterfactual_audio: float = 0.0  # share of training clips that get another soundtrack, and the truth of it
 
     # --- inference; travels with the weights, the Predictor's arguments override it
@@ -143,10 +145,11 @@ class ACVISConfig:
             raise ConfigError("class_names must hold at least one name and no name twice")
         if self.audio_tokens == "patch" and self.audio_encoder == "precomputed":
             raise ConfigError("audio_tokens='patch' needs an audio encoder inside: precomputed features are one vector")
-        if self.pixel_classes and self.targets != "visible":
-            raise ConfigError(
-                "pixel_classes=True needs targets='visible': masks of sounding objects do not say what stands elsewhere"
-            )
+        for name in ("pixel_classes", "pixel_signs"):
+            if getattr(self, name) and self.targets != "visible":
+                raise ConfigError(
+                    f"{name}=True needs targets='visible': masks of sounding objects do not say what stands elsewhere"
+                )
         if self.audio_classes and not self.hears:
             raise ConfigError("audio_classes=True needs a network that hears: set frame_fusion or video_fusion")
         if self.supervised_frame_layers > self.frame_layers + 1:
@@ -233,6 +236,7 @@ PRESETS: dict[str, ACVISConfig] = {
         counterfactual_audio=0.4,
         audio_class_weight=5.0,
         pixel_classes=True,
+        pixel_signs=True,
         short_side=128,
     ),
 }

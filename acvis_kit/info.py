@@ -76,10 +76,9 @@ def costs(model: ACVIS) -> list[Cost]:
     heard = Sound.join([sound] * seconds)
     count("tracker", model.tracker, lambda: model.tracker(clip_queries, heard), frames=seconds)
 
-    if model.pixel_class_head is not None:
-        rows.append(
-            Cost("pixel class head, in training", sum(p.numel() for p in model.pixel_class_head.parameters()), 0.0)
-        )
+    for name, head in (("class", model.pixel_class_head), ("sign", model.pixel_sign_head)):
+        if head is not None:
+            rows.append(Cost(f"pixel {name} head, in training", sum(p.numel() for p in head.parameters()), 0.0))
     total = Cost("whole", sum(p.numel() for p in model.parameters()), sum(row.gflops for row in rows))
     rows.append(total)
     for name, kind, kept in (("acqg", "acqg", config.audio_tokens), ("additive", "additive", "clip")):

@@ -91,6 +91,8 @@ class Targets:
         sounding: bool (N, T), who sounds in which second.
         counts: int64 (T,), objects visible and sounding in the whole frame, before cropping.
         heard: bool (T, K), classes that can be heard, seen or not; None where that is not known.
+        signs: bool (N, T), objects that can be seen to sound, whatever is heard (the cue of AVIS-Synth's twins); None
+            where that is not known.
     """
 
     labels: Tensor
@@ -98,6 +100,7 @@ class Targets:
     sounding: Tensor
     counts: Tensor
     heard: Tensor | None = None
+    signs: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Targets:
         """The same on another device."""

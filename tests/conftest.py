@@ -33,9 +33,10 @@ TINY = replace(
     audio_classes=False,
     count_from="token",
     pixel_classes=False,
+    pixel_signs=False,
 )
 # Queries stand for everything that is seen.
-SEEING = replace(TINY, targets="visible", audio_classes=True, count_from="both", pixel_classes=True)
+SEEING = replace(TINY, targets="visible", audio_classes=True, count_from="both", pixel_classes=True, pixel_signs=True)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from acvis_kit.errors import AcvisError
 from acvis_kit.losses.count import cross_entropy_loss, ordinal_loss
 from acvis_kit.losses.masks import set_losses
 from acvis_kit.losses.matcher import Matches, assign, set_costs
-from acvis_kit.losses.pixels import pixel_class_loss
+from acvis_kit.losses.pixels import pixel_class_loss, pixel_sign_loss
 from acvis_kit.losses.points import Generators, draw
 from acvis_kit.losses.similarity import similarity_loss
 from acvis_kit.losses.sounding import audio_class_loss, sounding_loss
@@ -108,9 +108,9 @@ class Criterion:
         if output.audio_class_logits is not None:
             shares["audio_class"] = audio_class_loss(output.audio_class_logits, truth)
         if output.pixel_class_logits is not None:
-            exact = torch.promote_types(output.pixel_class_logits.dtype, torch.float32)
-            logits = output.pixel_class_logits.to(exact)
-            shares["pixel_class"] = pixel_class_loss(logits, truth, self.config.none_weight)
+            shares["pixel_class"] = pixel_class_loss(_exact(output.pixel_class_logits), truth, self.config.none_weight)
+        if output.pixel_sign_logits is not None:
+            shares["pixel_sign"] = pixel_sign_loss(_exact(output.pixel_sign_logits), truth, self.config.none_weight)
         return shares, {"the matching of frame queries": frame.sane, "the matching of video queries": track.sane}
 
     def _match(
@@ -122,7 +122,7 @@ class Criterion:
         return assign(set_costs(class_logits.detach(), mask_logits.detach(), truth, sets, points, weights), sets)
 
     def _count(self, logits: Tensor, counts: Tensor) -> Share:
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = _exact(logits)
         if self.config.count_head == "ce":
             return cross_entropy_loss(logits, counts)
         return ordinal_loss(logits, counts, self.config.saoc_reduction)
@@ -153,3 +153,8 @@ class Criterion:
             name: self._weight(name) * total / n.to(total.dtype)
             for (name, (total, _)), n in zip(shares.items(), terms, strict=True)
         }
+
+
+def _exact(logits: Tensor) -> Tensor:
+    """In single precision at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

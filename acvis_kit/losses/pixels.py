@@ -1,4 +1,4 @@
-"""What stands at each pixel: dense supervision for a backbone that starts from nothing (ours).
+"""What stands at each pixel, and can it be seen to sound: dense supervision for eyes that start from nothing (ours).
 
 Queries that are matched to objects teach a network to see slowly, because for long they do not know what to look for.
 Naming every pixel needs no matching; it teaches the features that the queries feed on, and is not used later.
@@ -26,13 +26,36 @@ def pixel_class_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[
     """
     _, _, classes, height, width = logits.shape
     labels = logits.new_full((truth.batch, truth.seconds, height, width), classes - 1, dtype=torch.int64)
-    rows, columns = (truth.masks.shape[-2] // height, truth.masks.shape[-1] // width)
-    masks = truth.masks[:, rows // 2 :: rows, columns // 2 :: columns]  # what is in the middle of a cell
-    masks = masks.unflatten(0, (-1, truth.seconds))  # (G, T, h, w)
     claims = torch.zeros_like(labels)
-    for label, clip, mask in zip(truth.labels, truth.clips.tolist(), masks, strict=True):
+    for label, clip, mask in zip(truth.labels, truth.clips.tolist(), _cells(truth, height, width), strict=True):
         labels[clip][mask] = label
         claims[clip] += mask
     weights = torch.where(claims == 0, none_weight, (claims == 1).to(logits))  # (B, T, h, w)
     losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(0, 1), reduction="none").view_as(weights)
     return (losses * weights).sum(), weights.sum()
+
+
+def pixel_sign_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropy of every cell of an object: can it be seen to sound?
+
+    Two objects of one class sound alike. Which of them sounds is to be seen in small things (a mouth that opens, a
+    string that trembles), which no other loss asks for. Cells without a sign, which are most, weigh `none_weight`.
+
+    Args:
+        logits: (B, T, h, w). truth: with masks of everything visible.
+
+    Returns:
+        The weighted sum, and the sum of the weights; of the clips in which the signs are known.
+    """
+    masks = _cells(truth, *logits.shape[-2:]) & truth.told[:, None, None, None]  # (G, T, h, w)
+    of_objects = logits[truth.clips.to(logits.device)]
+    signs = truth.signs[..., None, None].expand_as(masks).to(logits)
+    losses = F.binary_cross_entropy_with_logits(of_objects, signs, reduction="none")
+    weights = masks * (none_weight + (1 - none_weight) * signs)
+    return (losses * weights).sum(), weights.sum()
+
+
+def _cells(truth: Truth, height: int, width: int) -> Tensor:
+    """The masks on a coarser grid, bool (G, T, h, w): what is in the middle of a cell."""
+    rows, columns = (truth.masks.shape[-2] // height, truth.masks.shape[-1] // width)
+    return truth.masks[:, rows // 2 :: rows, columns // 2 :: columns].unflatten(0, (-1, truth.seconds))

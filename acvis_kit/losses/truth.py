@@ -51,6 +51,7 @@ class Truth:
     Attributes:
         labels: int64 (G,), sounding: bool (G, T), masks: bool (G * T, H, W), on the device of the output.
         counts: int64 (B, T). heard: bool (B, T, K) and known: bool (B,), which clips say what is heard.
+        signs: bool (G, T), False where it is not known; told: bool (G,), the objects of clips that say it.
         present: bool (G, T), where a mask is not empty; clips: int64 (G,), on the CPU.
 
     Args:
@@ -83,6 +84,8 @@ class Truth:
         heard = [unknown if target.heard is None else target.heard for target in targets]
         self.heard = torch.stack([one.to(device) for one in heard])
         self.known = torch.tensor([target.heard is not None for target in targets]).to(device)
+        self.signs = torch.cat([t.sounding & False if t.signs is None else t.signs for t in targets]).to(device)
+        self.told = torch.tensor([target.signs is not None for target in targets])[self.clips].to(device)
 
     def of_frames(self) -> Sets:
         """One set per second, clip by clip: the objects whose mask is not empty there."""
@@ -127,7 +130,12 @@ def check(number: int, target: Targets, seconds: int, classes: int, size: tuple[
             f"{where}: masks of {height}x{width} do not lie over mask logits of {size[0]}x{size[1]}: give them at the "
             "size of the padded input"
         )
-    shapes = {"sounding": (objects, seconds), "counts": (seconds,), "heard": (seconds, classes)}
+    shapes = {
+        "sounding": (objects, seconds),
+        "counts": (seconds,),
+        "heard": (seconds, classes),
+        "signs": (objects, seconds),
+    }
     for name, want in shapes.items():
         value = getattr(target, name)
         if value is not None and tuple(value.shape) != want:

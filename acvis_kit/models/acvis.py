@@ -47,6 +47,7 @@ class ModelOutput(NamedTuple):
         frame_sounding_logits: (D_f, B, T, Q_f), None with `targets="sounding"`.
         audio_class_logits: (B, T, K), None without `audio_classes`.
         pixel_class_logits: (B, T, K + 1, H / 4, W / 4), None without `pixel_classes`.
+        pixel_sign_logits: (B, T, H / 4, W / 4), None without `pixel_signs`.
         count_logits: (B, T, K_max or K_max + 1), or None.
         video: class logits (D_v, L * B, Q_v, K + 1) and embeddings; the L last frame layers are stacked before the
             clips.
@@ -61,6 +62,7 @@ class ModelOutput(NamedTuple):
     frame_sounding_logits: Tensor | None = None
     audio_class_logits: Tensor | None = None
     pixel_class_logits: Tensor | None = None
+    pixel_sign_logits: Tensor | None = None
 
 
 class ACVIS(
@@ -92,6 +94,7 @@ class ACVIS(
         self.tracker = Tracker(config)
         classes = config.num_classes + 1  # "none" last
         self.pixel_class_head = nn.Conv2d(config.hidden_dim, classes, 1) if config.pixel_classes else None
+        self.pixel_sign_head = nn.Conv2d(config.hidden_dim, 1, 1) if config.pixel_signs else None
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
 
@@ -168,6 +171,9 @@ class ACVIS(
             audio_class_logits=sound.class_logits if sound is not None else None,
             pixel_class_logits=self.pixel_class_head(pixels.fine).unflatten(0, (clips, seconds))
             if self.pixel_class_head is not None
+            else None,
+            pixel_sign_logits=self.pixel_sign_head(pixels.fine).squeeze(1).unflatten(0, (clips, seconds))
+            if self.pixel_sign_head is not None
             else None,
         )
 

@@ -37,6 +37,7 @@ ABLATION_BASE = replace(
     count_from="token",
     counterfactual_audio=0.0,
     pixel_classes=True,
+    pixel_signs=False,
     score_threshold=0.3,  # the papers'
     count_gate=False,
     short_side=96,

@@ -23,7 +23,7 @@ from acvis_kit.training.recipe import Recipe
 from acvis_kit.training.start import class_names_of, fingerprint, initial_model
 
 EARS = "ears"
-EYES = ("backbone.", "pixel_decoder.", "pixel_class_head.")  # what sees, and never hears
+EYES = ("backbone.", "pixel_decoder.", "pixel_class_head.", "pixel_sign_head.")  # what sees, and never hears
 
 
 @dataclass(frozen=True)

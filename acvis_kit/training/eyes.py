@@ -1,4 +1,4 @@
-"""Before the network learns to find objects, its eyes learn to name what stands at every pixel.
+"""Before the network learns to find objects, its eyes learn to name what stands at every pixel, and what shows sound.
 
 The papers' backbones and pixel decoders come from ImageNet and COCO. Eyes that start from nothing learn slowly through
 queries that do not know yet what to look for, and a step of the whole network shows them few scenes. Alone they see
@@ -16,7 +16,7 @@ from torch import Tensor
 from acvis_kit.data.collate import TrainingBatch, collate
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
-from acvis_kit.losses.pixels import pixel_class_loss
+from acvis_kit.losses.pixels import pixel_class_loss, pixel_sign_loss
 from acvis_kit.losses.truth import Truth
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.training.lesson import teach
@@ -33,10 +33,10 @@ def teach_eyes(
     device: torch.device | str = "cpu",
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Train the backbone, the pixel decoder and the pixels' class head on the pictures of `clips`.
+    """Train the backbone, the pixel decoder and the pixels' heads on the pictures of `clips`.
 
     Args:
-        model: with `pixel_classes`; trained in place, on `device`. steps: each of 32 pictures.
+        model: with `pixel_classes`, and maybe `pixel_signs`; trained in place, on `device`. steps: each of 32 pictures.
 
     Raises:
         ConfigError: a network that does not name pixels.
@@ -52,11 +52,14 @@ def teach_eyes(
         logits = model.pixel_class_head(fine).unsqueeze(1)  # (B, 1, K + 1, H / 4, W / 4)
         truth = Truth(batch.targets, len(batch), 1, config.num_classes, fine.shape[-2:], logits.device)
         total, weight = pixel_class_loss(logits, truth, config.none_weight)
-        return total / weight
+        loss = total / weight
+        if model.pixel_sign_head is not None:
+            total, weight = pixel_sign_loss(model.pixel_sign_head(fine), truth, config.none_weight)
+            loss = loss + total / weight.clamp(min=1)
+        return loss
 
-    parameters = [
-        p for part in (model.backbone, model.pixel_decoder, model.pixel_class_head) for p in part.parameters()
-    ]
+    taught = (model.backbone, model.pixel_decoder, model.pixel_class_head, model.pixel_sign_head)
+    parameters = [p for part in taught if part is not None for p in part.parameters()]
     together = partial(collate, pixel_mean=config.pixel_mean, size_divisor=config.size_divisor)
     loss = teach(parameters, clips.picture, PICTURES, steps, loss_of, name="eyes", collate=together, workers=workers)
     say(f"the eyes have seen {steps * PICTURES / 1000:.0f} thousand pictures: loss {loss:.3f}")

@@ -282,3 +282,17 @@ def test_scenes_of_other_data_are_refused(synth: AVISegSplit, tmp_path: Path) ->
     (tmp_path / "train_scenes.json").symlink_to(synth.scenes_file)
     with pytest.raises(DataError, match="has no scene of"):
         TrainingClips(AVISegSplit(tmp_path, "train"))
+
+
+@pytest.mark.parametrize("sound", [{}, of_kind("mute"), of_kind("foreign")], ids=["original", "mute", "foreign"])
+def test_what_can_be_seen_to_sound_does_not_depend_on_the_sound(synth: AVISegSplit, sound: dict[str, Any]) -> None:
+    clips, scenes = TrainingClips(synth, **{"augmentation": PLAIN, "targets": "visible", **sound}), load_scenes(synth)
+    shown = 0
+    for draw in range(24):
+        sample = clips.sample(draw)
+        scene, seconds = scenes[sample.video_id], list(sample.seconds)
+        kept = np.stack([thing.masks(seconds) for thing in scene.objects]).any(axis=(1, 2, 3))
+        cues = np.stack([thing.cue[seconds] for thing in scene.objects])[kept]
+        assert np.array_equal(sample.targets.signs.numpy(), cues)
+        shown += int(cues.sum())
+    assert shown

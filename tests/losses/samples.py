@@ -60,6 +60,7 @@ def random_output(
         frame_sounding_logits=noise(frame_layers, clips, seconds, queries),
         audio_class_logits=noise(clips, seconds, classes),
         pixel_class_logits=noise(clips, seconds, classes + 1, *SIZE),
+        pixel_sign_logits=noise(clips, seconds, *SIZE),
     )
 
 
@@ -96,12 +97,14 @@ def random_targets(objects: int, seconds: int = 4, *, seed: int = 0, heard: bool
         sounding=sounding,
         counts=(sounding & masks.flatten(2).any(-1)).sum(0),
         heard=torch.rand(seconds, 3, generator=g) < 0.5 if heard else None,
+        signs=sounding & (torch.rand(objects, seconds, generator=g) < 0.5) if heard else None,
     )
 
 
 def shuffled(targets: Targets, order: list[int]) -> Targets:
     """The same objects in another order."""
-    return replace(targets, labels=targets.labels[order], masks=targets.masks[order], sounding=targets.sounding[order])
+    moved = {name: getattr(targets, name)[order] for name in ("labels", "masks", "sounding", "signs")}
+    return replace(targets, **moved)
 
 
 class Golden:

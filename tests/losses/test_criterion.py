@@ -67,7 +67,7 @@ def test_every_part_of_the_output_gets_a_gradient() -> None:
     losses = Criterion(CONFIG)(output, [random_targets(3), random_targets(2, seed=1)], generators=generators(2))
     assert set(losses) == {
         "frame/class", "frame/mask", "frame/dice", "video/class", "video/mask", "video/dice", "similarity", "count",
-        "frame/sounding", "video/sounding", "audio_class", "pixel_class",
+        "frame/sounding", "video/sounding", "audio_class", "pixel_class", "pixel_sign",
     }  # fmt: skip
     sum(losses.values()).backward()
     for name, leaf in leaves(output).items():
@@ -80,7 +80,7 @@ def test_every_part_of_the_output_gets_a_gradient() -> None:
 def test_weights_of_the_configuration_scale_their_losses() -> None:
     output, targets = random_output(), [random_targets(3), random_targets(2, seed=1)]
     before = Criterion(CONFIG)(output, targets, generators=generators(2))
-    for kind in ("similarity", "count", "sounding", "audio_class", "pixel_class"):
+    for kind in ("similarity", "count", "sounding", "audio_class", "pixel_class", "pixel_sign"):
         doubled = replace(CONFIG, **{f"{kind}_weight": 2 * getattr(CONFIG, f"{kind}_weight")})
         after = Criterion(doubled)(output, targets, generators=generators(2))
         for name in before:
@@ -141,7 +141,7 @@ def split(output: ModelOutput, rank: int, clips: int, supervised: int) -> ModelO
         value = value.detach()
         if name == "video.mask_embeds":
             return value
-        if name in ("count_logits", "audio_class_logits", "pixel_class_logits"):
+        if name in ("count_logits", "audio_class_logits", "pixel_class_logits", "pixel_sign_logits"):
             value = value[rank : rank + 1]
         elif name == "video.frame_similarity":
             value = value.unflatten(0, (supervised, clips))[:, rank]

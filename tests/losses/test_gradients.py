@@ -54,7 +54,7 @@ EXCEPTIONS = {
 
 
 def targets(config: ACVISConfig, seconds: int) -> list[Targets]:
-    """Two clips of 64x64: two objects of which one sounds, and one that sounds half of the time."""
+    """Two clips of 64x64: two objects of which one sounds and shows it, and one that sounds half of the time."""
     masks = torch.zeros(3, seconds, 64, 64, dtype=torch.bool)
     masks[0, :, 4:30, 4:30] = True
     masks[1, :, 36:60, 30:60] = True
@@ -66,7 +66,7 @@ def targets(config: ACVISConfig, seconds: int) -> list[Targets]:
     heard = torch.zeros(seconds, 3, dtype=torch.bool)
     heard[:, 0] = True
     return [
-        Targets(torch.tensor([0, 1]), masks[:2], sounding[:2], sounding[:2].sum(0), heard),
+        Targets(torch.tensor([0, 1]), masks[:2], sounding[:2], sounding[:2].sum(0), heard, signs=sounding[:2]),
         Targets(torch.tensor([2]), masks[2:], sounding[2:], sounding[2:].sum(0), None),
     ]
 

@@ -4,18 +4,19 @@ import math
 
 import torch
 
-from acvis_kit.losses.pixels import pixel_class_loss
+from acvis_kit.losses.pixels import pixel_class_loss, pixel_sign_loss
 from acvis_kit.losses.truth import Truth
 from acvis_kit.types import Targets
 
 K, NONE = 2, 0.1
 
 
-def truth_of(*masks: torch.Tensor) -> Truth:
+def truth_of(*masks: torch.Tensor, signs: list[bool] | None = None) -> Truth:
     """One clip of one frame of 8x8 pixels, maps of 2x2 cells; object n is of class n."""
     stack = torch.stack(masks)[:, None]
     n = len(masks)
-    target = Targets(torch.arange(n), stack, torch.ones(n, 1, dtype=torch.bool), torch.tensor([n]))
+    seen = None if signs is None else torch.tensor(signs)[:, None]
+    target = Targets(torch.arange(n), stack, torch.ones(n, 1, dtype=torch.bool), torch.tensor([n]), signs=seen)
     return Truth([target], 1, 1, K, (2, 2), "cpu")
 
 
@@ -61,3 +62,21 @@ def test_an_empty_clip_is_all_none() -> None:
     total, terms = pixel_class_loss(logits, Truth([target], 1, 1, K, (2, 2), "cpu"), NONE)
     total.backward()
     assert math.isclose(terms.item(), 4 * NONE, rel_tol=1e-6) and logits.grad.abs().sum() > 0
+
+
+def test_signs_are_asked_for_where_objects_are() -> None:
+    truth = truth_of(corner(0, 0), corner(1, 1), signs=[True, False])
+    logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    total, terms = pixel_sign_loss(logits, truth, NONE)
+    total.backward()
+    assert math.isclose(terms.item(), 1 + NONE, rel_tol=1e-6)
+    assert math.isclose((total / terms).item(), math.log(2), rel_tol=1e-6)
+    expected = torch.tensor([[-0.5, 0.0], [0.0, 0.5 * NONE]])  # up where there is a sign, down where there is none
+    torch.testing.assert_close(logits.grad[0, 0], expected)
+
+
+def test_data_that_do_not_know_signs_teach_none() -> None:
+    logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    total, terms = pixel_sign_loss(logits, truth_of(corner(0, 0)), NONE)
+    total.backward()
+    assert terms.item() == 0 and total.item() == 0 and logits.grad.abs().sum() == 0

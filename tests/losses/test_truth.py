@@ -49,3 +49,8 @@ def test_a_clip_s_set_holds_the_objects_seen_at_all() -> None:
 def test_clips_that_do_not_know_what_is_heard_say_so() -> None:
     assert truth().known.tolist() == [False] * 3
     assert not truth().heard.any()
+
+
+def test_clips_that_do_not_know_the_signs_of_sound_say_so() -> None:
+    assert truth().told.tolist() == [False] * len(truth().labels)
+    assert not truth().signs.any()

@@ -58,7 +58,7 @@ def test_clips_of_a_batch_do_not_mix() -> None:
         {"audio_tokens": "clip", "query_generator": "additive"},
         {"count_head": "ce"},
         {"targets": "visible"},
-        {"targets": "visible", "audio_classes": True, "pixel_classes": True},
+        {"targets": "visible", "audio_classes": True, "pixel_classes": True, "pixel_signs": True},
     ],
     ids=str,
 )

@@ -40,6 +40,7 @@ CONFIG: ACVISConfig = replace(
     num_points=32,
     targets="sounding",
     pixel_classes=False,
+    pixel_signs=False,
     audio_classes=False,
     count_from="token",
     short_side=32,
