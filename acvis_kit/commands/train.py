@@ -121,7 +121,8 @@ def _read(name: str, text: str, present: Any) -> Any:
         return text
     if isinstance(present, tuple) and not text.startswith("["):
         words = [word.strip() for word in text.split(",")]
-        return tuple(words) if isinstance(present[0], str) else tuple(_read(name, word, present[0]) for word in words)
+        like = present[0] if present else ""
+        return tuple(words) if isinstance(like, str) else tuple(_read(name, word, like) for word in words)
     try:
         value = json.loads(text)
     except json.JSONDecodeError:

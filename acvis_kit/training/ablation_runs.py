@@ -15,7 +15,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from acvis_kit.training.ablation_start import (
     ears_file,
     impossible,
     make_ears,
+    recipe_of,
     start_of,
     torch_device,
 )
@@ -141,7 +141,7 @@ def carry_out(run: Run, deadline: float | None = None) -> dict[str, Any] | None:
     plan, folder, data = run.plan, run.folder, run.plan.data[run.row.data]
     if run.anew:
         shutil.rmtree(folder, ignore_errors=True)
-    config, recipe = run.row.config(plan.base), replace(plan.recipe, seed=run.seed)
+    config, recipe = run.row.config(plan.base), recipe_of(run)
     names = class_names_of(AVISegSplit(data, "train"))
     clock = _Clock(folder)
     start = folder / START

@@ -23,7 +23,7 @@ from acvis_kit.training.recipe import Recipe
 from acvis_kit.training.start import class_names_of, fingerprint, initial_model
 
 EARS = "ears"
-EYES = ("backbone.", "pixel_decoder.", "pixel_class_head.", "pixel_sign_head.")  # what sees, and never hears
+EYES = ("backbone", "pixel_decoder")  # what sees, and never hears
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,10 @@ class Plan:
         data: folder of AVIS-Synth by kind, "usual" and "dense"; a kind that is not there is not run.
         work: folder of the runs. device: "cpu", "cuda", or None: what there is.
         base, recipe, ears_steps, eval_clips: the setting, see `ablation`.
-        eyes: weights of the kit whose backbone and pixel decoder all rows with such a backbone begin with, as far as
-            shapes fit; the papers begin with ImageNet's and COCO's. None: from nothing.
+        eyes: weights of the kit that all rows with such a backbone begin with, as far as shapes fit; the papers begin
+            with a segmenter of COCO's silent pictures. Of weights that hear only backbone and pixel decoder are taken,
+            because what comes after them knows the sound already. These two then stay as they are: rows differ in how
+            they listen, and learn it in a third of the time. None: from nothing.
         workers: processes that prepare samples, per run. threads: of torch, per run; None: as it is.
     """
 
@@ -119,6 +121,12 @@ def make_ears(run: Run, deadline: float | None = None) -> None:
     partial.replace(file)
 
 
+def recipe_of(run: Run) -> Recipe:
+    """That of the plan, of this seed; lent eyes learn nothing."""
+    lent = run.plan.eyes is not None and run.row.config(run.plan.base).backbone == run.plan.base.backbone
+    return replace(run.plan.recipe, seed=run.seed, frozen=EYES if lent else run.plan.recipe.frozen)
+
+
 def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:
     """The network before its first step: fresh, but for its ears and, where they are given, its eyes."""
     model = initial_model(replace(run.row.config(run.plan.base), class_names=names), run.seed)
@@ -131,7 +139,8 @@ def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:
         if given.config.backbone == model.config.backbone:
             own, lent = model.state_dict(), given.state_dict()
             fits = {name: x for name, x in lent.items() if name in own and own[name].shape == x.shape}
-            model.load_state_dict({**own, **{name: x for name, x in fits.items() if name.startswith(EYES)}})
+            wanted = {name: x for name, x in fits.items() if name.partition(".")[0] in EYES or not given.config.hears}
+            model.load_state_dict({**own, **wanted})
     return model
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from acvis_kit.errors import ConfigError
 from acvis_kit.training.recipe import Recipe
 
 NORMS = (nn.LayerNorm, nn.GroupNorm)
@@ -18,6 +19,28 @@ EMBEDDINGS = (
     "relative_position_bias_table",
 )  # fmt: skip
 SEPARATOR = "/"  # between the name of a parameter and of its state; names have dots
+
+
+def freeze(model: nn.Module, parts: Sequence[str]) -> nn.Module:
+    """Let the parameters of some parts learn nothing, and those of all others learn; returns the model.
+
+    Args:
+        parts: names as in `named_parameters`, whole or cut at a dot.
+
+    Raises:
+        ConfigError: a part that the network does not have.
+    """
+    found = set()
+    for name, parameter in model.named_parameters():
+        of = [part for part in parts if f"{name}.".startswith(f"{part}.")]
+        parameter.requires_grad_(not of)
+        found.update(of)
+    if unknown := [part for part in parts if part not in found]:
+        raise ConfigError(
+            f"frozen={unknown[0]!r} is no part of the network: there are "
+            + ", ".join(dict.fromkeys(name.partition(".")[0] for name, _ in model.named_parameters()))
+        )
+    return model
 
 
 def decays(model: nn.Module) -> dict[str, bool]:

@@ -41,6 +41,7 @@ class Recipe:
     backbone_lr: float = 0.1  # times lr
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
+    frozen: tuple[str, ...] = ()  # parts that stay as they are, such as "backbone", "tracker.encoder"
     weight_decay: float = 0.05  # none for norms, embeddings and Swin's bias tables; biases do decay
     clip_norm: float = 0.01  # of the gradient of all parameters together
 
@@ -56,6 +57,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))  # JSON knows no tuples
+        object.__setattr__(self, "frozen", tuple(self.frozen))
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is not known: choose one of {', '.join(allowed)}")

@@ -68,11 +68,12 @@ def test_weights_to_begin_with_have_had_their_lessons(tmp_path: Path, monkeypatc
 
 def test_fields_go_to_the_part_that_has_them() -> None:
     settings = ["hidden_dim=64", "lr=2e-3", "count_gate=true", "backbone=swin_t", "betas=0.9,0.95", "audio_folder=F"]
-    settings += ["class_names=dog, cat", "pixel_std=[1, 2, 3]"]
+    settings += ["class_names=dog, cat", "pixel_std=[1, 2, 3]", "frozen=backbone"]
     config, recipe = with_fields(settings, TINY, PAPER)
     assert (config.hidden_dim, config.count_gate, config.backbone) == (64, True, "swin_t")
     assert (config.class_names, config.pixel_std) == (("dog", "cat"), (1, 2, 3))
     assert (recipe.lr, recipe.betas, recipe.audio_folder) == (2e-3, (0.9, 0.95), "F")
+    assert recipe.frozen == ("backbone",)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_rows_of_several_tables_are_run_once() -> None:
 
 
 def test_the_required_rows_are_those_of_the_issue() -> None:
-    """4 generators x 2, CE, K_max 3 and 4, counterfactual 0.3, sounding targets and what they are compared with."""
+    """4 generators x 2, CE, K_max 3 and 4, counterfactual 0.3, sounding targets with two weights."""
     assert len(chosen(["all"], required=True)) == 8 + 1 + 2 + 1 + 2
 
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from acvis_kit.errors import DataError
 from acvis_kit.hub import save_model
-from acvis_kit.training.ablation import TABLES, Row
-from acvis_kit.training.ablation_start import Run, ears_file, make_ears, start_of
+from acvis_kit.training.ablation import DEAF, TABLES, Row
+from acvis_kit.training.ablation_start import Run, ears_file, make_ears, recipe_of, start_of
 from acvis_kit.training.start import initial_model
 from tests.training.micro import plan, write_data
 
@@ -56,6 +56,17 @@ def test_what_sees_may_be_lent_by_other_weights(data: Path, tmp_path: Path) -> N
     assert len(lent) > 20 and all(torch.equal(own[name], x) for name, x in lent.items())
     assert (model.query_generator.query_features != eyes.query_generator.query_features).all()
     assert Run(seeing, BASELINE, 0).key != Run(given, BASELINE, 0).key
+    assert recipe_of(Run(seeing, BASELINE, 3)) == replace(given.recipe, seed=3, frozen=("backbone", "pixel_decoder"))
+    assert recipe_of(Run(seeing, Row("other eyes", {"backbone": "swin_t"}), 3)) == replace(given.recipe, seed=3)
+
+
+def test_weights_that_hear_nothing_lend_all_that_they_have(data: Path, tmp_path: Path) -> None:
+    given = plan(data, tmp_path, ears_steps=0)
+    deaf = initial_model(replace(given.base, **DEAF, count_head="none"), 9)
+    save_model(deaf, tmp_path / "deaf")
+    own = start_of(Run(replace(given, eyes=tmp_path / "deaf"), BASELINE, 0), given.base.class_names).state_dict()
+    assert all(torch.equal(own[name], x) for name, x in deaf.state_dict().items())
+    assert len(own) > len(deaf.state_dict())  # what listens is fresh
 
 
 def test_missing_data_name_the_command_that_makes_them(tmp_path: Path) -> None:

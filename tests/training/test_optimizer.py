@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from acvis_kit.config import PRESETS
+from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.training import PAPER
 from acvis_kit.training.optimizer import (
     Average,
     build_optimizer,
     decays,
+    freeze,
     load_optimizer_tensors,
     optimizer_tensors,
     parameter_groups,
@@ -66,6 +68,17 @@ def test_the_backbone_moves_at_a_tenth_of_the_rate(tiny_model: ACVIS) -> None:
     optimizer = build_optimizer(tiny_model, PAPER)
     assert set_rates(optimizer, 0.1) == pytest.approx(1e-5)
     assert {round(g["lr"], 9) for g in optimizer.param_groups} == {1e-5, 1e-6}
+
+
+def test_frozen_parts_are_left_to_no_optimizer(tiny_model: ACVIS) -> None:
+    model = freeze(copy.deepcopy(tiny_model), ("backbone", "tracker.query_features"))
+    moved = {id(p) for group in parameter_groups(model, PAPER) for p in group["params"]}
+    still = {name for name, p in model.named_parameters() if id(p) not in moved}
+    assert {name for name in still if not name.startswith("backbone.")} == {"tracker.query_features"}
+    assert len(still) == 1 + len(list(model.backbone.parameters()))
+    assert all(p.requires_grad for p in freeze(model, ()).parameters())
+    with pytest.raises(ConfigError, match=r"frozen='track' .* backbone, pixel_decoder"):
+        freeze(model, ("track",))
 
 
 def small() -> nn.Sequential:

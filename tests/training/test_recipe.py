@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,8 @@ def test_small_networks_get_the_recipe_for_synthetic_data() -> None:
 
 def test_a_recipe_survives_json() -> None:
     assert Recipe.from_dict(json.loads(json.dumps(SYNTH.to_dict()))) == SYNTH
+    frozen = replace(SYNTH, frozen=("backbone",))
+    assert Recipe.from_dict(json.loads(json.dumps(frozen.to_dict()))) == frozen
     with pytest.raises(ConfigError, match="momentum"):
         Recipe.from_dict({"momentum": 0.9})
 

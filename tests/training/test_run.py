@@ -245,3 +245,11 @@ def test_fine_tuning_goes_to_the_classes_of_the_data(data: Path, finished: Path,
     assert train(CONFIG, SHORT, root, tmp_path / "run", habits=HABITS, init_from=finished / "last", say=said.append)
     assert any("fresh classes: wolf" in text for text in said)
     assert load_model(tmp_path / "run/last").config.class_names == ("person", "wolf", "cat")
+
+
+def test_what_is_frozen_stays_as_it_is(data: Path, finished: Path, tmp_path: Path) -> None:
+    recipe = replace(SHORT, frozen=("backbone", "pixel_decoder"))
+    assert train(CONFIG, recipe, data, tmp_path, habits=HABITS, init_from=finished / "last", say=lambda _: None)
+    before, after = weights(finished), weights(tmp_path)
+    changed = {name.partition(".")[0] for name in after if not torch.equal(before[name], after[name])}
+    assert "tracker" in changed and not changed & {"backbone", "pixel_decoder"}
