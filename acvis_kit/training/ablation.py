@@ -23,8 +23,8 @@ from acvis_kit.training.recipe import SYNTH, Recipe
 # small that a run takes minutes: frames of 96 pixels, otherwise of acvis-synth-tiny's sizes (so that its weights can
 # lend what they have seen, as ImageNet's and COCO's do in the papers) but for one track decoder layer. It departs from
 # them in targets="visible": from masks of sounding objects alone a network of this size learns too little in minutes
-# for rows to differ (frame AP 4 against 21 after 7 minutes in a sketch). It lets no sound in. And the loss of who sounds
-# weighs ten times as much as usual: one voice among eight, it was barely heard in 700 steps and is in 200 with it.
+# for rows to differ (frame AP 4 against 21 after 7 minutes in a sketch). It lets no sound in. And the loss of who
+# sounds weighs ten times as much as usual: one voice among eight, it was barely heard in 700 steps and is in 200 so.
 # What else the demo model has beyond the papers (patches, named classes, counterfactual sound, counts from queries) is
 # off, because each of them is another way for the sound to reach the masks and would hide what a row changes.
 ABLATION_BASE = replace(
