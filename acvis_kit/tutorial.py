@@ -1,4 +1,4 @@
-"""What the notebooks share: their size, clips made on the spot, and pictures as figures.
+"""What the notebooks share: their size, clips made on the spot, eyes to begin with, and pictures as figures.
 
 ACVIS_TUTORIAL_SCALE shrinks all amounts of work (0.25 in CI) or enlarges them (4, on a GPU).
 """
@@ -17,8 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acvis_kit.config import ACVISConfig
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import ConfigError
+from acvis_kit.hub import load_model, save_model
+from acvis_kit.models.acvis import ACVIS
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -28,6 +31,12 @@ FOLDER = Path(tempfile.gettempdir()) / f"acvis-tutorial-{os.getuid() if hasattr(
 TILE = 190  # pixels of a picture in a figure
 TITLE = 26  # and of the words above it
 MAP_CELLS = 2500  # larger maps are drawn as pictures: numbers would take a hundred times the bytes
+EARS = ("audio_encoder.", "audio_class_head.")
+LISTENING = (  # what a sound passes through on its way to masks and counts
+    *EARS, "query_generator.project", "query_generator.patch_position", "query_generator.layers",
+    "query_generator.merge", "query_generator.count_token", "count_head.", "frame_decoder.sounding_head.",
+    "tracker.sounding.", "tracker.project_sound.", "tracker.sound_attention.", "tracker.sound_feed_forward.",
+)  # fmt: skip
 
 
 def begin(seed: int = 0) -> torch.device:
@@ -72,6 +81,24 @@ def synth_split(
     folder = FOLDER / f"{clips}-{seed}-{seconds[0]}-{seconds[1]}-{size}-{split}"
     write_dataset(folder, {split: clips}, seed, size, seconds, progress=False)
     return AVISegSplit(folder, split)
+
+
+def lend_eyes(config: ACVISConfig, folder: Path, ears: bool = False) -> Path:
+    """Weights to begin a small training with: what sees is that of the bundled ones, what listens is fresh.
+
+    The papers' networks begin with eyes trained on COCO; with eyes from nothing minutes teach too little.
+
+    Args:
+        config: of the sizes of acvis-synth-tiny, wherever it sees. folder: to write to, for `init_from`.
+        ears: lend the audio encoder and the names of what it hears as well.
+    """
+    fresh = tuple(name for name in LISTENING if not (ears and name in EARS))
+    model = ACVIS(config)
+    own = model.state_dict()
+    lent = {name: x for name, x in load_model("acvis-synth-tiny").state_dict().items() if not name.startswith(fresh)}
+    model.load_state_dict({**own, **{name: x for name, x in lent.items() if name in own}})
+    save_model(model, folder)
+    return folder
 
 
 def pictures(

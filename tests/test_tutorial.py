@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from acvis_kit import tutorial
 from acvis_kit.data.synth.records import load_scenes
 from acvis_kit.errors import ConfigError
+from acvis_kit.hub import load_model
 from acvis_kit.mel import log_mel
 
 
@@ -71,3 +74,18 @@ def test_a_spectrogram_has_seconds_to_the_right_and_bands_upwards() -> None:
     (trace,) = figure.data
     assert np.shape(trace.z) == (64, 3 * 96 // 2) and min(trace.x) > 0 and max(trace.x) < 3
     assert np.allclose(trace.z, np.log(0.01), atol=0.01)
+
+
+def test_what_sees_is_lent_and_what_listens_is_fresh(tmp_path) -> None:
+    shipped = load_model("acvis-synth-tiny")
+    own = shipped.state_dict()
+    for ears in (False, True):
+        begun = load_model(tutorial.lend_eyes(shipped.config, tmp_path / str(ears), ears)).state_dict()
+        fresh = {".".join(name.split(".")[:2]) for name in own if not torch.equal(own[name], begun[name])}
+        assert {"query_generator.layers", "tracker.sounding", "count_head.weight"} <= fresh
+        assert not {"query_generator.query_features", "frame_decoder.class_head", "tracker.class_head"} & fresh
+        assert ("audio_encoder.features" in fresh) is not ears
+        assert not any(name.startswith(("backbone", "pixel_decoder")) for name in fresh)
+    deaf = replace(shipped.config, query_generator="none", frame_fusion=False, video_fusion=False, audio_classes=False)
+    begun = load_model(tutorial.lend_eyes(deaf, tmp_path / "deaf"))
+    assert begun.config == deaf and torch.equal(begun.backbone.stem[0].weight, shipped.backbone.stem[0].weight)

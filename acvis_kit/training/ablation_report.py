@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from acvis_kit.training.ablation_scores import MEASURED
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-REPORT = "report.md"
+REPORT, FINDINGS = "report.md", "findings.md"
 LEVEL = 0.95
 COMPARED = ("mAP", "HOTA", "FSLA", "counted", "muted", "foreign")
 LABELS = {
@@ -30,6 +32,7 @@ LABELS = {
     "counted_exactly": "up to own K_max", "counted_by_masks": "by masks shown", "muted": "silent if muted",
     "foreign": "silent if foreign", "swapped": "follows swap",
 }  # fmt: skip
+CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 
 
@@ -110,6 +113,9 @@ def write_report(
 ) -> Path:
     """Write report.md and a figure per table, as JSON and, where a browser is found, PNG, into the card's folder.
 
+    What was learned is written by hand, into findings.md in the same folder: a heading "## TABLE" and a paragraph. The
+    report takes it in; what stands before the first heading comes at its beginning.
+
     Args:
         cost: a table of what the query generators cost, see `ablation_cost`; None leaves it out.
         setting: see `Runs`.
@@ -118,26 +124,44 @@ def write_report(
         DataError: see `Runs`.
     """
     runs = Runs(card, setting)
-    figures = {}
-    parts = [_head(runs)]
+    findings = read_findings(card.folder)
+    shown = [table for table in TABLES.values() if any(runs.of(row).lines for row in table.rows)]
+    figures = {table.name: table_figure(runs, table) for table in shown}
+    for name, figure in figures.items():
+        (card.folder / f"{name}.json").write_text(figure.to_json())
+    pictures = _pictures(figures, card.folder, say)
+    parts = [_head(runs), *filter(None, [findings.get("")])]
     for table in TABLES.values():
-        shown = any(runs.of(row).lines for row in table.rows)
-        parts.append(table_text(runs, table, figure=shown))
-        if shown:
-            figures[table.name] = table_figure(runs, table)
+        parts.append(table_text(runs, table, pictures.get(table.name), findings.get(table.name)))
     if cost is not None:
         parts.append("## What the query generators cost\n\n" + cost)
     path = card.folder / REPORT
     path.write_text("\n\n".join(parts) + "\n")
-    for name, figure in figures.items():
-        (card.folder / f"{name}.json").write_text(figure.to_json())
-    _pictures(figures, card.folder, say)
     return path
 
 
-def table_text(runs: Runs, table: Table, figure: bool = False) -> str:
-    """One table in Markdown: scores, then what differs from the baseline."""
-    lines = [f"## {table.name}", "", table.question, ""]
+def read_findings(folder: Path) -> dict[str, str]:
+    """What findings.md says, by the name of the table; "" is what stands before the first heading.
+
+    Raises:
+        DataError: a heading that is no table.
+    """
+    file = folder / FINDINGS
+    if not file.is_file():
+        return {}
+    head, *sections = re.split(r"^## +", file.read_text(), flags=re.MULTILINE)
+    found = {"": head.strip()}
+    for section in sections:
+        name, _, text = section.partition("\n")
+        if name.strip() not in TABLES:
+            raise DataError(f"{file}: '## {name.strip()}' is no table: there are {', '.join(TABLES)}")
+        found[name.strip()] = text.strip()
+    return found
+
+
+def table_text(runs: Runs, table: Table, picture: str | None = None, finding: str | None = None) -> str:
+    """One table in Markdown: what was learned, scores, what differs from the baseline, and that as a picture."""
+    lines = [f"## {table.name}", "", table.question, "", *([finding, ""] if finding else [])]
     lines += _grid(
         [
             "",
@@ -161,7 +185,7 @@ def table_text(runs: Runs, table: Table, figure: bool = False) -> str:
     )
     notes = [f"{row.name}: {row.note}" for row in table.rows if row.note]
     lines += ["", *(f"* {note}" for note in notes)] if notes else []
-    return "\n".join(lines + (["", f"Figure: `{table.name}.json`"] if figure else []))
+    return "\n".join(lines + (["", f"![{table.question}]({picture})"] if picture else []))
 
 
 def table_figure(runs: Runs, table: Table) -> go.Figure:
@@ -199,8 +223,8 @@ def _head(runs: Runs) -> str:
         f"{len(lines)} runs of setting `{runs.setting}`; rows that were not run say so. Scores are percent, protocol "
         '"paper", mean ± standard deviation over seeds; the published evaluator\'s numbers stand beside them.',
         f"Steps {setting['recipe'].get('steps')}, batch {setting['recipe'].get('batch')} clips of "
-        f"{setting['recipe'].get('clip_frames')} s, ears taught for {setting['ears_steps']} steps; "
-        f"{setting['eval_clips']} held-out clips. Data: "
+        f"{setting['recipe'].get('clip_frames')} s, ears taught for {setting['ears_steps']} steps, "
+        f"eyes {_eyes(setting)}; {setting['eval_clips']} held-out clips. Data: "
         + ", ".join(f"{kind} `{found}`" for kind, found in sorted(runs.prints.items()))
         + f". Devices: {', '.join(sorted({line['device'] for line in lines}))}. "
         f"Revisions: {', '.join(sorted({str(line['git'])[:8] for line in lines}))}.",
@@ -249,17 +273,21 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
-def _pictures(figures: Mapping[str, go.Figure], folder: Path, say: Callable[[str], None]) -> None:
-    """PNG files, drawn by Chromium; without it the JSON files are all there is."""
+def _eyes(setting: Mapping[str, Any]) -> str:
+    return f"lent by weights `{setting['eyes']}`" if setting.get("eyes") else "from nothing"
+
+
+def _pictures(figures: Mapping[str, go.Figure], folder: Path, say: Callable[[str], None]) -> dict[str, str]:
+    """PNG files, drawn by Chromium, by table; without it the JSON files are all there is."""
     try:
         from playwright.sync_api import Error, sync_playwright
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         say(f"no PNG files are written ({error}): pip install playwright, playwright install chromium")
-        return
+        return {}
     try:
         with sync_playwright() as driver:
-            browser = driver.chromium.launch()
+            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
             page = browser.new_page(viewport={"width": 1000, "height": 1400})
             page.set_content("<div id='figure'></div>")
             page.add_script_tag(content=get_plotlyjs())
@@ -270,3 +298,5 @@ def _pictures(figures: Mapping[str, go.Figure], folder: Path, say: Callable[[str
             browser.close()
     except Error as error:
         say(f"no PNG files are written: {str(error).splitlines()[0]}")
+        return {}
+    return {name: f"{name}.png" for name in figures}

@@ -111,3 +111,16 @@ def test_the_report_is_written_beside_its_figures(tmp_path: Path, monkeypatch: p
     assert json.loads((tmp_path / "k_max.json").read_text())["data"]
     assert not (tmp_path / "window.json").exists() or "W = 3 s" in text
     assert "playwright" in said[0]
+
+
+def test_what_was_learned_stands_with_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "playwright.sync_api", None)
+    card = filled(tmp_path)
+    (tmp_path / "findings.md").write_text("How it was done.\n\n## k_max\n\nTwo is best.\nReally.\n\n## window\nSix.\n")
+    text = write_report(card, say=lambda _: None).read_text()
+    assert text.index("How it was done.") < text.index("## generator")
+    of_k_max = text[text.index("## k_max\n") : text.index("## k_max_dense")]
+    assert "Two is best.\nReally." in of_k_max and "Six." not in of_k_max
+    (tmp_path / "findings.md").write_text("## k-max\nTwo.\n")
+    with pytest.raises(DataError, match="'## k-max' is no table"):
+        write_report(card, say=lambda _: None)
