@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,14 @@ from acvis_kit.metrics.counting import CountScore, score_counts
 from acvis_kit.metrics.evaluate import Report, evaluate_in_full
 from acvis_kit.predict import Predictor
 from acvis_kit.prediction import Prediction
+from acvis_kit.processes import collect, own_share
 from acvis_kit.types import SAMPLE_RATE
 
 NOISE_SNR_DB = 10.0
 ON_OBJECT = 0.5  # IoU above which a mask is on an object
 DRAWS = 2000  # of the bootstrap
 PICTURED = 10  # clips of which a sheet is drawn
+COUNTED = ("original", "off-screen")  # soundtracks under which counts are compared
 
 
 @dataclass(frozen=True)
@@ -146,16 +148,16 @@ def listen(
     say: Callable[[str], None] = lambda _: None,
     pictures: Path | None = None,
 ) -> dict[bool, Listening]:
-    """Ask all questions of every clip of a split.
+    """Ask all questions of every clip of a split. Several processes (torchrun) share the clips.
 
     Args:
         predictor: without a count gate: both settings are measured. Its model counts and knows the split's classes.
         split: of AVIS-Synth. seed: of the swaps, foreign voices and noise that are drawn.
-        say: told of every clip that is done.
+        say: told of every clip that is done, in the process that did it.
         pictures: a folder for sheets of the first ten clips under three soundtracks each.
 
     Returns:
-        By whether the count gate was used.
+        By whether the count gate was used; the same on every process.
 
     Raises:
         DataError: a split without `{split}_scenes.json`, or classes the data set does not have.
@@ -166,16 +168,17 @@ def listen(
         raise DataError("listening is measured without and with the count gate: give a model that counts, ungated")
     scenes = load_scenes(split.scenes_file)
     category_ids = category_ids_of(predictor.model, split)
-    notes = {gate: _Notes() for gate in (False, True)}
-    for done, (video, clip) in enumerate(split.clips(), start=1):
-        scene = scenes[video.id]
+    found = {}
+    for number, video in own_share(split.videos):
+        notes = {gate: _Notes() for gate in (False, True)}
+        scene, clip = scenes[video.id], split.clip(video)
         rng = np.random.default_rng([seed, video.id])
         tracks = soundtracks(scene, clip.waveform, rng)
         features = predictor.encode(clip)
         pictured = {}
         for name, waveform in tracks.waveforms.items():
             prediction = predictor.decode(features, waveform)
-            if pictures is not None and done <= PICTURED and name in ("original", "muted", "swapped"):
+            if pictures is not None and number < PICTURED and name in ("original", "muted", "swapped"):
                 pictured[name] = prediction
             for gate, note in notes.items():
                 note.take(name, prediction.gated() if gate else prediction, video.id, category_ids)
@@ -183,8 +186,10 @@ def listen(
             note.judge(scene, tracks)
         if pictured:
             _draw(pictured, scene, tracks, pictures / f"{video.name}.png")
-        say(f"[{done}/{len(split)}] {video.name}")
-    return {gate: note.summary(split) for gate, note in notes.items()}
+        found[number] = notes
+        say(f"[{number + 1}/{len(split)}] {video.name}")
+    together = collect(found)
+    return {gate: _summary(split, [notes[gate] for notes in together]) for gate in (False, True)}
 
 
 @dataclass(frozen=True)
@@ -260,60 +265,62 @@ def twin_seconds(shown: ShownMasks, scene: SceneRecord) -> tuple[int, int]:
     return right, total
 
 
-@dataclass
 class _Notes:
-    """What is written down about each clip, with one setting of the gate."""
+    """What is written down about one clip, with one setting of the gate.
 
-    results: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {"original": [], "noisy": []})
-    shown: dict[str, ShownMasks] = field(default_factory=dict)  # of the clip at hand
-    probabilities: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    control: list[ControlSums] = field(default_factory=list)
-    twins: list[tuple[float, float]] = field(default_factory=list)
-    counts: dict[str, list[CountScore]] = field(default_factory=lambda: {"original": [], "off-screen": []})
+    Attributes:
+        results: of the soundtracks that are scored, by their names. counts: of those that are counted.
+        control, twins: see `clip_control` and `twin_seconds`.
+    """
+
+    def __init__(self) -> None:
+        self.results: dict[str, list[dict[str, Any]]] = {"original": [], "noisy": []}
+        self.counts: dict[str, CountScore] = {}
+        self.control: ControlSums
+        self.twins: tuple[int, int]
+        self._shown: dict[str, ShownMasks] = {}
+        self._probabilities: dict[str, NDArray[np.float64]] = {}
 
     def take(self, name: str, prediction: Prediction, video_id: int, category_ids: dict[str, int]) -> None:
-        if name == "original":
-            self.shown.clear()
-        self.shown[name] = ShownMasks.from_prediction(prediction)
+        self._shown[name] = ShownMasks.from_prediction(prediction)
         if name in self.results:
-            self.results[name] += results_of(prediction, video_id, category_ids)
-        if name in self.counts:
-            self.probabilities[name] = prediction.count_probs.numpy()
+            self.results[name] = results_of(prediction, video_id, category_ids)
+        if name in COUNTED:
+            self._probabilities[name] = prediction.count_probs.numpy()
 
     def judge(self, scene: SceneRecord, tracks: Soundtracks) -> None:
-        shown = self.shown
+        shown = self._shown
         swaps = []
         if tracks.swap is not None:
             former, new, seconds = tracks.swap
             own = [m if s else None for m, s in zip(former.segmentations, former.sounding, strict=True)]
             swaps = [Swap(shown["original"], shown["swapped"], own, list(new.segmentations), seconds)]
-        self.control.append(clip_control(shown["muted"], shown["foreign"], swaps, ON_OBJECT))
-        self.twins.append(twin_seconds(shown["original"], scene))
+        self.control = clip_control(shown["muted"], shown["foreign"], swaps, ON_OBJECT)
+        self.twins = twin_seconds(shown["original"], scene)
         true = (scene.sounding & np.array([[m is not None for m in o.segmentations] for o in scene.objects])).sum(0)
-        for name, scores in self.counts.items():
-            scores.append(score_counts(true, self.probabilities[name]))
+        self.counts = {name: score_counts(true, found) for name, found in self._probabilities.items()}
+        self._shown, self._probabilities = {}, {}  # judged: not to be carried to other processes
 
-    def summary(self, split: AVISegSplit) -> Listening:
-        report, noisy = (
-            evaluate_in_full(split.truth, self.results[name], "paper", bootstrap=DRAWS)
-            for name in ("original", "noisy")
-        )
-        counted = {
-            name: Share.of([(score.confusion.trace(), score.seconds) for score in scores])
-            for name, scores in self.counts.items()
-        }
-        empty = CountScore.empty(self.counts["original"][0].k_max)
-        return Listening(
-            report=report,
-            noisy=noisy,
-            noise_loss=_loss(report, noisy),
-            control=control_score(self.control),
-            counting=sum(self.counts["original"], start=empty),
-            counted=counted["original"],
-            counting_offscreen=sum(self.counts["off-screen"], start=empty),
-            counted_offscreen=counted["off-screen"],
-            twins=Share.of(self.twins),
-        )
+
+def _summary(split: AVISegSplit, notes: Sequence[_Notes]) -> Listening:
+    report, noisy = (
+        evaluate_in_full(split.truth, [r for n in notes for r in n.results[name]], "paper", bootstrap=DRAWS)
+        for name in ("original", "noisy")
+    )
+    scores = {name: [note.counts[name] for note in notes] for name in COUNTED}
+    counted = {name: Share.of([(s.confusion.trace(), s.seconds) for s in own]) for name, own in scores.items()}
+    empty = CountScore.empty(scores["original"][0].k_max)
+    return Listening(
+        report=report,
+        noisy=noisy,
+        noise_loss=_loss(report, noisy),
+        control=control_score([note.control for note in notes]),
+        counting=sum(scores["original"], start=empty),
+        counted=counted["original"],
+        counting_offscreen=sum(scores["off-screen"], start=empty),
+        counted_offscreen=counted["off-screen"],
+        twins=Share.of([note.twins for note in notes]),
+    )
 
 
 def _draw(pictured: dict[str, Prediction], scene: SceneRecord, tracks: Soundtracks, path: Path) -> None:

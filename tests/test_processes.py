@@ -14,6 +14,7 @@ import torch
 
 from acvis_kit import processes
 from acvis_kit.cli import main
+from acvis_kit.data.synth.writer import write_dataset
 from acvis_kit.hub import save_model
 from acvis_kit.media import write_video
 from acvis_kit.models.acvis import ACVIS
@@ -66,6 +67,17 @@ def test_evaluating_in_two_processes_gives_the_file_of_one(
     one, two = (json.loads(file.read_text()) for file in files[:2])
     assert one == two and len(one["videos"]) == 2
     assert files[2].read_text() == files[3].read_text()
+
+
+def test_listening_in_two_processes_gives_the_file_of_one(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", {"val": 3}, seed=11, size=64, seconds=(4, 6), progress=False)
+    common = ["evaluate", "--weights", "acvis-synth-tiny", "--data", str(tmp_path / "data"), "--split", "val"]
+    files = [tmp_path / f"{n}.json" for n in ("one", "two")]
+    assert main([*common, "--listen", "--out", str(files[0])]) == 0
+    said = two_processes(*common, "--listen", "--out", files[1], "--pictures", tmp_path / "pictures")
+    assert said.count("muted: seconds without a mask") == 1, "one table"
+    assert files[0].read_text() == files[1].read_text()
+    assert len(list((tmp_path / "pictures").iterdir())) == 3
 
 
 def test_predicting_a_folder_in_two_processes_gives_the_file_of_one(tiny_model: ACVIS, tmp_path: Path) -> None:

@@ -82,12 +82,15 @@ def _listen(arguments: argparse.Namespace) -> None:
     from acvis_kit.data.aviseg import AVISegSplit
     from acvis_kit.listening import listen, listening_table
     from acvis_kit.metrics.report import count_table, plain, table
+    from acvis_kit.processes import is_main
 
     if arguments.weights is None or arguments.data is None:
         raise ConfigError("--listen exchanges the sound of clips: give --weights and --data, not --gt and --results")
     arguments.count_gate = False  # both settings are measured
     split = AVISegSplit(arguments.data, arguments.split)
     listened = listen(make_predictor(arguments), split, arguments.seed, say, arguments.pictures)
+    if not is_main():
+        return
     print(table(listened[False].report))
     print(count_table(listened[False].counting))
     print("\n" + listening_table(listened))
