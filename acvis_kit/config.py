@@ -238,5 +238,6 @@ PRESETS: dict[str, ACVISConfig] = {
         pixel_classes=True,
         pixel_signs=True,
         short_side=128,
+        score_threshold=0.5,
     ),
 }
