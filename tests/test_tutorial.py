@@ -13,6 +13,7 @@ from acvis_kit.data.synth.records import load_scenes
 from acvis_kit.errors import ConfigError
 from acvis_kit.hub import load_model
 from acvis_kit.mel import log_mel
+from acvis_kit.models.acvis import ACVIS
 
 
 def test_the_scale_shrinks_and_enlarges_but_leaves_something(monkeypatch) -> None:
@@ -87,5 +88,7 @@ def test_what_sees_is_lent_and_what_listens_is_fresh(tmp_path) -> None:
         assert ("audio_encoder.features" in fresh) is not ears
         assert not any(name.startswith(("backbone", "pixel_decoder")) for name in fresh)
     deaf = replace(shipped.config, query_generator="none", frame_fusion=False, video_fusion=False, audio_classes=False)
+    hearing = {name for name in own if name not in ACVIS(deaf).state_dict()}
+    assert hearing and all(name.startswith(tutorial.LISTENING) for name in hearing)  # nothing that listens is lent
     begun = load_model(tutorial.lend_eyes(deaf, tmp_path / "deaf"))
     assert begun.config == deaf and torch.equal(begun.backbone.stem[0].weight, shipped.backbone.stem[0].weight)

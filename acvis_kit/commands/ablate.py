@@ -41,7 +41,8 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
         "--eyes",
         type=Path,
         metavar="W",
-        help="weights whose backbone and pixel decoder all rows begin with (from nothing)",
+        help="weights that all rows begin with, and whose backbone and pixel decoder then stay as they are; of weights "
+        "that hear, these two alone (from nothing)",
     )
     setting.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of the base network or recipe"
@@ -112,12 +113,13 @@ def _report(arguments: argparse.Namespace) -> int:
     from acvis_kit.training.ablation import ABLATION_BASE
     from acvis_kit.training.ablation_card import Card
     from acvis_kit.training.ablation_cost import cost_text, generator_costs
-    from acvis_kit.training.ablation_report import Runs, write_report
+    from acvis_kit.training.ablation_report import Runs, read_findings, write_report
 
     card = Card(arguments.card)
     for other in arguments.add:
         _say(f"{card.take(Card(other))} runs taken from {other}")
-    Runs(card, arguments.setting)  # a mistake is told before costs are measured
+    Runs(card, arguments.setting)  # mistakes are told before costs are measured
+    read_findings(card.folder)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     small = (ABLATION_BASE.short_side, ABLATION_BASE.short_side)
     costs = {

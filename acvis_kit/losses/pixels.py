@@ -38,8 +38,9 @@ def pixel_class_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[
 def pixel_sign_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy of every cell of an object: can it be seen to sound?
 
-    Two objects of one class sound alike. Which of them sounds is to be seen in small things (a mouth that opens, a
-    string that trembles), which no other loss asks for. Cells without a sign, which are most, weigh `none_weight`.
+    Two objects of one class sound alike. Which of them sounds is to be seen in small things beside it (AVIS-Synth
+    draws arcs that tremble, outside of the mask), which no other loss asks for. Cells without a sign, which are most,
+    weigh `none_weight`.
 
     Args:
         logits: (B, T, h, w). truth: with masks of everything visible.

@@ -25,6 +25,7 @@ from acvis_kit.training.recipe import SYNTH, Recipe
 # them in targets="visible": from masks of sounding objects alone a network of this size learns too little in minutes
 # for rows to differ (frame AP 4 against 21 after 7 minutes in a sketch). It lets no sound in. And the loss of who
 # sounds weighs ten times as much as usual: one voice among eight, it was barely heard in 700 steps and is in 200 so.
+# The recipe is meant for lent eyes (`--eyes`, of a network that hears nothing): from nothing, give many more steps.
 # What else the demo model has beyond the papers (patches, named classes, counterfactual sound, counts from queries) is
 # off, because each of them is another way for the sound to reach the masks and would hide what a row changes.
 ABLATION_BASE = replace(
@@ -92,7 +93,7 @@ class Table:
 
 
 DEAF = {"query_generator": "none", "frame_fusion": False, "video_fusion": False}
-SOUNDING = {"targets": "sounding"}
+SOUNDING = {"targets": "sounding", "pixel_classes": False, "pixel_signs": False}
 GENERATORS = {
     "ACQG, clip token": {},
     "ACQG, patch tokens": {"audio_tokens": "patch"},
@@ -179,7 +180,8 @@ TABLES: Mapping[str, Table] = MappingProxyType({
                 Row("visible", required=True),
                 Row("sounding", SOUNDING, required=True),
                 Row("sounding, class weight 20", {**SOUNDING, "class_weight": 20.0}, required=True,
-                    note="here classes alone say who sounds: they weigh what `sounding_weight` does in `visible`"),
+                    note="here classes alone say who sounds: they weigh what `sounding_weight` does in `visible`, in "
+                    "the matching too"),
             ),
         ),
         Table(
@@ -237,7 +239,7 @@ def setting(
 ) -> dict[str, Any]:
     """What all rows of a report have in common, as plain values: only runs of one setting are compared.
 
-    eyes: fingerprint of the weights whose backbone all rows begin with.
+    eyes: fingerprint of the weights that all rows begin with, see `Plan`.
     Fields at the kit's default are left out, so that a field that comes into the kit later changes nothing.
     """
     return {

@@ -32,7 +32,7 @@ LABELS = {
     "counted_exactly": "up to own K_max", "counted_by_masks": "by masks shown", "muted": "silent if muted",
     "foreign": "silent if foreign", "swapped": "follows swap",
 }  # fmt: skip
-CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+CHROMIUM_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 
 
@@ -121,18 +121,19 @@ def write_report(
         setting: see `Runs`.
 
     Raises:
-        DataError: see `Runs`.
+        DataError: see `Runs` and `read_findings`.
     """
     runs = Runs(card, setting)
     findings = read_findings(card.folder)
-    shown = [table for table in TABLES.values() if any(runs.of(row).lines for row in table.rows)]
+    shown = [table for table in TABLES.values() if any(runs.of(row).lines for row in table.rows[1:])]
     figures = {table.name: table_figure(runs, table) for table in shown}
     for name, figure in figures.items():
         (card.folder / f"{name}.json").write_text(figure.to_json())
     pictures = _pictures(figures, card.folder, say)
     parts = [_head(runs), *filter(None, [findings.get("")])]
     for table in TABLES.values():
-        parts.append(table_text(runs, table, pictures.get(table.name), findings.get(table.name)))
+        figure = pictures.get(table.name, f"{table.name}.json") if table.name in figures else None
+        parts.append(table_text(runs, table, figure, findings.get(table.name)))
     if cost is not None:
         parts.append("## What the query generators cost\n\n" + cost)
     path = card.folder / REPORT
@@ -144,7 +145,7 @@ def read_findings(folder: Path) -> dict[str, str]:
     """What findings.md says, by the name of the table; "" is what stands before the first heading.
 
     Raises:
-        DataError: a heading that is no table.
+        DataError: a heading that is no table, or stands there twice.
     """
     file = folder / FINDINGS
     if not file.is_file():
@@ -155,12 +156,14 @@ def read_findings(folder: Path) -> dict[str, str]:
         name, _, text = section.partition("\n")
         if name.strip() not in TABLES:
             raise DataError(f"{file}: '## {name.strip()}' is no table: there are {', '.join(TABLES)}")
+        if name.strip() in found:
+            raise DataError(f"{file} says twice what was learned from {name.strip()}")
         found[name.strip()] = text.strip()
     return found
 
 
-def table_text(runs: Runs, table: Table, picture: str | None = None, finding: str | None = None) -> str:
-    """One table in Markdown: what was learned, scores, what differs from the baseline, and that as a picture."""
+def table_text(runs: Runs, table: Table, figure: str | None = None, finding: str | None = None) -> str:
+    """One table in Markdown: what was learned, scores, what differs from the baseline, and the file of its figure."""
     lines = [f"## {table.name}", "", table.question, "", *([finding, ""] if finding else [])]
     lines += _grid(
         [
@@ -185,7 +188,9 @@ def table_text(runs: Runs, table: Table, picture: str | None = None, finding: st
     )
     notes = [f"{row.name}: {row.note}" for row in table.rows if row.note]
     lines += ["", *(f"* {note}" for note in notes)] if notes else []
-    return "\n".join(lines + (["", f"![{table.question}]({picture})"] if picture else []))
+    if figure is not None:
+        lines += ["", f"![{table.question}]({figure})" if figure.endswith(".png") else f"Figure: `{figure}`"]
+    return "\n".join(lines)
 
 
 def table_figure(runs: Runs, table: Table) -> go.Figure:
@@ -274,7 +279,7 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _eyes(setting: Mapping[str, Any]) -> str:
-    return f"lent by weights `{setting['eyes']}`" if setting.get("eyes") else "from nothing"
+    return f"lent by weights `{setting['eyes']}`, and frozen" if setting.get("eyes") else "from nothing"
 
 
 def _pictures(figures: Mapping[str, go.Figure], folder: Path, say: Callable[[str], None]) -> dict[str, str]:
@@ -287,7 +292,7 @@ def _pictures(figures: Mapping[str, go.Figure], folder: Path, say: Callable[[str
         return {}
     try:
         with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
+            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
             page = browser.new_page(viewport={"width": 1000, "height": 1400})
             page.set_content("<div id='figure'></div>")
             page.add_script_tag(content=get_plotlyjs())

@@ -33,7 +33,6 @@ from acvis_kit.training.ablation_start import (
     ears_file,
     impossible,
     make_ears,
-    recipe_of,
     start_of,
     torch_device,
 )
@@ -141,7 +140,7 @@ def carry_out(run: Run, deadline: float | None = None) -> dict[str, Any] | None:
     plan, folder, data = run.plan, run.folder, run.plan.data[run.row.data]
     if run.anew:
         shutil.rmtree(folder, ignore_errors=True)
-    config, recipe = run.row.config(plan.base), recipe_of(run)
+    config, recipe = run.row.config(plan.base), run.recipe
     names = class_names_of(AVISegSplit(data, "train"))
     clock = _Clock(folder)
     start = folder / START

@@ -20,7 +20,7 @@ from acvis_kit.models.acvis import ACVIS
 from acvis_kit.training.ablation import ABLATION_BASE, ABLATION_RECIPE, EARS_STEPS, EVAL_CLIPS, Row, setting, short_hash
 from acvis_kit.training.ears import teach_ears
 from acvis_kit.training.recipe import Recipe
-from acvis_kit.training.start import class_names_of, fingerprint, initial_model
+from acvis_kit.training.start import class_names_of, copy_weights, fingerprint, initial_model
 
 EARS = "ears"
 EYES = ("backbone", "pixel_decoder")  # what sees, and never hears
@@ -34,10 +34,9 @@ class Plan:
         data: folder of AVIS-Synth by kind, "usual" and "dense"; a kind that is not there is not run.
         work: folder of the runs. device: "cpu", "cuda", or None: what there is.
         base, recipe, ears_steps, eval_clips: the setting, see `ablation`.
-        eyes: weights of the kit that all rows with such a backbone begin with, as far as shapes fit; the papers begin
-            with a segmenter of COCO's silent pictures. Of weights that hear only backbone and pixel decoder are taken,
-            because what comes after them knows the sound already. These two then stay as they are: rows differ in how
-            they listen, and learn it in a third of the time. None: from nothing.
+        eyes: weights of the kit that all rows begin with; the papers begin with a segmenter of COCO's silent pictures.
+            Of weights that hear only backbone and pixel decoder are taken, because what comes after them knows the
+            sound already. These two then stay as they are: rows differ in how they listen. None: from nothing.
         workers: processes that prepare samples, per run. threads: of torch, per run; None: as it is.
     """
 
@@ -82,6 +81,13 @@ class Run:
         return short_hash([self.plan.setting, self.row.id(self.plan.base), data_print(self.plan.data[self.row.data])])
 
     @property
+    def recipe(self) -> Recipe:
+        """That of the plan, of this seed; lent eyes learn nothing."""
+        given = self.plan.recipe
+        frozen = given.frozen if self.plan.eyes is None else tuple(dict.fromkeys((*given.frozen, *EYES)))
+        return replace(given, seed=self.seed, frozen=frozen)
+
+    @property
     def folder(self) -> Path:
         return self.plan.work / f"{self.key}-{self.seed}"
 
@@ -121,14 +127,12 @@ def make_ears(run: Run, deadline: float | None = None) -> None:
     partial.replace(file)
 
 
-def recipe_of(run: Run) -> Recipe:
-    """That of the plan, of this seed; lent eyes learn nothing."""
-    lent = run.plan.eyes is not None and run.row.config(run.plan.base).backbone == run.plan.base.backbone
-    return replace(run.plan.recipe, seed=run.seed, frozen=EYES if lent else run.plan.recipe.frozen)
-
-
 def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:
-    """The network before its first step: fresh, but for its ears and, where they are given, its eyes."""
+    """The network before its first step: fresh, but for its ears and, where they are given, its eyes.
+
+    Raises:
+        WeightsError: eyes of other sizes.
+    """
     model = initial_model(replace(run.row.config(run.plan.base), class_names=names), run.seed)
     file = ears_file(run)
     if file is not None:
@@ -136,11 +140,7 @@ def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:
         model.audio_encoder.load_state_dict(load_file(file))
     if run.plan.eyes is not None:
         given = load_model(run.plan.eyes)
-        if given.config.backbone == model.config.backbone:
-            own, lent = model.state_dict(), given.state_dict()
-            fits = {name: x for name, x in lent.items() if name in own and own[name].shape == x.shape}
-            wanted = {name: x for name, x in fits.items() if name.partition(".")[0] in EYES or not given.config.hears}
-            model.load_state_dict({**own, **wanted})
+        copy_weights(given, model, only=EYES if given.config.hears else None)
     return model
 
 
@@ -166,6 +166,8 @@ def impossible(plan: Plan, row: Row) -> str | None:
         return f"no data with {row.data} counts were given"
     if row.config(plan.base).audio_encoder == "precomputed" and not (folder / "train" / FEATURES).is_dir():
         return f"{folder}/train/{FEATURES} is not there"
+    if plan.eyes is not None and row.config(plan.base).backbone != plan.base.backbone:
+        return "the lent eyes are of another backbone: compare backbones without --eyes, in more steps"
     return None
 
 

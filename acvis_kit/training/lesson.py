@@ -36,6 +36,7 @@ def teach(
     the same.
 
     Args:
+        parameters: those that are frozen learn nothing.
         sample: the stream, asked for its items 0 to batch * steps - 1. batch: samples per step.
         loss_of: of what `collate` made of a batch (torch's own collation if None).
         name: on the progress bar. workers: processes that prepare samples.
@@ -43,6 +44,7 @@ def teach(
     Returns:
         The loss at the end, averaged over about the last 50 steps.
     """
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, LR, weight_decay=WEIGHT_DECAY)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps=steps))
     loader = DataLoader(

@@ -41,7 +41,7 @@ class Recipe:
     backbone_lr: float = 0.1  # times lr
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    frozen: tuple[str, ...] = ()  # parts that stay as they are, such as "backbone", "tracker.encoder"
+    frozen: tuple[str, ...] = ()  # parts that stay as they are, such as "backbone", "tracker.class_head"
     weight_decay: float = 0.05  # none for norms, embeddings and Swin's bias tables; biases do decay
     clip_norm: float = 0.01  # of the gradient of all parameters together
 
@@ -92,7 +92,7 @@ class Recipe:
 
 
 PAPER = Recipe()
-# From nothing on two CPU cores, in less than three hours: a rate for a small network, and a clip that seldom acts.
+# From nothing on two CPU cores, meant for three hours: a rate for a small network, and a clip that seldom acts.
 SYNTH = Recipe(
     steps=6000, batch=8, clip_frames=4, augmentation="synth", audio_steps=8000, picture_steps=2500, lr=1e-3,
     backbone_lr=1.0, weight_decay=0.02, clip_norm=2.0, schedule="cosine", warmup=100, ema=0.999,

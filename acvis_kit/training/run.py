@@ -19,6 +19,7 @@ from acvis_kit.training.checkpoint import Checkpoints
 from acvis_kit.training.ears import teach_ears
 from acvis_kit.training.eyes import teach_eyes
 from acvis_kit.training.log import LOG
+from acvis_kit.training.optimizer import freeze
 from acvis_kit.training.processes import make_accelerator
 from acvis_kit.training.recipe import Habits, Recipe
 from acvis_kit.training.scoring import Validation
@@ -93,7 +94,9 @@ def train(
     if accelerator.is_main_process:
         _claim(out, about(config, recipe.to_dict(), split, weights), overwrite)
     accelerator.wait_for_everyone()
-    model = initial_model(config, recipe.seed, **weights, say=say)
+    model = freeze(initial_model(config, recipe.seed, **weights, say=say), recipe.frozen)
+    if config.pixel_signs and not split.scenes_file.is_file():
+        say(f"pixel_signs: {split.truth_file.name} does not tell what can be seen to sound, and teaches nothing of it")
     say(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {len(config.class_names)} classes, "
         f"{len(split)} videos, {recipe.steps} steps of {recipe.batch} clips of {recipe.clip_frames} s, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,13 @@ _HOPELESS = {
 }
 
 
-def copy_weights(source: ACVIS, target: ACVIS) -> str:
+def copy_weights(source: ACVIS, target: ACVIS, only: Sequence[str] | None = None) -> str:
     """Copy all that fits by name; rows of class heads go to the classes of the same name, and "none" to "none".
 
     What `target` has in addition (a head that another configuration brings) stays fresh.
+
+    Args:
+        only: parts that are copied, such as "backbone"; None: all.
 
     Returns:
         What was copied, what is fresh, and what was left behind, in words.
@@ -82,6 +85,7 @@ def copy_weights(source: ACVIS, target: ACVIS) -> str:
         WeightsError: shapes that differ elsewhere than in class heads; lists them.
     """
     given, own = source.state_dict(), target.state_dict()
+    given = {key: value for key, value in given.items() if only is None or key.partition(".")[0] in only}
     names, new_names = source.config.class_names, target.config.class_names
     shared = [name for name in new_names if name in names]
     heads = [key for key in own if key.rpartition(".")[0] in CLASS_HEADS and key in given]

@@ -91,7 +91,7 @@ class Trainer:
         if recipe.precision == "float64":
             model = model.double()
         # Plain layout: with channels innermost group norms cost more than convolutions gain.
-        self.model = model = optimisation.freeze(model.to(accelerator.device).train(), recipe.frozen)
+        self.model = model = model.to(accelerator.device).train()
         self.average = optimisation.Average(model, recipe.ema) if recipe.ema else None
         self.optimizer = optimisation.build_optimizer(model, recipe)
         self.network, self.stepper = accelerator.prepare(model, self.optimizer)

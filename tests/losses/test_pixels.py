@@ -80,3 +80,27 @@ def test_data_that_do_not_know_signs_teach_none() -> None:
     total, terms = pixel_sign_loss(logits, truth_of(corner(0, 0)), NONE)
     total.backward()
     assert terms.item() == 0 and total.item() == 0 and logits.grad.abs().sum() == 0
+
+
+def test_signs_are_asked_for_in_the_clips_that_tell_them() -> None:
+    """The clip that tells nothing comes first and has more objects: rows of objects are not rows of clips."""
+    silent, telling = (
+        Targets(
+            torch.zeros(len(masks), dtype=torch.int64),
+            torch.stack(masks)[:, None],
+            torch.ones(len(masks), 1, dtype=torch.bool),
+            torch.tensor([len(masks)]),
+            signs=signs,
+        )
+        for masks, signs in (
+            ([corner(0, 0), corner(0, 1), corner(1, 0)], None),
+            ([corner(1, 1)], torch.tensor([[True]])),
+        )
+    )
+    logits = torch.zeros(2, 1, 2, 2, requires_grad=True)
+    total, terms = pixel_sign_loss(logits, Truth([silent, telling], 2, 1, K, (2, 2), "cpu"), NONE)
+    total.backward()
+    assert terms.item() == 1
+    expected = torch.zeros(2, 1, 2, 2)
+    expected[1, 0, 1, 1] = -0.5
+    torch.testing.assert_close(logits.grad, expected)

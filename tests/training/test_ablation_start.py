@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from acvis_kit.errors import DataError
+from acvis_kit.errors import DataError, WeightsError
 from acvis_kit.hub import save_model
 from acvis_kit.training.ablation import DEAF, TABLES, Row
-from acvis_kit.training.ablation_start import Run, ears_file, make_ears, recipe_of, start_of
+from acvis_kit.training.ablation_start import Run, ears_file, impossible, make_ears, start_of
 from acvis_kit.training.start import initial_model
 from tests.training.micro import plan, write_data
 
@@ -56,8 +56,12 @@ def test_what_sees_may_be_lent_by_other_weights(data: Path, tmp_path: Path) -> N
     assert len(lent) > 20 and all(torch.equal(own[name], x) for name, x in lent.items())
     assert (model.query_generator.query_features != eyes.query_generator.query_features).all()
     assert Run(seeing, BASELINE, 0).key != Run(given, BASELINE, 0).key
-    assert recipe_of(Run(seeing, BASELINE, 3)) == replace(given.recipe, seed=3, frozen=("backbone", "pixel_decoder"))
-    assert recipe_of(Run(seeing, Row("other eyes", {"backbone": "swin_t"}), 3)) == replace(given.recipe, seed=3)
+    assert Run(seeing, BASELINE, 3).recipe == replace(given.recipe, seed=3, frozen=("backbone", "pixel_decoder"))
+    assert Run(given, BASELINE, 3).recipe == replace(given.recipe, seed=3)
+    assert "without --eyes" in impossible(seeing, Row("other eyes", {"backbone": "swin_t"}))
+    assert impossible(seeing, BASELINE) is None
+    with pytest.raises(WeightsError, match="shapes differ"):
+        start_of(Run(seeing, Row("wider", {"hidden_dim": 64}), 0), given.base.class_names)
 
 
 def test_weights_that_hear_nothing_lend_all_that_they_have(data: Path, tmp_path: Path) -> None:
@@ -67,6 +71,10 @@ def test_weights_that_hear_nothing_lend_all_that_they_have(data: Path, tmp_path:
     own = start_of(Run(replace(given, eyes=tmp_path / "deaf"), BASELINE, 0), given.base.class_names).state_dict()
     assert all(torch.equal(own[name], x) for name, x in deaf.state_dict().items())
     assert len(own) > len(deaf.state_dict())  # what listens is fresh
+    names = given.base.class_names[::-1]
+    turned = start_of(Run(replace(given, eyes=tmp_path / "deaf"), BASELINE, 0), names).state_dict()
+    head = "tracker.class_head.weight"
+    assert torch.equal(turned[head][:-1], own[head][:-1].flip(0)) and torch.equal(turned[head][-1], own[head][-1])
 
 
 def test_missing_data_name_the_command_that_makes_them(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.training import Habits, eyes, lesson, recipe_of, train
 from acvis_kit.training.eyes import teach_eyes
+from acvis_kit.training.optimizer import freeze
 from tests.conftest import SEEING, make_model
 
 STEPS = 12
@@ -48,6 +49,14 @@ def test_eyes_learn_and_nothing_else_changes(clips: TrainingClips) -> None:
     assert changed == {"backbone", "pixel_decoder", "pixel_class_head", "pixel_sign_head"}
     assert all(p.grad is None for p in model.parameters())
     assert teach(model, clips, 1) < 0.9 * at_first
+
+
+def test_a_frozen_part_learns_nothing(clips: TrainingClips) -> None:
+    model = freeze(model_for(clips), ("backbone",))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    teach(model, clips, 2)
+    changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert "pixel_decoder" in changed and "backbone" not in changed
 
 
 def test_eyes_that_begin_again_come_to_the_same(clips: TrainingClips) -> None:

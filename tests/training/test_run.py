@@ -253,3 +253,5 @@ def test_what_is_frozen_stays_as_it_is(data: Path, finished: Path, tmp_path: Pat
     before, after = weights(finished), weights(tmp_path)
     changed = {name.partition(".")[0] for name in after if not torch.equal(before[name], after[name])}
     assert "tracker" in changed and not changed & {"backbone", "pixel_decoder"}
+    with pytest.raises(ConfigError, match="frozen='eyes' is no part"):
+        train(CONFIG, replace(SHORT, frozen=("eyes",)), data, tmp_path / "other", habits=HABITS, say=lambda _: None)
