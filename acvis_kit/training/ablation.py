@@ -192,6 +192,8 @@ TABLES: Mapping[str, Table] = MappingProxyType({
                 Row("gate on", gated=True, required=True),
                 Row("counterfactual 0.3, gate off", {"counterfactual_audio": 0.3}, required=True),
                 Row("counterfactual 0.3, gate on", {"counterfactual_audio": 0.3}, gated=True, required=True),
+                Row("sounding, gate off", SOUNDING, required=True),
+                Row("sounding, gate on", SOUNDING, gated=True, required=True),
             ),
         ),
         Table(
