@@ -33,6 +33,12 @@ LABELS = {
     "foreign": "silent if foreign", "swapped": "follows swap",
 }  # fmt: skip
 CHROMIUM_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+DRAW = """figure => {  // on a leaf of its own, as large as the figure
+    const node = document.createElement('div');
+    node.id = 'figure';
+    document.getElementById('figure').replaceWith(node);
+    return Plotly.newPlot(node, figure.data, figure.layout).then(() => document.fonts.ready);
+}"""
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 
 
@@ -297,9 +303,8 @@ def _pictures(figures: Mapping[str, go.Figure], folder: Path, say: Callable[[str
             page.set_content("<div id='figure'></div>")
             page.add_script_tag(content=get_plotlyjs())
             for name, figure in figures.items():
-                draw = "f => Plotly.newPlot('figure', f.data, f.layout).then(() => document.fonts.ready)"
-                page.evaluate(draw, json.loads(figure.to_json()))
-                page.locator("#figure").screenshot(path=str(folder / f"{name}.png"))
+                page.evaluate(DRAW, json.loads(figure.to_json()))
+                page.locator("#figure .svg-container").screenshot(path=str(folder / f"{name}.png"))
             browser.close()
     except Error as error:
         say(f"no PNG files are written: {str(error).splitlines()[0]}")
