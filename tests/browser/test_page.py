@@ -171,7 +171,7 @@ def test_the_sound_of_another_example_is_heard(visit, tmp_path):
     upload(visit, silent)
     hear(visit, "Another sound")
     visit.get_by_role("button", name="Run", exact=True).click()
-    visit.get_by_text("There is no other sound yet").wait_for()
+    visit.locator("#summary").get_by_text("There is no other sound yet").wait_for()
     visit.get_by_label("The other sound").first.click()
     visit.get_by_role("option", name="of the example: Blue disc").click()
     run(visit, "with the sound of blue-disc.mp4")
