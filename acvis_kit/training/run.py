@@ -10,11 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file
+
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.aviseg import FEATURES, AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError
+from acvis_kit.hub import WEIGHTS_FILE, save_model
 from acvis_kit.training.checkpoint import Checkpoints
 from acvis_kit.training.ears import teach_ears
 from acvis_kit.training.eyes import teach_eyes
@@ -27,6 +31,7 @@ from acvis_kit.training.start import about, class_names_of, initial_model
 from acvis_kit.training.trainer import BEST, CHECKPOINTS, LAST, Trainer
 
 RUN = "run.json"
+LESSONS = "lessons"  # folder for what ears and eyes have learned, until the first checkpoint
 
 
 def train(
@@ -103,16 +108,25 @@ def train(
         f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)} on {accelerator.device.type}"
     )
     begins = Checkpoints(out / CHECKPOINTS).newest() is None
-    if begins and recipe.audio_steps:
-        teach_ears(model, clips, recipe.audio_steps, workers=habits.workers, device=accelerator.device, say=say)
-    if begins and recipe.picture_steps:
-        teach_eyes(model, clips, recipe.picture_steps, workers=habits.workers, device=accelerator.device, say=say)
+    lessons = [("ears", teach_ears, recipe.audio_steps), ("eyes", teach_eyes, recipe.picture_steps)]
+    lessons = [lesson for lesson in lessons if begins and lesson[2]]
+    for name, teach, steps in lessons:
+        taught = out / LESSONS / name
+        if (taught / WEIGHTS_FILE).is_file():
+            model.load_state_dict(load_file(taught / WEIGHTS_FILE))
+            say(f"the {name} were taught before: {taught}")
+            continue
+        torch.manual_seed(recipe.seed)  # which stochastic depth reads: a lesson is the same, whatever came before it
+        teach(model, clips, steps, workers=habits.workers, device=accelerator.device, say=say)
+        if accelerator.is_main_process:  # nobody has to wait for a lesson twice
+            save_model(model, taught)
     if habits.max_minutes is not None:  # what has passed counts
         spent = (time.monotonic() - began) / 60
         habits = replace(habits, max_minutes=max(habits.max_minutes - spent, 1e-9))
     trainer = Trainer(model, recipe, clips, out, accelerator, habits, validation, say)
-    if begins and (recipe.audio_steps or recipe.picture_steps):
-        trainer.save()  # so that nobody has to wait for ears and eyes twice
+    if lessons:
+        trainer.save()
+        shutil.rmtree(out / LESSONS, ignore_errors=True)
     finished = trainer.run()
     if finished:
         say(f"done: weights in {out / LAST}" + (f", the best in {out / BEST}" if validation is not None else ""))
@@ -129,7 +143,7 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
     """
     file = out / RUN
     if overwrite:
-        for name in (CHECKPOINTS, BEST, LAST, "tensorboard"):
+        for name in (CHECKPOINTS, LESSONS, BEST, LAST, "tensorboard"):
             shutil.rmtree(out / name, ignore_errors=True)
         for name in (RUN, LOG):
             (out / name).unlink(missing_ok=True)

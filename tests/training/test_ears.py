@@ -2,16 +2,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.hub import WEIGHTS_FILE
 from acvis_kit.models.acvis import ACVIS
-from acvis_kit.training import Habits, recipe_of, train
+from acvis_kit.training import Habits, eyes, recipe_of, run, train
 from acvis_kit.training.ears import SECONDS, teach_ears
 from tests.conftest import SEEING, TINY, make_model
 
@@ -60,6 +63,29 @@ def test_a_run_teaches_the_ears_once(synth_data: Path, clips: TrainingClips, tmp
     assert not train(config, recipe, synth_data, tmp_path, habits=replace(habits, max_minutes=1e-6), say=told.append)
     assert train(config, recipe, synth_data, tmp_path, habits=habits, say=told.append)
     assert sum("ears have heard" in text for text in told) == 1
+
+
+def test_a_run_that_is_killed_between_two_lessons_takes_the_first_but_once(
+    synth_data: Path, clips: TrainingClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And comes to the weights of a run that nobody killed."""
+    monkeypatch.setattr(eyes, "PICTURES", 2)
+    config = replace(SEEING, backbone="compact", class_names=clips.class_names, pixel_classes=True)
+    recipe = replace(recipe_of(config), steps=1, batch=2, clip_frames=2, audio_steps=2, picture_steps=2, warmup=0)
+    habits = Habits(workers=0, eval_clips=0, device="cpu")
+    told: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "teach_eyes", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(config, recipe, synth_data, tmp_path / "killed", habits=habits, say=told.append)
+    torch.rand(3)  # the global generator is elsewhere then
+    assert train(config, recipe, synth_data, tmp_path / "killed", habits=habits, say=told.append)
+    assert sum("ears have heard" in text for text in told) == 1
+    assert not (tmp_path / "killed" / run.LESSONS).exists()
+
+    assert train(config, recipe, synth_data, tmp_path / "whole", habits=habits, say=told.append)
+    killed, whole = (load_file(tmp_path / name / "last" / WEIGHTS_FILE) for name in ("killed", "whole"))
+    assert all(torch.equal(killed[name], whole[name]) for name in whole)
 
 
 def test_a_stream_of_sounds_is_numbered(clips: TrainingClips) -> None:
