@@ -92,7 +92,7 @@ class Recipe:
 
 
 PAPER = Recipe()
-# From nothing on two CPU cores, meant for less than three hours: a rate for a small network, and a clip that seldom acts.
+# From nothing on two CPU cores, meant for three hours at most: a rate for a small network, a clip that seldom acts.
 SYNTH = Recipe(
     steps=5400, batch=8, clip_frames=4, augmentation="synth", audio_steps=12_000, picture_steps=1500, lr=1e-3,
     backbone_lr=1.0, weight_decay=0.02, clip_norm=2.0, schedule="cosine", warmup=100, ema=0.999,
