@@ -126,6 +126,7 @@ def train(
     trainer = Trainer(model, recipe, clips, out, accelerator, habits, validation, say)
     if lessons:
         trainer.save()
+    if accelerator.is_main_process:
         shutil.rmtree(out / LESSONS, ignore_errors=True)
     finished = trainer.run()
     if finished:
