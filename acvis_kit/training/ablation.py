@@ -43,7 +43,9 @@ ABLATION_BASE = replace(
     count_gate=False,
     short_side=96,
 )
-ABLATION_RECIPE = replace(SYNTH, steps=500, batch=4, clip_frames=4, ema=0.99, warmup=50, audio_steps=0, picture_steps=0)
+ABLATION_RECIPE = replace(
+    SYNTH, steps=500, batch=4, clip_frames=4, ema=0.99, warmup=50, rest=0.0, audio_steps=0, picture_steps=0
+)
 # The papers' VGGish was trained on millions of videos before. Here the encoder first learns by itself to name what it
 # hears (`ears`), once per seed; all rows of that seed begin with its weights.
 EARS_STEPS = 1200

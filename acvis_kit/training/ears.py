@@ -18,6 +18,7 @@ from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.training.lesson import teach
+from acvis_kit.training.recipe import EARS
 
 CLIPS, SECONDS = 4, 8  # per step: so many clips, so many seconds of each
 
@@ -48,7 +49,7 @@ def teach_ears(
         logits = model.hear(log_mel.to(device)).class_logits
         return F.binary_cross_entropy_with_logits(logits, heard.to(logits))
 
-    parameters = [*model.audio_encoder.parameters(), *model.audio_class_head.parameters()]
+    parameters = [parameter for part in EARS for parameter in getattr(model, part).parameters()]
     sample = partial(clips.sound, count=SECONDS)
     loss = teach(parameters, sample, CLIPS, steps, loss_of, name="ears", workers=workers)
     say(f"the ears have heard {steps * CLIPS * SECONDS / 3600:.1f} h: loss {loss:.3f}")

@@ -20,6 +20,7 @@ from acvis_kit.losses.pixels import pixel_class_loss, pixel_sign_loss
 from acvis_kit.losses.truth import Truth
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.training.lesson import teach
+from acvis_kit.training.recipe import EYES
 
 PICTURES = 32  # per step, each of another clip
 
@@ -58,8 +59,8 @@ def teach_eyes(
             loss = loss + total / weight.clamp(min=1)
         return loss
 
-    taught = (model.backbone, model.pixel_decoder, model.pixel_class_head, model.pixel_sign_head)
-    parameters = [p for part in taught if part is not None for p in part.parameters()]
+    taught = [getattr(model, part) for part in EYES if getattr(model, part) is not None]
+    parameters = [parameter for part in taught for parameter in part.parameters()]
     together = partial(collate, pixel_mean=config.pixel_mean, size_divisor=config.size_divisor)
     loss = teach(parameters, clips.picture, PICTURES, steps, loss_of, name="eyes", collate=together, workers=workers)
     say(f"the eyes have seen {steps * PICTURES / 1000:.0f} thousand pictures: loss {loss:.3f}")

@@ -15,6 +15,9 @@ CHOICES = {
     "frame_sampling": ("scattered", "consecutive"),
     "augmentation": ("none", "paper", "synth"),
 }
+# Parts of the network that a lesson teaches before all else.
+EARS = ("audio_encoder", "audio_class_head")
+EYES = ("backbone", "pixel_decoder", "pixel_class_head", "pixel_sign_head")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Recipe:
     drop_at: float = 2 / 3  # share of the steps: 32,000 of 48,000
     drop: float = 0.1
     warmup: int = 0  # steps from 0 to lr; the reference's has a factor of 1, which is none
+    rest: float = 0.0  # share of the steps before `taught` parts move, then with a warm-up of their own (ours)
 
     ema: float = 0.0  # decay of the running average of the weights that is evaluated and exported; 0: none
     precision: str = "float32"  # bf16 and fp16 under autocast
@@ -70,9 +74,14 @@ class Recipe:
         for name in ("audio_steps", "picture_steps", "backbone_lr", "weight_decay", "warmup", "seed"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must not be negative")
-        for name, most in (("drop_at", 1.0), ("drop", 1.0), ("ema", 1.0)):
+        for name, most in (("drop_at", 1.0), ("drop", 1.0), ("rest", 1.0), ("ema", 1.0)):
             if not 0 <= getattr(self, name) <= most or self.ema == 1:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must lie in [0, 1], ema below 1")
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """Parts of the network that have had a lesson before the first step."""
+        return EARS * (self.audio_steps > 0) + EYES * (self.picture_steps > 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -92,10 +101,11 @@ class Recipe:
 
 
 PAPER = Recipe()
-# From nothing on two CPU cores, meant for three hours at most: a rate for a small network, a clip that seldom acts.
+# From nothing on two CPU cores, meant for three hours at most: a rate for a small network, a clip that seldom acts. In
+# the first 300 steps the gradients of a decoder that knows nothing would spoil what the lessons taught.
 SYNTH = Recipe(
     steps=5400, batch=8, clip_frames=4, augmentation="synth", audio_steps=12_000, picture_steps=1500, lr=1e-3,
-    backbone_lr=1.0, weight_decay=0.02, clip_norm=2.0, schedule="cosine", warmup=100, ema=0.999,
+    backbone_lr=1.0, weight_decay=0.02, clip_norm=2.0, schedule="cosine", warmup=100, rest=1 / 18, ema=0.999,
 )  # fmt: skip
 
 

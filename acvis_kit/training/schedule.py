@@ -19,3 +19,16 @@ def lr_factor(recipe: Recipe, step: int) -> float:
         return recipe.drop if step >= round(recipe.drop_at * recipe.steps) else 1.0
     share = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def taught_factor(recipe: Recipe, step: int) -> float:
+    """What the rates of `recipe.taught` parts are multiplied by besides, in step `step`, counted from 0; in [0, 1].
+
+    0 for `rest` of the steps, then linearly to 1 within `warmup` steps; without a rest always 1.
+    """
+    if not recipe.rest:
+        return 1.0
+    moved = step - round(recipe.rest * recipe.steps)
+    if moved < 0:
+        return 0.0
+    return moved / recipe.warmup if moved < recipe.warmup else 1.0

@@ -33,7 +33,7 @@ from acvis_kit.training.log import RunLog
 from acvis_kit.training.processes import Stop, quiet_worker, total_over
 from acvis_kit.training.randomness import point_generators, seed_step
 from acvis_kit.training.recipe import Habits, Recipe
-from acvis_kit.training.schedule import lr_factor
+from acvis_kit.training.schedule import lr_factor, taught_factor
 from acvis_kit.training.scoring import Validation
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Trainer:
         """One step of the optimizer; returns the losses, means over all processes, with "loss", "grad_norm", "lr"."""
         step = self.progress.step
         seed_step(self.recipe.seed, step, self.rank)
-        rate = optimisation.set_rates(self.optimizer, lr_factor(self.recipe, step))
+        rate = optimisation.set_rates(self.optimizer, lr_factor(self.recipe, step), taught_factor(self.recipe, step))
         draws = self._draws(step)
         batch = self._as_one(batch.to(self.accelerator.device))
         try:

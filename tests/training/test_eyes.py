@@ -9,10 +9,13 @@ import torch
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
+from acvis_kit.hub import load_model
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.training import Habits, eyes, lesson, recipe_of, train
+from acvis_kit.training.checkpoint import read_checkpoint_folder
 from acvis_kit.training.eyes import teach_eyes
 from acvis_kit.training.optimizer import freeze
+from acvis_kit.training.recipe import EYES
 from tests.conftest import SEEING, make_model
 
 STEPS = 12
@@ -74,6 +77,18 @@ def test_a_run_teaches_the_eyes_once(synth_data: Path, clips: TrainingClips, tmp
     assert not train(config, recipe, synth_data, tmp_path, habits=replace(habits, max_minutes=1e-6), say=told.append)
     assert train(config, recipe, synth_data, tmp_path, habits=habits, say=told.append)
     assert sum("eyes have seen" in text for text in told) == 1
+
+
+def test_what_the_lesson_taught_rests_while_the_rest_of_the_network_learns(synth_data: Path, tmp_path: Path) -> None:
+    config = replace(SEEING, backbone="compact", pixel_classes=True)
+    recipe = replace(recipe_of(config), steps=2, batch=2, clip_frames=2, audio_steps=0, picture_steps=1, warmup=0)
+    recipe = replace(recipe, rest=1.0, ema=0.0)
+    train(config, recipe, synth_data, tmp_path, habits=Habits(workers=0, eval_clips=0, device="cpu"))
+    before, _ = read_checkpoint_folder(tmp_path / "checkpoints" / "step-000000")
+    after = load_model(tmp_path / "last").state_dict()
+    moved = {name for name, value in before["model"].items() if not torch.equal(value, after[name])}
+    assert any(name.startswith("tracker.") for name in moved)
+    assert not [name for name in moved if name.partition(".")[0] in EYES]
 
 
 def test_a_stream_of_pictures_is_numbered(clips: TrainingClips) -> None:

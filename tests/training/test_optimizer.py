@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis import ACVIS
-from acvis_kit.training import PAPER
+from acvis_kit.training import PAPER, SYNTH
 from acvis_kit.training.optimizer import (
     Average,
     build_optimizer,
@@ -23,6 +23,8 @@ from acvis_kit.training.optimizer import (
     parameter_groups,
     set_rates,
 )
+from acvis_kit.training.recipe import EARS, EYES
+from tests.conftest import SEEING, make_model
 
 
 @pytest.mark.parametrize("preset", ["acvis-r50", "acvis-swin-t", "avism-r50", "acvis-synth-tiny"])
@@ -68,6 +70,22 @@ def test_the_backbone_moves_at_a_tenth_of_the_rate(tiny_model: ACVIS) -> None:
     optimizer = build_optimizer(tiny_model, PAPER)
     assert set_rates(optimizer, 0.1) == pytest.approx(1e-5)
     assert {round(g["lr"], 9) for g in optimizer.param_groups} == {1e-5, 1e-6}
+
+
+def test_what_a_lesson_taught_rests_while_the_others_move() -> None:
+    model = make_model(SEEING)
+
+    def still(**lessons: int) -> set[str]:
+        optimizer = build_optimizer(model, replace(SYNTH, **lessons))
+        assert set_rates(optimizer, 1.0, 0.0) == SYNTH.lr
+        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        return {name.partition(".")[0] for name, p in model.named_parameters() if rates[id(p)] == 0}
+
+    parts = {name.partition(".")[0] for name, _ in model.named_parameters()}
+    assert {*EARS, *EYES} <= parts
+    assert still(audio_steps=1, picture_steps=0) == set(EARS)
+    assert still(audio_steps=0, picture_steps=1) == set(EYES)
+    assert still(audio_steps=0, picture_steps=0) == set()
 
 
 def test_frozen_parts_are_left_to_no_optimizer(tiny_model: ACVIS) -> None:

@@ -38,7 +38,7 @@ def test_a_recipe_survives_json() -> None:
     [
         {"steps": 0}, {"batch": 1.5}, {"lr": 0.0}, {"lr": float("nan")}, {"clip_norm": -1.0}, {"ema": 1.0},
         {"ema": -0.1}, {"warmup": -1}, {"schedule": "linear"}, {"precision": "int8"}, {"augmentation": "colourful"},
-        {"weight_decay": -0.1}, {"drop": 2.0},
+        {"weight_decay": -0.1}, {"drop": 2.0}, {"rest": 1.5},
     ],
 )  # fmt: skip
 def test_a_value_outside_its_range_is_named(values: dict[str, Any]) -> None:
