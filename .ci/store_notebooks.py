@@ -12,27 +12,19 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from playwright.sync_api import Page, sync_playwright
-from plotly.offline import get_plotlyjs
+
+from acvis_kit.stills import drawing
 
 ROOT = Path(__file__).parents[1]
 PLOTLY, WIDGET, PNG = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json", "image/png"
 SECONDS = 900  # a cell may take
 LARGEST = 2_000_000  # bytes of a file
-DRAW = """async ([figure, width, height]) => {
-    const node = document.createElement('div');
-    document.body.append(node);
-    await Plotly.newPlot(node, figure.data, {...figure.layout, width, height});
-    const url = await Plotly.toImage(node, {format: 'png', width, height, scale: 1});
-    node.remove();
-    return url;
-}"""
 
 
 def main() -> None:
@@ -42,17 +34,12 @@ def main() -> None:
     parser.add_argument("--draw-only", action="store_true", help="do not execute, only tidy what is stored")
     arguments = parser.parse_args()
     files = arguments.files or sorted((ROOT / "notebooks").glob("*.ipynb"))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page()
-        page.set_content("<html><body></body></html>")
-        page.add_script_tag(content=get_plotlyjs())
+    with drawing() as draw:
         for file in files:
-            store(file, page, execute=not arguments.draw_only)
-        browser.close()
+            store(file, draw, execute=not arguments.draw_only)
 
 
-def store(file: Path, page: Page, execute: bool = True) -> None:
+def store(file: Path, draw: Callable[[dict[str, Any]], bytes], execute: bool = True) -> None:
     """One notebook."""
     notebook = nbformat.read(file, as_version=4)
     if execute:
@@ -62,7 +49,7 @@ def store(file: Path, page: Page, execute: bool = True) -> None:
         if cell.cell_type == "code":
             cell.metadata = {k: v for k, v in cell.metadata.items() if k != "execution"}
             kept = [output for output in cell.outputs if output.get("name") != "stderr"]
-            cell.outputs = [tidied(output, page) for output in joined(kept)]
+            cell.outputs = [tidied(output, draw) for output in joined(kept)]
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -85,7 +72,7 @@ def joined(outputs: list[Any]) -> list[Any]:
     return kept
 
 
-def tidied(output: Any, page: Page) -> Any:
+def tidied(output: Any, draw: Callable[[dict[str, Any]], bytes]) -> Any:
     """An output as it is stored."""
     bundle = output.get("data")
     if bundle is None:
@@ -94,9 +81,7 @@ def tidied(output: Any, page: Page) -> Any:
     if PLOTLY in bundle:
         figure = bundle[PLOTLY]
         figure.pop("config", None)
-        size = [figure["layout"].get(side, usual) for side, usual in (("width", 760), ("height", 380))]
-        url = page.evaluate(DRAW, [figure, *size])
-        bundle[PNG] = base64.b64encode(smaller(base64.b64decode(url.split(",", 1)[1]))).decode("ascii")
+        bundle[PNG] = base64.b64encode(smaller(draw(figure))).decode("ascii")
         bundle.pop("text/html", None)
     return output
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import DataError
+from acvis_kit.stills import drawing
 from acvis_kit.training.ablation import TABLES, Row, Table, short_hash
 from acvis_kit.training.ablation_card import Card
 from acvis_kit.training.ablation_scores import MEASURED
@@ -32,13 +32,6 @@ LABELS = {
     "counted_exactly": "up to own K_max", "counted_by_masks": "by masks shown", "muted": "silent if muted",
     "foreign": "silent if foreign", "swapped": "follows swap",
 }  # fmt: skip
-CHROMIUM_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
-DRAW = """figure => {  // on a leaf of its own, as large as the figure
-    const node = document.createElement('div');
-    node.id = 'figure';
-    document.getElementById('figure').replaceWith(node);
-    return Plotly.newPlot(node, figure.data, figure.layout).then(() => document.fonts.ready);
-}"""
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 
 
@@ -291,21 +284,14 @@ def _eyes(setting: Mapping[str, Any]) -> str:
 def _pictures(figures: Mapping[str, go.Figure], folder: Path, say: Callable[[str], None]) -> dict[str, str]:
     """PNG files, drawn by Chromium, by table; without it the JSON files are all there is."""
     try:
-        from playwright.sync_api import Error, sync_playwright
-        from plotly.offline import get_plotlyjs
+        from playwright.sync_api import Error
     except ImportError as error:
         say(f"no PNG files are written ({error}): pip install playwright, playwright install chromium")
         return {}
     try:
-        with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
-            page = browser.new_page(viewport={"width": 1000, "height": 1400})
-            page.set_content("<div id='figure'></div>")
-            page.add_script_tag(content=get_plotlyjs())
+        with drawing() as draw:
             for name, figure in figures.items():
-                page.evaluate(DRAW, json.loads(figure.to_json()))
-                page.locator("#figure .svg-container").screenshot(path=str(folder / f"{name}.png"))
-            browser.close()
+                (folder / f"{name}.png").write_bytes(draw(json.loads(figure.to_json())))
     except Error as error:
         say(f"no PNG files are written: {str(error).splitlines()[0]}")
         return {}

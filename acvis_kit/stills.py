@@ -1,0 +1,69 @@
+"""Still pictures of Plotly figures, drawn by a local Chromium: kaleido would bring a browser of its own."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Playwright
+
+# What keeps Chromium from asking its makers for anything, and lets it run as root and without a graphics card.
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+USUAL_SIZE = (760, 380)  # of a figure that does not say, in pixels
+DRAW = """async ([figure, width, height]) => {
+    const node = document.createElement('div');
+    document.body.append(node);
+    await Plotly.newPlot(node, figure.data, {...figure.layout, width, height});
+    const url = await Plotly.toImage(node, {format: 'png', width, height, scale: 1});
+    node.remove();
+    return url;
+}"""
+
+
+def chromium_path() -> str | None:
+    """Where this machine has a Chromium; None: nowhere on the path."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def launch_chromium(playwright: Playwright, *more: str) -> Browser:
+    """A quiet browser, with `more` flags.
+
+    Raises:
+        playwright.sync_api.Error: there is none (Playwright's own is looked for in the end), or it does not start.
+    """
+    return playwright.chromium.launch(executable_path=chromium_path(), args=[*CHROMIUM_FLAGS, *more])
+
+
+@contextmanager
+def drawing() -> Iterator[Callable[[dict[str, Any]], bytes]]:
+    """A function from a figure (data and layout, as JSON has them) to its PNG, of the size that the layout names.
+
+    Raises:
+        ImportError: playwright is not installed. playwright.sync_api.Error: see `launch_chromium`.
+    """
+    from playwright.sync_api import sync_playwright
+    from plotly.offline import get_plotlyjs
+
+    with sync_playwright() as playwright:
+        browser = launch_chromium(playwright)
+        page = browser.new_page()
+        page.set_content("<html><body></body></html>")
+        page.add_script_tag(content=get_plotlyjs())
+
+        def draw(figure: dict[str, Any]) -> bytes:
+            layout = figure["layout"]
+            url = page.evaluate(DRAW, [figure, layout.get("width", USUAL_SIZE[0]), layout.get("height", USUAL_SIZE[1])])
+            return base64.b64decode(url.split(",", 1)[1])
+
+        yield draw
+        browser.close()
