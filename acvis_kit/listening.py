@@ -4,7 +4,7 @@ original    what the other scores are measured on; twins, who look and sound ali
 muted       digital silence
 foreign     only classes sound that are not in the picture
 swapped     where one object sounded, another sounds, visible and silent so far and of another class, alone
-off-screen  the original and a voice from outside the picture
+off-screen  the original and a voice from outside the picture; seconds with such a voice are judged
 noisy       the original and white noise 10 dB below the RMS of its sounding seconds
 
 Only AVIS-Synth knows all of them (`{split}_scenes.json`). The picture of a clip is encoded once.
@@ -13,7 +13,7 @@ Only AVIS-Synth knows all of them (`{split}_scenes.json`). The picture of a clip
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.soundtracks import as_stored
-from acvis_kit.data.synth.counterfactual import counterfactual
+from acvis_kit.data.synth.counterfactual import counterfactual, possible_kinds
 from acvis_kit.data.synth.records import ObjectRecord, SceneRecord, load_scenes
 from acvis_kit.data.synth.soundtrack import Part, Soundtrack
 from acvis_kit.data.synth.who_sounds import SOUNDS_FROM
@@ -133,8 +133,13 @@ class Listening:
 
 def listening_table(listened: dict[bool, Listening]) -> str:
     """Markdown: a row per question, a column without and one with the count gate."""
+    return rows_table(listened[False].rows(), listened[True].rows())
+
+
+def rows_table(plain_rows: Sequence[Mapping[str, Any]], gated_rows: Sequence[Mapping[str, Any]]) -> str:
+    """`listening_table` of `Listening.rows`, as they stand in the JSON file of `acvis evaluate --listen --out`."""
     lines = ["| | at least | no gate | count gate |", "|---|---|---|---|"]
-    for plain, gated in zip(listened[False].rows(), listened[True].rows(), strict=True):
+    for plain, gated in zip(plain_rows, gated_rows, strict=True):
         asked = f"{plain['target']:g}" if plain["sense"] == ">=" else f"at most {plain['target']:g}"
         cells = [f"{row['value']:.1f} ({row['low']:.1f} to {row['high']:.1f})" for row in (plain, gated)]
         lines.append(f"| {plain['name']} | {asked} | {cells[0]} | {cells[1]} |")
@@ -178,7 +183,7 @@ def listen(
         pictured = {}
         for name, waveform in tracks.waveforms.items():
             prediction = predictor.decode(features, waveform)
-            if pictures is not None and number < PICTURED and name in ("original", "muted", "swapped"):
+            if pictures is not None and number < PICTURED and name in tracks.pictured:
                 pictured[name] = prediction
             for gate, note in notes.items():
                 note.take(name, prediction.gated() if gate else prediction, video.id, category_ids)
@@ -194,23 +199,40 @@ def listen(
 
 @dataclass(frozen=True)
 class Soundtracks:
-    """The sounds of one clip: waveforms (S,) by name, and who swaps with whom, in which seconds."""
+    """The sounds of one clip.
+
+    Attributes:
+        waveforms: (S,), by name. outside: bool (T,), seconds of "off-screen" with a voice from outside the picture.
+        swap: who gives its place to whom, in which seconds, bool (T,); None if nobody can.
+    """
 
     waveforms: dict[str, Tensor]
+    outside: NDArray[np.bool_]
     swap: tuple[ObjectRecord, ObjectRecord, NDArray[np.bool_]] | None
+
+    @property
+    def pictured(self) -> tuple[str, ...]:
+        """The three that a sheet shows; a foreign sound where nobody can swap."""
+        return "original", "muted", "foreign" if self.swap is None else "swapped"
 
 
 def soundtracks(scene: SceneRecord, original: Tensor, rng: np.random.Generator) -> Soundtracks:
     """All soundtracks of a scene; those are left out that it cannot have."""
     sounds = {"original": original, "muted": torch.zeros_like(original)}
+    outside = np.zeros(scene.length, bool)
     for name, kind in (("foreign", "foreign"), ("off-screen", "offscreen")):
+        if kind not in possible_kinds(scene):
+            continue
         track, _ = counterfactual(scene, kind, rng)
-        sounds[name] = _as_long_as(original, track.render())
+        sounds[name] = _as_long_as(original, track.render(recordings=scene.recordings))
+        if kind == "offscreen":
+            outside = np.any([part.seconds for part in track.parts if part.object is None], axis=0)
     swap = draw_swap(scene, rng)
     if swap is not None:
         _, new, seconds = swap
         part = Part(new.voice, tuple(seconds.tolist()), new.level_db, new.id)
-        sounds["swapped"] = _as_long_as(original, Soundtrack(scene.length, (part,), scene.soundtrack.noise).render())
+        track = Soundtrack(scene.length, (part,), scene.soundtrack.noise)
+        sounds["swapped"] = _as_long_as(original, track.render(recordings=scene.recordings))
     loud = np.repeat(scene.sounding.any(0), SAMPLE_RATE)[: len(original)]
     if loud.any():
         level = original.numpy()[loud].astype(np.float64)
@@ -219,7 +241,7 @@ def soundtracks(scene: SceneRecord, original: Tensor, rng: np.random.Generator) 
     else:  # nothing sounds: there is nothing to be 10 dB below
         noise = np.zeros(len(original), np.float32)
     sounds["noisy"] = original + torch.from_numpy(noise)
-    return Soundtracks(sounds, swap)
+    return Soundtracks(sounds, outside, swap)
 
 
 def draw_swap(
@@ -295,10 +317,11 @@ class _Notes:
             former, new, seconds = tracks.swap
             own = [m if s else None for m, s in zip(former.segmentations, former.sounding, strict=True)]
             swaps = [Swap(shown["original"], shown["swapped"], own, list(new.segmentations), seconds)]
-        self.control = clip_control(shown["muted"], shown["foreign"], swaps, ON_OBJECT)
+        self.control = clip_control(shown["muted"], shown.get("foreign"), swaps, ON_OBJECT)
         self.twins = twin_seconds(shown["original"], scene)
         true = (scene.sounding & np.array([[m is not None for m in o.segmentations] for o in scene.objects])).sum(0)
-        self.counts = {name: score_counts(true, found) for name, found in self._probabilities.items()}
+        judged = {"original": np.ones(scene.length, bool), "off-screen": tracks.outside}
+        self.counts = {n: score_counts(true[judged[n]], found[judged[n]]) for n, found in self._probabilities.items()}
         self._shown, self._probabilities = {}, {}  # judged: not to be carried to other processes
 
 
@@ -307,7 +330,7 @@ def _summary(split: AVISegSplit, notes: Sequence[_Notes]) -> Listening:
         evaluate_in_full(split.truth, [r for n in notes for r in n.results[name]], "paper", bootstrap=DRAWS)
         for name in ("original", "noisy")
     )
-    scores = {name: [note.counts[name] for note in notes] for name in COUNTED}
+    scores = {name: [note.counts[name] for note in notes if name in note.counts] for name in COUNTED}
     counted = {name: Share.of([(s.confusion.trace(), s.seconds) for s in own]) for name, own in scores.items()}
     empty = CountScore.empty(scores["original"][0].k_max)
     return Listening(
@@ -326,12 +349,14 @@ def _summary(split: AVISegSplit, notes: Sequence[_Notes]) -> Listening:
 def _draw(pictured: dict[str, Prediction], scene: SceneRecord, tracks: Soundtracks, path: Path) -> None:
     from acvis_kit.sheet import soundtrack_sheet
 
-    true = {"original": scene.sounding.sum(0), "muted": np.zeros(scene.length, int)}
-    names = {"original": "original sound", "muted": "muted"}
+    silence = np.zeros(scene.length, int)
+    true = {"original": scene.sounding.sum(0), "muted": silence, "foreign": silence}
+    names = {"original": "original sound", "muted": "muted", "foreign": "the sound of something that is not there"}
     if tracks.swap is not None:
         former, new, seconds = tracks.swap
         true["swapped"] = seconds.astype(int)
         names["swapped"] = f"the {new.class_name} sounds instead of the {former.class_name}"
+    pictured = {name: pictured[name] for name in tracks.pictured if name in pictured}
     sheet = soundtrack_sheet({names[n]: p for n, p in pictured.items()}, {names[n]: c for n, c in true.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)

@@ -12,6 +12,7 @@ from acvis_kit.prediction import Prediction
 from acvis_kit.viz import COUNT_SCALE, Painter
 
 GAP, STRIP, TITLE = 4, 22, 24  # pixels between pictures, of the strip of counts below a row, of the title above it
+BAND, MARGIN = 8, 6  # of the counts of all seconds below that, found and true; and of what is left free after them
 RIGHT, WRONG = "#00795a", "#b3261e"
 
 
@@ -22,6 +23,8 @@ def soundtrack_sheet(
     side: int = 176,
 ) -> Image.Image:
     """What a model shows in one clip under each soundtrack, masks painted in, the count below every second.
+
+    Below each row the counts of the whole clip run from left to right: those found and, below, the true ones if known.
 
     Args:
         predictions: of one clip, by the name of the soundtrack; with the clip.
@@ -38,20 +41,34 @@ def soundtrack_sheet(
     seconds = np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int))
     height, width = next(iter(predictions.values())).clip.size
     wide = round(side * width / height)
-    row = TITLE + side + STRIP + GAP
+    row = TITLE + side + STRIP + 2 * BAND + MARGIN + GAP
     sheet = Image.new("RGB", (len(seconds) * (wide + GAP) - GAP, len(predictions) * row - GAP), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
     for n, (name, prediction) in enumerate(predictions.items()):
         pen.text((2, n * row + 4), name, fill="black", font=font)
+        true = None if true_counts is None else true_counts.get(name)
         paint = Painter(prediction, (side, wide))
         for column, t in enumerate(seconds.tolist()):
             left, top = column * (wide + GAP), n * row + TITLE
             picture = Image.fromarray(prediction.clip.frames[t].permute(1, 2, 0).numpy())
             picture = picture.resize((wide, side), Image.Resampling.BICUBIC)
             sheet.paste(Image.fromarray(paint(np.asarray(picture), t)), (left, top))
-            true = None if true_counts is None else true_counts.get(name)
             _count(pen, font, (left, top + side, wide), prediction, t, None if true is None else int(true[t]))
+        below = n * row + TITLE + side + STRIP
+        for counts in (prediction.counts, true):
+            if counts is not None:
+                most = len(COUNT_SCALE) - 1 if prediction.k_max is None else prediction.k_max  # "or more"
+                _band(pen, (0, below, sheet.width), [min(int(count), most) for count in counts])
+            below += BAND
     return sheet
+
+
+def _band(pen: ImageDraw.ImageDraw, place: tuple[int, int, int], counts: Sequence[int]) -> None:
+    """Counts over time, a cell per second."""
+    left, top, wide = place
+    edges = np.linspace(left, left + wide, len(counts) + 1).round().astype(int).tolist()
+    for count, start, stop in zip(counts, edges[:-1], edges[1:], strict=True):
+        pen.rectangle((start, top, stop - 2, top + BAND - 2), fill=COUNT_SCALE[min(count, len(COUNT_SCALE) - 1)])
 
 
 def _count(

@@ -15,9 +15,10 @@ from acvis_kit.cli import main
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.synth.records import SceneRecord, load_scenes
 from acvis_kit.data.synth.writer import write_dataset
+from acvis_kit.download import sha256_of
 from acvis_kit.errors import DataError
 from acvis_kit.hub import save_model
-from acvis_kit.listening import Share, draw_swap, listen, listening_table, soundtracks, twin_seconds
+from acvis_kit.listening import Share, Soundtracks, draw_swap, listen, listening_table, soundtracks, twin_seconds
 from acvis_kit.metrics.audio_control import ShownMasks
 from acvis_kit.predict import Predictor
 from acvis_kit.prediction import Prediction, Track, encode_masks
@@ -45,25 +46,28 @@ def scenes(split: AVISegSplit) -> dict[int, SceneRecord]:
 
 
 class Oracle:
-    """Knows every scene and hears perfectly; or, `deaf`, shows what the original says whatever it hears."""
+    """Knows every scene and hears perfectly; or, `deaf`, shows what the original says whatever it hears; or, `misled`,
+    counts wrongly where a voice comes from outside the picture, under the soundtrack that has one added."""
 
-    def __init__(self, split: AVISegSplit, scenes: dict[int, SceneRecord], deaf: bool = False) -> None:
+    def __init__(
+        self, split: AVISegSplit, scenes: dict[int, SceneRecord], deaf: bool = False, misled: bool = False
+    ) -> None:
         self.names = tuple(name for _, name in sorted(split.categories.items()))
         self.model = SimpleNamespace(config=replace(SEEING, class_names=self.names))
-        self.count_gate, self.deaf = False, deaf
+        self.count_gate, self.deaf, self.misled = False, deaf, misled
         self._scenes: Iterator[SceneRecord] = iter(scenes.values())
 
-    def encode(self, clip: Clip) -> tuple[SceneRecord, dict[str, Tensor], np.ndarray | None]:
+    def encode(self, clip: Clip) -> tuple[SceneRecord, Soundtracks, np.ndarray]:
         scene = next(self._scenes)
         tracks = soundtracks(scene, clip.waveform, np.random.default_rng([SEED, scene.video_id]))
         swapped = np.zeros_like(scene.sounding)
         if tracks.swap is not None:
             swapped[tracks.swap[1].id] = tracks.swap[2]
-        return scene, tracks.waveforms, swapped
+        return scene, tracks, swapped
 
     def decode(self, features: tuple, waveform: Tensor) -> Prediction:
-        scene, waveforms, swapped = features
-        (name, *_) = [name for name, known in waveforms.items() if torch.equal(known, waveform)]
+        scene, tracks, swapped = features
+        (name, *_) = [name for name, known in tracks.waveforms.items() if torch.equal(known, waveform)]
         silence = np.zeros_like(scene.sounding)
         truth = {"muted": silence, "foreign": silence, "swapped": swapped}
         sounding = scene.sounding if self.deaf else truth.get(name, scene.sounding)
@@ -72,14 +76,16 @@ class Oracle:
             & torch.from_numpy(sounding)[:, :, None, None]
         )
         shown = masks.flatten(2).any(-1)
-        tracks = tuple(
+        found = tuple(
             Track(n, self.names.index(thing.class_name), 0.9, tuple(encode_masks(masks[n])), shown[n].float())
             for n, thing in enumerate(scene.objects)
             if shown[n].any()
         )
         counts = shown.sum(0).clamp(max=2)
+        if self.misled and name == "off-screen":
+            counts = torch.where(torch.from_numpy(tracks.outside), (counts + 1) % 3, counts)
         probabilities = torch.nn.functional.one_hot(counts, 3).double()
-        return Prediction(tracks, counts, probabilities, self.names, scene.size)
+        return Prediction(found, counts, probabilities, self.names, scene.size)
 
 
 def test_a_model_that_hears_everything_passes_every_row(split: AVISegSplit, scenes: dict[int, SceneRecord]) -> None:
@@ -98,6 +104,22 @@ def test_a_deaf_model_is_found_out(split: AVISegSplit, scenes: dict[int, SceneRe
     assert deaf.control.silent_when_muted == pytest.approx(silent)
     assert deaf.control.silent_when_foreign == pytest.approx(silent)
     assert deaf.control.follows_swap < 0.5 and deaf.control.iou_change == 0
+
+
+def test_counts_off_screen_are_judged_where_a_voice_comes_from_outside(
+    split: AVISegSplit, scenes: dict[int, SceneRecord]
+) -> None:
+    misled = listen(Oracle(split, scenes, misled=True), split, SEED)[False]
+    assert misled.counted.value == 1 and misled.counted_offscreen.value == 0
+    assert 0 < misled.counted_offscreen.seconds < misled.counted.seconds
+
+
+def test_where_every_voiced_class_is_in_view_nothing_foreign_is_heard(scenes: dict[int, SceneRecord]) -> None:
+    scene = next(iter(scenes.values()))
+    crowded = replace(scene, voices={thing.class_name: ["a.wav"] for thing in scene.objects})
+    tracks = soundtracks(crowded, torch.from_numpy(scene.soundtrack.render()), np.random.default_rng(0))
+    assert {"original", "muted", "noisy"} <= set(tracks.waveforms)
+    assert not {"foreign", "off-screen"} & set(tracks.waveforms) and not tracks.outside.any()
 
 
 def test_the_new_object_of_a_swap_is_in_view_silent_and_alone_of_its_class(scenes: dict[int, SceneRecord]) -> None:
@@ -168,7 +190,8 @@ def test_evaluate_listen_prints_the_table_and_writes_it(
     printed = capsys.readouterr().out
     assert "| muted: seconds without a mask | 99.5 |" in printed
     found = json.loads(out.read_text())
-    assert set(found) == {"no_gate", "count_gate"} and len(found["no_gate"]["rows"]) == 10
+    assert set(found) == {"weights", "no_gate", "count_gate"} and len(found["no_gate"]["rows"]) == 10
+    assert found["weights"] == {"name": "w", "sha256": sha256_of(tmp_path / "w" / "model.safetensors")}
 
 
 def test_the_table_has_both_gates(split: AVISegSplit, scenes: dict[int, SceneRecord]) -> None:

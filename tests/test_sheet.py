@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from PIL import ImageColor
 
 from acvis_kit.errors import DataError
 from acvis_kit.predict import Predictor
-from acvis_kit.sheet import GAP, STRIP, TITLE, soundtrack_sheet
+from acvis_kit.sheet import BAND, GAP, MARGIN, STRIP, TITLE, soundtrack_sheet
 from acvis_kit.types import Clip
+from acvis_kit.viz import COUNT_SCALE
 from tests.conftest import TINY, make_model
 
 
@@ -17,7 +20,7 @@ def test_a_row_per_soundtrack_and_a_column_per_second(noise_clip: Clip) -> None:
     nothing = replace(prediction, tracks=())
     sheet = soundtrack_sheet({"original": prediction, "muted": nothing}, columns=3, side=60)
     wide = round(60 * noise_clip.size[1] / noise_clip.size[0])
-    assert sheet.size == (3 * wide + 2 * GAP, 2 * (TITLE + 60 + STRIP) + GAP)
+    assert sheet.size == (3 * wide + 2 * GAP, 2 * (TITLE + 60 + STRIP + 2 * BAND + MARGIN) + GAP)
 
 
 def test_a_row_without_masks_is_the_picture_itself_and_masks_change_it(noise_clip: Clip) -> None:
@@ -32,6 +35,17 @@ def test_a_row_without_masks_is_the_picture_itself_and_masks_change_it(noise_cli
     difference = np.abs(np.asarray(plain.crop(box)).astype(int) - want).max(-1)
     assert (difference > 0).mean() < 0.5
     assert np.abs(np.asarray(painted.crop(box)).astype(int) - want).max(-1).mean() > difference.mean()
+
+
+def test_all_counts_run_below_what_was_found_above_what_is_true(noise_clip: Clip) -> None:
+    prediction = replace(Predictor(make_model(TINY))(noise_clip), counts=torch.tensor([0, 1, 2, 0, 1, 2, 0, 1]))
+    true = [2, 2, 2, 2, 0, 0, 0, 0]
+    sheet = np.asarray(soundtrack_sheet({"x": prediction}, {"x": true}, columns=2, side=64))
+    cells = (np.arange(8) + 0.5) * sheet.shape[1] / 8
+    top = TITLE + 64 + STRIP + BAND // 2 - 1
+    for row, counts in enumerate((prediction.counts.tolist(), true)):
+        colours = [sheet[top + row * BAND, int(x)].tolist() for x in cells]
+        assert colours == [list(ImageColor.getrgb(COUNT_SCALE[count])) for count in counts]
 
 
 def test_a_wrong_count_is_named(noise_clip: Clip) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from acvis_kit.commands.options import add_inference, add_weights, device, load, make_predictor, say, writable_folder
 from acvis_kit.errors import ConfigError
@@ -80,6 +81,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _listen(arguments: argparse.Namespace) -> None:
     from acvis_kit.data.aviseg import AVISegSplit
+    from acvis_kit.hub import open_weights
     from acvis_kit.listening import listen, listening_table
     from acvis_kit.metrics.report import count_table, plain, table
     from acvis_kit.processes import is_main
@@ -95,7 +97,9 @@ def _listen(arguments: argparse.Namespace) -> None:
     print(count_table(listened[False].counting))
     print("\n" + listening_table(listened))
     if arguments.out:
-        found = {"count_gate" if gate else "no_gate": result.to_dict() for gate, result in listened.items()}
+        weights = None if arguments.weights == "random" else open_weights(arguments.weights)
+        found: dict[str, Any] = {"weights": weights and {"name": weights.name, "sha256": weights.sha256}}
+        found |= {"count_gate" if gate else "no_gate": result.to_dict() for gate, result in listened.items()}
         arguments.out.write_text(json.dumps(plain(found), indent=1) + "\n")
 
 

@@ -89,7 +89,6 @@ class SceneSounds:
 
     Args:
         split: the data. scenes: by video id. class_names: the K classes of the network. counterfactual: how often.
-        recordings: where the scenes' voices are found if they are recorded ones, see `data.synth.recordings`.
     """
 
     def __init__(
@@ -98,28 +97,26 @@ class SceneSounds:
         scenes: Mapping[int, Any],
         class_names: Sequence[str],
         counterfactual: Counterfactual,
-        recordings: Any = None,
     ) -> None:
         self._split, self._scenes, self._counterfactual = split, scenes, counterfactual
-        self._recordings = recordings
         self._class_index = {name: number for number, name in enumerate(class_names)}
 
     def draw(self, video: VideoEntry, seconds: np.ndarray, rng: np.random.Generator) -> Heard:
         """The sound of `seconds`, int (T,), of a video."""
+        from acvis_kit.data.synth.counterfactual import counterfactual, possible_kinds
+
         scene = self._scenes[video.id]
-        kind = self._counterfactual.draw(SCENE_KINDS, rng)
+        kind = self._counterfactual.draw(possible_kinds(scene), rng)
         if kind == "original":
             soundtrack = scene.soundtrack
             sounding = np.stack([np.asarray(thing.sounding, bool) for thing in scene.objects])  # (N, length)
             samples = read_seconds(self._split.sound_file(video), seconds)
         else:
-            from acvis_kit.data.synth.records import counterfactual
-
             soundtrack, sounding = counterfactual(scene, kind, rng)
             if kind == "mute" and rng.random() < DIGITAL_SILENCE:
                 samples = np.zeros((len(seconds), SAMPLE_RATE), np.float32)
             else:
-                samples = as_stored(soundtrack.render_seconds(seconds.tolist(), self._recordings))
+                samples = as_stored(soundtrack.render_seconds(seconds.tolist(), scene.recordings))
         return Heard(kind, samples, sounding[:, seconds], self._classes(soundtrack, seconds))
 
     def _classes(self, soundtrack: Any, seconds: np.ndarray) -> np.ndarray:
@@ -208,7 +205,7 @@ def read_seconds(path: Path, seconds: np.ndarray) -> np.ndarray:
 
     Args:
         path: PCM of 8, 16 or 32 bit or floats, any rate and number of channels (24 bit is read whole).
-        seconds: int (T,), in any order; what lies beyond the end of the file is silence.
+        seconds: int (T,), in any order; what lies beyond the end of the file is silence, and warned of.
 
     Returns:
         float32 (T, 16000), mean of the channels, in [-1, 1].
@@ -217,6 +214,10 @@ def read_seconds(path: Path, seconds: np.ndarray) -> np.ndarray:
         MediaError: a file that is missing or no WAV file.
     """
     rate, samples = _open_wav(path)
+    last = len(samples) / rate
+    if seconds.max(initial=0) >= last:
+        what = f"{path}: the sound ends after {last:.1f} s, before the picture: silence from then on"
+        warnings.warn(what, stacklevel=2)
     out = np.zeros((len(seconds), rate), np.float32)
     for row, second in zip(out, seconds, strict=True):
         piece = samples[int(second) * rate : (int(second) + 1) * rate]

@@ -64,8 +64,6 @@ class TrainingClips(Dataset):
             which kinds.
         features: folder of precomputed features that take the place of the sound, such as "FEATAudios"; None reads WAV
             files.
-        recordings: of an AVIS-Synth made from recorded sounds (`data.synth.recordings.RecordedVoices`), of which
-            counterfactual sounds are rendered.
         seed: of everything that is drawn.
 
     Raises:
@@ -84,7 +82,6 @@ class TrainingClips(Dataset):
         targets: Literal["sounding", "visible"] = "sounding",
         counterfactual_audio: float | Counterfactual = 0.0,
         features: str | None = None,
-        recordings: Any = None,
         seed: int = 0,
     ) -> None:
         if not len(split):
@@ -114,7 +111,7 @@ class TrainingClips(Dataset):
         self._sounds = (
             RecordedSounds(split, counterfactual_audio, features)
             if self._scenes is None
-            else SceneSounds(split, self._scenes, self.class_names, counterfactual_audio, recordings)
+            else SceneSounds(split, self._scenes, self.class_names, counterfactual_audio)
         )
         self._order: tuple[int, np.ndarray] | None = None
 

@@ -44,6 +44,12 @@ def counterfactual(scene: SceneRecord, kind: Kind, rng: np.random.Generator) -> 
     return _KINDS[kind](scene, rng)
 
 
+def possible_kinds(scene: SceneRecord) -> tuple[str, ...]:
+    """The kinds that a scene can be heard with: all, or none with a foreign voice if every voiced class is in view."""
+    foreign = set(VoicePool(scene.voices).voiced) - set(_classes(scene))
+    return tuple(kind for kind in _KINDS if foreign or kind not in ("foreign", "offscreen"))
+
+
 class VoicePool:
     """Voices by class: synthetic ones, or those of the files that the scene's data set was made with."""
 

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from scipy.io import wavfile
-from tqdm import tqdm
 
 from acvis_kit.data.synth.classes import categories
 from acvis_kit.data.synth.material import DrawnMaterial, Material
@@ -104,7 +103,12 @@ def _write_split(
     counts = recipe.get("counts", "usual")
     jobs = [Job(folder, split, n, recipe["seed"], size, seconds, counts) for n in range(count)]
     videos, scenes, annotations = [], [], []
-    for video, scene, own in tqdm(run(jobs), total=count, desc=split, unit="clip", disable=not progress):
+    made = run(jobs)
+    if progress:
+        from tqdm import tqdm
+
+        made = tqdm(made, total=count, desc=split, unit="clip")
+    for video, scene, own in made:
         for annotation in own:
             number = len(annotations) + 1
             scene["objects"][annotation.pop("object")]["annotation_id"] = number

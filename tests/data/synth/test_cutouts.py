@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +7,15 @@ import pytest
 from PIL import Image
 from scipy.io import wavfile
 
+from acvis_kit.config import AVISEG_CLASSES
+from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.synth.cutouts import CutOuts, OwnMaterial
 from acvis_kit.data.synth.records import counterfactual, encode, load_scenes
 from acvis_kit.data.synth.writer import write_dataset
+from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.listening import soundtracks
+from tests.conftest import SHARED
 
 NAMES = ["person", "dog", "car", "horse", "lawn mover", "toaster"]
 
@@ -147,3 +153,36 @@ def test_unusable_input_is_named(tmp_path: Path, coco: tuple[Path, Path], sounds
         OwnMaterial(None, tmp_path)
     with pytest.raises(ConfigError, match="share"):
         OwnMaterial(None, sounds, (0.5, 0.5))
+
+
+@pytest.mark.filterwarnings("ignore:left out")
+def test_recorded_voices_are_heard_in_training_and_when_listening(
+    coco: tuple[Path, Path], sounds: Path, tmp_path: Path
+) -> None:
+    """Also in scenes that show every class that has a voice: there is no foreign sound for these."""
+    material = partial(OwnMaterial, coco, sounds)
+    write_dataset(tmp_path, {"train": 6}, seed=3, material=material, size=64, seconds=(4, 6), progress=False)
+    split = AVISegSplit(tmp_path, "train")
+    clips = TrainingClips(split, targets="visible", clip_frames=2, counterfactual_audio=1.0)
+    kinds = {clips.sample(draw).sound for draw in range(48)}
+    assert {"swap", "foreign", "offscreen", "mute"} <= kinds
+    for scene in load_scenes(split.scenes_file).values():
+        original = split.clip(next(v for v in split.videos if v.id == scene.video_id)).waveform
+        for number in range(3):
+            heard = soundtracks(scene, original, np.random.default_rng(number)).waveforms
+            assert all(len(waveform) == len(original) for waveform in heard.values())
+
+
+@pytest.mark.filterwarnings("ignore:.*left out")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared reference material is not beside the checkout")
+def test_scenes_are_made_of_real_masks_and_recordings(tmp_path: Path) -> None:
+    photographs = SHARED / "masks" / "coco_by"
+    material = partial(OwnMaterial, (photographs / "instances.json", photographs / "images"), SHARED / "sounds/berklee")
+    write_dataset(tmp_path, {"train": 4}, seed=0, material=material, seconds=(4, 6), progress=False)
+    split = AVISegSplit(tmp_path, "train")
+    assert set(split.categories.values()) <= set(AVISEG_CLASSES) and len(split.categories) >= 3
+    for video in split.videos:
+        clip, tracks = split.clip(video), split.tracks(video)
+        assert clip.frames.float().std() > 10 and clip.waveform.abs().max() > 0.01
+        assert any(mask is not None for track in tracks for mask in track.segmentations) or not tracks
+    assert any(split.tracks(video) for video in split.videos)

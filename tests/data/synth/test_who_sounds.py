@@ -1,11 +1,25 @@
+import json
+
 import numpy as np
+import pytest
 
 from acvis_kit.data.synth.who_sounds import COUNT_SHARES, COUNT_TRANSITIONS, draw_counts, draw_sounding
+from tests.conftest import SHARED
 
 
 def test_the_numbers_are_avisegs() -> None:
     assert abs(COUNT_SHARES.sum() - 1) < 1e-3
     assert np.allclose(COUNT_TRANSITIONS.sum(1), 1, atol=1e-3)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared reference material is not beside the checkout")
+def test_they_are_those_of_the_shared_table() -> None:
+    counted = json.loads((SHARED / "aviseg_counts.json").read_text())["train"]
+    shares = np.zeros(5)
+    for number, share in counted["count_share"].items():
+        shares[min(int(number), 4)] += share
+    assert np.allclose(COUNT_SHARES, shares, atol=1e-5)
+    assert np.array_equal(COUNT_TRANSITIONS, [counted["transition"][str(number)] for number in range(5)])
 
 
 def test_counts_follow_the_shares_and_transitions() -> None:

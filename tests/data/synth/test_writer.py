@@ -1,6 +1,8 @@
+import ast
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +150,16 @@ def test_five_clips_a_second(tmp_path: Path) -> None:
     begin = time.process_time()
     write_dataset(tmp_path / "timed", {"train": 15}, seconds=(10, 10), progress=False)
     assert 15 / (time.process_time() - begin) > 5
+
+
+def test_drawing_needs_little() -> None:
+    """torch, numpy, scipy and pillow; the progress bar alone may want more."""
+    needed = set()
+    for path in Path(writer.__file__).parent.glob("*.py"):
+        for node in ast.parse(path.read_text()).body:  # what is imported with the module
+            if isinstance(node, ast.ImportFrom):
+                needed.add(node.module.partition(".")[0])
+            elif isinstance(node, ast.Import):
+                needed |= {name.name.partition(".")[0] for name in node.names}
+    installed = needed - set(sys.stdlib_module_names) - {"acvis_kit"}
+    assert {"numpy", "scipy", "PIL"} <= installed <= {"torch", "numpy", "scipy", "PIL"}
