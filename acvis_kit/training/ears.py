@@ -17,7 +17,7 @@ from torch import Tensor
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis import ACVIS
-from acvis_kit.training.lesson import teach
+from acvis_kit.training.lesson import Pauses, teach
 from acvis_kit.training.recipe import EARS
 
 CLIPS, SECONDS = 4, 8  # per step: so many clips, so many seconds of each
@@ -31,11 +31,16 @@ def teach_ears(
     workers: int = 1,
     device: torch.device | str = "cpu",
     say: Callable[[str], None] = lambda _: None,
-) -> None:
+    pauses: Pauses | None = None,
+) -> bool:
     """Train the audio encoder and its class head on the sounds of `clips`, as the multi-label problem that it is.
 
     Args:
         model: with `audio_classes`; trained in place, on `device`. steps: each of 32 seconds of sound.
+        pauses: see `teach`.
+
+    Returns:
+        Whether the lesson has come to its end.
 
     Raises:
         ConfigError: a network that does not name classes, or data that do not say what is heard.
@@ -49,7 +54,9 @@ def teach_ears(
         logits = model.hear(log_mel.to(device)).class_logits
         return F.binary_cross_entropy_with_logits(logits, heard.to(logits))
 
-    parameters = [parameter for part in EARS for parameter in getattr(model, part).parameters()]
     sample = partial(clips.sound, count=SECONDS)
-    loss = teach(parameters, sample, CLIPS, steps, loss_of, name="ears", workers=workers)
+    loss = teach(model, EARS, sample, CLIPS, steps, loss_of, name="ears", workers=workers, pauses=pauses)
+    if loss is None:
+        return False
     say(f"the ears have heard {steps * CLIPS * SECONDS / 3600:.1f} h: loss {loss:.3f}")
+    return True

@@ -19,7 +19,7 @@ from acvis_kit.errors import ConfigError
 from acvis_kit.losses.pixels import pixel_class_loss, pixel_sign_loss
 from acvis_kit.losses.truth import Truth
 from acvis_kit.models.acvis import ACVIS
-from acvis_kit.training.lesson import teach
+from acvis_kit.training.lesson import Pauses, teach
 from acvis_kit.training.recipe import EYES
 
 PICTURES = 32  # per step, each of another clip
@@ -33,11 +33,16 @@ def teach_eyes(
     workers: int = 1,
     device: torch.device | str = "cpu",
     say: Callable[[str], None] = lambda _: None,
-) -> None:
+    pauses: Pauses | None = None,
+) -> bool:
     """Train the backbone, the pixel decoder and the pixels' heads on the pictures of `clips`.
 
     Args:
         model: with `pixel_classes`, and maybe `pixel_signs`; trained in place, on `device`. steps: each of 32 pictures.
+        pauses: see `teach`.
+
+    Returns:
+        Whether the lesson has come to its end.
 
     Raises:
         ConfigError: a network that does not name pixels.
@@ -59,8 +64,12 @@ def teach_eyes(
             loss = loss + total / weight.clamp(min=1)
         return loss
 
-    taught = [getattr(model, part) for part in EYES if getattr(model, part) is not None]
-    parameters = [parameter for part in taught for parameter in part.parameters()]
     together = partial(collate, pixel_mean=config.pixel_mean, size_divisor=config.size_divisor)
-    loss = teach(parameters, clips.picture, PICTURES, steps, loss_of, name="eyes", collate=together, workers=workers)
+    loss = teach(
+        model, EYES, clips.picture, PICTURES, steps, loss_of,
+        name="eyes", collate=together, workers=workers, pauses=pauses,
+    )  # fmt: skip
+    if loss is None:
+        return False
     say(f"the eyes have seen {steps * PICTURES / 1000:.0f} thousand pictures: loss {loss:.3f}")
+    return True

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
 
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.aviseg import FEATURES, AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError
-from acvis_kit.hub import WEIGHTS_FILE, save_model
+from acvis_kit.models.acvis import ACVIS
 from acvis_kit.training.checkpoint import Checkpoints
 from acvis_kit.training.ears import teach_ears
 from acvis_kit.training.eyes import teach_eyes
+from acvis_kit.training.lesson import Pauses
 from acvis_kit.training.log import LOG
 from acvis_kit.training.optimizer import freeze
-from acvis_kit.training.processes import make_accelerator
+from acvis_kit.training.processes import Stop, make_accelerator, total_over
 from acvis_kit.training.recipe import Habits, Recipe
 from acvis_kit.training.scoring import Validation
 from acvis_kit.training.start import about, class_names_of, initial_model
 from acvis_kit.training.trainer import BEST, CHECKPOINTS, LAST, Trainer
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 RUN = "run.json"
-LESSONS = "lessons"  # folder for what ears and eyes have learned, until the first checkpoint
+LESSONS = "lessons"  # folder for the checkpoints of ears and eyes, until the first one of the whole
 
 
 def train(
@@ -108,23 +112,11 @@ def train(
         f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)} on {accelerator.device.type}"
     )
     begins = Checkpoints(out / CHECKPOINTS).newest() is None
-    lessons = [("ears", teach_ears, recipe.audio_steps), ("eyes", teach_eyes, recipe.picture_steps)]
-    lessons = [lesson for lesson in lessons if begins and lesson[2]]
-    for name, teach, steps in lessons:
-        taught = out / LESSONS / name
-        if (taught / WEIGHTS_FILE).is_file():
-            model.load_state_dict(load_file(taught / WEIGHTS_FILE))
-            say(f"the {name} were taught before: {taught}")
-            continue
-        torch.manual_seed(recipe.seed)  # which stochastic depth reads: a lesson is the same, whatever came before it
-        teach(model, clips, steps, workers=habits.workers, device=accelerator.device, say=say)
-        if accelerator.is_main_process:  # nobody has to wait for a lesson twice
-            save_model(model, taught)
-    if habits.max_minutes is not None:  # what has passed counts
-        spent = (time.monotonic() - began) / 60
-        habits = replace(habits, max_minutes=max(habits.max_minutes - spent, 1e-9))
-    trainer = Trainer(model, recipe, clips, out, accelerator, habits, validation, say)
-    if lessons:
+    if begins and not _take_lessons(model, clips, recipe, _left(habits, began), out, accelerator, say):
+        say("stopped within a lesson; the same command goes on from there")
+        return False
+    trainer = Trainer(model, recipe, clips, out, accelerator, _left(habits, began), validation, say)
+    if begins and recipe.taught:
         trainer.save()
     if accelerator.is_main_process:
         shutil.rmtree(out / LESSONS, ignore_errors=True)
@@ -134,6 +126,43 @@ def train(
     else:
         say(f"stopped after step {trainer.progress.step}; the same command goes on from there")
     return finished
+
+
+def _left(habits: Habits, began: float) -> Habits:
+    """With what is left of the minutes."""
+    if habits.max_minutes is None:
+        return habits
+    return replace(habits, max_minutes=max(habits.max_minutes - (time.monotonic() - began) / 60, 1e-9))
+
+
+def _take_lessons(
+    model: ACVIS,
+    clips: TrainingClips,
+    recipe: Recipe,
+    habits: Habits,
+    out: Path,
+    accelerator: Accelerator,
+    say: Callable[[str], None],
+) -> bool:
+    """What a network from nothing learns before its first step. Every process takes the lessons by itself.
+
+    Returns:
+        False if they have to go on another time, from the checkpoint that the main process has left.
+    """
+    end = math.inf if habits.max_minutes is None else time.monotonic() + 60 * habits.max_minutes
+    lessons = ("ears", teach_ears, recipe.audio_steps), ("eyes", teach_eyes, recipe.picture_steps)
+    device, main = accelerator.device, accelerator.is_main_process
+    with Stop() as stop:
+        for name, teach, steps in lessons:
+            if not steps:
+                continue
+            kept = Checkpoints(out / LESSONS / name, habits.shard_mb, keep=1)
+            wanted = lambda: stop.asked or time.monotonic() > end  # noqa: E731
+            pauses = Pauses(kept, every=habits.checkpoint_every, writes=main, wanted=wanted)
+            finished = teach(model, clips, steps, workers=habits.workers, device=device, say=say, pauses=pauses)
+            if total_over(torch.tensor(float(not finished), device=device), accelerator.num_processes) > 0:
+                return False
+    return not stop.asked
 
 
 def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:

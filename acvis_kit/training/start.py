@@ -16,7 +16,7 @@ import acvis_kit
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import WeightsError
-from acvis_kit.hub import WEIGHTS_FILE, load_model, with_vggish
+from acvis_kit.hub import load_model, open_weights, with_vggish
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.models.backbones import load_imagenet_weights
 
@@ -42,7 +42,7 @@ def initial_model(
 
     Args:
         config: class names included. seed: of the fresh weights.
-        init_from: weights of the kit to begin with; see `copy_weights`.
+        init_from: weights to begin with, as `load_model` takes them; see `copy_weights`.
         backbone_weights: torchvision's ImageNet weights. audio_weights: VGGish, see `hub.with_vggish`.
 
     Raises:
@@ -136,7 +136,11 @@ def about(
             "config": replace(config).to_dict(),
             "recipe": recipe,
             "data": {name: fingerprint(path) for name, path in files.items() if path.is_file()},
-            "weights": {name: fingerprint(_file(path)) for name, path in weights.items() if path is not None},
+            "weights": {
+                name: open_weights(path).sha256 if name == "init_from" else fingerprint(Path(path))
+                for name, path in weights.items()
+                if path is not None
+            },
         },
         "data": f"{split.root} {split.name}, {len(split)} videos",
         "weights": {name: str(path) for name, path in weights.items() if path is not None},
@@ -172,8 +176,3 @@ def git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return run[0].strip() + ("+" if run[1].strip() else "")
-
-
-def _file(path: str | Path) -> Path:
-    path = Path(path)
-    return path / WEIGHTS_FILE if path.is_dir() else path

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.hub import WEIGHTS_FILE
 from acvis_kit.models.acvis import ACVIS
-from acvis_kit.training import Habits, eyes, recipe_of, run, train
+from acvis_kit.training import Habits, eyes, lesson, recipe_of, run, train
 from acvis_kit.training.ears import SECONDS, teach_ears
 from tests.conftest import SEEING, TINY, make_model
 
@@ -65,27 +65,44 @@ def test_a_run_teaches_the_ears_once(synth_data: Path, clips: TrainingClips, tmp
     assert sum("ears have heard" in text for text in told) == 1
 
 
-def test_a_run_that_is_killed_between_two_lessons_takes_the_first_but_once(
-    synth_data: Path, clips: TrainingClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", [2, 4, 6])  # of six: within the ears, at the beginning of the eyes, at their end
+@pytest.mark.parametrize("minutes", [10.0, 0.0])  # between checkpoints: none but a lesson's last one, or all
+def test_a_run_that_dies_in_a_lesson_comes_to_the_same(
+    synth_data: Path, clips: TrainingClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, minutes: float
 ) -> None:
-    """And comes to the weights of a run that nobody killed."""
     monkeypatch.setattr(eyes, "PICTURES", 2)
     config = replace(SEEING, backbone="compact", class_names=clips.class_names, pixel_classes=True)
-    recipe = replace(recipe_of(config), steps=1, batch=2, clip_frames=2, audio_steps=2, picture_steps=2, warmup=0)
-    habits = Habits(workers=0, eval_clips=0, device="cpu")
-    told: list[str] = []
+    recipe = replace(recipe_of(config), steps=1, batch=2, clip_frames=2, audio_steps=3, picture_steps=3, warmup=0)
+    habits = Habits(workers=0, eval_clips=0, device="cpu", checkpoint_every=minutes)
+    steps, rate = count(1), lesson._rate
+
+    def dies(*what: int) -> float:
+        if next(steps) == step:
+            raise KeyboardInterrupt
+        return rate(*what)
+
     with monkeypatch.context() as patch:
-        patch.setattr(run, "teach_eyes", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(lesson, "_rate", dies)
         with pytest.raises(KeyboardInterrupt):
-            train(config, recipe, synth_data, tmp_path / "killed", habits=habits, say=told.append)
+            train(config, recipe, synth_data, tmp_path / "killed", habits=habits)
     torch.rand(3)  # the global generator is elsewhere then
-    assert train(config, recipe, synth_data, tmp_path / "killed", habits=habits, say=told.append)
-    assert sum("ears have heard" in text for text in told) == 1
+    assert train(config, recipe, synth_data, tmp_path / "killed", habits=habits)
     assert not (tmp_path / "killed" / run.LESSONS).exists()
 
-    assert train(config, recipe, synth_data, tmp_path / "whole", habits=habits, say=told.append)
+    assert train(config, recipe, synth_data, tmp_path / "whole", habits=habits)
     killed, whole = (load_file(tmp_path / name / "last" / WEIGHTS_FILE) for name in ("killed", "whole"))
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
+
+
+def test_minutes_end_within_a_lesson_too(synth_data: Path, clips: TrainingClips, tmp_path: Path) -> None:
+    config = replace(SEEING, class_names=clips.class_names)
+    recipe = replace(recipe_of(config), steps=1, batch=2, clip_frames=2, audio_steps=3, picture_steps=0, warmup=0)
+    habits = Habits(workers=0, eval_clips=0, device="cpu", max_minutes=1e-6)
+    told: list[str] = []
+    pieces = [train(config, recipe, synth_data, tmp_path, habits=habits, say=told.append) for _ in range(3)]
+    assert pieces == [False, False, True]  # a step each; the last one of the ears, and that of the whole
+    assert sum("stopped within a lesson" in text for text in told) == 2
+    assert sum("ears have heard" in text for text in told) == 1
 
 
 def test_a_stream_of_sounds_is_numbered(clips: TrainingClips) -> None:

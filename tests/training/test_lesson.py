@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from itertools import count
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from acvis_kit.training.lesson import WARMUP, _rate, teach
+from acvis_kit.training.checkpoint import Checkpoints
+from acvis_kit.training.lesson import WARMUP, Pauses, _rate, teach
 
 STEPS, BATCH = 600, 8
 
@@ -23,15 +27,20 @@ class Sums(Dataset):
         return numbers, numbers.sum(0, keepdim=True)
 
 
-def lesson(workers: int = 0) -> tuple[nn.Linear, float, Sums]:
+def lesson(workers: int = 0, pauses: Pauses | None = None) -> tuple[nn.Linear, float | None, Sums]:
     torch.manual_seed(0)
     student, samples = nn.Linear(3, 1), Sums()
 
     def loss_of(given: list[Tensor]) -> Tensor:
         numbers, total = given
-        return F.mse_loss(student(numbers), total)
+        kept = (torch.rand(3) > 0.1) / 0.9  # as stochastic depth does, of the global generator
+        return F.mse_loss(student(numbers * kept), total)
 
-    said = teach(list(student.parameters()), samples.__getitem__, BATCH, STEPS, loss_of, name="sums", workers=workers)
+    pupil = nn.Module()
+    pupil.head = student
+    said = teach(
+        pupil, ("head",), samples.__getitem__, BATCH, STEPS, loss_of, name="sums", workers=workers, pauses=pauses
+    )
     return student, said, samples
 
 
@@ -56,3 +65,30 @@ def test_the_rate_warms_up_and_ends_at_nothing() -> None:
     rates = [_rate(step, 1000) for step in range(1000)]
     assert rates[0] == pytest.approx(1 / WARMUP) and max(rates) == pytest.approx(1, abs=0.01)
     assert rates[-1] < 1e-4 and rates.index(max(rates)) == pytest.approx(WARMUP, abs=1)
+
+
+@pytest.mark.parametrize("every", [10.0, 0.0])  # minutes: a checkpoint when it pauses, or after every step
+def test_a_lesson_that_pauses_comes_to_the_same(tmp_path: Path, every: float) -> None:
+    asked = count(1)
+    pauses = Pauses(Checkpoints(tmp_path, keep=1), every=every, wanted=lambda: next(asked) % 150 == 0)
+    losses, seen = [], []
+    while not losses or losses[-1] is None:
+        student, loss, samples = lesson(pauses=pauses)
+        torch.rand(5)
+        losses.append(loss)
+        seen += samples.asked
+    assert losses[:-1] == [None] * 3 and seen == list(range(STEPS * BATCH))
+    whole, whole_loss, _ = lesson()
+    assert torch.equal(student.weight, whole.weight) and losses[-1] == whole_loss
+
+
+def test_a_lesson_that_was_taken_is_not_taken_again(tmp_path: Path) -> None:
+    pauses = Pauses(Checkpoints(tmp_path))
+    student, loss, _ = lesson(pauses=pauses)
+    again, same, samples = lesson(pauses=pauses)
+    assert torch.equal(student.weight, again.weight) and same == loss and samples.asked == []
+
+
+def test_other_processes_than_the_main_one_write_nothing(tmp_path: Path) -> None:
+    lesson(pauses=Pauses(Checkpoints(tmp_path / "none"), every=0.0, writes=False))
+    assert not (tmp_path / "none").exists()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import WeightsError
-from acvis_kit.hub import save_model
+from acvis_kit.hub import WEIGHTS_FILE, load_model, save_model
 from acvis_kit.models.acvis import ACVIS
 from acvis_kit.models.backbones import ResNet
+from acvis_kit.published import DEMO_WEIGHTS, WEIGHTS
 from acvis_kit.training.start import about, class_names_of, copy_weights, fingerprint, initial_model
 from tests.conftest import make_model
 from tests.training.tiny import CONFIG, write_data
@@ -82,16 +83,24 @@ def test_a_vggish_without_training_is_warned_of(monkeypatch: pytest.MonkeyPatch)
 
 def test_runs_are_told_apart_by_what_files_hold_and_not_by_where_they_lie(tmp_path: Path) -> None:
     first, second = (AVISegSplit(write_data(tmp_path / name), "train") for name in "ab")
-    weights = [tmp_path / "1.safetensors", tmp_path / "2.safetensors"]
-    for number, file in enumerate(weights):
-        save_file({"x": torch.tensor([float(number)])}, file)
+    weights = [save_model(make_model(CATS, seed), tmp_path / str(seed)) for seed in (1, 2)]
+    copied = shutil.copytree(weights[0], tmp_path / "copied")
     here = about(CATS, {}, first, {"init_from": weights[0], "audio_weights": None})
-    moved = about(CATS, {}, second, {"init_from": weights[0], "audio_weights": None})
+    moved = about(CATS, {}, second, {"init_from": copied, "audio_weights": None})
     other = about(CATS, {}, first, {"init_from": weights[1], "audio_weights": None})
     assert here["same"] == moved["same"] and here["data"] != moved["data"]
     assert here["same"] != other["same"]
     with pytest.raises(WeightsError, match="nowhere"):
         fingerprint(tmp_path / "nowhere")
+
+
+def test_published_weights_are_begun_with_by_their_id(tmp_path: Path) -> None:
+    shipped = load_model(DEMO_WEIGHTS)
+    split = AVISegSplit(write_data(tmp_path), "train")
+    what = about(shipped.config, {}, split, {"init_from": DEMO_WEIGHTS})["same"]["weights"]
+    assert what == {"init_from": fingerprint(WEIGHTS[DEMO_WEIGHTS].bundled / WEIGHTS_FILE)}
+    begun, known = initial_model(shipped.config, init_from=DEMO_WEIGHTS).state_dict(), shipped.state_dict()
+    assert all(torch.equal(begun[name], known[name]) for name in known)
 
 
 def test_the_pixels_class_head_follows_the_classes_too() -> None:
