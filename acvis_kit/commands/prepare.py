@@ -15,7 +15,7 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_prepare)
     parser.add_argument("videos", type=Path, metavar="VIDEOS", help="folder of video files")
     parser.add_argument("out", type=Path, metavar="OUT", help="the data set; a second call goes on where one stopped")
-    parser.add_argument("--split", required=True, metavar="NAME", help="train, val, test or a name of your own")
+    parser.add_argument("--split", default="test", metavar="NAME", help="train, val or a name of your own (test)")
     parser.add_argument("--fps", type=float, default=1.0, help="frames per second (1, what AVISeg has)")
     parser.add_argument("--max-seconds", type=float, default=600.0, help="longer videos are refused (600)")
 

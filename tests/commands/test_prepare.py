@@ -33,3 +33,11 @@ def test_the_summary_counts_and_the_status_tells_whether_anything_worked(tmp_pat
     said = capsys.readouterr().err
     assert "1 of 2 videos" in said and "failed: broken.mp4" in said and "FAILED" in said
     assert (tmp_path / "out" / "own.json").is_file()
+
+
+def test_without_a_name_the_split_is_test(tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    write_video(videos / "clip.mp4", (np.zeros((32, 32, 3), np.uint8) for _ in range(4)), 4.0, torch.zeros(16000))
+    assert run(str(videos), str(tmp_path / "out")) == 0
+    assert (tmp_path / "out" / "test.json").is_file()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,6 +65,15 @@ def test_weights_to_begin_with_have_had_their_lessons(tmp_path: Path, monkeypatc
     lessons = [(recipe.audio_steps, recipe.picture_steps) for recipe in asked]
     assert lessons == [(SYNTH.audio_steps, SYNTH.picture_steps), (0, 0), (0, 7)]
     assert min(lessons[0]) > 0
+
+
+def test_weights_to_begin_with_may_be_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(
+        "acvis_kit.training.train", lambda config, *_, **more: asked.append((config, more["init_from"]))
+    )
+    assert main(["train", "--init-from", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path)]) == 0
+    assert asked == [(load_model("acvis-synth-tiny").config, "acvis-synth-tiny")]
 
 
 def test_fields_go_to_the_part_that_has_them() -> None:
