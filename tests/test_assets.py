@@ -1,0 +1,39 @@
+"""What ships with the package: small enough, and the clips show what they are there to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import acvis_kit as ak
+from acvis_kit.hub import WEIGHTS_FILE
+from acvis_kit.published import ASSETS, DEMO_WEIGHTS, WEIGHTS
+
+CLIPS = sorted((ASSETS / "clips").glob("*.mp4"))
+
+
+@pytest.fixture(scope="module")
+def predictor() -> ak.Predictor:
+    return ak.Predictor(ak.load_model(DEMO_WEIGHTS))
+
+
+def test_the_weights_are_small(predictor: ak.Predictor) -> None:
+    assert sum(parameter.numel() for parameter in predictor.model.parameters()) <= 5_000_000
+    assert (WEIGHTS[DEMO_WEIGHTS].bundled / WEIGHTS_FILE).stat().st_size <= 20e6
+
+
+def test_the_clips_are_three_and_short() -> None:
+    assert len(CLIPS) == 3 and sum(path.stat().st_size for path in CLIPS) <= 3e6
+    assert sum(ak.load_clip(path).duration for path in CLIPS) <= 30.5
+
+
+@pytest.mark.parametrize("path", CLIPS, ids=lambda path: path.stem)
+def test_in_every_clip_at_least_two_objects_take_turns(predictor: ak.Predictor, path: Path) -> None:
+    """By the shipped weights: each of two sounds alone of the two in some second."""
+    tracks = predictor(ak.load_clip(path)).tracks
+    shown = torch.stack([track.areas() > 0 for track in tracks])
+    alone = [[bool((a & ~b).any()) for b in shown] for a in shown]
+    pairs = [(n, m) for n in range(len(tracks)) for m in range(n) if alone[n][m] and alone[m][n]]
+    assert any(tracks[n].label != tracks[m].label or path.stem == "twins" for n, m in pairs)
