@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
 from acvis_kit.training.optimizer import load_optimizer_tensors, optimizer_tensors
 from acvis_kit.training.processes import quiet_worker
@@ -63,6 +64,9 @@ def teach(
 
     Returns:
         The loss at the end, averaged over about the last 50 steps; None if the lesson has paused before its end.
+
+    Raises:
+        NotFiniteError: the loss became NaN or infinite.
     """
     taught = [getattr(model, part) for part in parts if getattr(model, part) is not None]
     parameters = [parameter for part in taught for parameter in part.parameters() if parameter.requires_grad]
@@ -83,12 +87,14 @@ def teach(
             for group in optimizer.param_groups:
                 group["lr"] = LR * _rate(done, steps)
             loss = loss_of(given)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise NotFiniteError(f"in step {done} of the {name} the loss is {value}: is there a NaN in the data?")
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
             optimizer.step()
             done += 1
-            value = float(loss.detach())
             average = value if math.isnan(average) else REMEMBERED * average + (1 - REMEMBERED) * value
             bar.set_postfix_str(f"loss {average:.3f}")
             wanted = pauses is not None and pauses.wanted()

@@ -160,9 +160,10 @@ def _take_lessons(
             wanted = lambda: stop.asked or time.monotonic() > end  # noqa: E731
             pauses = Pauses(kept, every=habits.checkpoint_every, writes=main, wanted=wanted)
             finished = teach(model, clips, steps, workers=habits.workers, device=device, say=say, pauses=pauses)
-            if total_over(torch.tensor(float(not finished), device=device), accelerator.num_processes) > 0:
+            wish = torch.tensor(float(not finished or stop.asked), device=device)  # one that stops stops all
+            if total_over(wish, accelerator.num_processes) > 0:
                 return False
-    return not stop.asked
+    return True
 
 
 def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.training.checkpoint import Checkpoints
 from acvis_kit.training.lesson import WARMUP, Pauses, _rate, teach
 
@@ -92,3 +93,13 @@ def test_a_lesson_that_was_taken_is_not_taken_again(tmp_path: Path) -> None:
 def test_other_processes_than_the_main_one_write_nothing(tmp_path: Path) -> None:
     lesson(pauses=Pauses(Checkpoints(tmp_path / "none"), every=0.0, writes=False))
     assert not (tmp_path / "none").exists()
+
+
+def test_a_loss_that_is_no_number_ends_the_lesson_before_it_spoils_anything() -> None:
+    pupil = nn.Module()
+    pupil.head = nn.Linear(1, 1)
+    before = pupil.head.weight.clone()
+    loss_of = lambda given: pupil.head(given).sum() * float("nan")  # noqa: E731
+    with pytest.raises(NotFiniteError, match="step 0 of the sums"):
+        teach(pupil, ("head",), lambda draw: torch.ones(1), 1, 3, loss_of, name="sums", workers=0)
+    assert torch.equal(pupil.head.weight, before)
