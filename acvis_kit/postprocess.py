@@ -44,8 +44,8 @@ def tracks_of(
 
     A track's score is its class probability times the mean probability of its mask's pixels, which is at most 1: a
     class probability below the threshold can be left out before any mask is made. Where queries stand for everything
-    visible (`targets="visible"`), a mask is shown in the seconds in which its track more likely sounds than not, and
-    the mean probability that it does so in them is a third factor.
+    visible (`targets="visible"`), a mask is shown in the seconds in which its track sounds with a probability above the
+    configuration's `sounding_threshold`, and the mean of that probability over them is a third factor.
 
     Args:
         model: whose tracker made `video` of one clip (B = 1). features: of that clip.
@@ -65,7 +65,7 @@ def tracks_of(
     sounding = torch.ones(len(queries), seconds, dtype=exact, device=queries.device)
     if video.sounding_logits is not None:
         sounding = video.sounding_logits[-1, 0].to(exact).sigmoid().T[queries]  # (M, T)
-    shown = sounding > 0.5
+    shown = sounding > model.config.sounding_threshold
     embeds = video.mask_embeds[-1, 0][queries].to(exact)  # (M, C)
 
     codes = _Codes(size)  # T x M

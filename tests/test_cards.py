@@ -10,6 +10,8 @@ import pytest
 from huggingface_hub import ModelCard, SpaceCard, metadata_load
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
+from acvis_kit.download import sha256_of
+from acvis_kit.listening import rows_table
 from acvis_kit.published import DEMO_WEIGHTS, SPACE, WEIGHTS
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +44,22 @@ def test_the_results_in_the_metadata_are_those_that_were_measured() -> None:
         assert result.metric_value == pytest.approx(measured[result.metric_name], abs=0.0501)
         assert (result.dataset_type, result.dataset_split) == ("avis-synth", "test")
     assert eval_results_to_model_index(DEMO_WEIGHTS, results) == metadata_load(CARD)["model-index"]
+
+
+def test_the_cards_table_is_what_was_measured_of_the_weights_that_ship() -> None:
+    """When this fails: measure as the card says, and put table and listening.json into weights_card."""
+    measured = json.loads(MEASURED.read_text())
+    table = rows_table(measured["no_gate"]["rows"], measured["count_gate"]["rows"])
+    assert table in ModelCard.load(CARD).text
+    assert measured["weights"]["sha256"] == sha256_of(SHIPPED.bundled / "model.safetensors")
+
+
+def test_the_card_names_as_many_rows_as_are_met() -> None:
+    rows = json.loads(MEASURED.read_text())["no_gate"]["rows"]
+    met = sum(row["value"] >= row["target"] if row["sense"] == ">=" else row["value"] <= row["target"] for row in rows)
+    words = ("None", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
+    said = re.search(r"\*\*(\w+) of ten rows are met", ModelCard.load(CARD).text)
+    assert len(rows) == 10 and (said.group(1) if said else "Ten") == words[met]
 
 
 def test_the_card_says_what_a_card_must() -> None:

@@ -34,6 +34,7 @@ def test_an_unknown_choice_is_answered_with_the_known_ones(field: str) -> None:
         ({"window_size": 0}, "window_size=0 must be a whole number, at least 1"),
         ({"hidden_dim": "x"}, "hidden_dim='x' must be a whole number"),
         ({"score_threshold": 1.0}, r"score_threshold=1\.0"),
+        ({"sounding_threshold": -0.1}, r"sounding_threshold=-0\.1"),
         ({"class_names": ()}, "at least one name"),
         ({"class_names": ("dog", "dog")}, "no name twice"),
         ({"audio_tokens": "patch", "audio_encoder": "precomputed"}, "one vector"),

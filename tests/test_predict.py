@@ -363,3 +363,12 @@ class TestWrongInput:
         monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 5_000_000}))
         with pytest.raises(AcvisError, match="feature_budget_mb"):
             Predictor(tiny_model, feature_budget_mb=0).encode(noise_clip)
+
+
+def test_masks_stand_where_a_track_sounds_more_than_the_threshold(noise_clip: Clip) -> None:
+    def shown(threshold: float) -> int:
+        model = make_model(replace(SEEING, sounding_threshold=threshold, score_threshold=0.0))
+        return sum(int((track.areas() > 0).sum()) for track in Predictor(model)(noise_clip).tracks)
+
+    found = [shown(threshold) for threshold in (0.0, 0.45, 0.5, 0.55, 0.99)]
+    assert found == sorted(found, reverse=True) and found[0] > found[2] > found[-1] == 0
