@@ -239,8 +239,7 @@ PRESETS: dict[str, ACVISConfig] = {
         audio_class_weight=5.0,
         pixel_classes=True,
         pixel_signs=True,
-        short_side=144,  # it learns at 128, see the card
-        score_threshold=0.65,
-        sounding_threshold=0.42,
+        short_side=128,
+        score_threshold=0.5,
     ),
 }

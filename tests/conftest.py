@@ -28,7 +28,6 @@ TINY = replace(
     frame_layers=2,
     short_side=64,
     score_threshold=0.02,
-    sounding_threshold=0.5,
     top_k=12,
     targets="sounding",
     audio_classes=False,

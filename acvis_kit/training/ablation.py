@@ -40,7 +40,6 @@ ABLATION_BASE = replace(
     pixel_classes=False,
     pixel_signs=False,
     score_threshold=0.3,  # the papers'
-    sounding_threshold=0.5,
     count_gate=False,
     short_side=96,
 )
