@@ -19,7 +19,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-from acvis_kit.stills import drawing
+from acvis_kit.viz.stills import drawing
 
 ROOT = Path(__file__).parents[1]
 PLOTLY, WIDGET, PNG = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json", "image/png"

@@ -1,15 +1,16 @@
 """acvis_kit: which objects sound, second by second, with their masks, classes and identities."""
 
-from acvis_kit import convert, metrics
-from acvis_kit.audio import AudioEdit
+from acvis_kit import metrics
+from acvis_kit.clip import Clip
 from acvis_kit.config import PRESETS, ACVISConfig
 from acvis_kit.errors import AcvisError, ConfigError, DataError, MediaError, WeightsError
-from acvis_kit.hub import load_model, save_model
-from acvis_kit.media import load_clip
-from acvis_kit.models.acvis import ACVIS
-from acvis_kit.predict import Predictor
-from acvis_kit.prediction import Prediction, Track
-from acvis_kit.types import Clip
+from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.media.edit import AudioEdit
+from acvis_kit.media.load import load_clip
+from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.weights import convert
+from acvis_kit.weights.load import load_model, save_model
 
 __version__ = "0.1.0"
 

@@ -10,8 +10,8 @@ with suppress(ImportError):
 import torch
 
 from acvis_kit.app import launch
-from acvis_kit.hub import RANDOM, Loaded, open_weights, random_model
-from acvis_kit.published import DEMO_WEIGHTS
+from acvis_kit.weights.load import RANDOM, Loaded, open_weights, random_model
+from acvis_kit.weights.published import DEMO_WEIGHTS
 
 weights = os.environ.get("ACVIS_WEIGHTS") or DEMO_WEIGHTS
 loaded = (

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from scipy.io import wavfile
 
+from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.config import AVISEG_CLASSES, PRESETS, ACVISConfig
-from acvis_kit.models.acvis import ACVIS
-from acvis_kit.types import SAMPLE_RATE, Clip
+from acvis_kit.models.acvis.model import ACVIS
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import acvis_kit as ak
-from acvis_kit.hub import WEIGHTS_FILE
-from acvis_kit.published import ASSETS, DEMO_WEIGHTS, WEIGHTS
+from acvis_kit.weights.load import WEIGHTS_FILE
+from acvis_kit.weights.published import ASSETS, DEMO_WEIGHTS, WEIGHTS
 
 CLIPS = sorted((ASSETS / "clips").glob("*.mp4"))
 

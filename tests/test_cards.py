@@ -10,9 +10,9 @@ import pytest
 from huggingface_hub import ModelCard, SpaceCard, metadata_load
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
-from acvis_kit.download import sha256_of
-from acvis_kit.listening import rows_table
-from acvis_kit.published import DEMO_WEIGHTS, SPACE, WEIGHTS
+from acvis_kit.evaluation.listening import rows_table
+from acvis_kit.weights.download import sha256_of
+from acvis_kit.weights.published import DEMO_WEIGHTS, SPACE, WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 CARD, SPACE_CARD = ROOT / "weights_card/README.md", ROOT / "space/README.md"

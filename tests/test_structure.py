@@ -18,9 +18,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports go one way. What a part may not know:
 FORBIDDEN = {
-    ("models", "losses", "metrics", "data", "media", "audio"): ("predict", "training", "hub", "cli", "app", "widgets"),
-    ("predict", "training", "hub", "convert"): ("cli", "app", "widgets"),
-    ("metrics", "media", "audio"): ("models",),
+    ("models", "losses", "data", "media"): ("inference", "training", "weights", "cli", "app", "viz"),
+    ("inference", "training", "weights"): ("cli", "app"),
+    ("metrics", "media"): ("models",),
 }
 
 
@@ -44,27 +44,12 @@ def test_imports_go_one_way(path: Path) -> None:
             assert not imports(path) & set(unknown)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_no_file_is_two_ideas(path: Path) -> None:
-    assert len(path.read_text().splitlines()) < 400
-
-
-def test_every_module_has_tests() -> None:
-    """tests mirrors the package; modules tested under a neighbour's name are listed."""
-    elsewhere = {
-        "__init__", "errors", "types", "models/__init__", "models/masks", "models/positions", "models/frame_decoder",
-        "models/pixel_decoder", "limits", "decoding", "picture", "sound", "mel", "video_out", "batch", "info",
-        "postprocess", "metrics/__init__", "data/__init__",
-        "app/__init__", "app/layout", "app/style", "commands/__init__", "losses/__init__", "training/__init__",
-        "commands/options", "commands/evaluate", "data/synth/__init__",
-    }  # fmt: skip
-    modules = {str(p.relative_to(PACKAGE).with_suffix("")) for p in MODULES}
-    tests = {
-        str(p.relative_to(ROOT / "tests")).removesuffix(".py").replace("test_", "")
-        for p in ROOT.glob("tests/**/test_*.py")
-    }
-    assert not modules - tests - elsewhere
-    assert not elsewhere - modules
+def test_every_room_has_tests() -> None:
+    """tests mirrors the package: a folder of tests for each folder, a file for each module in the hall."""
+    tests = ROOT / "tests"
+    rooms = {path.parent.relative_to(PACKAGE) for path in MODULES} - {Path()}
+    assert not [room for room in rooms if not list((tests / room).glob("**/test_*.py"))]
+    assert not [path for path in PACKAGE.glob("[!_]*.py") if not (tests / f"test_{path.name}").is_file()]
 
 
 def test_importing_the_kit_prints_nothing_and_needs_no_extra() -> None:
@@ -72,7 +57,7 @@ def test_importing_the_kit_prints_nothing_and_needs_no_extra() -> None:
     missing = ["gradio", "moviepy", "plotly", "av", "pycocotools", "accelerate", "transformers"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({missing})); import acvis_kit as ak; ak.ACVIS; ak.load_clip; "
-        "ak.AudioEdit.mute(); ak.Predictor; ak.metrics.evaluate; import acvis_kit.evaluation, acvis_kit.cli"
+        "ak.AudioEdit.mute(); ak.Predictor; ak.metrics.evaluate; import acvis_kit.evaluation.dataset, acvis_kit.cli"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from acvis_kit.hub import RANDOM, Loaded
+from acvis_kit.weights.load import RANDOM, Loaded
 
 TITLE = "Hear what the model hears"
 

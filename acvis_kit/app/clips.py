@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from acvis_kit.decoding import find_stream, opened
+from acvis_kit.clip import Clip
 from acvis_kit.errors import MediaError
-from acvis_kit.features import VisualFeatures
-from acvis_kit.media import iter_source_frames, load_clip, write_video
-from acvis_kit.predict import Predictor
-from acvis_kit.published import ASSETS
-from acvis_kit.types import Clip
+from acvis_kit.inference.features import VisualFeatures
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.media.decoding import find_stream, opened
+from acvis_kit.media.load import iter_source_frames, load_clip, write_video
+from acvis_kit.weights.published import ASSETS
 
 SHORT_SIDE = 720  # pixels of overlays and masks, at most; two cores write about as many pictures a second as there are
 STILL_SIDE = 480  # pixels of the pictures that the timeline shows

@@ -10,8 +10,8 @@ from PIL import Image
 
 from acvis_kit.app.recipe import Recipe
 from acvis_kit.app.studio import CANDIDATES, Take, View, new_folder, without_folders
-from acvis_kit.hub import RANDOM, Loaded
-from acvis_kit.prediction import Prediction
+from acvis_kit.inference.prediction import Prediction
+from acvis_kit.weights.load import RANDOM, Loaded
 
 NAMES = ("overlay.mp4", "result.json", "counts.csv", "masks.zip")
 
@@ -47,7 +47,7 @@ def python_lines(take: Take, view: View, loaded: Loaded, max_seconds: float) -> 
         weights = 'random_model("acvis-synth-tiny")  # untrained'
     lines = [
         "import acvis_kit as ak",
-        *(["from acvis_kit.hub import random_model"] if loaded.name == RANDOM else []),
+        *(["from acvis_kit.weights.load import random_model"] if loaded.name == RANDOM else []),
         "",
         f"model = {weights}",
         f'clip = ak.load_clip({take.clip_name!r}, max_seconds={max_seconds:g}, too_long="trim")',

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acvis_kit.app.clips import drawn_size, still_of
-from acvis_kit.decoding import claimed_end, opened
-from acvis_kit.media import load_clip
-from acvis_kit.predict import Predictor
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.media.decoding import claimed_end, opened
+from acvis_kit.media.load import load_clip
 
 if TYPE_CHECKING:
     from acvis_kit.app.recipe import Recipe

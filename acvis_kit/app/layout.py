@@ -13,7 +13,7 @@ from acvis_kit.app.downloads import NAMES
 from acvis_kit.app.handlers import ORIGINAL, Handlers
 from acvis_kit.app.recipe import NEEDS, SOUNDS
 from acvis_kit.app.studio import MAX_SECONDS, Studio
-from acvis_kit.hub import Loaded
+from acvis_kit.weights.load import Loaded
 
 LEVELS = {"noise": "Noise: dB below the clip's sound", "mix": "The other sound: dB louder"}
 # Not the 1920 x 1440 that gradio asks for: what the browser has not yet encoded when Stop is pressed is lost.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from acvis_kit.audio import AudioEdit
 from acvis_kit.errors import ConfigError, MediaError
+from acvis_kit.media.edit import AudioEdit
 
 # what people read -> what the endpoint takes
 SOUNDS: tuple[tuple[str, str], ...] = (

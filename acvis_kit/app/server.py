@@ -16,7 +16,7 @@ from acvis_kit.app import style
 from acvis_kit.app.layout import build_app
 from acvis_kit.app.studio import Studio
 from acvis_kit.errors import ConfigError
-from acvis_kit.hub import Loaded
+from acvis_kit.weights.load import Loaded
 
 MAX_UPLOAD = "1gb"
 SWEEP_EVERY, KEEP_SECONDS = 300, 3000  # together less than an hour

@@ -18,12 +18,12 @@ import gradio as gr
 from acvis_kit.app import gpu
 from acvis_kit.app.clips import Shelf, content_key, drawn_size, example_files, original_for_browsers
 from acvis_kit.app.recipe import Recipe
+from acvis_kit.clip import Clip
 from acvis_kit.errors import AcvisError, MediaError
-from acvis_kit.hub import Loaded
-from acvis_kit.predict import Predictor
-from acvis_kit.prediction import Prediction
-from acvis_kit.types import Clip
-from acvis_kit.viz import write_overlay
+from acvis_kit.inference.prediction import Prediction
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.viz.overlay import write_overlay
+from acvis_kit.weights.load import Loaded
 
 MAX_SECONDS = 120  # longer clips are trimmed
 FEATURES_MB = 512  # of one clip in memory, the rest goes to disk

@@ -12,9 +12,9 @@ from plotly.subplots import make_subplots
 
 from acvis_kit.app.clips import picture_of
 from acvis_kit.app.studio import Take, View, without_folders
-from acvis_kit.prediction import Prediction, Track
-from acvis_kit.types import SAMPLE_RATE
-from acvis_kit.viz import COUNT_SCALE, sounding_spans, track_colour, track_name
+from acvis_kit.clip import SAMPLE_RATE
+from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.viz.overlay import COUNT_SCALE, sounding_spans, track_colour, track_name
 
 POINTS = 600  # of the drawn waveform
 INK, FAINT = "#7c8aa0", "rgba(124, 138, 160, 0.25)"  # read on white and on black

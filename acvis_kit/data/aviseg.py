@@ -20,10 +20,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from acvis_kit.audio import load_sound
+from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.data.segmentations import decode
 from acvis_kit.errors import DataError
-from acvis_kit.types import SAMPLE_RATE, Clip
+from acvis_kit.media.edit import load_sound
 
 IMAGES, SOUNDS, FEATURES = "JPEGImages", "WAVAudios", "FEATAudios"
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from acvis_kit.clip import Targets
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.training_clips import TrainingSample
-from acvis_kit.types import Targets
 
 
 @dataclass(frozen=True)

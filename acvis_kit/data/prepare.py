@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 from scipy.io import wavfile
 
+from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.config import AVISEG_CLASSES
 from acvis_kit.data.aviseg import IMAGES, SOUNDS
 from acvis_kit.errors import AcvisError, DataError, MediaError
-from acvis_kit.media import load_clip
-from acvis_kit.mel import frame_seconds
-from acvis_kit.types import SAMPLE_RATE, Clip
+from acvis_kit.media.load import load_clip
+from acvis_kit.media.mel import frame_seconds
 
 MADE_BY = "acvis prepare"
 RECORD = "prepared.jsonl"  # below the split's folder: what is done, one video a line; makes the work resumable

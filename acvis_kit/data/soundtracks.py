@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from scipy.io import wavfile
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
 from acvis_kit.errors import ConfigError, DataError, MediaError
-from acvis_kit.sound import resample
-from acvis_kit.types import SAMPLE_RATE
+from acvis_kit.media.sound import resample
 
 SCENE_KINDS = ("mute", "swap", "foreign", "offscreen")
 RECORDING_KINDS = ("mute", "foreign")

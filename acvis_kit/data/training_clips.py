@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from acvis_kit.clip import Targets
 from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
 from acvis_kit.data.soundtracks import Counterfactual, Heard, RecordedSounds, SceneSounds, load_scenes
 from acvis_kit.data.transforms import PAPER, Augmentation, Views, change_sound, draw_views, recolour
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.mel import log_mel
-from acvis_kit.types import Targets
+from acvis_kit.media.mel import log_mel
 
 RANGE = 20  # seconds on either side of the reference from which the others are drawn (AVISM)
 ORDER, CLIP, SOUND, PICTURE = 0, 1, 2, 3  # families of random numbers of one seed

@@ -12,9 +12,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from PIL import Image
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import ConfigError
-from acvis_kit.types import SAMPLE_RATE
 
 FILL = tuple(round(value) for value in ACVISConfig.pixel_mean)  # beyond the frame: what is 0 to the network
 REFERENCE_RMS = 0.1  # what noise is measured against where a clip is silent; as in `AudioEdit.noise`

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from acvis_kit.clip import Targets
 from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import AcvisError
 from acvis_kit.losses.count import cross_entropy_loss, ordinal_loss
@@ -22,8 +23,7 @@ from acvis_kit.losses.points import Generators, draw
 from acvis_kit.losses.similarity import similarity_loss
 from acvis_kit.losses.sounding import audio_class_loss, sounding_loss
 from acvis_kit.losses.truth import Sets, Truth
-from acvis_kit.models.acvis import ModelOutput
-from acvis_kit.types import Targets
+from acvis_kit.models.acvis.model import ModelOutput
 
 Share = tuple[Tensor, Tensor | float]  # the sum of a loss over this process' terms, and how many these are
 

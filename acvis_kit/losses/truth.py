@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from acvis_kit.clip import Targets
 from acvis_kit.errors import DataError
-from acvis_kit.types import Targets
 
 
 @dataclass(frozen=True)

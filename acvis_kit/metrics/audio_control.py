@@ -30,7 +30,7 @@ from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.metrics.bootstrap import bootstrap_intervals
 
 if TYPE_CHECKING:
-    from acvis_kit.prediction import Prediction
+    from acvis_kit.inference.prediction import Prediction
 
 RLE = dict[str, Any]  # {"size": [h, w], "counts": bytes or str}, COCO's compressed run lengths
 # The masks of one object: bool (T, H, W), or a run-length code per second, None where it has no mask.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
-from acvis_kit.models.acvis import ACVIS
+from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training.lesson import Pauses, teach
 from acvis_kit.training.recipe import EARS
 

@@ -18,7 +18,7 @@ from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
 from acvis_kit.losses.pixels import pixel_class_loss, pixel_sign_loss
 from acvis_kit.losses.truth import Truth
-from acvis_kit.models.acvis import ACVIS
+from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training.lesson import Pauses, teach
 from acvis_kit.training.recipe import EYES
 

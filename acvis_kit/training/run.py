@@ -18,7 +18,7 @@ from acvis_kit.data.aviseg import FEATURES, AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError
-from acvis_kit.models.acvis import ACVIS
+from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training.checkpoint import Checkpoints
 from acvis_kit.training.ears import teach_ears
 from acvis_kit.training.eyes import teach_eyes

@@ -7,10 +7,10 @@ import math
 
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import DataError
-from acvis_kit.evaluation import predict_split
+from acvis_kit.evaluation.dataset import predict_split
+from acvis_kit.inference.predictor import Predictor
 from acvis_kit.metrics.evaluate import evaluate
-from acvis_kit.models.acvis import ACVIS
-from acvis_kit.predict import Predictor
+from acvis_kit.models.acvis.model import ACVIS
 
 JUDGED_BY = ("AP_all", "HOTA", "FA")  # mAP, HOTA, FSLA, by the protocol "paper"
 

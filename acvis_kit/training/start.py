@@ -16,9 +16,9 @@ import acvis_kit
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import WeightsError
-from acvis_kit.hub import load_model, open_weights, with_vggish
-from acvis_kit.models.acvis import ACVIS
-from acvis_kit.models.backbones import load_imagenet_weights
+from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.encoders.backbones import load_imagenet_weights
+from acvis_kit.weights.load import load_model, open_weights, with_vggish
 
 CLASS_HEADS = ("frame_decoder.class_head", "tracker.class_head", "audio_class_head", "pixel_class_head")
 Say = Callable[[str], None]

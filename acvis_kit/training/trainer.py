@@ -23,9 +23,8 @@ from torch.utils.data import DataLoader
 from acvis_kit.data.collate import TrainingBatch, collate
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
-from acvis_kit.hub import save_model
 from acvis_kit.losses.criterion import Criterion, NotFiniteError
-from acvis_kit.models.acvis import ACVIS
+from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training import optimizer as optimisation
 from acvis_kit.training.batches import largest_over, widen
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
@@ -35,6 +34,7 @@ from acvis_kit.training.randomness import point_generators, seed_step
 from acvis_kit.training.recipe import Habits, Recipe
 from acvis_kit.training.schedule import lr_factor, taught_factor
 from acvis_kit.training.scoring import Validation
+from acvis_kit.weights.load import save_model
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from acvis_kit import media
+from acvis_kit.clip import Clip
 from acvis_kit.config import PRESETS
-from acvis_kit.features import VisualFeatures
-from acvis_kit.hub import Loaded
-from acvis_kit.models.acvis import ACVIS
-from acvis_kit.predict import Predictor
-from acvis_kit.types import Clip
+from acvis_kit.inference.features import VisualFeatures
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.media import load as media
+from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.weights.load import Loaded
 
 pytest.importorskip("gradio", reason="the page needs the extra: pip install acvis-kit[demo]")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from acvis_kit.app import about
-from acvis_kit.published import WEIGHTS
+from acvis_kit.weights.published import WEIGHTS
 
 
 def test_random_weights_are_announced_loudly(loaded) -> None:

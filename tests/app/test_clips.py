@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acvis_kit import media
 from acvis_kit.app import clips
 from acvis_kit.errors import MediaError
+from acvis_kit.media import load as media
 from tests.app.conftest import make_clip, quiet
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from acvis_kit.app import downloads
 from acvis_kit.app.recipe import Recipe
 from acvis_kit.app.studio import Take, View
-from acvis_kit.hub import Loaded, save_model
+from acvis_kit.weights.load import Loaded, save_model
 from tests.app.conftest import quiet
 
 VIEW = View(0.0)

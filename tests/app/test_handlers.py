@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from acvis_kit import media
 from acvis_kit.app import handlers as module
 from acvis_kit.app import studio as studio_module
 from acvis_kit.app.handlers import DOING, ORIGINAL, Handlers
 from acvis_kit.app.studio import Studio
+from acvis_kit.media import load as media
 from tests.app.conftest import make_clip
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(trimmed|no sound track).*:UserWarning")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from acvis_kit.app.recipe import NEEDS, SOUNDS, Recipe
-from acvis_kit.audio import AudioEdit
 from acvis_kit.errors import ConfigError, MediaError
+from acvis_kit.media.edit import AudioEdit
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from acvis_kit import media
 from acvis_kit.app import launch, server
 from acvis_kit.errors import ConfigError
+from acvis_kit.media import load as media
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from acvis_kit import media
 from acvis_kit.app.recipe import Recipe
 from acvis_kit.app.studio import SESSIONS_KEPT, TAKES_KEPT, Cancelled, Studio, View
 from acvis_kit.errors import MediaError
+from acvis_kit.media import load as media
 from tests.app.conftest import make_clip, quiet
 from tests.app.test_clips import remux
 

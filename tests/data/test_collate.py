@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from acvis_kit.clip import Targets
 from acvis_kit.data.collate import collate
 from acvis_kit.data.training_clips import TrainingSample
-from acvis_kit.models.acvis import ACVIS
-from acvis_kit.types import Targets
+from acvis_kit.models.acvis.model import ACVIS
 
 
 def sample(height: int, width: int, seed: int = 0) -> TrainingSample:

@@ -12,10 +12,10 @@ import torch
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.prepare import prepare_videos
 from acvis_kit.errors import DataError, MediaError
-from acvis_kit.evaluation import predict_split
-from acvis_kit.media import load_clip, write_video
-from acvis_kit.models.acvis import ACVIS
-from acvis_kit.predict import Predictor
+from acvis_kit.evaluation.dataset import predict_split
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.media.load import load_clip, write_video
+from acvis_kit.models.acvis.model import ACVIS
 from tests.data.rectangles import Rectangle, write_rectangles
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # notes of load_clip

@@ -19,7 +19,7 @@ from acvis_kit.data.soundtracks import Counterfactual, as_stored, load_scenes
 from acvis_kit.data.training_clips import Draws, TrainingClips, TrainingSample, draw_seconds
 from acvis_kit.data.transforms import PAPER, SYNTH, Augmentation
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.mel import log_mel
+from acvis_kit.media.mel import log_mel
 from tests.data.rectangles import Rectangle, tone_of, write_rectangles
 
 VIOLIN = Rectangle("violin", (8, 10, 40, 42), (1, 2, 5))

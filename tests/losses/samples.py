@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acvis_kit.clip import Targets
 from acvis_kit.config import PRESETS, ACVISConfig
-from acvis_kit.models.acvis import ModelOutput
-from acvis_kit.models.tracker import VideoOutput
-from acvis_kit.types import Targets
+from acvis_kit.models.acvis.model import ModelOutput
+from acvis_kit.models.acvis.tracker import VideoOutput
 
 CONFIG = replace(PRESETS["acvis-synth-tiny"], num_points=64, class_names=("cat", "dog", "bass"))
 SIZE = (6, 8)  # of the mask logits; the truth is four times as large

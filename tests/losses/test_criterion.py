@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from acvis_kit.clip import Targets
 from acvis_kit.errors import AcvisError, DataError
 from acvis_kit.losses.criterion import Criterion, NotFiniteError
-from acvis_kit.models.acvis import ModelOutput
-from acvis_kit.types import Targets
+from acvis_kit.models.acvis.model import ModelOutput
 from tests.losses.samples import CONFIG, Golden, generators, leaves, random_output, random_targets, shuffled
 from tests.parity import FULL, SMALL
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from acvis_kit.clip import Targets
 from acvis_kit.config import PRESETS, ACVISConfig
 from acvis_kit.losses.criterion import Criterion
-from acvis_kit.models.acvis import ACVIS
-from acvis_kit.types import Targets
+from acvis_kit.models.acvis.model import ACVIS
 from tests.losses.samples import generators
 
 SMALL = {

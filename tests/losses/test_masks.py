@@ -9,10 +9,10 @@ from math import log
 import pytest
 import torch
 
+from acvis_kit.clip import Targets
 from acvis_kit.losses.masks import class_loss, mask_loss, set_losses
 from acvis_kit.losses.matcher import Matches
 from acvis_kit.losses.truth import Truth
-from acvis_kit.types import Targets
 from tests.losses.samples import CONFIG, SIZE, box
 
 

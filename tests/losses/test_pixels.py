@@ -4,9 +4,9 @@ import math
 
 import torch
 
+from acvis_kit.clip import Targets
 from acvis_kit.losses.pixels import pixel_class_loss, pixel_sign_loss
 from acvis_kit.losses.truth import Truth
-from acvis_kit.types import Targets
 
 K, NONE = 2, 0.1
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
+from acvis_kit.clip import Targets
 from acvis_kit.losses.criterion import Criterion
-from acvis_kit.types import Targets
 from tests.losses.samples import CONFIG, SIZE, generators, random_output, random_targets
 
 

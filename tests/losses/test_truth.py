@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from acvis_kit.clip import Targets
 from acvis_kit.losses.truth import Truth
-from acvis_kit.types import Targets
 from tests.losses.samples import SIZE, box
 
 PLACE = (0, 0, 8, 8)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from acvis_kit.clip import Targets
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.collate import collate
 from acvis_kit.data.training_clips import TrainingSample
 from acvis_kit.training.batches import largest_over, widen
-from acvis_kit.types import Targets
 
 MEAN, DIVISOR = ACVISConfig.pixel_mean, ACVISConfig.size_divisor
 

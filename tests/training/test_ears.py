@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.hub import WEIGHTS_FILE
-from acvis_kit.models.acvis import ACVIS
+from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training import Habits, eyes, lesson, recipe_of, run, train
 from acvis_kit.training.ears import SECONDS, teach_ears
+from acvis_kit.weights.load import WEIGHTS_FILE
 from tests.conftest import SEEING, TINY, make_model
 
 STEPS = 24

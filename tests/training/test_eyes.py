@@ -9,13 +9,13 @@ import torch
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
-from acvis_kit.hub import load_model
-from acvis_kit.models.acvis import ACVIS
+from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training import Habits, eyes, lesson, recipe_of, train
 from acvis_kit.training.checkpoint import read_checkpoint_folder
 from acvis_kit.training.eyes import teach_eyes
 from acvis_kit.training.optimizer import freeze
 from acvis_kit.training.recipe import EYES
+from acvis_kit.weights.load import load_model
 from tests.conftest import SEEING, make_model
 
 STEPS = 12

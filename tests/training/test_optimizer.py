@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError
-from acvis_kit.models.acvis import ACVIS
+from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training import PAPER, SYNTH
 from acvis_kit.training.optimizer import (
     Average,

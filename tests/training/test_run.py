@@ -16,11 +16,11 @@ import torch
 
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import AcvisError, ConfigError, DataError
-from acvis_kit.hub import load_model
 from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.training import train
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
 from acvis_kit.training.trainer import Trainer
+from acvis_kit.weights.load import load_model
 from tests.training.tiny import CLASSES, CONFIG, HABITS, RECIPE, write_data
 
 SHORT = replace(RECIPE, steps=3)

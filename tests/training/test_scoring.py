@@ -10,8 +10,8 @@ import pytest
 import acvis_kit as ak
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import DataError
-from acvis_kit.evaluation import predict_split
-from acvis_kit.models.acvis import ACVIS
+from acvis_kit.evaluation.dataset import predict_split
+from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training.scoring import Validation
 from tests.conftest import TINY, make_model
 

@@ -11,11 +11,11 @@ import torch
 
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import WeightsError
-from acvis_kit.hub import WEIGHTS_FILE, load_model, save_model
-from acvis_kit.models.acvis import ACVIS
-from acvis_kit.models.backbones import ResNet
-from acvis_kit.published import DEMO_WEIGHTS, WEIGHTS
+from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.encoders.backbones import ResNet
 from acvis_kit.training.start import about, class_names_of, copy_weights, fingerprint, initial_model
+from acvis_kit.weights.load import WEIGHTS_FILE, load_model, save_model
+from acvis_kit.weights.published import DEMO_WEIGHTS, WEIGHTS
 from tests.conftest import make_model
 from tests.training.tiny import CONFIG, write_data
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from acvis_kit.hub import load_model
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
+from acvis_kit.weights.load import load_model
 from tests.training.tiny import write_data
 
 ROOT = Path(__file__).parents[2]

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from PIL import Image
 from scipy.io import wavfile
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.config import PRESETS, ACVISConfig
-from acvis_kit.models.acvis import ACVIS
+from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training import SYNTH, Habits, Recipe
-from acvis_kit.types import SAMPLE_RATE
 
 CONFIG: ACVISConfig = replace(
     PRESETS["acvis-synth-tiny"],

@@ -68,7 +68,7 @@ def write_film(path: str | Path, scene: Scene, fps: int = 12, seed: int = 0) -> 
     Args:
         seed: of the background and the grain.
     """
-    from acvis_kit.video_out import write_video  # muxing is not needed to make data
+    from acvis_kit.media.write import write_video  # muxing is not needed to make data
 
     frames = render_frames(np.random.default_rng([seed, 1]), filmed(scene, fps))
     return write_video(path, frames, fps, torch.from_numpy(scene.soundtrack.render()))

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.config import AVISEG_CLASSES
 from acvis_kit.data.synth.sounds import Voice
 from acvis_kit.data.synth.synthesis import draws
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.sound import load_sound
-from acvis_kit.types import SAMPLE_RATE
+from acvis_kit.media.sound import load_sound
 
 SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff"})
 # What folders of known collections are called (ESC-10/50, Medley-solos-DB, Philharmonia, Berklee) -> AVISeg's names.

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth import voices_music, voices_world
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.types import SAMPLE_RATE
 
 # Class -> (seed, second) -> float32 (16000,) of about unit RMS.
 VOICES: dict[str, Callable[[int, int], NDArray[np.float32]]] = {

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth.sounds import VOICES, Recordings, Voice, render_second
 from acvis_kit.data.synth.synthesis import BLOCKS, STEP, draws, noise, stretch
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.types import SAMPLE_RATE
 
 FADE = SAMPLE_RATE * 15 // 1000  # samples, 15 ms, inside the sounding second
 KNEE = 0.8  # below it the limiter does nothing

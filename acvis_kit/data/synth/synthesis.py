@@ -18,7 +18,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from acvis_kit.types import SAMPLE_RATE
+from acvis_kit.clip import SAMPLE_RATE
 
 Floats = NDArray[np.floating]
 

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import wavfile
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth.classes import categories
 from acvis_kit.data.synth.material import DrawnMaterial, Material
 from acvis_kit.data.synth.records import VERSION, describe
@@ -27,7 +28,6 @@ from acvis_kit.data.synth.rendering import render_frames
 from acvis_kit.data.synth.scenes import draw_scene
 from acvis_kit.data.synth.who_sounds import COUNTS
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.types import SAMPLE_RATE
 
 MARKER = ".unfinished.json"  # in the folder of a split while it is written
 SMALLEST, LARGEST = 64, 1024  # pixels of a frame

@@ -14,7 +14,7 @@ from acvis_kit.data.synth.records import counterfactual, encode, load_scenes
 from acvis_kit.data.synth.writer import write_dataset
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.listening import soundtracks
+from acvis_kit.evaluation.listening import soundtracks
 from tests.conftest import SHARED
 
 NAMES = ["person", "dog", "car", "horse", "lawn mover", "toaster"]

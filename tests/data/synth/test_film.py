@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from acvis_kit.data.synth.film import draw_film_scene, filmed, write_film
-from acvis_kit.media import load_clip
+from acvis_kit.media.load import load_clip
 
 SEED = 7
 

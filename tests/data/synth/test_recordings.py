@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth.recordings import RecordedVoices, audible_loop
 from acvis_kit.data.synth.sounds import Voice, render_voice
 from acvis_kit.data.synth.soundtrack import Part, Soundtrack
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.types import SAMPLE_RATE
 
 
 def tone(hertz: float, seconds: float, level: float = 0.3) -> np.ndarray:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth import soundtrack as module
 from acvis_kit.data.synth.sounds import VOICES, Voice
 from acvis_kit.data.synth.soundtrack import FADE, NOISES, Noise, Part, Soundtrack, limit
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.types import SAMPLE_RATE
 
 
 def decibels(wave: np.ndarray) -> float:

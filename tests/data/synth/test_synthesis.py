@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth.synthesis import (
     BLOCK,
     BLOCKS,
@@ -23,7 +24,6 @@ from acvis_kit.data.synth.synthesis import (
     unit,
     wavetable,
 )
-from acvis_kit.types import SAMPLE_RATE
 
 
 def test_a_number_does_not_depend_on_what_else_is_looked_up() -> None:

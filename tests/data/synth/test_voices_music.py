@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth import voices_music as music
-from acvis_kit.types import SAMPLE_RATE
 
 SEEDS = range(100, 112)
 

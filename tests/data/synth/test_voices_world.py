@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth import voices_world as world
-from acvis_kit.types import SAMPLE_RATE
 
 SEEDS = range(200, 212)
 

@@ -1,0 +1,1 @@
+"""The papers' tables on AVIS-Synth: rows, runs, scores, report."""

@@ -1,0 +1,137 @@
+"""What the query generators cost: parameters, GFLOPs, milliseconds and memory, side by side."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from acvis_kit.config import ACVISConfig
+from acvis_kit.evaluation.cost import FRAME_SIZE
+from acvis_kit.models.acvis.query_generator import QueryGenerator
+from acvis_kit.models.encoders.audio import NUM_PATCHES, Sound
+
+STRIDES = (32, 16, 8)
+KINDS: Mapping[str, dict[str, str]] = {
+    "ACQG, 1 token a second": {"query_generator": "acqg", "audio_tokens": "clip"},
+    f"ACQG, {NUM_PATCHES} tokens a second": {"query_generator": "acqg", "audio_tokens": "patch"},
+    "additive (AVISM)": {"query_generator": "additive", "audio_tokens": "clip"},
+}
+PATCH_DIMS = {"vggish": 512, "compact": 128, "precomputed": 512}
+
+
+@dataclass(frozen=True)
+class GeneratorCost:
+    """Of one generator, for one frame.
+
+    Attributes:
+        gflops: forward; a multiplication with its addition is two. milliseconds: forward, the median.
+        kept_mb: 10^6 bytes of activations that a training step keeps for the gradient, weights and inputs left out.
+    """
+
+    name: str
+    parameters: int
+    gflops: float
+    milliseconds: float
+    kept_mb: float
+
+
+def generator_costs(
+    config: ACVISConfig,
+    frame: tuple[int, int] = FRAME_SIZE,
+    *,
+    frames: int = 4,
+    runs: int = 7,
+    device: torch.device | str = "cpu",
+) -> list[GeneratorCost]:
+    """Measure each generator of `KINDS` alone, on random maps; they take turns, so that drift hits all alike.
+
+    Args:
+        config: sizes; fusion in frames is assumed. frame: (H, W) at the network's input, multiples of 32.
+        frames: looked at together; numbers are per frame. runs: of each.
+    """
+    random = torch.Generator().manual_seed(0)
+    shape = [(frames, (frame[0] // s) * (frame[1] // s), config.hidden_dim) for s in STRIDES]
+    tokens = [torch.randn(s, generator=random).to(device) for s in shape]
+    patch_dim = PATCH_DIMS[config.audio_encoder]
+    sound = Sound(
+        torch.randn(1, frames, config.audio_dim, generator=random).to(device),
+        torch.randn(1, frames, NUM_PATCHES, patch_dim, generator=random).to(device),
+    )
+    encoder = "compact" if config.audio_encoder == "precomputed" else config.audio_encoder
+    own = replace(config, audio_encoder=encoder, frame_fusion=True)
+    built = {
+        name: QueryGenerator(replace(own, **fields), patch_dim).to(device).requires_grad_(True)
+        for name, fields in KINDS.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in built}
+    with torch.no_grad():
+        for _ in range(runs + 1):
+            for name, generator in built.items():
+                _wait(device)
+                start = time.perf_counter()
+                generator(sound, tokens)
+                _wait(device)
+                times[name].append(time.perf_counter() - start)
+    return [
+        GeneratorCost(
+            name,
+            sum(p.numel() for p in generator.parameters()),
+            _flops(generator, sound, tokens) / frames / 1e9,
+            1000 * statistics.median(times[name][1:]) / frames,
+            _kept(generator, sound, tokens) / frames / 1e6,
+        )
+        for name, generator in built.items()
+    ]
+
+
+def cost_text(sizes: Mapping[str, list[GeneratorCost]], device: str) -> str:
+    """In Markdown. sizes: costs by the name of the network they are of."""
+    lines = [
+        f"Per frame, measured on {device}; memory is what a training step keeps of it for the gradient.",
+        "",
+        "| network | query generator | parameters | GFLOPs | ms | MB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for network, costs in sizes.items():
+        lines += [
+            f"| {network} | {c.name} | {c.parameters:,} | {c.gflops:.3f} | {c.milliseconds:.2f} | {c.kept_mb:.1f} |"
+            for c in costs
+        ]
+    return "\n".join(lines)
+
+
+@torch.no_grad()
+def _flops(generator: QueryGenerator, sound: Sound, tokens: list[Tensor]) -> float:
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # a CPU's fused kernel is not counted
+        generator(sound, tokens)
+    return counter.get_total_flops()
+
+
+def _kept(generator: QueryGenerator, sound: Sound, tokens: list[Tensor]) -> int:
+    """Bytes of distinct storages that autograd keeps beyond weights and inputs."""
+    given = [*generator.parameters(), *tokens, *(x for x in (sound.clip, sound.patches) if x is not None)]
+    known = {x.untyped_storage().data_ptr() for x in given}
+    kept: dict[int, Any] = {}
+
+    def keep(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage  # held on to, so that no address is given twice
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), torch.enable_grad():
+        generator(sound, tokens)
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def _wait(device: torch.device | str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,298 @@
+"""Runs in, tables and figures out: means and deviations over seeds, and intervals of what differs from the baseline."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acvis_kit.ablation.card import Card
+from acvis_kit.ablation.scores import MEASURED
+from acvis_kit.ablation.tables import TABLES, Row, Table, short_hash
+from acvis_kit.config import ACVISConfig
+from acvis_kit.errors import DataError
+from acvis_kit.viz.stills import drawing
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+REPORT, FINDINGS = "report.md", "findings.md"
+LEVEL = 0.95
+COMPARED = ("mAP", "HOTA", "FSLA", "counted", "muted", "foreign")
+LABELS = {
+    "FSLAn": "FSLA silent", "FSLAs": "one source", "FSLAm": "several", "counted": "counted right",
+    "counted_exactly": "up to own K_max", "counted_by_masks": "by masks shown", "muted": "silent if muted",
+    "foreign": "silent if foreign", "swapped": "follows swap",
+}  # fmt: skip
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The runs of one row: their lines by seed, and which evaluation of them is meant."""
+
+    row: Row
+    lines: Mapping[int, dict[str, Any]]
+    gate: str
+
+    def values(self, name: str, protocol: str = "paper") -> NDArray[np.float64]:
+        """One number per seed, NaN left out."""
+        given = [line[protocol].get(self.gate, {}).get(name) for _, line in sorted(self.lines.items())]
+        return np.array([value for value in given if value is not None], np.float64)
+
+
+class Runs:
+    """The runs of one setting on one data set of each kind: of all that a card holds, those with most lines.
+
+    Args:
+        card: what was run. setting: hash of the one that is meant (as listed in a report); None: the commonest.
+
+    Raises:
+        DataError: no runs, or none of this setting.
+    """
+
+    def __init__(self, card: Card, setting: str | None = None) -> None:
+        self.card = card
+        self.settings = Counter(short_hash(line["setting"]) for line in card.lines)
+        if not self.settings:
+            raise DataError(f"{card.folder} holds no runs: acvis ablate required --data DIR")
+        if setting is not None and setting not in self.settings:
+            raise DataError(f"no runs of setting {setting}: there are {', '.join(self.settings)}")
+        self.setting = setting or self.settings.most_common(1)[0][0]
+        lines = [line for line in card.lines if short_hash(line["setting"]) == self.setting]
+        self.prints: dict[str, str] = {}
+        for kind in {line["data"]["kind"] for line in lines}:
+            prints = Counter(line["data"]["print"] for line in lines if line["data"]["kind"] == kind)
+            self.prints[kind] = prints.most_common(1)[0][0]
+        self.lines = [line for line in lines if line["data"]["print"] == self.prints[line["data"]["kind"]]]
+        self.base = ACVISConfig.from_dict(self.lines[0]["setting"]["base"])
+
+    def of(self, row: Row) -> Found:
+        """The runs of a row; none where it was not run."""
+        wanted, gate = row.id(self.base), "gate_on" if row.gated else "gate_off"
+        return Found(row, {line["seed"]: line for line in self.lines if line["row"] == wanted}, gate)
+
+    def difference(self, row: Row, baseline: Row) -> dict[str, tuple[float, float, float]] | None:
+        """By number: the mean of `row` minus that of `baseline` over the seeds that both have, and its 95 % interval.
+
+        The bootstrap draws clips, the same for both and for all seeds, and seeds, in pairs: it covers both which clips
+        were looked at and how a training happened to go. With one seed only the clips are drawn.
+        """
+        a, b = self.of(row), self.of(baseline)
+        drawn = [{seed: self._draws(found, seed) for seed in found.lines} for found in (a, b)]
+        seeds = sorted(seed for seed in drawn[0] if drawn[0][seed] is not None and drawn[1].get(seed) is not None)
+        if not seeds:
+            return None
+        changes = np.stack([drawn[0][seed] - drawn[1][seed] for seed in seeds])  # (seeds, draws, numbers)
+        picked = np.random.default_rng(1).integers(len(seeds), size=(changes.shape[1], len(seeds)))  # (draws, seeds)
+        change = changes[picked.T, np.arange(changes.shape[1])].mean(0)  # (draws, numbers)
+        out = {}
+        for column, name in enumerate(MEASURED):
+            values = [[found.lines[seed]["paper"][found.gate][name] for seed in seeds] for found in (a, b)]
+            present = change[:, column][~np.isnan(change[:, column])]
+            if present.size and None not in values[0] + values[1]:
+                low, high = np.quantile(present, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+                out[name] = (float(np.mean(values[0]) - np.mean(values[1])), float(low), float(high))
+        return out
+
+    def _draws(self, found: Found, seed: int) -> NDArray[np.float64] | None:
+        return self.card.draws(found.lines[seed]["key"], seed, found.gate)
+
+
+def write_report(
+    card: Card, cost: str | None = None, setting: str | None = None, say: Callable[[str], None] = print
+) -> Path:
+    """Write report.md and a figure per table, as JSON and, where a browser is found, PNG, into the card's folder.
+
+    What was learned is written by hand, into findings.md in the same folder: a heading "## TABLE" and a paragraph. The
+    report takes it in; what stands before the first heading comes at its beginning.
+
+    Args:
+        cost: a table of what the query generators cost, see `ablation_cost`; None leaves it out.
+        setting: see `Runs`.
+
+    Raises:
+        DataError: see `Runs` and `read_findings`.
+    """
+    runs = Runs(card, setting)
+    findings = read_findings(card.folder)
+    shown = [table for table in TABLES.values() if any(runs.of(row).lines for row in table.rows[1:])]
+    figures = {table.name: table_figure(runs, table) for table in shown}
+    for name, figure in figures.items():
+        (card.folder / f"{name}.json").write_text(figure.to_json())
+    pictures = _pictures(figures, card.folder, say)
+    parts = [_head(runs), *filter(None, [findings.get("")])]
+    for table in TABLES.values():
+        figure = pictures.get(table.name, f"{table.name}.json") if table.name in figures else None
+        parts.append(table_text(runs, table, figure, findings.get(table.name)))
+    if cost is not None:
+        parts.append("## What the query generators cost\n\n" + cost)
+    path = card.folder / REPORT
+    path.write_text("\n\n".join(parts) + "\n")
+    return path
+
+
+def read_findings(folder: Path) -> dict[str, str]:
+    """What findings.md says, by the name of the table; "" is what stands before the first heading.
+
+    Raises:
+        DataError: a heading that is no table, or stands there twice.
+    """
+    file = folder / FINDINGS
+    if not file.is_file():
+        return {}
+    head, *sections = re.split(r"^## +", file.read_text(), flags=re.MULTILINE)
+    found = {"": head.strip()}
+    for section in sections:
+        name, _, text = section.partition("\n")
+        if name.strip() not in TABLES:
+            raise DataError(f"{file}: '## {name.strip()}' is no table: there are {', '.join(TABLES)}")
+        if name.strip() in found:
+            raise DataError(f"{file} says twice what was learned from {name.strip()}")
+        found[name.strip()] = text.strip()
+    return found
+
+
+def table_text(runs: Runs, table: Table, figure: str | None = None, finding: str | None = None) -> str:
+    """One table in Markdown: what was learned, scores, what differs from the baseline, and the file of its figure."""
+    lines = [f"## {table.name}", "", table.question, "", *([finding, ""] if finding else [])]
+    lines += _grid(
+        [
+            "",
+            "seeds",
+            *(LABELS.get(name, name) for name in MEASURED),
+            "official mAP / HOTA / FSLA",
+            "parameters",
+            "min",
+        ],
+        [_score_cells(runs, row, row is table.baseline) for row in table.rows],
+    )
+    changes = [(row, runs.difference(row, table.baseline)) for row in table.rows[1:]]
+    lines += [
+        "",
+        f"Minus **{table.baseline.name}**, with the {LEVEL:.0%} interval (clips and seeds drawn in pairs):",
+        "",
+    ]
+    lines += _grid(
+        ["", *(LABELS.get(name, name) for name in COMPARED)],
+        [[row.name, *(_change(change, name) for name in COMPARED)] for row, change in changes],
+    )
+    notes = [f"{row.name}: {row.note}" for row in table.rows if row.note]
+    lines += ["", *(f"* {note}" for note in notes)] if notes else []
+    if figure is not None:
+        lines += ["", f"![{table.question}]({figure})" if figure.endswith(".png") else f"Figure: `{figure}`"]
+    return "\n".join(lines)
+
+
+def table_figure(runs: Runs, table: Table) -> go.Figure:
+    """What differs from the baseline, with intervals, and every seed's own difference as a dot."""
+    from plotly import graph_objects as go
+
+    figure = go.Figure()
+    for number, (name, colour) in enumerate(zip(COMPARED, COLOURS, strict=True)):
+        rows, means, below, above = [], [], [], []
+        for row in table.rows[1:]:
+            change = (runs.difference(row, table.baseline) or {}).get(name)
+            if change is not None:
+                rows.append(row.name)
+                means.append(change[0])
+                below.append(change[0] - change[1])
+                above.append(change[2] - change[0])
+        bars = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+        figure.add_scatter(
+            x=means, y=rows, error_x=bars, name=LABELS.get(name, name), mode="markers",
+            marker={"color": colour, "size": 10}, visible=True if number < 3 else "legendonly",
+        )  # fmt: skip
+    figure.add_vline(x=0, line={"color": "#888", "dash": "dot"})
+    return figure.update_layout(
+        title=f"{table.question}<br><sub>minus {table.baseline.name}, points, {LEVEL:.0%} intervals</sub>",
+        xaxis_title="points", scattermode="group", template="plotly_white", font={"family": "system-ui, sans-serif"},
+        height=180 + 70 * len(table.rows), width=900, margin={"l": 220}, yaxis={"autorange": "reversed"},
+    )  # fmt: skip
+
+
+def _head(runs: Runs) -> str:
+    lines = runs.lines
+    setting = lines[0]["setting"]
+    told = [
+        "# Ablations on AVIS-Synth",
+        f"{len(lines)} runs of setting `{runs.setting}`; rows that were not run say so. Scores are percent, protocol "
+        '"paper", mean ± standard deviation over seeds; the published evaluator\'s numbers stand beside them.',
+        f"Steps {setting['recipe'].get('steps')}, batch {setting['recipe'].get('batch')} clips of "
+        f"{setting['recipe'].get('clip_frames')} s, ears taught for {setting['ears_steps']} steps, "
+        f"eyes {_eyes(setting)}; {setting['eval_clips']} held-out clips. Data: "
+        + ", ".join(f"{kind} `{found}`" for kind, found in sorted(runs.prints.items()))
+        + f". Devices: {', '.join(sorted({line['device'] for line in lines}))}. "
+        f"Revisions: {', '.join(sorted({str(line['git'])[:8] for line in lines}))}.",
+    ]
+    others = [f"`{name}` ({count})" for name, count in runs.settings.items() if name != runs.setting]
+    if others:
+        told.append(f"Runs of other settings, not shown: {', '.join(others)}.")
+    return "\n\n".join(told)
+
+
+def _score_cells(runs: Runs, row: Row, is_baseline: bool) -> list[str]:
+    found = runs.of(row)
+    name = f"**{row.name}** (baseline)" if is_baseline else row.name
+    if not any(found.gate in line["paper"] for line in found.lines.values()):
+        return [name, "not run", *[""] * (len(MEASURED) + 3)]
+    official = " / ".join(_mean(found.values(key, "official")) for key in ("mAP", "HOTA", "FSLA"))
+    lines = list(found.lines.values())
+    minutes = np.mean([sum(line["minutes"].values()) for line in lines])
+    cells = [_mean_and_spread(found.values(key)) for key in MEASURED]
+    return [name, str(len(lines)), *cells, official, f"{lines[0]['parameters'] / 1e6:.2f} M", f"{minutes:.1f}"]
+
+
+def _mean(values: NDArray[np.float64]) -> str:
+    return f"{values.mean():.1f}" if len(values) else "-"
+
+
+def _mean_and_spread(values: NDArray[np.float64]) -> str:
+    if len(values) < 2:
+        return _mean(values)
+    return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}"
+
+
+def _change(change: Mapping[str, tuple[float, float, float]] | None, name: str) -> str:
+    """Bold where the interval leaves out 0."""
+    if change is None:
+        return "not run"
+    if name not in change or any(map(math.isnan, change[name])):
+        return "-"
+    value, low, high = change[name]
+    text = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"**{text}**" if low > 0 or high < 0 else text
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _eyes(setting: Mapping[str, Any]) -> str:
+    return f"lent by weights `{setting['eyes']}`, and frozen" if setting.get("eyes") else "from nothing"
+
+
+def _pictures(figures: Mapping[str, go.Figure], folder: Path, say: Callable[[str], None]) -> dict[str, str]:
+    """PNG files, drawn by Chromium, by table; without it the JSON files are all there is."""
+    try:
+        from playwright.sync_api import Error
+    except ImportError as error:
+        say(f"no PNG files are written ({error}): pip install playwright, playwright install chromium")
+        return {}
+    try:
+        with drawing() as draw:
+            for name, figure in figures.items():
+                (folder / f"{name}.png").write_bytes(draw(json.loads(figure.to_json())))
+    except Error as error:
+        say(f"no PNG files are written: {str(error).splitlines()[0]}")
+        return {}
+    return {name: f"{name}.png" for name in figures}

@@ -1,0 +1,190 @@
+"""What is measured of one trained network: both protocols, counting, and whether the masks follow the sound.
+
+As `listening`, but also for networks that do not count or do not hear; and with every number's value under the same
+draws of the clips, so that two runs can be compared clip by clip long after both have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from acvis_kit.clip import Clip
+from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
+from acvis_kit.data.synth.records import SceneRecord, load_scenes
+from acvis_kit.evaluation.dataset import category_ids_of, results_of
+from acvis_kit.evaluation.listening import ON_OBJECT, Soundtracks, soundtracks
+from acvis_kit.inference.features import VisualFeatures
+from acvis_kit.inference.prediction import Prediction
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.metrics.audio_control import ControlSums, ShownMasks, Swap, clip_control
+from acvis_kit.metrics.checks import read_results, read_truth
+from acvis_kit.metrics.evaluate import Report, evaluate_sequences
+from acvis_kit.metrics.sequence import Sequence
+from acvis_kit.models.acvis.model import ACVIS
+
+DRAWS = 500  # of the clips, the same ones for every run on the same clips
+MOST = 2  # counts are compared as 0, 1 and "2 or more", whatever a network's K_max
+GATES = {False: "gate_off", True: "gate_on"}
+SCORES = {"mAP": "AP_all", "HOTA": "HOTA", "FSLA": "FA", "FSLAn": "FAn", "FSLAs": "FAs", "FSLAm": "FAm"}
+SHARES = ("counted", "counted_exactly", "counted_by_masks", "muted", "foreign", "swapped")
+MEASURED = (*SCORES, *SHARES)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """With one setting of the gate.
+
+    Attributes:
+        values: `MEASURED`, percent, NaN where undefined:
+            mAP, HOTA, FSLA and its parts (silent, one source, several): protocol "paper", the original sound;
+            counted: seconds whose count 0, 1, "2 or more" the head has right; counted_exactly: up to its own K_max;
+            counted_by_masks: the same of the number of masks shown;
+            muted, foreign: seconds without a mask under silence, and under voices that are not in the picture;
+            swapped: seconds in which the top mask is on the object whose sound was put in.
+        official: mAP, HOTA and FSLA by the published evaluator's rules.
+        draws: float64 (DRAWS, len(MEASURED)), `values` of the clips drawn anew.
+    """
+
+    values: dict[str, float]
+    official: dict[str, float]
+    draws: NDArray[np.float64]
+
+
+@torch.inference_mode()
+def measure(
+    model: ACVIS,
+    split: AVISegSplit,
+    *,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Measured]:
+    """Measure a network on all clips of a split of AVIS-Synth.
+
+    Args:
+        model: any; one that reads precomputed features is shown the original sound only.
+        split: with its scenes. seed: of the swaps and foreign voices.
+        device: None leaves the model where it is. say: told of every clip that is done.
+
+    Returns:
+        By "gate_off" and, for networks that count, "gate_on".
+
+    Raises:
+        DataError: a split without scenes, or without a class of the model.
+    """
+    predictor = Predictor(model, count_gate=False, device=device)
+    scenes, ids = load_scenes(split.scenes_file), category_ids_of(model, split)
+    notes = {gate: _Notes() for gate in GATES if not gate or model.config.count_head != "none"}
+    for done, (video, clip) in enumerate(split.clips(), start=1):
+        scene = scenes[video.id]
+        heard = soundtracks(scene, clip.waveform, np.random.default_rng([seed, video.id]))
+        predictions = _predictions(predictor, split, video, clip, heard)
+        for gate, note in notes.items():
+            shown = {name: p.gated() if gate else p for name, p in predictions.items()}
+            note.take(video, scene, heard, shown, ids)
+        say(f"[{done}/{len(split)}] {video.name}")
+    return {GATES[gate]: note.measured(split) for gate, note in notes.items()}
+
+
+def _predictions(
+    predictor: Predictor, split: AVISegSplit, video: VideoEntry, clip: Clip, heard: Soundtracks
+) -> dict[str, Prediction]:
+    features: VisualFeatures = predictor.encode(clip)
+    config = predictor.model.config
+    if config.hears and config.audio_encoder == "precomputed":
+        vectors = torch.from_numpy(np.array(split.features(video)[: len(clip)], np.float32))
+        return {"original": predictor.decode(features, audio_features=vectors)}
+    wanted = ("original", "muted", "foreign", "swapped")
+    if not config.hears:  # nothing changes
+        same = predictor.decode(features, heard.waveforms["original"])
+        return {name: same for name in wanted if name in heard.waveforms}
+    return {name: predictor.decode(features, heard.waveforms[name]) for name in wanted if name in heard.waveforms}
+
+
+@dataclass
+class _Notes:
+    """What is written down of each clip, by its name."""
+
+    results: list[dict[str, Any]] = field(default_factory=list)
+    control: dict[str, ControlSums] = field(default_factory=dict)
+    probabilities: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def take(
+        self,
+        video: VideoEntry,
+        scene: SceneRecord,
+        heard: Soundtracks,
+        predictions: Mapping[str, Prediction],
+        category_ids: dict[str, int],
+    ) -> None:
+        self.results += results_of(predictions["original"], video.id, category_ids)
+        if predictions["original"].count_probs is not None:
+            self.probabilities[video.name] = predictions["original"].count_probs.float().cpu().numpy()
+        shown = {name: ShownMasks.from_prediction(prediction) for name, prediction in predictions.items()}
+        swaps = []
+        if heard.swap is not None and "swapped" in shown:
+            former, new, seconds = heard.swap
+            own = [m if s else None for m, s in zip(former.segmentations, former.sounding, strict=True)]
+            swaps = [Swap(shown["original"], shown["swapped"], own, list(new.segmentations), seconds)]
+        self.control[video.name] = clip_control(shown.get("muted"), shown.get("foreign"), swaps, ON_OBJECT)
+
+    def measured(self, split: AVISegSplit) -> Measured:
+        report, published = self._reports(split)
+        sums = self._shares(report)  # (clips, shares, 2)
+        clips = len(sums)
+        times = np.random.default_rng(0).multinomial(clips, np.full(clips, 1 / clips), size=DRAWS)
+        drawn = report.drawn(times)
+        shares = np.einsum("dc,csk->dsk", times, sums)
+        values = {name: float(report.scores[key]) for name, key in SCORES.items()}
+        values |= dict(zip(SHARES, _percent(sums.sum(0)).tolist(), strict=True))
+        draws = np.concatenate([np.stack([drawn[key] for key in SCORES.values()], 1), _percent(shares)], axis=1)
+        return Measured(values, {name: published.scores[SCORES[name]] for name in ("mAP", "HOTA", "FSLA")}, draws)
+
+    def _reports(self, split: AVISegSplit) -> tuple[Report, Report]:
+        """By the protocols "paper" and "official".
+
+        The published evaluator reads polygons only; what it would make of AVIS-Synth's run lengths are these masks.
+        """
+        truth = read_truth(split.truth, "paper")
+        predicted = read_results(self.results, truth, "official")
+        videos = [Sequence.from_tracks(v.name, v.length, v.tracks, predicted[v.id]) for v in truth.videos.values()]
+        return tuple(evaluate_sequences(videos, truth.categories, protocol) for protocol in ("paper", "official"))
+
+    def _shares(self, report: Report) -> NDArray[np.float64]:
+        """(right seconds, seconds) of every clip and share, (clips, shares, 2), in the order of the report's clips."""
+        rows = []
+        for tally in report.tallies:
+            control = asdict(self.control[tally.name])
+            probabilities = self.probabilities.get(tally.name)
+            true, shown, length = tally.true_counts, tally.pred_counts, tally.frames
+            head = exact = (0.0, 0.0)
+            if probabilities is not None:
+                counted, k_max = probabilities.argmax(1), probabilities.shape[1] - 1
+                head = (_agree(counted, true, MOST), length)
+                exact = (_agree(counted, true, k_max), length)
+            rows.append(
+                [
+                    head,
+                    exact,
+                    (_agree(shown, true, MOST), length),
+                    *((control[f"{kind}_silent"], control[f"{kind}_seconds"]) for kind in ("muted", "foreign")),
+                    (control["swap_followed"], control["swap_seconds"]),
+                ]
+            )
+        return np.array(rows, np.float64)
+
+
+def _agree(counted: NDArray[np.int64], true: NDArray[np.int64], most: int) -> int:
+    return int((np.minimum(counted, most) == np.minimum(true, most)).sum())
+
+
+def _percent(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., shares, 2) -> (..., shares), NaN where there are no seconds."""
+    right, seconds = sums[..., 0], sums[..., 1]
+    return 100 * np.where(seconds > 0, right / np.where(seconds > 0, seconds, 1), np.nan)

@@ -1,0 +1,7 @@
+"""`python -m acvis_kit.cli`, for torchrun and for where the command is not on the path."""
+
+import sys
+
+from acvis_kit.cli.parser import main
+
+sys.exit(main())

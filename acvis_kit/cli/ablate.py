@@ -1,0 +1,146 @@
+"""`acvis ablate`: the papers' tables on AVIS-Synth, with seeds and intervals."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from acvis_kit.errors import ConfigError
+
+CARD = Path("weights_card/ablations")
+WORK = Path("runs/ablations")
+REPORT, LIST, REQUIRED, ALL = "report", "list", "required", "all"
+
+
+def add_ablate(commands: argparse._SubParsersAction) -> None:
+    """Register the subcommand."""
+    parser = commands.add_parser(
+        "ablate",
+        help="the papers' tables on AVIS-Synth, with seeds and intervals",
+        description="Trains and measures the rows of tables, or (report) makes tables and figures of what was run, or "
+        "(list) says which tables and rows there are. Rows that several tables share are run once.",
+    )
+    parser.set_defaults(run=_ablate)
+    parser.add_argument(
+        "what", nargs="+", metavar="TABLE", help=f"names of tables, {REQUIRED}, {ALL}; or {REPORT}; or {LIST}"
+    )
+    parser.add_argument("--card", type=Path, default=CARD, metavar="DIR", help=f"where results are kept ({CARD})")
+    which = parser.add_argument_group("which runs")
+    which.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 (3)")
+    which.add_argument("--seed", type=int, action="append", metavar="S", help="only these; may be given several times")
+    which.add_argument("--row", action="append", default=[], metavar="NAME", help="only rows of this name; likewise")
+    which.add_argument("--resume", action="store_true", help="keep runs that are done, go on with one that was begun")
+    setting = parser.add_argument_group("the setting: runs of different settings are never compared")
+    setting.add_argument("--data", type=Path, metavar="DIR", help="AVIS-Synth: train and val")
+    setting.add_argument("--dense-data", type=Path, metavar="DIR", help="the same, made with --counts dense")
+    setting.add_argument("--steps", type=int, help="of a training")
+    setting.add_argument("--ears-steps", type=int, metavar="N", help="in which the audio encoder learns alone before")
+    setting.add_argument("--eval-clips", type=int, metavar="N", help="of val that are measured")
+    setting.add_argument(
+        "--eyes",
+        type=Path,
+        metavar="W",
+        help="weights that all rows begin with, and whose backbone and pixel decoder then stay as they are; of weights "
+        "that hear, these two alone (from nothing)",
+    )
+    setting.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of the base network or recipe"
+    )
+    how = parser.add_argument_group("how it is carried out")
+    how.add_argument("--out", type=Path, default=WORK, metavar="DIR", help=f"folder of the runs ({WORK})")
+    how.add_argument("--device", choices=("cpu", "cuda"), help="(a GPU if there is one)")
+    how.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side (1)")
+    how.add_argument("--workers", type=int, default=1, metavar="N", help="processes that prepare samples, per run (1)")
+    how.add_argument("--threads", type=int, metavar="N", help="of torch, per run (cores / jobs)")
+    how.add_argument("--max-minutes", type=float, metavar="M", help="stop then, to go on with --resume")
+    report = parser.add_argument_group("report")
+    report.add_argument("--add", type=Path, action="append", default=[], metavar="DIR", help="another card's runs too")
+    report.add_argument("--setting", metavar="HASH", help="which, if the card holds several (that with most runs)")
+
+
+def _ablate(arguments: argparse.Namespace) -> int:
+    what = arguments.what
+    if REPORT in what or LIST in what:
+        if len(what) > 1:
+            raise ConfigError(f"{' '.join(what)}: {REPORT} and {LIST} stand alone")
+        return _report(arguments) if REPORT in what else _list()
+    return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import os
+    from dataclasses import replace
+
+    from acvis_kit.ablation.card import Card
+    from acvis_kit.ablation.runs import run_rows
+    from acvis_kit.ablation.start import Plan
+    from acvis_kit.ablation.tables import ABLATION_BASE, ABLATION_RECIPE, EARS_STEPS, EVAL_CLIPS, chosen
+    from acvis_kit.cli.train import with_fields
+
+    if arguments.data is None:
+        raise ConfigError("--data is missing: a folder that acvis synth made, with train and val")
+    if arguments.jobs < 1 or arguments.seeds < 1:
+        raise ConfigError(f"--jobs {arguments.jobs} and --seeds {arguments.seeds} must be at least 1")
+    names = [name for name in arguments.what if name != REQUIRED]
+    rows = chosen(names or [ALL], arguments.row, required=len(names) < len(arguments.what))
+    base, recipe = with_fields(arguments.set, ABLATION_BASE, ABLATION_RECIPE)
+    if arguments.steps is not None:
+        recipe = replace(recipe, steps=arguments.steps)
+    plan = Plan(
+        {"usual": arguments.data} | ({"dense": arguments.dense_data} if arguments.dense_data else {}),
+        arguments.out,
+        arguments.device,
+        base,
+        recipe,
+        EARS_STEPS if arguments.ears_steps is None else arguments.ears_steps,
+        EVAL_CLIPS if arguments.eval_clips is None else arguments.eval_clips,
+        arguments.eyes,
+        arguments.workers,
+        arguments.threads or max(1, (os.cpu_count() or 1) // arguments.jobs),
+    )
+    done = run_rows(
+        plan, rows, arguments.seed or range(arguments.seeds), Card(arguments.card),
+        resume=arguments.resume, jobs=arguments.jobs, max_minutes=arguments.max_minutes, say=_say,
+    )  # fmt: skip
+    return 0 if done else 1
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from acvis_kit.ablation.card import Card
+    from acvis_kit.ablation.cost import cost_text, generator_costs
+    from acvis_kit.ablation.report import Runs, read_findings, write_report
+    from acvis_kit.ablation.tables import ABLATION_BASE
+    from acvis_kit.config import PRESETS
+
+    card = Card(arguments.card)
+    for other in arguments.add:
+        _say(f"{card.take(Card(other))} runs taken from {other}")
+    Runs(card, arguments.setting)  # mistakes are told before costs are measured
+    read_findings(card.folder)
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    small = (ABLATION_BASE.short_side, ABLATION_BASE.short_side)
+    costs = {
+        "acvis-r50, 384x640": generator_costs(PRESETS["acvis-r50"], device=device),
+        f"of the tables, {small[0]}x{small[1]}": generator_costs(ABLATION_BASE, small, frames=32, device=device),
+    }
+    named = torch.cuda.get_device_name() if device == "cuda" else f"a CPU, {torch.get_num_threads()} threads"
+    _say(f"written: {write_report(card, cost_text(costs, named), arguments.setting, _say)}")
+    return 0
+
+
+def _list() -> int:
+    from acvis_kit.ablation.tables import TABLES
+
+    for table in TABLES.values():
+        print(f"{table.name}: {table.question}")
+        for row in table.rows:
+            marks = ["baseline"] * (row is table.baseline) + ["required"] * row.required
+            print(f"  {row.name}" + (f"  ({', '.join(marks)})" if marks else ""))
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

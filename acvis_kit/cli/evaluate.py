@@ -1,0 +1,125 @@
+"""`acvis evaluate`: scores of a result file or of weights, and whether the weights listen."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from acvis_kit.cli.options import add_inference, add_weights, device, load, make_predictor, say, writable_folder
+from acvis_kit.errors import ConfigError
+
+
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
+    """Register the subcommand."""
+    evaluate = commands.add_parser("evaluate", help="mAP, HOTA and FSLA of a result file, or of weights on a data set")
+    evaluate.set_defaults(run=_evaluate)
+    evaluate.add_argument("--gt", type=Path, metavar="GT.json", help="ground truth in AVISeg's format")
+    evaluate.add_argument("--results", type=Path, metavar="RESULTS.json", help="AVISeg's result list, or predict's own")
+    evaluate.add_argument(
+        "--protocol",
+        choices=("official", "paper"),
+        default=None,
+        help="official: the published numbers, defects included; paper: the right ones (default)",
+    )
+    evaluate.add_argument("--bootstrap", type=int, default=1000, help="draws for 95 %% intervals, paper only (1000)")
+    evaluate.add_argument("--out", type=Path, metavar="REPORT.json")
+    evaluate.add_argument("--html", type=Path, metavar="REPORT.html", help="a page with figures")
+    add_weights(evaluate)
+    evaluate.add_argument("--data", type=Path, metavar="DIR", help="with --weights: a folder in AVISeg's layout")
+    evaluate.add_argument("--split", default="test", help="of the data set (test)")
+    evaluate.add_argument("--save-results", type=Path, metavar="RESULTS.json", help="keep the predictions")
+    evaluate.add_argument(
+        "--as-published", action="store_true", help="fp16 autocast, score above 0.3, official protocol: a published row"
+    )
+    evaluate.add_argument(
+        "--listen",
+        action="store_true",
+        help="also ask whether the masks follow the sound (mute, swap, foreign, off-screen, noise); AVIS-Synth only",
+    )
+    evaluate.add_argument("--pictures", type=Path, metavar="FOLDER", help="with --listen: ten clips under three sounds")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the sounds that --listen draws (0)")
+    add_inference(evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from acvis_kit.distributed import is_main
+    from acvis_kit.evaluation.dataset import count_score
+    from acvis_kit.metrics import evaluate_in_full
+    from acvis_kit.metrics.report import count_table, table, to_dict, to_html
+
+    for file in (arguments.out, arguments.html, arguments.save_results):
+        if file is not None:
+            writable_folder(file.parent)
+    if arguments.weights is not None and (arguments.gt or arguments.results):
+        raise ConfigError("give either --gt and --results, or --weights and --data")
+    if arguments.as_published and arguments.weights is None:
+        raise ConfigError("--as-published is about predictions: give --weights and --data, or --protocol official")
+    if arguments.listen:
+        return _listen(arguments)
+    if arguments.weights is not None:
+        gt, results = _predicted(arguments)
+        if not is_main():  # of several processes, which have shared the clips, one goes on
+            return
+    elif arguments.gt and arguments.results:
+        gt, results = arguments.gt, arguments.results
+    else:
+        raise ConfigError("give --gt and --results, or --weights and --data")
+    protocol = arguments.protocol or ("official" if arguments.as_published else "paper")
+    draws = arguments.bootstrap if protocol == "paper" else 0
+    report = evaluate_in_full(gt, results, protocol, bootstrap=draws)
+    counting = count_score(report, results, gt) if arguments.weights is not None else None
+    print(table(report))
+    if counting is not None:
+        print(count_table(counting))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(to_dict(report, counting), indent=1) + "\n")
+    if arguments.html:
+        arguments.html.write_text(to_html(report, Path(arguments.weights or arguments.results).name))
+
+
+def _listen(arguments: argparse.Namespace) -> None:
+    from acvis_kit.data.aviseg import AVISegSplit
+    from acvis_kit.distributed import is_main
+    from acvis_kit.evaluation.listening import listen, listening_table
+    from acvis_kit.metrics.report import count_table, plain, table
+    from acvis_kit.weights.load import open_weights
+
+    if arguments.weights is None or arguments.data is None:
+        raise ConfigError("--listen exchanges the sound of clips: give --weights and --data, not --gt and --results")
+    arguments.count_gate = False  # both settings are measured
+    split = AVISegSplit(arguments.data, arguments.split)
+    listened = listen(make_predictor(arguments), split, arguments.seed, say, arguments.pictures)
+    if not is_main():
+        return
+    print(table(listened[False].report))
+    print(count_table(listened[False].counting))
+    print("\n" + listening_table(listened))
+    if arguments.out:
+        weights = None if arguments.weights == "random" else open_weights(arguments.weights)
+        found: dict[str, Any] = {"weights": weights and {"name": weights.name, "sha256": weights.sha256}}
+        found |= {"count_gate" if gate else "no_gate": result.to_dict() for gate, result in listened.items()}
+        arguments.out.write_text(json.dumps(plain(found), indent=1) + "\n")
+
+
+def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
+    """Ground truth and results of the weights on a split."""
+    from acvis_kit.data.aviseg import AVISegSplit
+    from acvis_kit.distributed import is_main
+    from acvis_kit.evaluation.dataset import predict_split, published_predictor
+
+    if arguments.data is None:
+        raise ConfigError("--weights needs --data: a folder in AVISeg's layout")
+    split = AVISegSplit(arguments.data, arguments.split)
+    if arguments.as_published:
+        fixed = ("score_threshold", "top_k", "count_gate", "dtype")
+        if given := [f"--{name.replace('_', '-')}" for name in fixed if getattr(arguments, name) is not None]:
+            raise ConfigError(f"--as-published fixes {', '.join(given)}: leave them out, or leave --as-published out")
+        predictor = published_predictor(load(arguments), device(arguments), arguments.short_side)
+    else:
+        predictor = make_predictor(arguments)
+    results = predict_split(predictor, split, say)
+    if arguments.save_results and is_main():
+        arguments.save_results.write_text(json.dumps(results))
+    return split.truth, results

@@ -1,1 +1,0 @@
-"""The subcommands of `acvis` that need more than a few lines, one module each."""

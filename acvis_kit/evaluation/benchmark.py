@@ -1,0 +1,190 @@
+"""Speed and memory, measured side by side in one process: `acvis benchmark`."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acvis_kit.clip import SAMPLE_RATE, Clip
+from acvis_kit.config import PRESETS
+from acvis_kit.errors import AcvisError
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.models.acvis.model import ACVIS
+
+FRAME_SIZE = (360, 640)
+GB = 10**9  # 0.931 GiB
+
+
+def speed(
+    preset: str = "acvis-r50",
+    frames: int = 12,
+    runs: int = 3,
+    peer: bool = True,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    size: tuple[int, int] = FRAME_SIZE,
+    tracks: int = 8,
+) -> dict[str, Any]:
+    """Seconds per frame to encode, to decode, and of transformers' Mask2Former on the same frames.
+
+    Weights are random. So that masks are drawn as a trained model would, the `tracks` best pairs of query and class are
+    drawn whatever their score.
+
+    Args:
+        frames: of the clip, one per second. runs: of each; medians are reported, the models take turns.
+        peer: measure Mask2Former (ResNet-50, 26 labels, 100 queries) too. Needs `pip install transformers`.
+        size: (H, W) of the frames; the network sees them as they are.
+    """
+    torch.manual_seed(0)
+    config = replace(PRESETS[preset], top_k=tracks, score_threshold=0.0)
+    predictor = Predictor(ACVIS(config), short_side="keep", device=device, dtype=dtype)
+    clip = _noise_clip(frames, size)
+    features = None
+
+    def encode() -> None:
+        nonlocal features
+        features = predictor.encode(clip)
+
+    steps: dict[str, Callable[[], Any]] = {"encode": encode, "decode": lambda: predictor.decode(features, clip)}
+    if peer:
+        steps["peer"] = _peer(clip.frames, predictor.device, dtype)
+    seconds = _in_turns(steps, runs, predictor.device)
+    report: dict[str, Any] = {
+        "preset": preset,
+        "frames": frames,
+        "size": list(size),
+        "runs": runs,
+        "tracks": tracks,
+        "device": torch.cuda.get_device_name() if predictor.device.type == "cuda" else predictor.device.type,
+        "dtype": str(dtype or torch.float32).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+    }
+    report |= {f"{name}_s_per_frame": s / frames for name, s in seconds.items()}
+    whole = seconds["encode"] + seconds["decode"]
+    report |= {"frames_per_second": frames / whole, "another_soundtrack_share": seconds["decode"] / whole}
+    if peer:
+        report["ratio_to_peer"] = whole / seconds["peer"]
+    return report
+
+
+def memory(preset: str = "acvis-r50", frames: int = 600, size: tuple[int, int] = FRAME_SIZE) -> dict[str, Any]:
+    """Peak resident memory of encoding and decoding a long clip, in a process that did nothing else before.
+
+    All numbers are in GB of 10^9 bytes. The peak is that of the whole process, PyTorch itself and the clip included.
+    """
+    peaks = _Peaks()
+    torch.manual_seed(0)
+    model = ACVIS(replace(PRESETS[preset], top_k=8, score_threshold=0.0))
+    weights = sum(t.nbytes for t in model.state_dict().values())
+    predictor = Predictor(model, short_side="keep")
+    clip = _noise_clip(frames, size)
+    start = time.perf_counter()
+    features = predictor.encode(clip, progress=peaks.told)
+    peaks.enter("hear")
+    predictor.decode(features, progress=peaks.told)
+    by_stage = peaks.bytes()
+    peak = max(by_stage.values())
+    return {
+        "preset": preset,
+        "frames": frames,
+        "size": list(size),
+        "weights_gb": weights / GB,
+        "clip_gb": clip.frames.nbytes / GB,
+        "features_in_memory_gb": features.bytes_in_memory / GB,
+        "features_on_disk_gb": features.bytes_on_disk / GB,
+        "peak_gb": peak / GB,
+        "peak_beyond_weights_gb": (peak - weights) / GB,
+        "peak_by_stage_gb": {stage: n / GB for stage, n in by_stage.items()},
+        "minutes": (time.perf_counter() - start) / 60,
+    }
+
+
+class _Peaks:
+    """The highest resident memory in each stage of a run.
+
+    On Linux from this program's own counter, which can be set back. `ru_maxrss`, all that there is elsewhere, never
+    falls, and on Linux a program inherits that of a large one that starts it.
+    """
+
+    STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+    def __init__(self) -> None:
+        self._done: dict[str, int] = {}
+        self._stage = "start"  # PyTorch, the weights and the clip
+
+    def told(self, what: str, done: int, total: int) -> None:
+        """Progress of the Predictor: a stage begins with its first word; after its last frame the tracker runs."""
+        if done == 0:
+            self.enter(what)
+        elif what == "listen" and done == total:
+            self.enter("track")
+
+    def enter(self, stage: str) -> None:
+        """What comes now belongs to `stage`."""
+        self._done[self._stage] = max(self._highest(), self._done.get(self._stage, 0))
+        self._stage = stage
+        with contextlib.suppress(OSError):  # another system, or a container that forbids it: peaks are then "so far"
+            self.RESET.write_text("5")  # sets the highest value back to the present one, see `man proc`
+
+    def bytes(self) -> dict[str, int]:
+        """Stage by stage in the order of the run."""
+        return self._done | {self._stage: self._highest()}
+
+    def _highest(self) -> int:
+        if self.STATUS.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", self.STATUS.read_text())):
+            return int(found[1]) * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _noise_clip(frames: int, size: tuple[int, int]) -> Clip:
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.randint(0, 256, (frames, 3, *size), dtype=torch.uint8, generator=generator)
+    sound = torch.randn(frames * SAMPLE_RATE, generator=generator) * 0.1
+    return Clip.from_arrays(picture, sound)
+
+
+def _peer(frames: torch.Tensor, device: torch.device, dtype: torch.dtype | None) -> Callable[[], None]:
+    try:
+        from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
+    except ImportError as error:
+        raise AcvisError("the peer needs transformers: pip install transformers, or pass --no-peer") from error
+    backbone = ResNetConfig(out_features=["stage1", "stage2", "stage3", "stage4"])
+    config = Mask2FormerConfig(backbone_config=backbone, num_labels=26, num_queries=100)
+    model = Mask2FormerForUniversalSegmentation(config).eval().to(device)
+    mean, std = PRESETS["acvis-r50"].pixel_mean, PRESETS["acvis-r50"].pixel_std
+    pad = (0, -frames.shape[-1] % 32, 0, -frames.shape[-2] % 32)
+
+    @torch.inference_mode()
+    def forward() -> None:
+        for frame in frames:
+            image = (frame.to(device).float() - torch.tensor(mean, device=device).view(3, 1, 1)) / torch.tensor(
+                std, device=device
+            ).view(3, 1, 1)
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                model(pixel_values=torch.nn.functional.pad(image, pad)[None])
+
+    return forward
+
+
+def _in_turns(steps: dict[str, Callable[[], Any]], runs: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each step after one uncounted round; the steps take turns, so that drift hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(runs + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(t[1:]) for name, t in times.items()}

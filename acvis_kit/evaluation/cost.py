@@ -1,0 +1,125 @@
+"""What a model consists of and costs, and what it runs on: `acvis info`."""
+
+from __future__ import annotations
+
+import copy
+import importlib.metadata
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.acvis.query_generator import QueryGenerator
+from acvis_kit.models.encoders.audio import NUM_PATCHES, Sound
+
+FRAME_SIZE = (384, 640)  # a 360x640 frame, padded to multiples of 32
+WINDOWS = 1  # the tracker is counted over one window of seconds
+PACKAGES = ("torch", "torchvision", "torchaudio", "numpy", "scipy", "av", "moviepy", "pycocotools", "huggingface-hub",
+            "safetensors", "plotly", "gradio", "accelerate")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one part, per frame. A multiplication with its addition is two operations, as `FlopCounterMode` counts."""
+
+    part: str
+    parameters: int
+    gflops: float
+
+
+@torch.no_grad()
+def costs(model: ACVIS) -> list[Cost]:
+    """Parameters and GFLOPs per 360x640 frame of each part, in the order of the data, then the two query generators.
+
+    Counted by torch's FlopCounterMode; the samples of deformable attention, which it does not see, by formula: each of
+    C channels, L levels and `points` samples takes 4 corners, a multiplication and an addition each.
+    """
+    config = model.config
+    model = copy.deepcopy(model).eval().requires_grad_(False)  # the counter's hooks want no gradients
+    dtype, device = model.pixel_mean.dtype, model.pixel_mean.device
+    image = torch.zeros(1, 3, *FRAME_SIZE, dtype=dtype, device=device)
+    rows: list[Cost] = []
+
+    def count(part: str, module: nn.Module | None, run: Callable[[], Any], frames: int = 1, extra: float = 0.0) -> Any:
+        counter = FlopCounterMode(display=False)
+        with counter, sdpa_kernel(SDPBackend.MATH):  # the fused kernel of a CPU is not counted
+            result = run()
+        parameters = sum(p.numel() for p in module.parameters()) if module is not None else 0
+        rows.append(Cost(part, parameters, (counter.get_total_flops() / frames + extra) / 1e9))
+        return result
+
+    maps = count("backbone", model.backbone, lambda: model.backbone(image))
+    tokens = sum(m.shape[-2] * m.shape[-1] for m in maps[1:])
+    sampled = config.pixel_layers * tokens * config.hidden_dim * 3 * config.pixel_points * 4 * 2
+    pixels = count("pixel decoder", model.pixel_decoder, lambda: model.pixel_decoder(maps), extra=sampled)
+    sound = _silence(model)
+    if model.audio_encoder is not None:
+        mel = torch.zeros(1, 1, 96, 64, dtype=dtype, device=device)
+        count("audio encoder", model.audio_encoder, lambda: model.audio_encoder(mel))
+    if model.audio_class_head is not None:
+        count("audio class head", model.audio_class_head, lambda: model.audio_class_head(sound.clip))
+    scales = model.frame_decoder.tokens(pixels.scales)
+    generator = model.query_generator
+    queries = count("query generator", generator, lambda: generator(sound, scales))
+    decoder = model.frame_decoder
+    out = count("frame decoder", decoder, lambda: decoder(queries, generator.positions(), scales, pixels))
+    if model.count_head is not None:
+        count("count head", model.count_head, lambda: model.count_head(out.count_token))
+    seconds = WINDOWS * config.window_size
+    clip_queries = out.queries.expand(seconds, *out.queries.shape[1:]).transpose(0, 1)  # (1, T, Q_f, C)
+    heard = Sound.join([sound] * seconds)
+    count("tracker", model.tracker, lambda: model.tracker(clip_queries, heard), frames=seconds)
+
+    for name, head in (("class", model.pixel_class_head), ("sign", model.pixel_sign_head)):
+        if head is not None:
+            rows.append(Cost(f"pixel {name} head, in training", sum(p.numel() for p in head.parameters()), 0.0))
+    total = Cost("whole", sum(p.numel() for p in model.parameters()), sum(row.gflops for row in rows))
+    rows.append(total)
+    for name, kind, kept in (("acqg", "acqg", config.audio_tokens), ("additive", "additive", "clip")):
+        variant = replace(config, query_generator=kind, audio_tokens=kept, frame_fusion=True)
+        own = QueryGenerator(variant, sound.patches.shape[-1] if sound.patches is not None else None).to(device, dtype)
+        own.requires_grad_(False)
+        heard_as = f"{NUM_PATCHES} tokens" if kept == "patch" else "1 token"
+        count(f"query generator: {name}, {heard_as} a second", own, lambda own=own: own(sound, scales))
+    return rows
+
+
+def _silence(model: ACVIS) -> Sound:
+    like = {"dtype": model.pixel_mean.dtype, "device": model.pixel_mean.device}
+    patches = None
+    if model.config.audio_tokens == "patch" and model.audio_encoder is not None:
+        patches = torch.zeros(1, 1, NUM_PATCHES, model.audio_encoder.patch_dim, **like)
+    named = torch.zeros(1, 1, model.config.num_classes, **like) if model.config.audio_classes else None
+    return Sound(torch.zeros(1, 1, model.config.audio_dim, **like), patches, named)
+
+
+def cost_table(rows: list[Cost]) -> str:
+    """For people to read."""
+    width = max(len(row.part) for row in rows)
+    lines = [f"{'part':<{width}}  {'parameters':>12}  {'GFLOPs a frame':>14}"]
+    lines += [f"{row.part:<{width}}  {row.parameters:>12,}  {row.gflops:>14.3f}" for row in rows]
+    return "\n".join(lines)
+
+
+def environment() -> dict[str, str]:
+    """Versions and hardware, as a bug report needs them."""
+    found = {"acvis-kit": _version("acvis-kit"), "python": platform.python_version(), "platform": platform.platform()}
+    found |= {name: _version(name) for name in PACKAGES}
+    found["cpu threads"] = str(torch.get_num_threads())
+    found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    if torch.backends.mps.is_available():
+        found["gpu"] = "Apple MPS"
+    return found
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,148 @@
+"""Files in, files out: one clip or a folder of clips through a predictor, resumable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from acvis_kit.distributed import collect, is_main, own_share
+from acvis_kit.errors import AcvisError, MediaError
+from acvis_kit.inference.prediction import Prediction
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.media.edit import AudioEdit
+from acvis_kit.media.load import load_clip
+
+RESULT, COUNTS, OVERLAY, FOLDER_RESULT = "result.json", "counts.csv", "overlay.mp4", "results.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done to every clip.
+
+    Attributes:
+        predictor: with its model and thresholds. audio: the edit of each clip's sound.
+        weights: their name, for the record. clip_options: of `load_clip`. video: whether to write the overlay.
+        watched: files and folders of weights and sounds; a result is current only while they are the same.
+    """
+
+    predictor: Predictor
+    audio: AudioEdit
+    weights: str
+    clip_options: dict[str, Any] = field(default_factory=dict)
+    video: bool = True
+    watched: tuple[Path, ...] = ()
+
+    def settings(self) -> dict[str, Any]:
+        """What the result depends on beside the files; stands in result.json and tells whether that is current."""
+        predictor = self.predictor
+        return {
+            "weights": self.weights,
+            "config": json.loads(json.dumps(asdict(predictor.model.config))),
+            "short_side": predictor.short_side,
+            "score_threshold": predictor.score_threshold,
+            "top_k": predictor.top_k,
+            "count_gate": predictor.count_gate,
+            "dtype": str(predictor.autocast_dtype or predictor.model.pixel_mean.dtype),
+            "audio": repr(self.audio),
+            "clip": self.clip_options,
+        }
+
+    def files(self, clip: Path) -> dict[str, list[int]]:
+        """Size and time of change of the clip and of every file that weights and sound come from."""
+        watched = [clip, *self.watched]
+        watched += [inner for path in self.watched if path.is_dir() for inner in sorted(path.glob("*.safetensors"))]
+        return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in watched if path.is_file()}
+
+
+def predict_clip(job: Job, clip_path: Path, out: Path, video_id: int = 1) -> Prediction:
+    """Write overlay.mp4, counts.csv and, last, result.json into `out`.
+
+    Raises:
+        AcvisError: a clip or sound that cannot be read.
+    """
+    clip = load_clip(clip_path, **job.clip_options)
+    prediction = job.predictor(clip, audio=job.audio)
+    out.mkdir(parents=True, exist_ok=True)
+    for stale in (RESULT, OVERLAY, COUNTS):  # an interrupted run must not leave the files of two
+        (out / stale).unlink(missing_ok=True)
+    if job.video:
+        prediction.to_video(out / OVERLAY)
+    prediction.to_csv(out / COUNTS)
+    result = prediction.to_dict(video_id) | {"settings": job.settings(), "files": job.files(clip_path)}
+    partial = out / f"{RESULT}.partial"
+    partial.write_text(json.dumps(result))
+    partial.replace(out / RESULT)
+    return prediction
+
+
+def predict_folder(job: Job, folder: Path, out: Path, say: Callable[[str], None]) -> int:
+    """Every file of `folder` into a folder of its own below `out`; finished ones are left as they are.
+
+    A file that cannot be read is reported and passed over. `results.json` holds all results, video ids counting from 1
+    in the order of names. Several processes (torchrun) share the files.
+
+    Returns:
+        The number of files that failed.
+
+    Raises:
+        MediaError: a folder without files, or the folder itself to write to.
+    """
+    if out.resolve() == folder.resolve():
+        raise MediaError(f"{out} is the folder of the clips: write to another")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not files:
+        raise MediaError(f"{folder} holds no files: give a folder of video clips, or one clip")
+    found = {}
+    for number, path in own_share(files):
+        found[number] = _predict_file(job, path, out / path.name, number + 1, f"[{number + 1}/{len(files)}]", say)
+    failed: list[str] = []
+    videos, results = [], []
+    for video_id, (path, done) in enumerate(zip(files, collect(found), strict=True), start=1):
+        if done is None:
+            failed.append(path.name)
+            continue
+        kept = {key: done[key] for key in ("length", "k_max", "counts", "count_probs")}
+        videos.append({"id": video_id, "file": path.name} | kept)
+        results += [entry | {"video_id": video_id} for entry in done["results"]]
+    if is_main():
+        out.mkdir(parents=True, exist_ok=True)
+        names = list(job.predictor.model.config.class_names)
+        summary = {"class_names": names, "videos": videos, "failed": failed, "results": results}
+        (out / FOLDER_RESULT).write_text(json.dumps(summary))
+        say(
+            f"{len(files) - len(failed)} of {len(files)} clips written to {out}"
+            + (f", {len(failed)} failed" if failed else "")
+        )
+    return len(failed)
+
+
+def _predict_file(
+    job: Job, path: Path, target: Path, video_id: int, which: str, say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """What stands in the result of one file of a folder, done now or before; None where it failed."""
+    done = _finished(target / RESULT, path, job)
+    if done is not None:
+        say(f"{which} {path.name}: done before")
+        return done
+    try:
+        prediction = predict_clip(job, path, target, video_id)
+        say(f"{which} {path.name}: {prediction.summary()}")
+        return json.loads((target / RESULT).read_text())
+    except (AcvisError, OSError, RuntimeError, MemoryError) as error:  # RuntimeError: torch out of memory
+        say(f"{which} {path.name}: FAILED: {error}")
+        return None
+
+
+def _finished(result: Path, clip: Path, job: Job) -> dict[str, Any] | None:
+    """What an earlier run wrote from the same files with the same settings, or None."""
+    if not result.is_file() or (job.video and not (result.parent / OVERLAY).is_file()):
+        return None
+    try:
+        written = json.loads(result.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    current = json.loads(json.dumps({"settings": job.settings(), "files": job.files(clip)}))
+    return written if {key: written.get(key) for key in current} == current else None

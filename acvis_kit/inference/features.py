@@ -1,0 +1,104 @@
+"""What is kept of a clip's picture so that another soundtrack costs no second look at it.
+
+The features of a 360x640 frame take 21 MB. Together with the clip itself they stay in memory up to a budget; what
+exceeds it lies on disk, in a temporary folder that goes with the object.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from acvis_kit.clip import Clip
+from acvis_kit.errors import AcvisError
+from acvis_kit.models.encoders.pixel_decoder import PixelFeatures
+
+MEGABYTE = 10**6
+SPARE_DISK = 1000 * MEGABYTE  # is left free
+
+
+class VisualFeatures:
+    """Pixel features of a clip's frames, in chunks.
+
+    Attributes:
+        clip: where they came from; None for bare frames.
+        source_size: (H, W) of the frames given. input_size: (h, w) that the network saw, before padding.
+        fps: frames per second.
+        bytes_in_memory, bytes_on_disk: of the features alone.
+        made_by: the model that saw them and its autocast dtype; only the same can decode them.
+    """
+
+    def __init__(
+        self,
+        source_size: tuple[int, int],
+        input_size: tuple[int, int],
+        *,
+        clip: Clip | None = None,
+        fps: float = 1.0,
+        budget_mb: float = 2048,
+    ) -> None:
+        self.source_size, self.input_size, self.clip, self.fps = source_size, input_size, clip, fps
+        self.made_by: object = None
+        self._budget_mb = budget_mb
+        self._budget = budget_mb * MEGABYTE - (clip.frames.nbytes + clip.waveform.nbytes if clip is not None else 0)
+        self._chunks: list[PixelFeatures | Path] = []
+        self._lengths: list[int] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.bytes_in_memory = 0
+        self.bytes_on_disk = 0
+
+    def __len__(self) -> int:
+        """T, frames."""
+        return sum(self._lengths)
+
+    def append(self, chunk: PixelFeatures) -> None:
+        """Keep the features of the next frames, in memory or, beyond the budget, on disk.
+
+        Raises:
+            AcvisError: the disk has no room for them.
+        """
+        size = sum(t.element_size() * t.nelement() for t in _tensors(chunk))
+        if self.bytes_in_memory + size <= self._budget:
+            self.bytes_in_memory += size
+            self._chunks.append(chunk)
+        else:
+            self._chunks.append(self._write(chunk, size))
+            self.bytes_on_disk += size
+        self._lengths.append(chunk.fine.shape[0])
+
+    def chunks(self, device: torch.device | str) -> Iterator[PixelFeatures]:
+        """The chunks in order, one in memory at a time beside those that stay there."""
+        for chunk in self._chunks:
+            if isinstance(chunk, Path):
+                # Mapped, not read: buffers of 20 MB that come and go would break up the heap.
+                *scales, fine = torch.load(chunk, map_location=device, weights_only=True, mmap=True)
+                yield PixelFeatures(tuple(scales), fine)
+            else:
+                yield chunk
+
+    def lengths(self) -> list[int]:
+        """Frames per chunk."""
+        return list(self._lengths)
+
+    def _write(self, chunk: PixelFeatures, size: int) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="acvis-features-", ignore_cleanup_errors=True)
+        free = shutil.disk_usage(self._folder.name).free
+        if free < size + SPARE_DISK:
+            raise AcvisError(
+                f"the features of this clip exceed the budget of {self._budget_mb:g} MB, and the temporary "
+                f"folder {tempfile.gettempdir()} has {free / MEGABYTE:.0f} MB left (1000 MB stay free): raise "
+                "feature_budget_mb, set TMPDIR to a larger disk, lower short_side, or cut the clip"
+            )
+        path = Path(self._folder.name) / f"{len(self._chunks):05d}.pt"
+        torch.save([t.contiguous() for t in _tensors(chunk)], path)
+        return path
+
+
+def _tensors(chunk: PixelFeatures) -> tuple[Tensor, ...]:
+    return (*chunk.scales, chunk.fine)

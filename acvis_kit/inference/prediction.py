@@ -1,0 +1,203 @@
+"""What a prediction is: tracks with run-length coded masks, counts per second, and the ways to take them home."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acvis_kit.metrics import rle
+
+if TYPE_CHECKING:
+    from acvis_kit.clip import Clip
+
+RLE = dict[str, Any]  # {"size": [h, w], "counts": bytes}, COCO's compressed run lengths
+
+
+@dataclass(frozen=True)
+class Track:
+    """One object over the whole clip.
+
+    Attributes:
+        id: from 0, in the order of falling score; stays the same when others are filtered out.
+        label: zero-based class.
+        score: in (0, 1], class probability times mean mask probability.
+        masks: T run-length codes of size (h, w); an empty one where the object is silent or absent.
+        frame_scores: float32 (T,), mean probability of the mask's pixels in each frame, 0 where it is empty.
+    """
+
+    id: int
+    label: int
+    score: float
+    masks: tuple[RLE, ...]
+    frame_scores: Tensor
+
+    def areas(self) -> Tensor:
+        """Pixels per frame, int64 (T,)."""
+        return torch.from_numpy(rle.areas(list(self.masks)))
+
+    def mask(self, t: int) -> np.ndarray:
+        """bool (h, w) of frame t."""
+        from acvis_kit.metrics.coco import coco_mask
+
+        return coco_mask.decode(self.masks[t]).astype(bool)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Which objects sound, frame by frame.
+
+    Attributes:
+        tracks: by falling score.
+        counts: int64 (T,), how many objects sound; the highest value of a count head means "or more". Without a count
+            head: the number of masks in each frame.
+        count_probs: float32 (T, K_max + 1), of 0, 1, ..., K_max "or more"; None without a count head.
+        class_names: K names; a track's label points here.
+        size: (h, w) of the masks.
+        fps: frames per second of the prediction.
+        clip: the picture, and the sound that the model was given; None where it was made from bare tensors.
+        notes: what the user should know, one sentence each.
+    """
+
+    tracks: tuple[Track, ...]
+    counts: Tensor
+    count_probs: Tensor | None
+    class_names: tuple[str, ...]
+    size: tuple[int, int]
+    fps: float = 1.0
+    clip: Clip | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Frames."""
+        return self.counts.shape[0]
+
+    @property
+    def scores(self) -> Tensor:
+        """float32 (N,)."""
+        return torch.tensor([track.score for track in self.tracks], dtype=torch.float32)
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 (N,), zero-based."""
+        return torch.tensor([track.label for track in self.tracks], dtype=torch.int64)
+
+    @property
+    def k_max(self) -> int | None:
+        """The count that means "or more"; None without a count head."""
+        return self.count_probs.shape[1] - 1 if self.count_probs is not None else None
+
+    def masks(self) -> Tensor:
+        """bool (N, T, h, w). Large for long clips: `Track.mask(t)` gives one."""
+        out = torch.zeros(len(self.tracks), len(self), *self.size, dtype=torch.bool)
+        for n, track in enumerate(self.tracks):
+            for t in range(len(self)):
+                out[n, t] = torch.from_numpy(track.mask(t))
+        return out
+
+    def count_text(self, t: int) -> str:
+        """The count of frame t as shown to people: "0", "1", "2+"."""
+        count = int(self.counts[t])
+        return f"{count}+" if count == self.k_max else str(count)
+
+    def summary(self) -> str:
+        """One sentence: how long, how many sound when, how many tracks."""
+        texts = [self.count_text(t) for t in range(len(self))]
+        shares = ", ".join(f"{text} in {texts.count(text)}" for text in sorted(set(texts)))
+        plural = "" if len(self.tracks) == 1 else "s"
+        return f"{len(self)} frames, {len(self.tracks)} track{plural}; objects sounding: {shares} frames"
+
+    def above(self, score_threshold: float) -> Prediction:
+        """Only the tracks that score higher."""
+        return replace(self, tracks=tuple(track for track in self.tracks if track.score > score_threshold))
+
+    def gated(self) -> Prediction:
+        """Masks that agree with the count: none in frames counted as silent, the best `count` where the count is sure.
+
+        Masks of a frame are ranked by track score times mean mask probability there. Frames counted as "K_max or more"
+        stay as they are, and so does a prediction without a count head. A track that has no mask left is dropped.
+        """
+        if self.count_probs is None or not self.tracks:
+            return self
+        rank = torch.stack([track.score * track.frame_scores for track in self.tracks])  # (N, T)
+        allowed = torch.where(self.counts < self.k_max, self.counts, len(self.tracks))
+        place = rank.argsort(dim=0, descending=True, stable=True).argsort(dim=0)
+        keep = place < allowed
+        tracks = [_emptied(track, k, self.size) for track, k in zip(self.tracks, keep, strict=True)]
+        return replace(self, tracks=tuple(track for track in tracks if track.frame_scores.any()))
+
+    def to_dict(self, video_id: int = 1) -> dict[str, Any]:
+        """AVISeg's results under "results", beside counts and names. Category ids count from 1."""
+        results = [
+            {
+                "video_id": video_id,
+                "score": track.score,
+                "category_id": track.label + 1,
+                "track_id": track.id,
+                "segmentations": [{"size": m["size"], "counts": m["counts"].decode("ascii")} for m in track.masks],
+            }
+            for track in self.tracks
+        ]
+        return {
+            "video": self.clip.source.name if self.clip is not None and self.clip.source else None,
+            "height": self.size[0],
+            "width": self.size[1],
+            "length": len(self),
+            "fps": self.fps,
+            "class_names": list(self.class_names),
+            "k_max": self.k_max,
+            "counts": self.counts.tolist(),
+            "count_probs": self.count_probs.tolist() if self.count_probs is not None else None,
+            "results": results,
+            "notes": list(self.notes),
+        }
+
+    def to_json(self, path: str | Path, video_id: int = 1) -> Path:
+        """Write `to_dict`. The list under "results" is what AVISeg's evaluators read."""
+        path = Path(path)
+        path.write_text(json.dumps(self.to_dict(video_id)))
+        return path
+
+    def to_csv(self, path: str | Path) -> Path:
+        """One row per frame: start and end in seconds, the count and its probabilities, and what sounds."""
+        path = Path(path)
+        areas = [track.areas() for track in self.tracks]
+        probabilities = [f"p_{k}" for k in range(self.k_max)] + [f"p_{self.k_max}+"] if self.k_max is not None else []
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["start", "end", "count", *probabilities, "masks", "sounding"])
+            for t in range(len(self)):
+                shown = [track for track, area in zip(self.tracks, areas, strict=True) if area[t] > 0]
+                numbers = [f"{p:.4f}" for p in self.count_probs[t].tolist()] if self.count_probs is not None else []
+                names = "; ".join(f"{self.class_names[track.label]} #{track.id}" for track in shown)
+                writer.writerow(
+                    [f"{t / self.fps:g}", f"{(t + 1) / self.fps:g}", self.count_text(t), *numbers, len(shown), names]
+                )
+        return path
+
+    def to_video(self, path: str | Path, **options: Any) -> Path:
+        """The clip with its masks drawn in and the sound that the model was given; see `viz.write_overlay`."""
+        from acvis_kit.viz.overlay import write_overlay  # plotting and muxing are not needed to predict
+
+        return write_overlay(self, path, **options)
+
+
+def encode_masks(masks: Tensor) -> list[RLE]:
+    """Run-length codes of bool masks (N, h, w)."""
+    from acvis_kit.metrics.coco import coco_mask
+
+    columns_first = np.asfortranarray(masks.permute(1, 2, 0).cpu().numpy().astype(np.uint8))  # (h, w, N)
+    return coco_mask.encode(columns_first)
+
+
+def _emptied(track: Track, keep: Tensor, size: tuple[int, int]) -> Track:
+    """`track` with empty masks where `keep` (T,) is False."""
+    (nothing,) = encode_masks(torch.zeros(1, *size, dtype=torch.bool))
+    masks = tuple(mask if k else nothing for mask, k in zip(track.masks, keep.tolist(), strict=True))
+    return replace(track, masks=masks, frame_scores=track.frame_scores * keep)

@@ -1,0 +1,292 @@
+"""Sound in the kit: reading it, its log-mel spectrogram, and `AudioEdit`, which changes what a model hears.
+
+Reading is in `sound`, the spectrogram in `mel`; their public names can be had from here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import update_wrapper
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acvis_kit.clip import SAMPLE_RATE, Clip
+from acvis_kit.errors import ConfigError
+from acvis_kit.media.mel import frame_seconds, log_mel, log_mel_examples
+from acvis_kit.media.sound import MAX_SOUND_SECONDS, fit_length, load_sound, read_stretch, resample
+
+__all__ = ["AudioEdit", "frame_seconds", "load_sound", "log_mel", "log_mel_examples", "resample"]
+
+SOUNDING_BLOCK = SAMPLE_RATE // 50  # samples, 20 ms: the grain at which sound and pause are told apart
+SOUNDING_RANGE = 40.0  # dB: blocks this far below the loudest one are pauses
+REFERENCE_RMS = 0.1  # -20 dB of full scale, a usual speaking level: what noise refers to where nothing sounds
+GRAMMAR = "original | mute | swap:FILE[@OFFSET] | mix:FILE[@DB] | noise:DB | gain:DB | shift:SECONDS | keep:START-END"
+
+Source = str | Path | Clip | Tensor | np.ndarray
+
+
+class _edit:
+    """A method that appends an edit, on an instance or on the class: AudioEdit.mute() is AudioEdit().mute()."""
+
+    def __init__(self, method: Callable[..., AudioEdit]):
+        self.method = method
+        update_wrapper(self, method)
+
+    def __get__(self, instance: AudioEdit | None, owner: type[AudioEdit]) -> Callable[..., AudioEdit]:
+        return self.method.__get__(owner() if instance is None else instance, owner)
+
+
+@dataclass(frozen=True, repr=False)
+class AudioEdit:
+    """A recipe that turns the sound of a clip into another: AudioEdit.swap("dog.wav").noise(snr_db=10).
+
+    Immutable; every edit returns a longer recipe and can be called on the class to begin one. Without edits it is the
+    original sound. Edits may exceed [-1, 1]: the model hears that as it is, `write_video` clips it.
+
+    Every edit raises a ConfigError for a number outside its range; sounds in files are read when the recipe is applied.
+    """
+
+    steps: tuple[_Step, ...] = ()
+
+    def apply(self, clip: Clip) -> Tensor:
+        """The edited sound of the clip, float32 (S,), 16 kHz, of exactly the length of `clip.waveform`.
+
+        Raises:
+            MediaError: a file of `swap` or `mix` that cannot be read or has no sound.
+        """
+        sound = clip.waveform.to(torch.float32).clone()
+        for step in self.steps:
+            sound = step.change(sound, clip)
+        return sound
+
+    @_edit
+    def original(self) -> AudioEdit:
+        """The clip's own sound: takes back the edits before."""
+        return self._then("original", (), lambda sound, clip: clip.waveform.to(torch.float32).clone())
+
+    @_edit
+    def mute(self) -> AudioEdit:
+        """Silence."""
+        return self._then("mute", (), lambda sound, clip: torch.zeros_like(sound))
+
+    @_edit
+    def swap(self, source: Source, offset: float = 0.0, loop: bool = False) -> AudioEdit:
+        """Another sound instead.
+
+        Args:
+            source: a sound or video file, a Clip, or a float waveform (S,) or (channels, S) at 16 kHz. A clip without
+                sound is silence.
+            offset: second of the source to begin at; a negative one delays the source by as much.
+            loop: begin the source again when it is over, instead of going on in silence.
+        """
+        other = _Source.of(source, offset, loop)
+        return self._then("swap", other.arguments(), lambda sound, clip: other.fill(len(sound)), other)
+
+    @_edit
+    def mix(self, source: Source, gain_db: float = 0.0, offset: float = 0.0, loop: bool = False) -> AudioEdit:
+        """Another sound on top, made louder by `gain_db`; the rest is as in `swap`."""
+        other = _Source.of(source, offset, loop)
+        factor = _amplitude(gain_db, "gain_db")
+        given = other.arguments() + ((f"gain_db={gain_db:g}",) if gain_db else ())
+        return self._then("mix", given, lambda sound, clip: sound + factor * other.fill(len(sound)), other)
+
+    @_edit
+    def noise(self, snr_db: float, seed: int = 0) -> AudioEdit:
+        """White Gaussian noise, everywhere, `snr_db` below the sound so far.
+
+        The level of the sound is the RMS of its sounding part (20 ms blocks within 40 dB of the loudest), so that
+        pauses do not make noise weaker. Where all is silent it refers to an RMS of 0.1. The same seed, the same noise.
+        """
+        factor = _amplitude(-snr_db, "snr_db")
+
+        def add_noise(sound: Tensor, clip: Clip) -> Tensor:
+            noise = torch.randn(len(sound), generator=torch.Generator().manual_seed(seed))
+            return sound + factor * _sounding_rms(sound) * noise.to(sound.device)
+
+        return self._then("noise", (f"snr_db={snr_db:g}", *([f"seed={seed}"] if seed else [])), add_noise)
+
+    @_edit
+    def gain(self, db: float) -> AudioEdit:
+        """Louder by `db` decibels; softer if negative."""
+        factor = _amplitude(db, "db")
+        return self._then("gain", (f"{db:g}",), lambda sound, clip: sound * factor)
+
+    @_edit
+    def shift(self, seconds: float) -> AudioEdit:
+        """Later by `seconds`, earlier if negative; silence moves in, nothing wraps around."""
+        moved = round(_finite(seconds, "seconds") * SAMPLE_RATE)
+        return self._then("shift", (f"{seconds:g}",), lambda sound, clip: _place(sound, moved, len(sound)))
+
+    @_edit
+    def keep(self, start: float = 0.0, end: float | None = None) -> AudioEdit:
+        """Silence outside [start, end) seconds of the clip; None is its end."""
+        if _finite(start, "start") < 0 or (end is not None and _finite(end, "end") <= start):
+            raise ConfigError(f"keep(start={start}, end={end}): start must be 0 or later, end later than start.")
+        first, last = round(start * SAMPLE_RATE), None if end is None else round(end * SAMPLE_RATE)
+
+        def silence_outside(sound: Tensor, clip: Clip) -> Tensor:
+            kept = torch.zeros_like(sound)
+            kept[first:last] = sound[first:last]
+            return kept
+
+        return self._then("keep", (f"{start:g}", *([] if end is None else [f"{end:g}"])), silence_outside)
+
+    @classmethod
+    def parse(cls, edits: str | Iterable[str]) -> AudioEdit:
+        """Edits written for a command line, one string or several in order.
+
+        `original | mute | swap:FILE[@OFFSET] | mix:FILE[@DB] | noise:DB | gain:DB | shift:SECONDS | keep:START-END`. A
+        file name may hold ":" and "@": only a number after the last "@" is cut off, and not if a file of the whole name
+        exists. `keep:2-` keeps all from second 2 on.
+
+        Raises:
+            ConfigError: an edit that does not follow this grammar.
+        """
+        recipe = cls()
+        for text in [edits] if isinstance(edits, str) else edits:
+            recipe = _append_parsed(recipe, text)
+        return recipe
+
+    def _then(
+        self, name: str, given: tuple[str, ...], change: Callable[[Tensor, Clip], Tensor], source: _Source | None = None
+    ) -> AudioEdit:
+        return AudioEdit((*self.steps, _Step(name, given, source, change)))
+
+    def __repr__(self) -> str:
+        calls = [f"{step.name}({', '.join(step.given)})" for step in self.steps]
+        return ".".join(["AudioEdit", *(calls or ["original()"])])
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One edit: its name and arguments as one would write them, the other sound in it, and what it does.
+
+    Two steps are equal if they are written alike and hear the same file or the same object.
+    """
+
+    name: str
+    given: tuple[str, ...]
+    source: _Source | None
+    change: Callable[[Tensor, Clip], Tensor] = field(compare=False)  # (sound (S,), clip) -> sound (S,)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Another sound, in a file (read when it is needed) or in memory: float32 (S,).
+
+    `given` is kept so that its id stays its own: sources are equal if they are the same file or the same object.
+    """
+
+    sound: Path | Tensor = field(compare=False)
+    given: object = field(compare=False)
+    identity: Path | int
+    label: str
+    offset: float
+    loop: bool
+
+    @classmethod
+    def of(cls, source: Source, offset: float, loop: bool) -> _Source:
+        _finite(offset, "offset")
+        if isinstance(source, str | Path):
+            return cls(Path(source), source, Path(source), repr(str(source)), offset, loop)
+        if isinstance(source, Clip):
+            name = source.source.name if source.source else f"of {source.duration:g} s"
+            return cls(source.waveform.to("cpu", torch.float32), source, id(source), f"<clip {name}>", offset, loop)
+        mono = _mono(torch.as_tensor(source))
+        return cls(mono, source, id(source), f"<waveform of {len(mono) / SAMPLE_RATE:g} s>", offset, loop)
+
+    def arguments(self) -> tuple[str, ...]:
+        offset = (f"offset={self.offset:g}",) if self.offset else ()
+        return self.label, *offset, *(("loop=True",) if self.loop else ())
+
+    def fill(self, samples: int) -> Tensor:
+        """float32 (samples,), looped or followed by silence."""
+        if self.loop:
+            whole = self._read(0.0, MAX_SOUND_SECONDS)
+            positions = torch.arange(samples) + round(self.offset * SAMPLE_RATE)
+            return whole[positions % len(whole)]
+        delay = max(0, -round(self.offset * SAMPLE_RATE))
+        return _place(self._read(max(0.0, self.offset), samples / SAMPLE_RATE), delay, samples)
+
+    def _read(self, start: float, seconds: float) -> Tensor:
+        if isinstance(self.sound, Path):
+            return read_stretch(self.sound, start, seconds)
+        first = round(start * SAMPLE_RATE)
+        if first >= len(self.sound):
+            raise ConfigError(
+                f"offset={start:g} lies beyond the end of {self.label}, {len(self.sound) / SAMPLE_RATE:g} s: lower it."
+            )
+        return self.sound[first : first + math.ceil(seconds * SAMPLE_RATE)]
+
+
+def _mono(waveform: Tensor) -> Tensor:
+    """A waveform (S,) or (channels, S) -> float32 (S,), the mean of the channels."""
+    shape = tuple(waveform.shape)
+    upright = len(shape) == 1 or (len(shape) == 2 and shape[0] <= shape[1])
+    if not (waveform.is_floating_point() and upright and waveform.numel()):
+        raise ConfigError(
+            f"a sound of {waveform.dtype} {shape}: give a float waveform (S,) or (channels, S) in [-1, 1] at 16 kHz, a "
+            "file, or a Clip."
+        )
+    return waveform.detach().to("cpu", torch.float32).reshape(-1, shape[-1]).mean(dim=0)
+
+
+def _place(sound: Tensor, at: int, samples: int) -> Tensor:
+    """A sound (n,) from sample `at` on (before the beginning if negative) in silence, (samples,)."""
+    if at < 0:
+        return fit_length(sound[-at:], samples)
+    return fit_length(torch.nn.functional.pad(sound, (min(at, samples), 0)), samples)
+
+
+def _sounding_rms(sound: Tensor) -> float:
+    """RMS of the 20 ms blocks within 40 dB of the loudest; `REFERENCE_RMS` where all is silent."""
+    whole = math.ceil(len(sound) / SOUNDING_BLOCK) * SOUNDING_BLOCK
+    powers = fit_length(sound, whole).reshape(-1, SOUNDING_BLOCK).square().mean(dim=1)  # (blocks,)
+    loudest = powers.max().item() if len(powers) else 0.0
+    if loudest == 0.0:
+        return REFERENCE_RMS
+    return powers[powers >= loudest * 10 ** (-SOUNDING_RANGE / 10)].mean().sqrt().item()
+
+
+def _finite(value: float, name: str) -> float:
+    if not math.isfinite(value):
+        raise ConfigError(f"{name}={value} must be a finite number.")
+    return value
+
+
+def _amplitude(decibels: float, name: str) -> float:
+    """The factor of an amplitude that a change in decibels stands for."""
+    if abs(_finite(decibels, name)) > 200:
+        raise ConfigError(f"{name}={abs(decibels):g} must lie between -200 and 200 dB.")
+    return 10 ** (decibels / 20)
+
+
+def _append_parsed(recipe: AudioEdit, text: str) -> AudioEdit:
+    """One edit of the command line, see `AudioEdit.parse`."""
+    name, _, rest = text.strip().partition(":")
+    try:
+        if name in ("original", "mute") and not rest:
+            return getattr(recipe, name)()
+        if name in ("swap", "mix") and rest:
+            return getattr(recipe, name)(*_file_and_number(rest))
+        if name in ("noise", "gain", "shift"):
+            return getattr(recipe, name)(float(rest))
+        if name == "keep" and (span := re.fullmatch(r"([\d.]*)-([\d.]*)", rest)):
+            return recipe.keep(float(span[1] or 0), float(span[2]) if span[2] else None)
+    except ValueError:
+        raise ConfigError(f'the edit "{text}" has {rest!r} where a number belongs: write {GRAMMAR}.') from None
+    raise ConfigError(f'the edit "{text}" is unknown or incomplete: write {GRAMMAR}.')
+
+
+def _file_and_number(text: str) -> tuple[str, float]:
+    """FILE@NUMBER or FILE, which itself may hold an @."""
+    numbered = re.fullmatch(r"(.+)@([-+]?\d*\.?\d+)", text)
+    if numbered is None or Path(text).exists():
+        return text, 0.0
+    return numbered[1], float(numbered[2])

@@ -1,0 +1,267 @@
+"""Video files in: `load_clip` cuts a file into frames and sound, by time stamp; `iter_source_frames` streams it again.
+
+Times are those of a player's clock, in seconds from the start of the file.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip
+from acvis_kit.errors import MediaError
+from acvis_kit.media.decoding import claimed_end, find_stream, frames_from, opened, scanned_end
+from acvis_kit.media.limits import MAX_BYTES, MAX_MEMORY, MAX_PIXELS, Stretch, check_memory, check_pixels
+from acvis_kit.media.picture import Screen, View
+from acvis_kit.media.sound import fit_length, read_sound
+from acvis_kit.media.write import write_video
+
+__all__ = ["iter_source_frames", "load_clip", "write_video"]
+
+Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
+
+NOTABLE = 0.2  # s, what sound and picture may differ in length by without a word; codecs pad by up to 0.1
+SOURCE_FPS = (1.0, 60.0)  # what an overlay is played at
+
+
+def load_clip(
+    path: str | Path,
+    fps: float = 1.0,
+    start: float = 0.0,
+    end: float | None = None,
+    max_seconds: float = 120,
+    too_long: Literal["error", "trim"] = "error",
+    *,
+    position: float = 0.5,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    max_memory: int = MAX_MEMORY,
+    progress: Progress | None = None,
+) -> Clip:
+    """A video file as frames and sound.
+
+    Frame i stands for the interval [start + i / fps, start + (i + 1) / fps) and shows what a player shows at `position`
+    within it. An interval exists if the picture lasts to its middle; the first always exists. The sound is that of all
+    intervals, silent where the file has none. What had to be repaired or cut is said in `Clip.notes` and in warnings.
+
+    Args:
+        path: any file PyAV opens that has a picture.
+        fps: frames per second of the clip.
+        start, end: the seconds of the file to load; None is the end of the picture.
+        max_seconds: the longest stretch to load.
+        too_long: what to do with a longer one, "error" or "trim" (with a warning).
+        position: 0..1, where in its interval a frame is taken.
+        max_pixels: height times width of the largest picture to accept.
+        max_bytes: size of the largest file to accept.
+        max_memory: bytes that the frames may take, uint8 (T, 3, H, W).
+        progress: called with ("read", frames done, frames expected); what it raises ends the reading.
+
+    Raises:
+        MediaError: the file cannot be read, has no picture, or exceeds a limit; names the file, the cause, the remedy.
+        ConfigError: an argument outside its range.
+    """
+    stretch = Stretch(Path(path), fps, start, end, max_seconds, too_long, position)
+    facts = _inspect(stretch, max_pixels, max_bytes)
+    notes: list[str] = []
+    screen, frames, duration = _load_picture(stretch, facts, max_pixels, max_memory, notes, progress)
+    waveform, has_audio = _load_sound(stretch, facts, len(frames), screen.end, notes)
+    for note in notes:
+        warnings.warn(f"{stretch.path.name}: {note}", stacklevel=2)
+    # In hundredths, which is all that moviepy's writer can express: the overlay then lasts as long as the source.
+    source_fps = round(min(max(1 / screen.step, SOURCE_FPS[0]), SOURCE_FPS[1]), 2)
+    return Clip(
+        frames=frames,
+        waveform=waveform,
+        times=start + (torch.arange(len(frames), dtype=torch.float64) + position) / fps,
+        fps=fps,
+        has_audio=has_audio,
+        source=stretch.path,
+        start=start,
+        duration=duration,
+        source_fps=source_fps,
+        notes=tuple(notes),
+    )
+
+
+def iter_source_frames(clip: Clip) -> Iterator[tuple[float, int, np.ndarray]]:
+    """The source's own pictures over the clip's duration, at the constant rate `clip.source_fps`, in constant memory.
+
+    A clip made from arrays shows its own frames. Output picture k is the one on the screen in the middle of its
+    interval, so that stamps rounded to milliseconds make none appear twice.
+
+    Yields:
+        (t, i, image): seconds since the clip's start, k / source_fps; the index of the clip's frame whose interval that
+        is; uint8 (H, W, 3), RGB, upright.
+
+    Raises:
+        MediaError: the source can no longer be read.
+    """
+    pictures = _source_images(clip) if clip.source else _own_images(clip)
+    for k, image in zip(range(max(1, round(clip.duration * clip.source_fps))), pictures, strict=False):
+        time = k / clip.source_fps
+        yield time, _frame_index(clip, time), image
+
+
+def _frame_index(clip: Clip, time: float) -> int:
+    return min(int(time * clip.fps + 1e-6), len(clip) - 1)  # 0.29 * 100 is 28.999...
+
+
+def _own_images(clip: Clip) -> Iterator[np.ndarray]:
+    k = 0
+    while True:
+        yield clip.frames[_frame_index(clip, k / clip.source_fps)].permute(1, 2, 0).contiguous().numpy()
+        k += 1
+
+
+def _source_images(clip: Clip) -> Iterator[np.ndarray]:
+    screen = Screen(frames_from(clip.source, "video", clip.start, damage=[]))
+    if screen.empty:
+        raise MediaError(f"{clip.source} can no longer be decoded: load the clip again.")
+    view = replace(View.of(screen.at(clip.start)), size=clip.size)
+    shown = image = None
+    k = 0
+    while True:
+        frame = screen.at(clip.start + (k + 0.5) / clip.source_fps)
+        if frame is not shown:
+            shown, image = frame, view.render(frame)
+        yield image
+        k += 1
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a file says about itself.
+
+    Attributes:
+        pixel_aspect: width by height of a pixel.
+        picture_end: second at which the picture ends, None where only the file's end is known.
+        file_end: second at which the file ends, infinite if unknown.
+        sound_end: second at which the sound ends, None if unknown.
+    """
+
+    pixel_aspect: Fraction | None
+    picture_end: float | None
+    file_end: float
+    sound_end: float | None
+
+
+def _inspect(stretch: Stretch, max_pixels: int, max_bytes: int) -> _Facts:
+    """Look into the file without decoding it, and refuse what is out of bounds already."""
+    path = stretch.path
+    with opened(path, max_bytes) as container:
+        stream = find_stream(container, "video")
+        if stream is None:
+            raise MediaError(_no_picture(path, has_sound=find_stream(container, "audio") is not None))
+        check_pixels(path, (stream.codec_context.height, stream.codec_context.width), max_pixels)
+        pixel_aspect = stream.sample_aspect_ratio
+        picture_end, sound_end = claimed_end(container, "video"), claimed_end(container, "audio")
+        file_end = container.duration / 1e6 if container.duration else math.inf
+    # Matroska says only when the file ends, and that may be its sound: look closer where it matters.
+    if picture_end is None and (file_end == math.inf or min(stretch.wanted, file_end) > stretch.limit):
+        picture_end = scanned_end(path)
+    return _Facts(pixel_aspect, picture_end, file_end, sound_end)
+
+
+def _load_picture(
+    stretch: Stretch, facts: _Facts, max_pixels: int, max_memory: int, notes: list[str], progress: Progress | None
+) -> tuple[Screen, Tensor, float]:
+    """The screen after the last picture, the frames uint8 (T, 3, H, W), and the seconds of the source they cover."""
+    path, start, stop = stretch.path, stretch.start, stretch.stop
+    expected_end = facts.file_end if facts.picture_end is None else facts.picture_end
+    if start > 0:  # the first frame always exists, whatever the file says of its length
+        stretch.check_start(expected_end)
+    notes += stretch.check_length(expected_end)
+
+    damage: list[str] = []
+    screen = Screen(frames_from(path, "video", start, damage))
+    if screen.empty:
+        reason = damage[0] if damage else "the file breaks off before it"
+        raise MediaError(f"{path}: no picture could be decoded ({reason}): get a complete copy, or convert it to MP4.")
+    view = View.of(screen.at(start), facts.pixel_aspect)
+    check_pixels(path, view.size, max_pixels)
+    expected = stretch.intervals(min(expected_end, stop) - start)
+    check_memory(path, expected, view.size, max_memory)
+
+    frames = _collect(stretch, screen, view, expected, max_memory, progress)
+    stretch.check_start(screen.end)
+    if not notes:  # the file may have understated its length
+        notes += stretch.check_length(screen.end)
+    if damage:
+        notes.append(f"Damaged pieces of the picture were left out: {len(damage)} ({damage[0]}).")
+    if facts.picture_end and screen.end < min(facts.picture_end, stop) - max(NOTABLE, 2 * screen.step):
+        notes.append(f"The file announces {facts.picture_end:.2f} s of picture, {screen.end:.2f} s could be read.")
+    elif stretch.end is not None and screen.end < stop - NOTABLE:
+        notes.append(f"The picture ends at {screen.end:.2f} s, before end={stretch.end:g}.")
+    duration = min(screen.end, stop) - start
+    return screen, frames[: stretch.intervals(duration)], duration
+
+
+def _collect(
+    stretch: Stretch, screen: Screen, view: View, expected: int, max_memory: int, progress: Progress | None
+) -> Tensor:
+    """The frames of all intervals, uint8 (T, 3, H, W); perhaps one too many, which only the end of the picture tells.
+
+    They are written where they stay: a list of images, stacked in the end, would need twice the memory.
+    """
+    frames = torch.empty(expected, 3, *view.size, dtype=torch.uint8)
+    count, shown = 0, None
+    while count < stretch.intervals(stretch.stop - stretch.start):
+        frame = screen.at(stretch.start + (count + stretch.position) / stretch.fps)
+        if screen.ended and count >= stretch.intervals(screen.end - stretch.start):
+            break
+        if count == len(frames):  # the file is longer than it says
+            check_memory(stretch.path, 2 * count, view.size, max_memory)
+            frames = torch.cat([frames, torch.empty_like(frames)])
+        if frame is shown:
+            frames[count] = frames[count - 1]
+        else:
+            frames[count] = torch.from_numpy(view.render(frame)).permute(2, 0, 1)
+        count, shown = count + 1, frame
+        if progress is not None:
+            progress("read", count, max(count, expected))
+    screen.at(stretch.stop)
+    return frames[:count]
+
+
+def _load_sound(
+    stretch: Stretch, facts: _Facts, num_frames: int, picture_end: float, notes: list[str]
+) -> tuple[Tensor, bool]:
+    """The sound of all intervals, float32 (S,), and whether the file has any."""
+    seconds = num_frames / stretch.fps
+    samples = round(seconds * SAMPLE_RATE)
+    track = read_sound(stretch.path, stretch.start, seconds)
+    if track is None:
+        notes.append(f"The file has no sound track{HEARD_AS_SILENCE}")
+        return torch.zeros(samples), False
+    if track.ends == 0:
+        reason = f" that can be decoded ({track.damage[0]})" if track.damage else " here"
+        notes.append(f"The sound track has no sound{reason}{HEARD_AS_SILENCE}")
+        return torch.zeros(samples), False
+
+    if track.damage:
+        notes.append(f"Damaged pieces of the sound were left out: {len(track.damage)} ({track.damage[0]}).")
+    if track.begins > NOTABLE:
+        notes.append(f"The sound begins {track.begins:.2f} s after the picture: silence until then.")
+    missing = min(picture_end - stretch.start, seconds) - track.ends
+    if missing > NOTABLE:
+        notes.append(f"The sound ends {missing:.2f} s before the picture: silence from then on.")
+    sound_end = facts.file_end if facts.sound_end is None else facts.sound_end
+    excess = sound_end - max(picture_end, stretch.start + seconds)
+    if picture_end < stretch.stop and NOTABLE < excess < math.inf:
+        notes.append(f"The sound is {excess:.2f} s longer than the picture: cut.")
+    return fit_length(track.waveform, samples), True
+
+
+def _no_picture(path: Path, has_sound: bool) -> str:
+    if has_sound:
+        return f"{path} has sound but no picture: use it as another clip's sound, AudioEdit.swap({path.name!r})."
+    return f"{path} has neither a picture nor a sound that can be decoded: give a video file."

@@ -1,0 +1,148 @@
+"""Decoded pictures as a player shows them: which one is on the screen when, upright, with square pixels, in RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from statistics import fmean, median_low
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from acvis_kit.errors import MediaError
+from acvis_kit.media.decoding import GUESSED_STEP, cause
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+STAMP = 0.001  # s, the coarsest stamps in use (Matroska): differences up to this mean nothing
+JUST = 1e-6  # s: a picture stamped 0.5 is on at 0.5, however the two were computed
+ANAMORPHIC = 0.01  # how far from 1 a pixel's aspect ratio must be to be meant
+
+
+class Screen:
+    """What is on the screen at a time t, for a t that never goes back: the last picture stamped t or earlier.
+
+    Holds two decoded pictures, whatever the length of the video. Before the first picture it shows the first, after the
+    last one the last.
+    """
+
+    def __init__(self, pictures: Iterator[tuple[float, VideoFrame]]):
+        self._pictures = pictures
+        self._next = next(pictures, None)
+        self._on: tuple[float, VideoFrame] | None = None
+        self._steps: list[float] = []
+        self.empty = self._next is None
+
+    def at(self, time: float) -> VideoFrame:
+        """The picture on the screen at `time` in seconds. Not for an empty screen."""
+        assert not self.empty
+        while self._next is not None and (self._on is None or self._next[0] <= time + JUST):
+            if self._on is not None:
+                self._steps.append(self._next[0] - self._on[0])
+            self._on, self._next = self._next, next(self._pictures, None)
+        return self._on[1]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last picture is on."""
+        return self._next is None
+
+    @property
+    def end(self) -> float:
+        """The time at which the picture now on goes off."""
+        if self._next is not None:
+            return self._next[0]
+        time, frame = self._on
+        lasts = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
+        return time + (lasts if lasts > 0 else self.step)
+
+    @property
+    def step(self) -> float:
+        """The usual time between two pictures so far, in seconds.
+
+        The mean of the steps around the median: of Matroska's 33, 33 and 34 ms the median alone would make 30.3 frames
+        per second out of 30.
+        """
+        steps = [step for step in self._steps if step > 0]
+        if not steps:
+            return GUESSED_STEP
+        middle = median_low(steps)
+        return fmean(step for step in steps if abs(step - middle) <= 1.5 * STAMP)
+
+
+@dataclass(frozen=True)
+class View:
+    """How the pictures of a stream are brought onto a screen: turned upright, with square pixels, in RGB.
+
+    Made once per stream: to ask PyAV for the side data of every picture would keep them all in memory, in reference
+    cycles, until Python happens to collect them.
+
+    Attributes:
+        size: (H, W) on the screen. Pictures of another size (streams may change) are scaled to it.
+        matrix: xx, xy, yx, yy of x' = xx x + yx y, y' = xy x + yy y, which turns or mirrors the picture.
+    """
+
+    size: tuple[int, int]
+    matrix: tuple[int, int, int, int]
+
+    @classmethod
+    def of(cls, frame: VideoFrame, pixel_aspect: Fraction | None = None) -> View:
+        """The view that a picture and the width-to-height ratio of its pixels ask for."""
+        width = frame.width
+        if pixel_aspect and abs(pixel_aspect - 1) > ANAMORPHIC and 1 / 4 <= pixel_aspect <= 4:
+            width = max(1, round(width * pixel_aspect))
+        view = cls((frame.height, width), _display_matrix(frame))
+        return replace(view, size=view.size[::-1]) if view._turned else view
+
+    def render(self, frame: VideoFrame) -> np.ndarray:
+        """The picture as uint8 (H, W, 3), on black where it is transparent.
+
+        Raises:
+            MediaError: a pixel format that FFmpeg cannot convert.
+        """
+        xx, _, yx, yy = self.matrix
+        if self._turned:  # x' = yx y, y' = xy x
+            image = _rgb(frame, *self.size[::-1]).transpose(1, 0, 2)
+            xx, yy = yx, self.matrix[1]
+        else:
+            image = _rgb(frame, *self.size)
+        if xx < 0:
+            image = image[:, ::-1]
+        if yy < 0:
+            image = image[::-1]
+        return np.ascontiguousarray(image)
+
+    @property
+    def _turned(self) -> bool:
+        """Whether height and width change places."""
+        return abs(self.matrix[1]) > abs(self.matrix[0])
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """The linear part of a picture's display matrix.
+
+    Not PyAV's `frame.rotation`, which takes a mirrored picture (a selfie) for one on its head.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 1, 0, 0, 1
+    matrix = np.frombuffer(bytes(data), dtype=np.int32)  # 3 x 3, fixed point
+    return int(matrix[0]), int(matrix[1]), int(matrix[3]), int(matrix[4])
+
+
+def _rgb(frame: VideoFrame, height: int, width: int) -> np.ndarray:
+    """uint8 (height, width, 3), not turned yet."""
+    transparent = any(component.is_alpha for component in frame.format.components)
+    try:
+        image = frame.to_ndarray(format="rgba" if transparent else "rgb24", height=height, width=width)
+    except Exception as error:
+        raise MediaError(
+            f"a picture of format {frame.format.name}, {frame.height}x{frame.width}, cannot be converted to RGB "
+            f"({cause(error)}): convert the video to MP4 (H.264)."
+        ) from None
+    if transparent:
+        opacity = image[..., 3:].astype(np.uint16)
+        image = (image[..., :3] * opacity // 255).astype(np.uint8)
+    return image

@@ -1,0 +1,157 @@
+"""Video files out: pictures and sound as an MP4 that browsers play."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from subprocess import Popen
+from uuid import uuid4
+
+import numpy as np
+from torch import Tensor
+
+from acvis_kit.clip import SAMPLE_RATE
+from acvis_kit.errors import MediaError
+from acvis_kit.media.sound import fit_length
+
+SUFFIXES = (".mp4", ".m4v", ".mov")
+OUTPUT_RATE = 48_000  # Hz; at 16 kHz an AAC frame would last 64 ms, and the sound could not end with the picture
+
+
+def write_video(
+    path: str | Path,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    waveform: Tensor,
+    *,
+    max_short_side: int | None = None,
+    crf: int = 20,
+    preset: str = "veryfast",
+) -> Path:
+    """Write pictures, as they come, and a sound to an MP4: H.264 High, yuv420p, faststart, AAC stereo.
+
+    The video lasts as long as its pictures; the sound is cut, or padded with silence, to that. An odd height or width
+    gets its last row or column twice, since yuv420p halves both. The file appears under its name when it is complete.
+
+    Args:
+        path: the file to write, ".mp4"; replaced if it exists.
+        frames: uint8 arrays (H, W, 3), RGB, all of one size, at least one.
+        fps: frames per second, used in hundredths.
+        waveform: float (S,), 16 kHz mono; what exceeds [-1, 1] is clipped.
+        max_short_side: scale larger pictures down to this.
+        crf, preset: x264's quality (lower is better) and speed.
+
+    Returns:
+        The path.
+
+    Raises:
+        MediaError: no frames, frames of different sizes, or a path that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise MediaError(f"{path} would be an MP4 file: let its name end in .mp4.")
+    if not path.absolute().parent.is_dir():
+        raise MediaError(f"{path} cannot be written: there is no folder {path.absolute().parent}, create it first.")
+    if not 0.01 <= fps <= 1000:
+        raise MediaError(f"{path} cannot play at {fps} frames per second: give 0.01 to 1000.")
+    rate = round(fps, 2)  # all that moviepy can express
+    partial = path.absolute().with_name(f".{path.stem}.{uuid4().hex[:8]}.part.mp4")
+    try:
+        with tempfile.TemporaryDirectory(prefix="acvis_") as folder:
+            picture = Path(folder) / "picture.mp4"
+            count = _write_picture(picture, _checked(path, frames), rate, max_short_side, crf, preset)
+            _add_sound(picture, fit_length(waveform, round(count / rate * SAMPLE_RATE)), partial)
+        os.replace(partial, path)
+    except OSError as error:
+        raise MediaError(f"{path} cannot be written: {str(error).strip() or type(error).__name__}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _write_picture(
+    path: Path, frames: Iterator[np.ndarray], fps: float, max_short_side: int | None, crf: int, preset: str
+) -> int:
+    """Stream the frames into moviepy's FFmpeg; returns how many there were.
+
+    moviepy's writer itself and not a `VideoClip`: that one wants the duration beforehand, and asks for its frames by
+    time and some of them twice, while ours come once and in order.
+    """
+    from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
+
+    first = next(frames)
+    height, width = first.shape[:2]
+    options = [
+        "-profile:v",
+        "high",
+        "-crf",
+        str(crf),
+        "-pix_fmt",
+        "yuv420p",
+        "-vf",
+        _filters(height, width, max_short_side),
+    ]
+    options += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
+    count = 0
+    with FFMPEG_VideoWriter(str(path), (width, height), fps, preset=preset, ffmpeg_params=options) as writer:
+        process = writer.proc
+        for frame in chain([first], frames):
+            writer.write_frame(frame)
+            count += 1
+    _check_exit(process)
+    return count
+
+
+def _add_sound(picture: Path, waveform: Tensor, path: Path) -> None:
+    """Copy the picture and encode the waveform (S,), in two equal channels, beside it.
+
+    A second pass, because only now it is known how long the sound must be; FFmpeg's own -shortest lets it overrun.
+    """
+    from moviepy.audio.io.ffmpeg_audiowriter import FFMPEG_AudioWriter
+
+    mono = waveform.detach().cpu().float().clamp(-1, 1).mul(32767).round().numpy().astype(np.int16)
+    options = ["-ar", str(OUTPUT_RATE), "-movflags", "+faststart", "-f", "mp4"]
+    with FFMPEG_AudioWriter(
+        str(path), SAMPLE_RATE, nbytes=2, nchannels=2, codec="aac", input_video=str(picture), ffmpeg_params=options
+    ) as writer:
+        process = writer.proc
+        writer.write_frames(np.stack([mono, mono], axis=1))
+    _check_exit(process)
+
+
+def _check_exit(process: Popen) -> None:
+    """moviepy does not look at it."""
+    if process.returncode:
+        raise OSError(f"FFmpeg ended with code {process.returncode}; is the disk full?")
+
+
+def _filters(height: int, width: int, max_short_side: int | None) -> str:
+    """FFmpeg's filters from RGB (height, width) to the even size that is written, in the colours of HD television."""
+    colours = "out_color_matrix=bt709:out_range=tv"
+    short = min(height, width)
+    if max_short_side and short > max_short_side:
+        scale = max_short_side / short
+        even = [max(2, 2 * round(side * scale / 2)) for side in (width, height)]
+        return f"scale={even[0]}:{even[1]}:flags=area:{colours}"
+    return f"scale={colours}"
+
+
+def _checked(path: Path, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The frames, made even by repeating their last row and column; an error if they differ in size or are none."""
+    shape = None
+    for i, frame in enumerate(frames):
+        shape = shape or frame.shape
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != shape:
+            raise MediaError(
+                f"{path}: frame {i} is {frame.dtype} {frame.shape}, the first is {shape}: give uint8 (H, W, 3) of one "
+                "size."
+            )
+        height, width = shape[:2]
+        if height % 2 or width % 2:
+            frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        yield frame
+    if shape is None:
+        raise MediaError(f"{path}: there are no frames to write, at least one is needed.")

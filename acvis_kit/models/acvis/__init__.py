@@ -1,0 +1,1 @@
+"""ACVIS, and its relatives AVISM and VITA as fields of its configuration."""

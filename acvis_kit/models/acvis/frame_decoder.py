@@ -1,0 +1,109 @@
+"""The frame decoder: queries look at the picture of their second, each inside its own mask so far (Mask2Former)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from acvis_kit.config import ACVISConfig
+from acvis_kit.models.acvis.sounding import SoundingHead
+from acvis_kit.models.encoders.pixel_decoder import PixelFeatures
+from acvis_kit.models.layers.attention import MLP, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
+from acvis_kit.models.layers.pixel_embedding import PixelEmbedding
+from acvis_kit.models.layers.positions import sine_position
+
+
+class FrameOutput(NamedTuple):
+    """
+    Attributes:
+        queries: (D, N, Q_f, C), normed states without the count token, before the first layer and after each: D = 1 +
+            frame_layers; at inference the last alone, D = 1.
+        count_token: (N, C), its normed state after the last layer; None without a count head.
+    """
+
+    queries: Tensor
+    count_token: Tensor | None
+
+
+class FrameDecoder(nn.Module):
+    """`frame_layers` times: masked cross-attention to one scale, self-attention, feed-forward network.
+
+    The scales take turns, coarsest first. Class and mask heads are shared by all layers.
+    """
+
+    def __init__(self, config: ACVISConfig) -> None:
+        super().__init__()
+        dim, heads = config.hidden_dim, config.num_heads
+        self.has_count_token = config.count_head != "none"
+        self.level_embed = nn.Parameter(torch.randn(3, dim))
+        layers = range(config.frame_layers)
+        self.cross_attention = nn.ModuleList(CrossAttentionLayer(dim, heads) for _ in layers)
+        self.self_attention = nn.ModuleList(SelfAttentionLayer(dim, heads) for _ in layers)
+        self.feed_forward = nn.ModuleList(FeedForwardLayer(dim, config.feedforward_dim) for _ in layers)
+        self.norm = nn.LayerNorm(dim)
+        self.class_head = nn.Linear(dim, config.num_classes + 1)  # "none" last
+        self.mask_head = MLP(dim, 3)
+        self.pixel_embedding = PixelEmbedding(dim)  # E
+        if config.targets == "visible":
+            self.sounding_head = SoundingHead(dim, config.audio_classes)
+
+    def tokens(self, scales: Sequence[Tensor]) -> list[Tensor]:
+        """The pixel decoder's maps as tokens (N, H * W, C), each scale marked by its level embedding."""
+        return [scale.flatten(2).transpose(1, 2) + e for scale, e in zip(scales, self.level_embed, strict=True)]
+
+    def forward(
+        self, queries: Tensor, positions: Tensor, tokens: Sequence[Tensor], pixels: PixelFeatures
+    ) -> FrameOutput:
+        """
+        Args:
+            queries: (N, [1 +] Q_f, C) from the query generator, positions: ([1 +] Q_f, C).
+            tokens: (N, H * W, C) of strides 32, 16, 8. pixels: of the same frames.
+        """
+        like = {"dtype": queries.dtype, "device": queries.device}
+        shapes = [scale.shape[-2:] for scale in pixels.scales]
+        places = [sine_position(h, w, queries.shape[-1], **like) for h, w in shapes]
+        # Resizing and the dot product commute: F is shrunk once, so that a layer's mask is made at its own small size.
+        small = [F.interpolate(pixels.fine, shape, mode="bilinear", align_corners=False) for shape in shapes]
+
+        states = [self.norm(queries)]
+        layers = zip(self.cross_attention, self.self_attention, self.feed_forward, strict=True)
+        for i, (look, talk, think) in enumerate(layers):
+            scale = i % len(tokens)
+            mask = self.where_to_look(states[-1], small[scale])
+            queries = look(queries, tokens[scale], positions, places[scale], mask)
+            queries = talk(queries, positions)
+            queries = think(queries)
+            states.append(self.norm(queries))
+
+        if not self.training:
+            states = states[-1:]
+        out = torch.stack(states)
+        if self.has_count_token:
+            return FrameOutput(out[:, :, 1:], out[-1, :, 0])
+        return FrameOutput(out, None)
+
+    @torch.no_grad()
+    def where_to_look(self, states: Tensor, fine: Tensor) -> Tensor:
+        """Inside its own mask; everywhere, if that is empty. The count token always looks everywhere.
+
+        Args:
+            states: (N, [1 +] Q_f, C), normed. fine: F at the size of the scale.
+
+        Returns:
+            bool (N, 1, [1 +] Q_f, H * W), the same for all heads.
+        """
+        inside = self.pixel_embedding.mask_logits(self.mask_head(states), fine).flatten(2) >= 0
+        inside |= ~inside.any(dim=-1, keepdim=True)
+        if self.has_count_token:
+            inside[:, 0] = True
+        return inside[:, None]
+
+    def predict(self, states: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits (D, N, Q_f, K + 1) and mask logits (D, N, Q_f, H / 4, W / 4) of normed states (D, N, Q_f, C)."""
+        embeds = self.mask_head(states).transpose(0, 1).flatten(1, 2)  # (N, D * Q_f, C): one product for all layers
+        masks = self.pixel_embedding.mask_logits(embeds, fine).unflatten(1, (len(states), -1)).transpose(0, 1)
+        return self.class_head(states), masks

@@ -1,0 +1,198 @@
+"""ACVIS, wired as in figure 2 of the paper. AVISM and VITA are configurations of the same class.
+
+frames ── backbone ── pixel decoder ──┬───────────────┬─────────────────┐
+                                      │               │                 │
+sound ─── audio encoder ──┬── query generator ── frame decoder ── tracker ── masks, classes, identities
+                          │                           │            │
+                          └───────────────────────────┼────────────┘
+                                                      └── count head ── how many sound
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from acvis_kit.config import ACVISConfig
+from acvis_kit.models.acvis.count import CountHead
+from acvis_kit.models.acvis.frame_decoder import FrameDecoder
+from acvis_kit.models.acvis.query_generator import QueryGenerator
+from acvis_kit.models.acvis.tracker import Tracker, VideoOutput
+from acvis_kit.models.encoders.audio import Sound, build_audio_encoder
+from acvis_kit.models.encoders.backbones import build_backbone
+from acvis_kit.models.encoders.pixel_decoder import PixelDecoder, PixelFeatures
+
+
+class FrameState(NamedTuple):
+    """A second after the frame decoder: what the tracker and the count head need of it.
+
+    Attributes:
+        queries: (D, N, Q_f, C), normed; D = 1 at inference, see `FrameOutput`.
+        count_logits: (N, K_max) for "ordinal", (N, K_max + 1) for "ce"; None without a count head.
+    """
+
+    queries: Tensor
+    count_logits: Tensor | None
+
+
+class ModelOutput(NamedTuple):
+    """What the losses compare with the truth. D_f, D_v: layers of the frame decoder + 1 and of the tracker's decoder.
+
+    Attributes:
+        frame_class_logits: (D_f, B, T, Q_f, K + 1). frame_mask_logits: (D_f, B, T, Q_f, H / 4, W / 4).
+        frame_sounding_logits: (D_f, B, T, Q_f), None with `targets="sounding"`.
+        audio_class_logits: (B, T, K), None without `audio_classes`.
+        pixel_class_logits: (B, T, K + 1, H / 4, W / 4), None without `pixel_classes`.
+        pixel_sign_logits: (B, T, H / 4, W / 4), None without `pixel_signs`.
+        count_logits: (B, T, K_max or K_max + 1), or None.
+        video: class logits (D_v, L * B, Q_v, K + 1) and embeddings; the L last frame layers are stacked before the
+            clips.
+        video_mask_logits: (D_v, L * B, Q_v, T, H / 4, W / 4).
+    """
+
+    frame_class_logits: Tensor
+    frame_mask_logits: Tensor
+    count_logits: Tensor | None
+    video: VideoOutput
+    video_mask_logits: Tensor
+    frame_sounding_logits: Tensor | None = None
+    audio_class_logits: Tensor | None = None
+    pixel_class_logits: Tensor | None = None
+    pixel_sign_logits: Tensor | None = None
+
+
+class ACVIS(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="acvis-kit",
+    tags=["audio-visual-instance-segmentation", "video", "audio"],
+    license="mit",
+):
+    """Audio-visual instance segmentation: masks, classes and identities of what sounds, second by second.
+
+    Args:
+        config: or the dictionary that `config.json` holds.
+    """
+
+    def __init__(self, config: ACVISConfig | dict[str, Any]) -> None:
+        super().__init__()
+        config = ACVISConfig.from_dict(config) if isinstance(config, dict) else config
+        self.config = config
+        self.backbone = build_backbone(config)
+        self.pixel_decoder = PixelDecoder(config, self.backbone.channels)
+        self.audio_encoder = build_audio_encoder(config)
+        self.audio_class_head = nn.Linear(config.audio_dim, config.num_classes) if config.audio_classes else None
+        self.query_generator = QueryGenerator(config, getattr(self.audio_encoder, "patch_dim", None))
+        self.frame_decoder = FrameDecoder(config)
+        self.count_head = (
+            CountHead(config.hidden_dim, config.k_max, config.count_head) if config.count_head != "none" else None
+        )
+        self.tracker = Tracker(config)
+        classes = config.num_classes + 1  # "none" last
+        self.pixel_class_head = nn.Conv2d(config.hidden_dim, classes, 1) if config.pixel_classes else None
+        self.pixel_sign_head = nn.Conv2d(config.hidden_dim, 1, 1) if config.pixel_signs else None
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
+
+    def encode(self, frames: Tensor) -> PixelFeatures:
+        """What the picture alone says; no sound enters here.
+
+        Args:
+            frames: (N, 3, H, W), RGB, 0..255, uint8 or float; padded with zeros to multiples of 32 after normalising.
+        """
+        height, width = frames.shape[-2:]
+        image = (frames.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+        divisor = self.config.size_divisor
+        image = F.pad(image, (0, -width % divisor, 0, -height % divisor))
+        return self.pixel_decoder(self.backbone(image))
+
+    def hear(self, log_mel: Tensor | None = None, audio_features: Tensor | None = None) -> Sound | None:
+        """The sound as tokens: of log-mel seconds (B, T, 96, 64), or precomputed vectors (B, T, 128) as they are."""
+        if not self.config.hears:
+            return None
+        if audio_features is not None:
+            sound = Sound(audio_features.to(self.pixel_mean.dtype))
+        else:
+            assert self.audio_encoder is not None, "precomputed features are needed: the Predictor says so to the user"
+            sound = self.audio_encoder(log_mel.to(self.pixel_mean.dtype))
+        if self.audio_class_head is not None:
+            sound = sound._replace(class_logits=self.audio_class_head(sound.clip))
+        return sound
+
+    def decode_frames(self, pixels: PixelFeatures, sound: Sound | None) -> FrameState:
+        """Queries listen, then look at the picture of their second. N frames; the sound's B * T must equal N."""
+        tokens = self.frame_decoder.tokens(pixels.scales)
+        queries = self.query_generator(sound, tokens)
+        out = self.frame_decoder(queries, self.query_generator.positions(), tokens, pixels)
+        count_logits = self.count_head(out.count_token) if self.count_head is not None else None
+        return FrameState(out.queries, count_logits)
+
+    def track(self, queries: Tensor, sound: Sound | None) -> VideoOutput:
+        """Frame queries (B, T, Q_f, C) of whole clips -> tracks."""
+        return self.tracker(queries, sound)
+
+    def forward(
+        self, frames: Tensor, log_mel: Tensor | None = None, audio_features: Tensor | None = None
+    ) -> ModelOutput:
+        """Training: all that the losses need, of all layers where `self.training`. For inference see `Predictor`.
+
+        Args:
+            frames: (B, T, 3, H, W). log_mel: (B, T, 96, 64), or audio_features: (B, T, 128).
+        """
+        clips, seconds = frames.shape[:2]
+        pixels = self.encode(frames.flatten(0, 1))
+        sound = self.hear(log_mel, audio_features)
+        state = self.decode_frames(pixels, sound)
+        states = state.queries  # (D_f, B * T, Q_f, C)
+        class_logits, mask_logits = self.frame_decoder.predict(states, pixels.fine)
+        sounding_logits = None
+        if self.config.targets == "visible":
+            heard = sound.class_logits.flatten(0, 1) if sound is not None and self.config.audio_classes else None
+            sounding_logits = self.frame_decoder.sounding_head(states, class_logits, heard)  # (D_f, B * T, Q_f)
+
+        queries = states[-self.config.supervised_frame_layers :]  # (L, B * T, Q_f, C)
+        layers = queries.shape[0]
+        video = self.track(
+            queries.unflatten(1, (clips, seconds)).flatten(0, 1), sound.repeat(layers) if sound is not None else None
+        )
+        return ModelOutput(
+            frame_class_logits=class_logits.unflatten(1, (clips, seconds)),
+            frame_mask_logits=mask_logits.unflatten(1, (clips, seconds)),
+            count_logits=state.count_logits.unflatten(0, (clips, seconds)) if state.count_logits is not None else None,
+            video=video,
+            video_mask_logits=self.video_masks(video.mask_embeds, pixels.fine, layers),
+            frame_sounding_logits=sounding_logits.unflatten(1, (clips, seconds))
+            if sounding_logits is not None
+            else None,
+            audio_class_logits=sound.class_logits if sound is not None else None,
+            pixel_class_logits=self.pixel_class_head(pixels.fine).unflatten(0, (clips, seconds))
+            if self.pixel_class_head is not None
+            else None,
+            pixel_sign_logits=self.pixel_sign_head(pixels.fine).squeeze(1).unflatten(0, (clips, seconds))
+            if self.pixel_sign_head is not None
+            else None,
+        )
+
+    def video_masks(self, embeds: Tensor, fine: Tensor, layers: int) -> Tensor:
+        """Masks of video queries in every frame: (D_v, L * B, Q_v, T, H / 4, W / 4).
+
+        Args:
+            embeds: (D_v, L * B, Q_v, C). fine: F of all frames, (B * T, C, H / 4, W / 4), shared by the L frame layers.
+        """
+        clips = embeds.shape[1] // layers
+        seconds = fine.shape[0] // clips
+        of_clip = embeds.unflatten(1, (layers, clips)).permute(2, 0, 1, 3, 4).flatten(1, 3)  # (B, D_v * L * Q_v, C)
+        masks = self.tracker.pixel_embedding.mask_logits(of_clip.repeat_interleave(seconds, 0), fine)
+        masks = masks.unflatten(1, (len(embeds), layers, -1)).unflatten(0, (clips, seconds))
+        return masks.permute(2, 3, 0, 4, 1, 5, 6).flatten(
+            1, 2
+        )  # (B, T, D_v, L, Q_v, h, w) -> (D_v, L * B, Q_v, T, h, w)
+
+    @classmethod
+    def _from_pretrained(cls, **kwargs: Any) -> ACVIS:
+        """`from_pretrained` with strict loading: the mixin's default leaves a missing weight random."""
+        return super()._from_pretrained(**{**kwargs, "strict": True})

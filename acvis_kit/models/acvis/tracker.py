@@ -1,0 +1,210 @@
+"""The tracker: video queries gather the frame queries of a whole clip into tracks (AVISM on top of VITA).
+
+It sees queries, never pixels. Inside windows of W seconds an object encoder lets frame queries talk to each other and a
+sound encoder lets the sound look at them; then a decoder lets each video query collect what belongs to one object.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from acvis_kit.config import ACVISConfig
+from acvis_kit.models.acvis.sounding import TrackSounding
+from acvis_kit.models.encoders.audio import Sound
+from acvis_kit.models.layers.attention import MLP, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
+from acvis_kit.models.layers.pixel_embedding import PixelEmbedding
+
+BARRIER = -1000.0  # added to attention logits between seconds that must not see each other
+WINDOWS_AT_ONCE = 4  # of all clips together; bounds the memory of attention over long clips
+
+
+class VideoOutput(NamedTuple):
+    """D: decoder layers, all in training, the last alone at inference.
+
+    Attributes:
+        class_logits: (D, B, Q_v, K + 1), "none" last.
+        mask_embeds: (D, B, Q_v, C), to be multiplied with V.
+        video_similarity: (D, B, Q_v, C) and
+        frame_similarity: (B, T, Q_f, C), embeddings whose dot product says "the same object"; the latter in training
+            only, where the loss asks for it.
+        sounding_logits: (D, B, T, Q_v), whether a track sounds in a second; None with `targets="sounding"`.
+    """
+
+    class_logits: Tensor
+    mask_embeds: Tensor
+    video_similarity: Tensor
+    frame_similarity: Tensor | None
+    sounding_logits: Tensor | None = None
+
+
+class Tracker(nn.Module):
+    """Object encoder, sound encoder, decoder.
+
+    Args:
+        config: uses window_size, tracker_layers, video_layers, video_fusion, num_video_queries and the sizes.
+    """
+
+    def __init__(self, config: ACVISConfig) -> None:
+        super().__init__()
+        dim, heads = config.hidden_dim, config.num_heads
+        self.window = config.window_size
+        self.project = nn.Linear(dim, dim)
+        encoder, decoder = range(config.tracker_layers), range(config.video_layers)
+        self.object_attention = nn.ModuleList(SelfAttentionLayer(dim, heads) for _ in encoder)
+        self.object_feed_forward = nn.ModuleList(FeedForwardLayer(dim, config.feedforward_dim) for _ in encoder)
+        self.hears = config.video_fusion
+        if self.hears:
+            self.project_sound = nn.Linear(config.audio_dim, dim)
+            self.sound_attention = nn.ModuleList(CrossAttentionLayer(dim, heads) for _ in encoder)
+            self.sound_feed_forward = nn.ModuleList(FeedForwardLayer(dim, config.feedforward_dim) for _ in encoder)
+
+        self.query_features = nn.Parameter(torch.randn(config.num_video_queries, dim))
+        self.query_positions = nn.Parameter(torch.randn(config.num_video_queries, dim))
+        self.slot_positions = nn.Parameter(torch.randn(config.num_frame_queries, dim))  # the same every second
+        self.cross_attention = nn.ModuleList(CrossAttentionLayer(dim, heads) for _ in decoder)
+        self.self_attention = nn.ModuleList(SelfAttentionLayer(dim, heads) for _ in decoder)
+        self.feed_forward = nn.ModuleList(FeedForwardLayer(dim, config.feedforward_dim) for _ in decoder)
+        self.norm = nn.LayerNorm(dim)
+        self.class_head = nn.Linear(dim, config.num_classes + 1)
+        self.mask_head = MLP(dim, 3)
+        self.pixel_embedding = PixelEmbedding(dim)  # V
+        self.frame_similarity = nn.Linear(dim, dim)
+        self.video_similarity = nn.Linear(dim, dim)
+        self.sounding = TrackSounding(dim, heads, config.audio_classes) if config.targets == "visible" else None
+
+    def forward(self, frame_queries: Tensor, sound: Sound | None) -> VideoOutput:
+        """
+        Args:
+            frame_queries: (B, T, Q_f, C), normed. sound: of the same B clips; None where nothing is heard.
+        """
+        tokens = self.encode(frame_queries, sound.clip if sound is not None else None)  # (B, T, Q_f, C)
+        states = torch.stack(self.decode(tokens))  # (D, B, Q_v, C)
+        if not self.training:
+            states = states[-1:]
+        class_logits = self.class_head(states)
+        sounding_logits = None
+        if self.sounding is not None:
+            heard = sound.class_logits if sound is not None else None
+            sounding_logits = self.sounding(states, tokens, self.slot_positions, class_logits, heard)
+        return VideoOutput(
+            class_logits,
+            self.mask_head(states),
+            self.video_similarity(states),
+            self.frame_similarity(tokens) if self.training else None,
+            sounding_logits,
+        )
+
+    def encode(self, frame_queries: Tensor, sound: Tensor | None) -> Tensor:
+        """Frame queries that know their neighbours in time and the sound: (B, T, Q_f, C)."""
+        length = frame_queries.shape[1]
+        missing = -length % self.window  # whole windows: zeros at the end, after the projections
+        # Passed on without a name: the first layer lets go of it (ten minutes weigh 60 MB).
+        tokens = self.encode_objects(F.pad(self.project(frame_queries), (0, 0, 0, 0, 0, missing)), length)
+        if self.hears:
+            heard = F.pad(self.project_sound(sound), (0, 0, 0, missing))
+            tokens = tokens + self.encode_sound(heard, tokens, length)[:, :, None]  # added once, at the end
+        return tokens[:, :length]
+
+    def encode_objects(self, tokens: Tensor, length: int) -> Tensor:
+        """Queries of a window attend to each other; every other layer shifts the windows, at inference only."""
+        for i, (attend, feed) in enumerate(zip(self.object_attention, self.object_feed_forward, strict=True)):
+            windows = Windows(tokens, self.window, length, shifted=i % 2 == 1 and not self.training)
+            tokens = windows.each(_block(attend, feed), tokens)
+        return tokens
+
+    def encode_sound(self, sound: Tensor, tokens: Tensor, length: int) -> Tensor:
+        """The sound of each second attends to the queries of its window, which stay as they are: (B, T, C).
+
+        The papers repeat the sound for every frame query. The copies start equal and see the same, so they stay equal:
+        one row per second is the same result at 1 / Q_f of the cost.
+        """
+        stream = sound[:, :, None]  # (B, T, 1, C)
+        for i, (attend, feed) in enumerate(zip(self.sound_attention, self.sound_feed_forward, strict=True)):
+            windows = Windows(tokens, self.window, length, shifted=i % 2 == 1)
+            stream = windows.each(_block(attend, feed), stream, tokens)
+        return stream[:, :, 0]
+
+    def decode(self, tokens: Tensor) -> list[Tensor]:
+        """Video queries after each decoder layer, normed: (B, Q_v, C) each."""
+        places = (tokens + self.slot_positions).flatten(1, 2)  # (B, T * Q_f, C)
+        memory = tokens.flatten(1, 2)
+        queries = self.query_features.expand(tokens.shape[0], -1, -1)
+        states = []
+        for collect, talk, think in zip(self.cross_attention, self.self_attention, self.feed_forward, strict=True):
+            queries = collect(queries, memory, self.query_positions, placed_tokens=places)
+            queries = think(talk(queries, self.query_positions))
+            states.append(self.norm(queries))
+        return states
+
+
+def _block(attend: nn.Module, feed: nn.Module) -> Callable[..., Tensor]:
+    return lambda *windows, mask: feed(attend(*windows, mask=mask))
+
+
+class Windows:
+    """Cuts time into windows of W seconds, some at a time, with the mask that each needs.
+
+    Args:
+        like: (B, T, Q, C), T a multiple of W.
+        window: W. length: seconds of T that are real; the rest is padding, never looked at.
+        shifted: begin the first window ceil(W / 2) seconds before the clip. It holds the clip's end beside its
+            beginning: a barrier keeps them apart.
+    """
+
+    def __init__(self, like: Tensor, window: int, length: int, shifted: bool) -> None:
+        self.batch, self.time = like.shape[:2]
+        self.window = window
+        self.shift = math.ceil(window / 2) if shifted else 0
+        self.barrier = self._barrier(length).to(like)  # (windows, W, W)
+
+    def _barrier(self, length: int) -> Tensor:
+        """What is added to the logits between second i (row) and second j (column) of a window."""
+        padded = torch.arange(self.time).roll(self.shift).view(-1, self.window) >= length
+        apart = padded[:, None, :].expand(-1, self.window, -1).clone()
+        if self.shift:
+            apart[0, : self.shift, self.shift :] = True
+            apart[0, self.shift :, : self.shift] = True
+        return apart * BARRIER
+
+    def each(self, run: Callable[..., Tensor], *streams: Tensor) -> Tensor:
+        """What `run` makes of every window, put back in time. Beside the streams only the result is in memory.
+
+        Args:
+            run: called with the windows of each stream (windows, W * Q, C) and mask=, their mask (windows, 1, W * Q of
+                the first, W * Q of the last) or None; returns what takes the place of the first stream's.
+            streams: (B, T, Q, C) each, Q may differ.
+        """
+        out = None
+        rows, columns = streams[0].shape[2], streams[-1].shape[2]
+        at_once = max(1, WINDOWS_AT_ONCE // self.batch)
+        for first in range(0, len(self.barrier), at_once):
+            barrier = self.barrier[first : first + at_once]
+            where = self._seconds(first, len(barrier))
+            made = run(*(self._cut(x, where) for x in streams), mask=self._mask(barrier, rows, columns))
+            out = made.new_empty(streams[0].shape) if out is None else out
+            made = made.reshape(self.batch, len(barrier) * self.window, rows, -1)
+            for piece, part in zip(where, made.split([s.stop - s.start for s in where], dim=1), strict=True):
+                out[:, piece] = part
+        return out
+
+    def _seconds(self, first: int, count: int) -> list[slice]:
+        """Where in time `count` windows lie: in one piece, or two where they wrap around the clip's beginning."""
+        start, stop = first * self.window - self.shift, (first + count) * self.window - self.shift
+        return [slice(start, stop)] if start >= 0 else [slice(self.time + start, self.time), slice(0, stop)]
+
+    def _cut(self, x: Tensor, where: list[slice]) -> Tensor:
+        """(B, T, Q, C) -> (windows, W * Q, C), the windows of one clip after those of another."""
+        seconds = x[:, where[0]] if len(where) == 1 else torch.cat([x[:, piece] for piece in where], dim=1)
+        return seconds.reshape(-1, self.window * x.shape[2], x.shape[3])
+
+    def _mask(self, barrier: Tensor, rows: int, columns: int) -> Tensor | None:
+        if not barrier.any():
+            return None
+        mask = barrier.repeat_interleave(rows, 1).repeat_interleave(columns, 2)[:, None]
+        return mask.repeat(self.batch, 1, 1, 1)

@@ -1,0 +1,27 @@
+"""Predictions as pictures: overlays, figures, contact sheets, the notebook explorer."""
+
+from acvis_kit.viz.overlay import (
+    COUNT_SCALE,
+    Painter,
+    count_figure,
+    paint,
+    palette,
+    sounding_spans,
+    timeline_figure,
+    track_colour,
+    track_name,
+    write_overlay,
+)
+
+__all__ = [
+    "COUNT_SCALE",
+    "Painter",
+    "count_figure",
+    "paint",
+    "palette",
+    "sounding_spans",
+    "timeline_figure",
+    "track_colour",
+    "track_name",
+    "write_overlay",
+]

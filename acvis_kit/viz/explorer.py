@@ -1,0 +1,248 @@
+"""A prediction to play with in a notebook: step through seconds, switch soundtracks and tracks, hear, move thresholds.
+
+Nothing here runs the network: soundtracks are predictions made beforehand, and thresholds only filter them. Where no
+kernel answers (a code host, a printed page) or ipywidgets is missing, the same object is a still picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from html import escape
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy.io import wavfile
+
+from acvis_kit.clip import SAMPLE_RATE
+from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.viz import overlay as viz
+
+SHOWN_SIDE = 384  # pixels of the short side on the screen: labels can be read on small frames too
+STILL_SIDE = 144  # pixels of the short side in the still picture
+STILL_SECONDS = 6  # columns of the still picture
+STILL_COLOURS = 96  # of its palette: a third of the bytes
+HEADING = 18  # pixels above each picture of it
+
+
+@dataclass(frozen=True)
+class View:
+    """What is looked at.
+
+    Attributes:
+        soundtrack: name of one of the predictions. t: frame.
+        score_threshold: only tracks that score higher. count_gate: see `Prediction.gated`.
+        hidden: ids of tracks that are not shown. opacity: of the masks, 0..1.
+    """
+
+    soundtrack: str
+    t: int = 0
+    score_threshold: float = 0.0
+    count_gate: bool = False
+    hidden: frozenset[int] = frozenset()
+    opacity: float = 0.5
+
+
+def explore(prediction: Prediction | Mapping[str, Prediction], /, **others: Prediction) -> Explorer:
+    """Look at a prediction, or at several of one clip under different soundtracks.
+
+        explore(own)
+        explore({"as filmed": own, "muted": muted})
+        explore(own, muted=muted, swapped=swapped)          # the first is called "original"
+
+    Args:
+        prediction: one, or several by the name of their soundtrack. others: more, by name.
+
+    Raises:
+        ConfigError: no prediction at all. DataError: one without a clip, or of another clip's length or size.
+    """
+    named = dict(prediction) if isinstance(prediction, Mapping) else {"original": prediction}
+    return Explorer(named | others)
+
+
+class Explorer:
+    """What `explore` returns: shows itself when it is the last value of a cell.
+
+    Args:
+        predictions: of one clip, by the name of the soundtrack.
+    """
+
+    def __init__(self, predictions: Mapping[str, Prediction]) -> None:
+        if not predictions:
+            raise ConfigError("there is nothing to explore: give at least one prediction")
+        self.predictions = dict(predictions)
+        first_name, first = next(iter(self.predictions.items()))
+        for name, prediction in self.predictions.items():
+            if prediction.clip is None:
+                raise DataError(f"the prediction {name!r} has no clip: make it from a Clip, not from bare frames")
+            if (len(prediction), prediction.size) != (len(first), first.size):
+                raise DataError(
+                    f"the prediction {name!r} has {len(prediction)} frames of {prediction.size}, {first_name!r} has "
+                    f"{len(first)} of {first.size}: explore predictions of one clip together, others apart"
+                )
+        self.start = View(first_name)
+
+    def shown(self, view: View) -> Prediction:
+        """The prediction as the view filters it."""
+        prediction = self.predictions[view.soundtrack].above(view.score_threshold)
+        if view.count_gate:
+            prediction = prediction.gated()
+        return replace(prediction, tracks=tuple(t for t in prediction.tracks if t.id not in view.hidden))
+
+    def picture(self, view: View, short_side: int = SHOWN_SIDE) -> np.ndarray:
+        """The frame with masks, labels and count, uint8 (H, W, 3), enlarged or shrunk to the short side."""
+        prediction = self.shown(view)
+        frame = Image.fromarray(prediction.clip.frames[view.t].permute(1, 2, 0).contiguous().numpy())
+        factor = short_side / min(frame.size)
+        frame = frame.resize(tuple(max(1, round(side * factor)) for side in frame.size), Image.BILINEAR)
+        return viz.paint(np.asarray(frame), prediction, view.t, view.opacity)
+
+    def caption(self, view: View) -> str:
+        """One line of HTML: the second, the count and how likely each count is."""
+        prediction = self.shown(view)
+        line = f"second {view.t / prediction.fps:g}: <b>{prediction.count_text(view.t)} sounding</b>"
+        if prediction.count_probs is not None:
+            names = [*map(str, range(prediction.k_max)), f"{prediction.k_max}+"]
+            chances = zip(names, prediction.count_probs[view.t].tolist(), strict=True)
+            line += " (" + ", ".join(f"{name}: {100 * p:.0f} %" for name, p in chances) + ")"
+        return line
+
+    def timeline(self, view: View) -> str:
+        """An HTML table: a row per track, a cell per second, filled where the track has a mask."""
+        prediction = self.shown(view)
+        rows = "".join(self._lane(prediction, track, view.t) for track in prediction.tracks)
+        return f'<table style="border-spacing:1px;line-height:1">{rows}</table>' if rows else "<i>nothing is shown</i>"
+
+    def sound(self, name: str) -> bytes:
+        """What the model heard under a soundtrack: a WAV file, 16 kHz, mono, 16 bit."""
+        waveform = self.predictions[name].clip.waveform.clamp(-1, 1).numpy()
+        file = io.BytesIO()
+        wavfile.write(file, SAMPLE_RATE, (waveform * 32767).astype(np.int16))
+        return file.getvalue()
+
+    def still(self) -> Image.Image:
+        """A picture for where nothing can be clicked: a row per soundtrack, up to six seconds side by side."""
+        length = len(self.predictions[self.start.soundtrack])
+        seconds = np.unique(np.linspace(0, length - 1, min(length, STILL_SECONDS)).round().astype(int)).tolist()
+        rows = [
+            [(f"{name}, {t / prediction.fps:g} s", self.picture(View(name, t), STILL_SIDE)) for t in seconds]
+            for name, prediction in self.predictions.items()
+        ]
+        height, width = rows[0][0][1].shape[:2]
+        sheet = Image.new("RGB", (len(seconds) * (width + 4), len(rows) * (height + HEADING + 4)), "white")
+        draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+        for i, row in enumerate(rows):
+            for j, (title, picture) in enumerate(row):
+                corner = j * (width + 4), i * (height + HEADING + 4)
+                draw.text((corner[0] + 2, corner[1] + 2), title, font=font, fill="black")
+                sheet.paste(Image.fromarray(picture), (corner[0], corner[1] + HEADING))
+        return sheet.quantize(STILL_COLOURS)
+
+    @cached_property
+    def widget(self) -> Any:
+        """The controls as one ipywidgets box; None where ipywidgets is not installed."""
+        try:
+            return _Controls(self).box
+        except ImportError:
+            return None
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """The widget where a kernel runs, and in any case the still picture."""
+        file = io.BytesIO()
+        self.still().save(file, "PNG", optimize=True)
+        bundle = {"text/plain": repr(self), "image/png": base64.b64encode(file.getvalue()).decode("ascii")}
+        if _in_kernel() and self.widget is not None:
+            bundle |= {k: v for k, v in self.widget._repr_mimebundle_().items() if k != "text/plain"}
+        return bundle
+
+    def __repr__(self) -> str:
+        return "; ".join(f"{name}: {prediction.summary()}" for name, prediction in self.predictions.items())
+
+    @staticmethod
+    def _lane(prediction: Prediction, track: Track, t: int) -> str:
+        colour = "rgb" + str(viz.track_colour(track.id))
+        cells = ""
+        for second, area in enumerate(track.areas().tolist()):
+            edge = "#000" if second == t else "#ccc"
+            cells += (
+                f'<td style="width:9px;height:12px;border:1px solid {edge};background:{colour if area else "none"}">'
+            )
+            cells += "</td>"
+        name = escape(f"{viz.track_name(prediction, track)}  {track.score:.2f}")
+        return f'<tr><td style="padding-right:8px;white-space:nowrap">{name}</td>{cells}</tr>'
+
+
+class _Controls:
+    """The widgets and what they do. Imports ipywidgets when it is made."""
+
+    def __init__(self, explorer: Explorer) -> None:
+        import ipywidgets as widgets
+
+        self._explorer, self._widgets = explorer, widgets
+        first = explorer.predictions[explorer.start.soundtrack]
+        last = len(first) - 1
+        self.soundtrack = widgets.ToggleButtons(options=list(explorer.predictions), description="sound")
+        self.second = widgets.IntSlider(0, 0, last, description="second", continuous_update=True)
+        self.play = widgets.Play(min=0, max=last, interval=round(1000 / first.fps))
+        self._link = widgets.jslink((self.play, "value"), (self.second, "value"))
+        self.threshold = widgets.FloatSlider(0.0, min=0.0, max=0.99, step=0.01, description="score above")
+        self.gate = widgets.Checkbox(False, description="count gate", disabled=first.k_max is None, indent=False)
+        self.opacity = widgets.FloatSlider(0.5, min=0.0, max=1.0, step=0.05, description="opacity")
+        self.tracks = widgets.VBox()
+        self.image = widgets.Image(format="jpeg")
+        self.caption, self.timeline = widgets.HTML(), widgets.HTML()
+        self.audio = widgets.Audio(format="wav", autoplay=False, loop=False)
+        self._boxes: dict[int, Any] = {}
+
+        self.soundtrack.observe(self._change_sound, "value")
+        for control in (self.second, self.threshold, self.gate, self.opacity):
+            control.observe(self._draw, "value")
+        steering = [self.soundtrack, widgets.HBox([self.play, self.second]), self.threshold, self.opacity, self.gate]
+        steering += [self.tracks, self.audio, self.timeline]
+        if len(explorer.predictions) == 1:
+            steering.remove(self.soundtrack)
+        left = widgets.VBox([self.caption, self.image])
+        self.box = widgets.HBox([left, widgets.VBox(steering)])
+        self.box.controls = self  # they live as long as what is shown; and tests turn them
+        self._change_sound()
+
+    def view(self) -> View:
+        """What the controls say."""
+        hidden = frozenset(number for number, box in self._boxes.items() if not box.value)
+        return View(
+            self.soundtrack.value, self.second.value, self.threshold.value, self.gate.value, hidden, self.opacity.value
+        )
+
+    def _change_sound(self, _: Any = None) -> None:
+        name = self.soundtrack.value
+        prediction = self._explorer.predictions[name]
+        self._boxes = {track.id: self._box(prediction, track) for track in prediction.tracks}
+        self.tracks.children = tuple(self._boxes.values())
+        self.audio.value = self._explorer.sound(name)
+        self._draw()
+
+    def _box(self, prediction: Prediction, track: Track) -> Any:
+        box = self._widgets.Checkbox(True, description=viz.track_name(prediction, track), indent=False)
+        box.observe(self._draw, "value")
+        return box
+
+    def _draw(self, _: Any = None) -> None:
+        view = self.view()
+        file = io.BytesIO()
+        Image.fromarray(self._explorer.picture(view)).save(file, "JPEG", quality=90)
+        self.image.value = file.getvalue()
+        self.caption.value, self.timeline.value = self._explorer.caption(view), self._explorer.timeline(view)
+
+
+def _in_kernel() -> bool:
+    """Whether a notebook's kernel runs this, rather than a script or a terminal."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return getattr(get_ipython(), "kernel", None) is not None

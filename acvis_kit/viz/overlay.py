@@ -1,0 +1,343 @@
+"""Predictions to look at: masks painted on pictures, an overlay video with its sound, figures of counts and tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image, ImageDraw, ImageFont
+from plotly.subplots import make_subplots
+
+from acvis_kit.errors import AcvisError, ConfigError, DataError
+from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.media import load as media
+
+RGB = tuple[int, int, int]
+Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
+Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
+
+# Okabe and Ito's colours, told apart with any of the common colour deficiencies; the most unlike ones come first.
+BASE_COLOURS: tuple[RGB, ...] = (
+    (230, 159, 0),  # orange
+    (86, 180, 233),  # sky blue
+    (0, 158, 115),  # bluish green
+    (204, 121, 167),  # reddish purple
+    (240, 228, 66),  # yellow
+    (0, 114, 178),  # blue
+    (213, 94, 0),  # vermilion
+)
+# Once they are used up they return lighter, then darker: a share of (white, black) mixed in.
+SHADES = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.45))
+COUNT_SCALE = ("#e8e8e8", "#7fb8d8", "#00466e", "#fdb863", "#b35806")  # 0, 1, 2, ...: from nothing to much
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+
+def track_colour(track_id: int) -> RGB:
+    """The colour of the track with this id, whichever other tracks there are; 21 colours, then they repeat."""
+    ring, place = divmod(track_id, len(BASE_COLOURS))
+    light, dark = SHADES[ring % len(SHADES)]
+    return tuple(round((c + (255 - c) * light) * (1 - dark)) for c in BASE_COLOURS[place])
+
+
+def palette(n: int) -> list[RGB]:
+    """The colours of tracks 0 to n - 1."""
+    return [track_colour(i) for i in range(n)]
+
+
+def track_name(prediction: Prediction, track: Track) -> str:
+    """A track as people read it: "dog #0"."""
+    return f"{prediction.class_names[track.label]} #{track.id}"
+
+
+class Painter:
+    """Paints a prediction on pictures of one size.
+
+    What all pictures of one frame of the prediction share (masks, outlines, labels, the count) is drawn once, as a
+    layer; painting a picture is then a single blend. The last layer is kept: a video shows it many times in a row.
+
+    Args:
+        prediction: what to paint.
+        size: (H, W) of the pictures; masks of another size are scaled to it.
+        opacity: of the masks, 0..1. Outlines and labels are always opaque.
+
+    Raises:
+        ConfigError: an opacity outside its range.
+    """
+
+    def __init__(self, prediction: Prediction, size: tuple[int, int], opacity: float = 0.5) -> None:
+        if not 0 <= opacity <= 1:
+            raise ConfigError(f"opacity={opacity} must lie between 0 (outlines only) and 1 (nothing shines through)")
+        self.prediction, self.size = prediction, size
+        self._alpha = round(255 * opacity)
+        self._line = max(1, round(min(size) / 240))
+        self._font = ImageFont.load_default(size=max(9, round(min(size) / 26)))  # 9 px is the least one can read
+        self._drawn: int | None = None
+        self._kept_of_picture = self._added = np.zeros(0, np.uint16)
+
+    def __call__(self, picture: np.ndarray, t: int) -> np.ndarray:
+        """The picture with frame t of the prediction on it.
+
+        Args:
+            picture: uint8 (H, W, 3), RGB; stays as it is.
+            t: frame of the prediction, 0..T-1.
+
+        Returns:
+            uint8 (H, W, 3).
+
+        Raises:
+            DataError: a picture of another type or size, or a t without a frame.
+        """
+        if picture.dtype != np.uint8 or picture.shape != (*self.size, 3):
+            raise DataError(f"the picture is {picture.dtype} {picture.shape}: expected uint8 {(*self.size, 3)}")
+        if not 0 <= t < len(self.prediction):
+            raise DataError(f"the prediction has no frame {t}: its {len(self.prediction)} frames count from 0")
+        if t != self._drawn:
+            self._keep(self._layer(t))
+            self._drawn = t
+        return ((picture * self._kept_of_picture + self._added) >> 8).astype(np.uint8)
+
+    def _keep(self, layer: np.ndarray) -> None:
+        """Split a layer, uint8 (H, W, 4), RGBA, into the two terms of the blend, in 256ths."""
+        alpha = layer[..., 3:].astype(np.uint16)
+        alpha += alpha >> 7  # 255 becomes 256: what is opaque covers completely
+        self._kept_of_picture = 256 - alpha
+        self._added = layer[..., :3] * alpha
+
+    def _layer(self, t: int) -> np.ndarray:
+        """Everything that frame t adds to a picture, uint8 (H, W, 4), RGBA."""
+        layer = np.zeros((*self.size, 4), np.uint8)
+        shown = [(track, mask) for track in self.prediction.tracks if (mask := self._mask(track, t)).any()]
+        for track, mask in reversed(shown):  # the best on top
+            layer[mask] = (*track_colour(track.id), self._alpha)
+        for track, mask in reversed(shown):  # above all masks, so that one shows where it goes on below another
+            layer[_outline(mask, self._line)] = (*track_colour(track.id), 255)
+        image = Image.fromarray(layer)
+        self._write_texts(ImageDraw.Draw(image), t, shown)
+        return np.asarray(image)
+
+    def _mask(self, track: Track, t: int) -> np.ndarray:
+        """bool (H, W), at the size of the picture."""
+        mask = track.mask(t)
+        if mask.shape == self.size:
+            return mask
+        height, width = self.size
+        return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.BILINEAR)) > 127
+
+    def _write_texts(self, draw: ImageDraw.ImageDraw, t: int, shown: list[tuple[Track, np.ndarray]]) -> None:
+        """The count in the upper right corner, then a label at each mask where no other text stands."""
+        count = self.prediction.count_text(t)
+        text, (width, height) = self._fitting([f"{count} sounding", count])
+        right = self.size[1] - self._line
+        taken: list[Box] = [(right - width, self._line, right, self._line + height)]
+        self._write(draw, taken[0], text, BLACK)
+        for track, mask in shown:
+            name = track_name(self.prediction, track)
+            text, extent = self._fitting([f"{name}  {track.score:.2f}", name, f"#{track.id}"])
+            box = _free_place(_bounds(mask), extent, self.size, taken)
+            taken.append(box)
+            self._write(draw, box, text, track_colour(track.id))
+
+    def _fitting(self, texts: list[str]) -> tuple[str, tuple[int, int]]:
+        """The first of the texts that is no wider than the picture, else the last; and its box's (width, height)."""
+        ascent, descent = self._font.getmetrics()
+        for text in texts:
+            width = round(self._font.getlength(text)) + ascent // 2
+            if width <= self.size[1] - 2 * self._line:
+                break
+        return text, (width, ascent + descent)
+
+    def _write(self, draw: ImageDraw.ImageDraw, box: Box, text: str, ground: RGB) -> None:
+        draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=(*ground, 255))
+        middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        draw.text(middle, text, font=self._font, fill=(*_ink_on(ground), 255), anchor="mm")
+
+
+def paint(picture: np.ndarray, prediction: Prediction, t: int, opacity: float = 0.5) -> np.ndarray:
+    """One picture, uint8 (H, W, 3), with the masks, labels and count of frame t. For many pictures keep a `Painter`.
+
+    Raises:
+        DataError, ConfigError: as `Painter`.
+    """
+    return Painter(prediction, picture.shape[:2], opacity)(picture, t)
+
+
+def write_overlay(
+    prediction: Prediction,
+    path: str | Path,
+    *,
+    opacity: float = 0.5,
+    max_short_side: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The source's own pictures with the prediction painted on them, and the sound that the model was given.
+
+    Args:
+        prediction: of a clip.
+        path: the MP4 to write.
+        opacity: of the masks, 0..1.
+        max_short_side: pixels; larger pictures are scaled down to this before they are painted.
+        progress: called with ("write", pictures done, pictures in all).
+
+    Returns:
+        The path.
+
+    Raises:
+        AcvisError: the prediction was made from bare tensors; there is no picture to paint on.
+        MediaError: the source can no longer be read, or the path not be written.
+    """
+    clip = prediction.clip
+    if clip is None:
+        raise AcvisError(
+            "this prediction was made from bare tensors and has no picture to paint on: make it from a Clip (load_clip "
+            "or Clip.from_arrays), or paint single pictures with viz.paint"
+        )
+    size = _shrunk(clip.size, max_short_side)
+    painter = Painter(prediction, size, opacity)
+    total = max(1, round(clip.duration * clip.source_fps))
+
+    def pictures() -> Iterator[np.ndarray]:
+        for done, (_, t, picture) in enumerate(media.iter_source_frames(clip), start=1):
+            yield painter(_resized(picture, size), t)
+            if progress is not None:
+                progress("write", done, total)
+
+    return media.write_video(path, pictures(), clip.source_fps, clip.waveform)
+
+
+def count_figure(prediction: Prediction) -> go.Figure:
+    """How many objects sound, as steps over the seconds; below, if the model counts, how sure it is of each count."""
+    counts, k_max, fps = prediction.counts.tolist(), prediction.k_max, prediction.fps
+    rows = 1 if k_max is None else 2
+    figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.12)
+    edges = [t / fps for t in range(len(counts) + 1)]
+    texts = [prediction.count_text(t) for t in range(len(counts))]
+    figure.add_scatter(
+        x=edges,
+        y=[*counts, *counts[-1:]],  # the last step lasts as long as the others
+        mode="lines",
+        line={"shape": "hv", "color": "#b35806", "width": 3},
+        text=[*texts, *texts[-1:]],
+        hovertemplate="%{x:g} s: %{text}<extra></extra>",
+        showlegend=False,
+        row=1,
+        col=1,
+    )
+    highest = max(counts, default=0) if k_max is None else k_max
+    names = [str(k) for k in range(highest + 1)]
+    if k_max is not None:
+        names[-1] += "+"
+        for k, name in enumerate(names):
+            figure.add_bar(
+                x=[(t + 0.5) / fps for t in range(len(counts))],
+                y=prediction.count_probs[:, k].tolist(),
+                width=0.96 / fps,
+                name=f"{name} sounding",
+                marker_color=COUNT_SCALE[k % len(COUNT_SCALE)],
+                hovertemplate="%{y:.0%}",
+                row=2,
+                col=1,
+            )
+        figure.update_yaxes(title="probability", range=[0, 1], tickformat=".0%", row=2, col=1)
+    ticks = list(range(0, highest + 1, max(1, highest // 6)))
+    labels = [names[k] for k in ticks]
+    figure.update_yaxes(title="sounding", range=[-0.15, highest + 0.15], tickvals=ticks, ticktext=labels, row=1, col=1)
+    figure.update_xaxes(title="seconds", row=rows, col=1)
+    return _dressed(figure, edges[-1], height=180 + 160 * (rows - 1)).update_layout(barmode="stack")
+
+
+def timeline_figure(prediction: Prediction) -> go.Figure:
+    """A lane for each track, in its colour, with bars over the seconds in which it sounds."""
+    figure = go.Figure()
+    for track in prediction.tracks:
+        name = track_name(prediction, track)
+        spans = sounding_spans(track, prediction.fps)
+        figure.add_bar(
+            orientation="h",
+            y=[name] * len(spans),
+            base=[start for start, _ in spans],
+            x=[end - start for start, end in spans],
+            marker_color=f"rgb{track_colour(track.id)}",
+            customdata=spans,
+            hovertemplate="%{customdata[0]:g} to %{customdata[1]:g} s<extra>" + f"{name}, {track.score:.2f}</extra>",
+        )
+    lanes = [track_name(prediction, track) for track in prediction.tracks]
+    figure.update_yaxes(categoryorder="array", categoryarray=lanes, range=[len(lanes) - 0.5, -0.5])  # best on top
+    figure.update_xaxes(title="seconds")
+    if not lanes:
+        figure.add_annotation(text="nothing sounds", x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
+        figure.update_yaxes(visible=False)
+    figure.update_layout(barmode="overlay", showlegend=False)
+    return _dressed(figure, len(prediction) / prediction.fps, height=90 + 32 * max(1, len(lanes)))
+
+
+def sounding_spans(track: Track, fps: float) -> list[tuple[float, float]]:
+    """The stretches (start, end), in seconds, in which the track has a mask."""
+    sounds = np.concatenate([[0], (track.areas() > 0).numpy().astype(np.int8), [0]])
+    starts, ends = np.flatnonzero(np.diff(sounds) == 1), np.flatnonzero(np.diff(sounds) == -1)
+    return [(start / fps, end / fps) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def _outline(mask: np.ndarray, width: int) -> np.ndarray:
+    """The outermost `width` pixels of the mask, bool (H, W); none along the picture's edge, where it may go on."""
+    inner = mask
+    for _ in range(width):
+        around = np.pad(inner, 1, mode="edge")
+        inner = inner & around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+    return mask & ~inner
+
+
+def _bounds(mask: np.ndarray) -> Box:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _free_place(mask: Box, extent: tuple[int, int], size: tuple[int, int], taken: list[Box]) -> Box:
+    """Where a label of `extent` (width, height) goes: above its mask, else lower, past texts already there."""
+    width, height = extent
+    left = max(0, min(mask[0], size[1] - width))
+    above = max(0, mask[1] - height)
+    for top in range(above, size[0] - height + 1, max(1, height // 4)):
+        box = (left, top, left + width, top + height)
+        if not any(_overlap(box, other) for other in taken):
+            return box
+    return (left, above, left + width, above + height)  # the picture is full: better over another than nowhere
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _ink_on(ground: RGB) -> RGB:
+    """Black or white, whichever reads better on the colour."""
+    red, green, blue = ground
+    return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else WHITE
+
+
+def _shrunk(size: tuple[int, int], max_short_side: int | None) -> tuple[int, int]:
+    """(H, W) with at most `max_short_side` pixels on the short side, even, as H.264 wants them."""
+    short = min(size)
+    if max_short_side is None or short <= max_short_side:
+        return size
+    height, width = (max(2, 2 * round(side * max_short_side / short / 2)) for side in size)
+    return height, width
+
+
+def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if picture.shape[:2] == size:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.BOX))  # of all filters the fastest to shrink
+
+
+def _dressed(figure: go.Figure, seconds: float, height: int) -> go.Figure:
+    """What the figures share: an axis of whole seconds, little margin, a legend above, nothing that moves."""
+    figure.update_xaxes(range=[0, seconds], tick0=0, dtick=max(1, round(seconds / 8)))
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right", "traceorder": "normal"}
+    return figure.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 8, "r": 8, "t": 28, "b": 8},
+        legend=legend,
+        dragmode=False,
+    )

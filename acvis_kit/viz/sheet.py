@@ -1,0 +1,91 @@
+"""One clip under several soundtracks, as a single picture: a row per soundtrack, a column per second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from acvis_kit.errors import DataError
+from acvis_kit.inference.prediction import Prediction
+from acvis_kit.viz.overlay import COUNT_SCALE, Painter
+
+GAP, STRIP, TITLE = 4, 22, 24  # pixels between pictures, of the strip of counts below a row, of the title above it
+BAND, MARGIN = 8, 6  # of the counts of all seconds below that, found and true; and of what is left free after them
+RIGHT, WRONG = "#00795a", "#b3261e"
+
+
+def soundtrack_sheet(
+    predictions: Mapping[str, Prediction],
+    true_counts: Mapping[str, Sequence[int]] | None = None,
+    columns: int = 8,
+    side: int = 176,
+) -> Image.Image:
+    """What a model shows in one clip under each soundtrack, masks painted in, the count below every second.
+
+    Below each row the counts of the whole clip run from left to right: those found and, below, the true ones if known.
+
+    Args:
+        predictions: of one clip, by the name of the soundtrack; with the clip.
+        true_counts: by the same names, (T,): where the count is known, it is written beside and coloured.
+        columns: seconds shown, spread evenly over the clip. side: height of a picture, pixels.
+
+    Raises:
+        DataError: no predictions, or predictions of different lengths or without their clip.
+    """
+    lengths = {len(prediction) for prediction in predictions.values()}
+    if len(lengths) != 1 or any(p.clip is None for p in predictions.values()):
+        raise DataError(f"predictions of {sorted(lengths)} seconds: a sheet needs those of one clip, made from a clip")
+    (length,) = lengths
+    seconds = np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int))
+    height, width = next(iter(predictions.values())).clip.size
+    wide = round(side * width / height)
+    row = TITLE + side + STRIP + 2 * BAND + MARGIN + GAP
+    sheet = Image.new("RGB", (len(seconds) * (wide + GAP) - GAP, len(predictions) * row - GAP), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
+    for n, (name, prediction) in enumerate(predictions.items()):
+        pen.text((2, n * row + 4), name, fill="black", font=font)
+        true = None if true_counts is None else true_counts.get(name)
+        paint = Painter(prediction, (side, wide))
+        for column, t in enumerate(seconds.tolist()):
+            left, top = column * (wide + GAP), n * row + TITLE
+            picture = Image.fromarray(prediction.clip.frames[t].permute(1, 2, 0).numpy())
+            picture = picture.resize((wide, side), Image.Resampling.BICUBIC)
+            sheet.paste(Image.fromarray(paint(np.asarray(picture), t)), (left, top))
+            _count(pen, font, (left, top + side, wide), prediction, t, None if true is None else int(true[t]))
+        below = n * row + TITLE + side + STRIP
+        for counts in (prediction.counts, true):
+            if counts is not None:
+                most = len(COUNT_SCALE) - 1 if prediction.k_max is None else prediction.k_max  # "or more"
+                _band(pen, (0, below, sheet.width), [min(int(count), most) for count in counts])
+            below += BAND
+    return sheet
+
+
+def _band(pen: ImageDraw.ImageDraw, place: tuple[int, int, int], counts: Sequence[int]) -> None:
+    """Counts over time, a cell per second."""
+    left, top, wide = place
+    edges = np.linspace(left, left + wide, len(counts) + 1).round().astype(int).tolist()
+    for count, start, stop in zip(counts, edges[:-1], edges[1:], strict=True):
+        pen.rectangle((start, top, stop - 2, top + BAND - 2), fill=COUNT_SCALE[min(count, len(COUNT_SCALE) - 1)])
+
+
+def _count(
+    pen: ImageDraw.ImageDraw,
+    font: ImageFont.ImageFont,
+    place: tuple[int, int, int],
+    prediction: Prediction,
+    t: int,
+    true: int | None,
+) -> None:
+    """The strip below a picture: second, count, and whether it is right."""
+    left, top, wide = place
+    count = int(prediction.counts[t])
+    pen.rectangle((left, top, left + wide - 1, top + 4), fill=COUNT_SCALE[min(count, len(COUNT_SCALE) - 1)])
+    text, colour = f"{t / prediction.fps:g} s: {prediction.count_text(t)} sound", "black"
+    if true is not None:
+        most = prediction.k_max if prediction.k_max is not None else max(true, count)
+        right = min(true, most) == count
+        text, colour = text + ("" if right else f" (true {min(true, most)})"), RIGHT if right else WRONG
+    pen.text((left + 2, top + 5), text, fill=colour, font=font)

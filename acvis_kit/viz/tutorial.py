@@ -1,0 +1,204 @@
+"""What the notebooks share: their size, clips made on the spot, eyes to begin with, and pictures as figures.
+
+ACVIS_TUTORIAL_SCALE shrinks all amounts of work (0.25 in CI) or enlarges them (4, on a GPU).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acvis_kit.config import ACVISConfig
+from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.errors import ConfigError
+from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.weights.load import load_model, save_model
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+SCALE = "ACVIS_TUTORIAL_SCALE"
+FOLDER = Path(tempfile.gettempdir()) / f"acvis-tutorial-{os.getuid() if hasattr(os, 'getuid') else 0}"
+TILE = 190  # pixels of a picture in a figure
+TITLE = 26  # and of the words above it
+MAP_CELLS = 2500  # larger maps are drawn as pictures: numbers would take a hundred times the bytes
+EARS = ("audio_encoder.", "audio_class_head.")
+LISTENING = (  # what a sound passes through on its way to masks and counts
+    *EARS, "query_generator.project", "query_generator.patch_position", "query_generator.layers",
+    "query_generator.merge", "query_generator.count_token", "count_head.", "frame_decoder.sounding_head.",
+    "tracker.sounding.", "tracker.project_sound.", "tracker.sound_attention.", "tracker.sound_feed_forward.",
+)  # fmt: skip
+
+
+def begin(seed: int = 0) -> torch.device:
+    """Seed all random generators, let figures be stored without their library; returns the device to work on."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (the global one)
+    torch.manual_seed(seed)
+    if "google.colab" not in sys.modules:  # which has a renderer of its own
+        import plotly.io
+
+        plotly.io.renderers.default = "plotly_mimetype"
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def scaled(number: float, least: int = 1) -> int:
+    """An amount of work times ACVIS_TUTORIAL_SCALE, a whole number and not below `least`.
+
+    Raises:
+        ConfigError: a scale that is no number above 0.
+    """
+    text = os.environ.get(SCALE, "1")
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = 0.0
+    if not 0 < scale < float("inf"):
+        raise ConfigError(f"{SCALE}={text!r} must be a number above 0, such as 0.25 or 4")
+    return max(least, round(number * scale))
+
+
+def synth_split(
+    clips: int = 6, split: str = "test", seed: int = 7, seconds: tuple[int, int] = (8, 10), size: int = 128
+) -> AVISegSplit:
+    """Clips of AVIS-Synth, drawn and voiced here: the same from the same arguments, made once per machine.
+
+    Args:
+        clips: how many. split: its name, which the drawing depends on. seed: another one, other clips.
+        seconds: shortest and longest clip. size: pixels.
+    """
+    from acvis_kit.data.synth.writer import write_dataset
+
+    folder = FOLDER / f"{clips}-{seed}-{seconds[0]}-{seconds[1]}-{size}-{split}"
+    write_dataset(folder, {split: clips}, seed, size, seconds, progress=False)
+    return AVISegSplit(folder, split)
+
+
+def lend_eyes(config: ACVISConfig, folder: Path, ears: bool = False) -> Path:
+    """Weights to begin a small training with: what sees is that of the bundled ones, what listens is fresh.
+
+    The papers' networks begin with eyes trained on COCO; with eyes from nothing minutes teach too little.
+
+    Args:
+        config: of the sizes of acvis-synth-tiny, wherever it sees. folder: to write to, for `init_from`.
+        ears: lend the audio encoder and the names of what it hears as well.
+    """
+    fresh = tuple(name for name in LISTENING if not (ears and name in EARS))
+    model = ACVIS(config)
+    own = model.state_dict()
+    lent = {name: x for name, x in load_model("acvis-synth-tiny").state_dict().items() if not name.startswith(fresh)}
+    model.load_state_dict({**own, **{name: x for name, x in lent.items() if name in own}})
+    save_model(model, folder)
+    return folder
+
+
+def pictures(
+    images: Sequence[np.ndarray | Tensor],
+    titles: Sequence[str] = (),
+    columns: int | None = None,
+    tile: int = TILE,
+    limits: tuple[float, float] | None = None,
+) -> go.Figure:
+    """Pictures side by side, as a figure.
+
+    Args:
+        images: each uint8 (H, W, 3) or (3, H, W), or a map (H, W) of any numbers.
+        titles: one each. columns: all in one row if None. tile: width of each, pixels.
+        limits: values that are drawn darkest and brightest; None: each map's own least and greatest.
+    """
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    arrays = [_upright(image) for image in images]
+    columns = columns or len(arrays)
+    rows = -(-len(arrays) // columns)
+    figure = make_subplots(
+        rows, columns, subplot_titles=list(titles), horizontal_spacing=0.012, vertical_spacing=0.14 / rows
+    )
+    for n, array in enumerate(arrays):
+        place = {"row": n // columns + 1, "col": n % columns + 1}
+        if array.ndim == 3 or array.size > MAP_CELLS:
+            shown = array if array.ndim == 3 else _coloured(array, limits)
+            figure.add_trace(go.Image(source=_png(shown), hoverinfo="skip"), **place)
+        else:
+            values = array.astype(np.float32)
+            low, high = limits or (float(array.min()), float(array.max()))
+            heat = go.Heatmap(z=values, zmin=low, zmax=high, colorscale="Viridis", showscale=False)
+            figure.add_trace(heat, **place)
+            figure.update_yaxes(autorange="reversed", scaleanchor=f"x{n + 1}" if n else "x", **place)
+        figure.update_xaxes(visible=False, constrain="domain", **place)
+        figure.update_yaxes(visible=False, constrain="domain", **place)
+    ratio = max(array.shape[0] / array.shape[1] for array in arrays)
+    return figure.update_layout(
+        template="plotly_white",
+        width=columns * (tile + 4) + 20,
+        height=round(rows * (tile * ratio + TITLE)) + 30,
+        margin={"l": 10, "r": 10, "t": TITLE + 8, "b": 6},
+        font={"size": 11},
+    )
+
+
+def spectrogram(log_mel: Tensor, height: int = 260, title: str = "") -> go.Figure:
+    """Log-mel seconds (T, 96, 64) as one picture: time to the right in seconds, pitch upwards in bands."""
+    import plotly.graph_objects as go
+
+    joined = log_mel.flatten(0, 1).T.double().numpy()  # (64, T * 96)
+    figure = go.Figure(
+        go.Heatmap(
+            z=joined[:, ::2].astype(np.float32),  # every other frame is enough to look at, and half the bytes
+            x=np.round((np.arange(joined.shape[1])[::2] + 0.5) / log_mel.shape[1], 4),
+            colorscale="Magma",
+            zmin=-4.7,
+            zmax=2.5,
+            colorbar={"title": "log mel"},
+        )
+    )
+    figure.update_xaxes(title="seconds", dtick=1)
+    figure.update_yaxes(title="mel band")
+    margin = {"l": 50, "r": 10, "t": 36 if title else 10, "b": 40}
+    return figure.update_layout(template="plotly_white", title=title, height=height, width=780, margin=margin)
+
+
+def _upright(image: np.ndarray | Tensor) -> np.ndarray:
+    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+    if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and (array.dtype != np.uint8 or array.shape[2] != 3):
+        raise ConfigError(
+            f"a picture is uint8 (H, W, 3) or (3, H, W), or a map (H, W): not {array.dtype} {array.shape}"
+        )
+    if array.ndim not in (2, 3):
+        raise ConfigError(f"a picture has two or three axes, not {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def _coloured(array: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
+    """A map in the colours of a heat map, uint8 (H, W, 3)."""
+    from plotly.colors import get_colorscale, hex_to_rgb, unlabel_rgb
+
+    scale = get_colorscale("Viridis")
+    colours = np.array([hex_to_rgb(c) if c.startswith("#") else unlabel_rgb(c) for _, c in scale], float)
+    low, high = limits or (float(array.min()), float(array.max()))
+    place = (array.astype(float) - low) / ((high - low) or 1.0)
+    return np.stack([np.interp(place, [p for p, _ in scale], channel) for channel in colours.T], -1).astype(np.uint8)
+
+
+def _png(array: np.ndarray) -> str:
+    """A picture as a data URI: a hundredth of the bytes of a list of numbers."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,325 @@
+"""Checkpoints of the ACVIS / AVISM / VITA reference code -> `ACVIS`. The reference's names stand here and nowhere else.
+
+A state dict is renamed by ordered rules, its configuration is read from keys and shapes, and it must fit to the last
+key.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acvis_kit.config import AVISEG_CLASSES, ACVISConfig
+from acvis_kit.errors import WeightsError
+from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.encoders.backbones import SWIN_LAYOUTS
+
+NUM_LEVELS = 3  # of the deformable attention
+_HEAD = r"^sem_seg_head\.predictor\."
+_PIXEL = r"^sem_seg_head\.pixel_decoder\."
+_TRACKER = r"^(?:vita|avism)_module\."
+
+# Weights of the reference that no network of ours has: the losses' class weights, Swin's index table (recomputed), and
+# the projection that ACVIS inherits from AVISM and never calls.
+_DROPPED = (r"^(?:vita_|avism_)?criterion\.empty_weight$", r"\.relative_position_index$")
+_DROPPED_WITH_ACQG = (_HEAD + r"av_post_proj\.",)
+
+
+Rule = tuple[str, str | Callable[[re.Match[str]], str]]
+
+_RULES: tuple[Rule, ...] = (
+    # ResNet -> torchvision's names
+    (r"^backbone\.stem\.conv1\.norm\.", "backbone.bn1."),
+    (r"^backbone\.stem\.conv1\.", "backbone.conv1."),
+    (r"^backbone\.res(\d)\.", lambda m: f"backbone.layer{int(m[1]) - 1}."),
+    (r"^(backbone\.layer.*)\.shortcut\.norm\.", r"\1.downsample.1."),
+    (r"^(backbone\.layer.*)\.shortcut\.", r"\1.downsample.0."),
+    (r"^(backbone\.layer.*)\.conv(\d)\.norm\.", r"\1.bn\2."),
+    # Swin -> torchvision's names: stages and mergings take turns
+    (r"^backbone\.patch_embed\.proj\.", "backbone.features.0.0."),
+    (r"^backbone\.patch_embed\.norm\.", "backbone.features.0.2."),
+    (r"^backbone\.layers\.(\d)\.blocks\.", lambda m: f"backbone.features.{2 * int(m[1]) + 1}."),
+    (r"^backbone\.layers\.(\d)\.downsample\.", lambda m: f"backbone.features.{2 * int(m[1]) + 2}."),
+    (r"^(backbone\..*\.mlp)\.fc1\.", r"\1.0."),
+    (r"^(backbone\..*\.mlp)\.fc2\.", r"\1.3."),
+    (r"^backbone\.norm(\d)\.", r"backbone.norms.\1."),
+    # VGGish
+    (r"^audio_backbone\.pproc\.", "audio_encoder."),
+    (r"^audio_backbone\.", "audio_encoder."),
+    # pixel decoder
+    (_PIXEL + r"mask_features\.", "frame_decoder.pixel_embedding."),
+    (_PIXEL + r"adapter_1\.norm\.", "pixel_decoder.fpn_lateral.1."),
+    (_PIXEL + r"adapter_1\.", "pixel_decoder.fpn_lateral.0."),
+    (_PIXEL + r"layer_1\.norm\.", "pixel_decoder.fpn_output.1."),
+    (_PIXEL + r"layer_1\.", "pixel_decoder.fpn_output.0."),
+    (_PIXEL + r"transformer\.level_embed$", "pixel_decoder.level_embed"),
+    (_PIXEL + r"transformer\.encoder\.layers\.(\d+)\.self_attn\.", r"pixel_decoder.layers.\1.attention."),
+    (_PIXEL + r"transformer\.encoder\.layers\.(\d+)\.norm1\.", r"pixel_decoder.layers.\1.norm."),
+    (_PIXEL + r"transformer\.encoder\.layers\.(\d+)\.norm2\.", r"pixel_decoder.layers.\1.feed_forward.norm."),
+    (_PIXEL + r"transformer\.encoder\.layers\.(\d+)\.linear", r"pixel_decoder.layers.\1.feed_forward.linear"),
+    (_PIXEL, "pixel_decoder."),
+    # query generator
+    (_HEAD + r"query_feat\.weight$", "query_generator.query_features"),
+    (_HEAD + r"query_embed\.weight$", "query_generator.query_positions"),
+    (_HEAD + r"cls_token\.weight$", "query_generator.count_token"),
+    (_HEAD + r"av_pre_proj\.", "query_generator.project."),
+    (_HEAD + r"av_post_proj\.", "query_generator.merge."),
+    (_HEAD + r"(?:audio_centric_query_generator|av_sf)\.(\d+)\.", r"query_generator.layers.\1."),
+    # count head and frame decoder
+    (_HEAD + r"cnt_proj\.", "count_head."),
+    (_HEAD + r"level_embed\.weight$", "frame_decoder.level_embed"),
+    (_HEAD, "frame_decoder."),
+    # tracker
+    (_TRACKER + r"(?:vita|avism)_mask_features\.", "tracker.pixel_embedding."),
+    (_TRACKER + r"enc_self_attn\.", "tracker.object_attention."),
+    (_TRACKER + r"enc_ffn\.", "tracker.object_feed_forward."),
+    (_TRACKER + r"enc_av_cross_attn\.", "tracker.sound_attention."),
+    (_TRACKER + r"enc_av_ffn\.", "tracker.sound_feed_forward."),
+    (_TRACKER + r"av_proj\.", "tracker.project_sound."),
+    (_TRACKER + r"input_proj_dec\.", "tracker.project."),
+    (_TRACKER + r"query_feat\.weight$", "tracker.query_features"),
+    (_TRACKER + r"query_embed\.weight$", "tracker.query_positions"),
+    (_TRACKER + r"fq_pos\.weight$", "tracker.slot_positions"),
+    (_TRACKER + r"sim_embed_frame\.", "tracker.frame_similarity."),
+    (_TRACKER + r"sim_embed_clip\.", "tracker.video_similarity."),
+    (_TRACKER, "tracker."),
+    # what frame decoder, query generator and tracker have in common
+    (r"\.transformer_self_attention_layers\.", ".self_attention."),
+    (r"\.transformer_cross_attention_layers\.", ".cross_attention."),
+    (r"\.transformer_ffn_layers\.", ".feed_forward."),
+    (r"^((?:query_generator|frame_decoder|tracker)\..*)\.(?:self_attn|multihead_attn)\.", r"\1.attention."),
+    (r"^(frame_decoder|tracker)\.decoder_norm\.", r"\1.norm."),
+    (r"^(frame_decoder|tracker)\.class_embed\.", r"\1.class_head."),
+    (r"^(frame_decoder|tracker)\.mask_embed\.layers\.(\d)\.", lambda m: f"{m[1]}.mask_head.{2 * int(m[2])}."),
+)
+
+
+def from_reference(
+    weights: Mapping[str, Tensor] | str | Path, *, trust_pickle: bool = False, **overrides: Any
+) -> ACVIS:
+    """The reference's weights as an `ACVIS` in evaluation mode, float32.
+
+    Args:
+        weights: a state dict (bare, or under the key "model"), or the path of a checkpoint.
+        trust_pickle: open checkpoints that hold more than tensors. Only for files whose maker you trust: such a file
+            can run any code.
+        overrides: fields of the configuration that keys and shapes do not tell: `count_head="ce"` (or "ordinal") where
+            the count head has 3 logits, `window_size` (6), `num_heads` (8), `class_names`, and those of inference.
+
+    Raises:
+        WeightsError: not such a checkpoint, an ambiguous count head, or keys and shapes that do not fit (all listed).
+        ConfigError: an override that does not exist or contradicts another.
+    """
+    if isinstance(weights, (str, Path)):
+        weights = read_checkpoint(weights, trust_pickle=trust_pickle)
+    weights = weights["model"] if isinstance(weights.get("model"), Mapping) else weights
+    state = _tensors_of(weights)
+    config = infer_config(state, **overrides)
+    renamed = rename(state, keep_merge=config.query_generator == "additive")
+    if "audio_encoder.pca_means" in renamed:
+        renamed["audio_encoder.pca_means"] = renamed["audio_encoder.pca_means"].flatten()  # (128, 1) -> (128,)
+    model = ACVIS(config)
+    load_exactly(model, renamed)
+    return model.eval()
+
+
+def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[str, Any]:
+    """The dictionary in a `.pth` file, tensors only unless `trust_pickle`.
+
+    Raises:
+        WeightsError: no such file, no checkpoint, or one that needs `trust_pickle`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path} is not there: give the path of a checkpoint file")
+    try:
+        loaded = _unpickled(path) if trust_pickle else torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not trust_pickle and "weights_only" in str(error):
+            raise WeightsError(
+                f"{path} holds more than tensors and could run code when opened: if you trust its maker, convert it "
+                "with --trust-pickle (trust_pickle=True)"
+            ) from error
+        raise WeightsError(f"{path} is not a PyTorch checkpoint ({str(error).splitlines()[0]})") from error
+    except ImportError as error:
+        raise WeightsError(
+            f"{path} holds objects of a package that is not installed ({error}): install it, or save the checkpoint "
+            "again with its tensors only"
+        ) from error
+    except Exception as error:  # a pickle's own code may raise anything
+        text = str(error).strip() or type(error).__name__
+        raise WeightsError(f"{path} is not a PyTorch checkpoint, or is damaged ({text.splitlines()[0]})") from error
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors")
+    return loaded
+
+
+def _unpickled(path: Path) -> Any:
+    """Whatever is in a pickle, running its code: PyTorch's, or a plain one, as detectron2 publishes its backbones."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            first = pickle.load(file, encoding="latin1")  # of Python 2, some of them
+        if isinstance(first, Mapping):  # PyTorch's old format begins with a number
+            return first
+    return torch.load(path, map_location="cpu", weights_only=False)
+
+
+def _tensors_of(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Tensors and arrays as tensors.
+
+    Raises:
+        WeightsError: names the entries that are neither.
+    """
+    wrong = [k for k, v in weights.items() if not isinstance(v, Tensor | np.ndarray | float | int)]
+    wrong += [k for k, v in weights.items() if isinstance(v, np.ndarray) and v.dtype.kind not in "fiub"]
+    if wrong:
+        found = ", ".join(f"{k} ({type(weights[k]).__name__})" for k in wrong[:5])
+        raise WeightsError(
+            f"{len(wrong)} of {len(weights)} entries are no tensors: {found}: give the state dict alone, or a "
+            "checkpoint that holds it under the key 'model'"
+        )
+    return {str(k): torch.as_tensor(v) for k, v in weights.items()}
+
+
+def rename(state: Mapping[str, Tensor], *, keep_merge: bool) -> dict[str, Tensor]:
+    """Our names for the reference's; what no network needs is left out.
+
+    Raises:
+        WeightsError: two keys that would get the same name.
+    """
+    dropped = _DROPPED if keep_merge else _DROPPED + _DROPPED_WITH_ACQG
+    renamed: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if any(re.search(pattern, name) for pattern in dropped):
+            continue
+        ours = name
+        for pattern, replacement in _RULES:
+            ours = re.sub(pattern, replacement, ours)
+        if ours in renamed:
+            raise WeightsError(f"two keys of the checkpoint mean {ours}: the second is {name}")
+        renamed[ours] = value
+    return renamed
+
+
+def load_exactly(model: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load with nothing missing and nothing left over.
+
+    Raises:
+        WeightsError: lists every missing key, unexpected key and shape that differs.
+    """
+    own = model.state_dict()
+    rebuilt = {k for k in own if k.endswith("relative_position_index")}  # a table that the module computes itself
+    problems = [f"missing: {k}" for k in own if k not in state and k not in rebuilt]
+    problems += [f"unexpected: {k}" for k in state if k not in own]
+    problems += [
+        f"shape of {k}: {tuple(v.shape)} given, {tuple(own[k].shape)} expected"
+        for k, v in state.items()
+        if k in own and own[k].shape != v.shape
+    ]
+    if problems:
+        raise WeightsError(f"the weights do not fit in {len(problems)} places:\n  " + "\n  ".join(problems))
+    model.load_state_dict({**own, **state})
+
+
+def infer_config(state: Mapping[str, Tensor], **overrides: Any) -> ACVISConfig:
+    """What keys and shapes of a reference state dict say about its configuration; `overrides` win.
+
+    Raises:
+        WeightsError: keys that are missing, or a count head that may be one of two.
+    """
+    keys = list(state)
+    tracker = next((k.split(".")[0] for k in keys if re.match(_TRACKER, k)), None)
+    if tracker is None or not any(re.match(_HEAD, k) for k in keys):
+        raise WeightsError(
+            "this is not a checkpoint of the ACVIS, AVISM or VITA reference: it has no 'sem_seg_head.predictor.*' and "
+            f"'vita_module.*' (or 'avism_module.*') keys; it starts with {', '.join(keys[:3]) or 'nothing'}"
+        )
+    head, pixel = "sem_seg_head.predictor.", "sem_seg_head.pixel_decoder."
+
+    def shape(name: str) -> torch.Size:
+        if name not in state:
+            raise WeightsError(f"the checkpoint has no {name}: it is not whole, or not of a model this kit knows")
+        return state[name].shape
+
+    heads = overrides.get("num_heads", 8)
+    has_vggish = any(k.startswith("audio_backbone.") for k in keys)
+    found: dict[str, Any] = _infer_backbone(state, keys)
+    found |= {
+        "num_heads": heads,
+        "hidden_dim": shape(head + "decoder_norm.weight")[0],
+        "pixel_layers": _count(keys, rf"{_PIXEL}transformer\.encoder\.layers\.(\d+)\."),
+        "pixel_points": shape(pixel + "transformer.encoder.layers.0.self_attn.attention_weights.bias")[0]
+        // (heads * NUM_LEVELS),
+        "pixel_feedforward_dim": shape(pixel + "transformer.encoder.layers.0.linear1.weight")[0],
+        "audio_encoder": "vggish" if has_vggish else "precomputed",
+        "audio_features": "vggish_quantized" if "audio_backbone.pproc.pca_means" in state else "vggish_raw",
+        "num_frame_queries": shape(head + "query_feat.weight")[0],
+        "frame_layers": _count(keys, rf"{_HEAD}transformer_ffn_layers\.(\d+)\."),
+        "feedforward_dim": shape(head + "transformer_ffn_layers.0.linear1.weight")[0],
+        "video_fusion": f"{tracker}.av_proj.weight" in state,
+        "num_video_queries": shape(f"{tracker}.query_feat.weight")[0],
+        "tracker_layers": _count(keys, rf"{_TRACKER}enc_self_attn\.(\d+)\."),
+        "video_layers": _count(keys, rf"{_TRACKER}transformer_ffn_layers\.(\d+)\."),
+    }
+    found |= _infer_generator(keys)
+    found |= _infer_count_head(state, overrides)
+    classes = shape(head + "class_embed.weight")[0] - 1
+    found["class_names"] = (
+        AVISEG_CLASSES if classes == len(AVISEG_CLASSES) else tuple(f"class {i + 1}" for i in range(classes))
+    )
+    return ACVISConfig.from_dict({**found, **overrides})
+
+
+def _count(keys: Iterable[str], pattern: str) -> int:
+    """How many layers: one more than the highest number in the pattern's group."""
+    return 1 + max((int(m[1]) for k in keys if (m := re.match(pattern, k))), default=-1)
+
+
+def _infer_backbone(state: Mapping[str, Tensor], keys: list[str]) -> dict[str, Any]:
+    if "backbone.stem.conv1.weight" in state:
+        blocks = tuple(_count(keys, rf"backbone\.res{stage}\.(\d+)\.") for stage in (2, 3, 4, 5))
+        named = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101"}
+        if blocks not in named:
+            raise WeightsError(f"a ResNet with {blocks} blocks is not known: (3, 4, 6, 3) and (3, 4, 23, 3) are")
+        return {"backbone": named[blocks]}
+    if "backbone.patch_embed.proj.weight" in state:
+        width = state["backbone.patch_embed.proj.weight"].shape[0]
+        blocks = tuple(_count(keys, rf"backbone\.layers\.{stage}\.blocks\.(\d+)\.") for stage in range(4))
+        table = state["backbone.layers.0.blocks.0.attn.relative_position_bias_table"]  # ((2 W - 1)^2, heads)
+        for name, (known_width, known_blocks, _) in SWIN_LAYOUTS.items():
+            if (width, blocks) == (known_width, known_blocks):
+                return {"backbone": name, "swin_window": (round(table.shape[0] ** 0.5) + 1) // 2}
+        raise WeightsError(f"a Swin of width {width} with {blocks} blocks is not known: {SWIN_LAYOUTS} are")
+    raise WeightsError("the checkpoint has neither a ResNet ('backbone.stem') nor a Swin ('backbone.patch_embed')")
+
+
+def _infer_generator(keys: list[str]) -> dict[str, Any]:
+    acqg = _count(keys, rf"{_HEAD}audio_centric_query_generator\.(\d+)\.")
+    if acqg:
+        return {"query_generator": "acqg", "query_layers": acqg}
+    additive = any(re.match(_HEAD + r"av_sf\.", k) for k in keys)
+    return {"query_generator": "additive" if additive else "none"}
+
+
+def _infer_count_head(state: Mapping[str, Tensor], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    bias = state.get("sem_seg_head.predictor.cnt_proj.bias")
+    if bias is None:
+        return {"count_head": "none"}
+    logits = bias.shape[0]
+    kind = overrides.get("count_head")
+    if logits == 3 and kind is None and "k_max" not in overrides:
+        raise WeightsError(
+            "the count head has 3 logits, which is ambiguous: pass count_head='ce' (classes 0, 1, 2+) or "
+            "count_head='ordinal' (SAOC with K_max 3)"
+        )
+    if kind is None and logits == 3 and overrides["k_max"] == 2:
+        kind = "ce"
+    return {"count_head": kind or "ordinal", "k_max": logits - 1 if kind == "ce" else logits}

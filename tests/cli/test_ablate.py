@@ -1,0 +1,53 @@
+"""`acvis ablate`, from the command line to the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from acvis_kit.ablation.tables import TABLES
+from acvis_kit.cli import main
+from tests.ablation.micro import SMALL, write_data
+
+SETTINGS = {**SMALL, "batch": 1, "clip_frames": 2, "warmup": 1, "score_threshold": 0.0, "top_k": 4}
+
+
+def test_a_table_is_run_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_data(tmp_path / "data")
+    card = ["--card", str(tmp_path / "card")]
+    common = [
+        "--data", str(data), "--out", str(tmp_path / "runs"), *card, "--steps", "1", "--ears-steps", "1",
+        "--eval-clips", "1", "--workers", "0", "--threads", "1", "--device", "cpu", "--seed", "0",
+        *(word for name, value in SETTINGS.items() for word in ("--set", f"{name}={json.dumps(value)}")),
+    ]  # fmt: skip
+    assert main(["ablate", "k_max", "--row", "K_max 2", "--row", "K_max 3", *common]) == 0
+    assert main(["ablate", "k_max", "--row", "K_max 3", "--resume", *common]) == 0
+    assert "0 runs to go" in capsys.readouterr().err
+    assert main(["ablate", "report", *card]) == 0
+    text = (tmp_path / "card" / "report.md").read_text()
+    assert "| **K_max 2** (baseline) | 1 |" in text and "| K_max 4 | not run |" in text
+    assert "ACQG, 1 token a second" in text and (tmp_path / "card" / "k_max.json").is_file()
+
+
+def test_the_tables_and_rows_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", "list"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"{name}: " in out for name in TABLES) and "K_max 2  (baseline, required)" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["k_max"], "--data is missing"),
+        (["nonsense", "--data", "."], "no table"),
+        (["report", "k_max"], "stand alone"),
+        (["k_max", "--data", ".", "--jobs", "0"], "at least 1"),
+        (["k_max", "--data", "/nowhere"], "acvis synth"),
+        (["report", "--card", "/nowhere"], "holds no runs"),
+    ],
+)
+def test_mistakes_are_told(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", *words]) == 1
+    assert told in capsys.readouterr().err

@@ -1,0 +1,43 @@
+"""`acvis prepare` on a command line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from acvis_kit.cli.prepare import add_prepare
+from acvis_kit.media.load import write_video
+
+
+def run(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    add_prepare(parser.add_subparsers(required=True))
+    arguments = parser.parse_args(["prepare", *words])
+    return arguments.run(arguments)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_summary_counts_and_the_status_tells_whether_anything_worked(tmp_path: Path, capsys) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "broken.mp4").write_bytes(b"broken")
+    words = [str(videos), str(tmp_path / "out"), "--split", "own"]
+    assert run(*words) == 1
+    assert "0 of 1 videos" in capsys.readouterr().err
+    write_video(videos / "good.mp4", (np.zeros((32, 32, 3), np.uint8) for _ in range(4)), 4.0, torch.zeros(16000))
+    assert run(*words) == 0
+    said = capsys.readouterr().err
+    assert "1 of 2 videos" in said and "failed: broken.mp4" in said and "FAILED" in said
+    assert (tmp_path / "out" / "own.json").is_file()
+
+
+def test_without_a_name_the_split_is_test(tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    write_video(videos / "clip.mp4", (np.zeros((32, 32, 3), np.uint8) for _ in range(4)), 4.0, torch.zeros(16000))
+    assert run(str(videos), str(tmp_path / "out")) == 0
+    assert (tmp_path / "out" / "test.json").is_file()

@@ -1,0 +1,94 @@
+"""`acvis train` from its arguments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from acvis_kit.cli import main
+from acvis_kit.cli.train import with_fields
+from acvis_kit.config import PRESETS
+from acvis_kit.errors import ConfigError
+from acvis_kit.training import PAPER, SYNTH, Recipe
+from acvis_kit.weights.load import load_model
+from tests.training.tiny import CONFIG, write_data
+
+TINY = PRESETS["acvis-synth-tiny"]
+SETTINGS = [
+    f"{name}={','.join(value) if isinstance(value, tuple) else json.dumps(value).strip(chr(34))}"
+    for name, value in CONFIG.to_dict().items()
+    if value != TINY.to_dict()[name]
+]
+
+
+@pytest.fixture(autouse=True)
+def same_generators() -> Iterator[None]:
+    """Training sets the global generators."""
+    with torch.random.fork_rng():
+        yield
+
+
+def test_one_command_trains_and_the_same_command_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = write_data(tmp_path / "data"), tmp_path / "run"
+    command = ["train", "--preset", "acvis-synth-tiny", "--data", str(data), "--out", str(out), "--batch", "2"]
+    command += ["--steps", "2", "--clip-frames", "2", "--eval-clips", "1", "--workers", "0", "--device", "cpu"]
+    command += ["--set", "augmentation=none", *(part for text in SETTINGS for part in ("--set", text))]
+    assert main([*command, "--max-minutes", "0.000001"]) == 0, "stopping in time is no failure"
+    assert "stopped after step 1; the same command goes on" in capsys.readouterr().err
+    assert main([*command, "--shard-mb", "1"]) == 0
+    said = capsys.readouterr().err
+    assert "going on from" in said and "step 2: mAP" in said and "done: weights in" in said
+    assert load_model(out / "best").config == replace(CONFIG, class_names=("person", "dog", "cat"))
+    recipe = json.loads((out / "run.json").read_text())["same"]["recipe"]
+    assert (recipe["steps"], recipe["batch"], recipe["augmentation"], recipe["audio_steps"]) == (2, 2, "none", 0)
+
+    assert main([*command, "--lr", "0.1"]) == 1
+    assert "recipe.lr was 0.001, is 0.1" in capsys.readouterr().err
+    fine = ["train", "--init-from", str(out / "best"), "--data", str(data), "--out", str(tmp_path / "fine")]
+    fine += ["--steps", "1", "--batch", "1", "--clip-frames", "2", "--eval-clips", "0", "--workers", "0"]
+    assert main([*fine, "--device", "cpu", "--set", "augmentation=none"]) == 0, "the configuration is that of W"
+    assert "class heads for 3 of 3 classes" in capsys.readouterr().err
+
+
+def test_weights_to_begin_with_have_had_their_lessons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Recipe] = []
+    monkeypatch.setattr("acvis_kit.training.train", lambda config, recipe, *_, **__: asked.append(recipe))
+    command = ["train", "--preset", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    for more in ([], ["--init-from", "w"], ["--init-from", "w", "--set", "picture_steps=7"]):
+        assert main([*command, *more]) == 0
+    lessons = [(recipe.audio_steps, recipe.picture_steps) for recipe in asked]
+    assert lessons == [(SYNTH.audio_steps, SYNTH.picture_steps), (0, 0), (0, 7)]
+    assert min(lessons[0]) > 0
+
+
+def test_weights_to_begin_with_may_be_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(
+        "acvis_kit.training.train", lambda config, *_, **more: asked.append((config, more["init_from"]))
+    )
+    assert main(["train", "--init-from", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path)]) == 0
+    assert asked == [(load_model("acvis-synth-tiny").config, "acvis-synth-tiny")]
+
+
+def test_fields_go_to_the_part_that_has_them() -> None:
+    settings = ["hidden_dim=64", "lr=2e-3", "count_gate=true", "backbone=swin_t", "betas=0.9,0.95", "audio_folder=F"]
+    settings += ["class_names=dog, cat", "pixel_std=[1, 2, 3]", "frozen=backbone"]
+    config, recipe = with_fields(settings, TINY, PAPER)
+    assert (config.hidden_dim, config.count_gate, config.backbone) == (64, True, "swin_t")
+    assert (config.class_names, config.pixel_std) == (("dog", "cat"), (1, 2, 3))
+    assert (recipe.lr, recipe.betas, recipe.audio_folder) == (2e-3, (0.9, 0.95), "F")
+    assert recipe.frozen == ("backbone",)
+
+
+@pytest.mark.parametrize(
+    "text", ["nothing=1", "lr", "hidden_dim=wide", "hidden_dim=1.5", "count_gate=1", "lr=true", "hidden_dim=30"]
+)
+def test_a_field_that_cannot_be_set_is_named(text: str) -> None:
+    with pytest.raises(ConfigError, match=text.partition("=")[0]):
+        with_fields([text], TINY, PAPER)

@@ -1,0 +1,36 @@
+"""What `acvis benchmark memory` calls a peak."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from acvis_kit.evaluation.benchmark import _Peaks
+
+MEASURE = """
+import json
+from acvis_kit.evaluation.benchmark import _Peaks
+peaks = _Peaks()
+peaks.told("look", 0, 4)
+block = b"x" * 300_000_000
+del block
+peaks.told("look", 4, 4)
+peaks.told("listen", 0, 4)
+peaks.told("listen", 4, 4)
+print(json.dumps(peaks.bytes()))
+"""
+
+
+@pytest.mark.skipif(not _Peaks.RESET.exists(), reason="only Linux sets its counter back")
+def test_memory_belongs_to_the_stage_that_held_it_and_not_to_the_program_that_started_the_benchmark() -> None:
+    large = bytearray(b"x") * 1_500_000_000  # a child started from here inherits this as its own ru_maxrss
+    run = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    del large
+    peaks = json.loads(run.stdout)
+    assert list(peaks) == ["start", "look", "listen", "track"]
+    assert max(peaks.values()) < 1_400_000_000
+    assert peaks["look"] - peaks["start"] == pytest.approx(300_000_000, rel=0.05)
+    assert peaks["listen"] < peaks["look"] - 250_000_000

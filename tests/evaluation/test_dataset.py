@@ -1,0 +1,90 @@
+"""From weights and a folder to scores, in one command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import acvis_kit as ak
+from acvis_kit.cli import main
+from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.errors import DataError
+from acvis_kit.evaluation.dataset import count_score, predict_split, published_predictor
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.weights.load import save_model
+from tests.conftest import TINY, make_model
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory, tiny_model: ACVIS) -> Path:
+    return save_model(tiny_model, tmp_path_factory.mktemp("weights"))
+
+
+def test_results_name_the_data_sets_own_ids(aviseg_folder: Path, tiny_model: ACVIS) -> None:
+    truth = json.loads((aviseg_folder / "test.json").read_text())
+    for category in truth["categories"]:
+        category["id"] += 100
+    for annotation in truth["annotations"]:
+        annotation["category_id"] += 100
+    (aviseg_folder / "test.json").write_text(json.dumps(truth))
+    results = predict_split(Predictor(tiny_model), AVISegSplit(aviseg_folder))["results"]
+    assert {r["video_id"] for r in results} == {1, 2} and {r["category_id"] for r in results} <= set(range(101, 127))
+    assert set(ak.metrics.evaluate(truth, results)) >= {"AP_all", "HOTA", "FA"}
+
+
+def test_counts_are_scored_against_the_objects_annotated(aviseg_folder: Path, tiny_model: ACVIS) -> None:
+    """One object sounds in seconds 1 of video 1 and 1 and 3 of video 2: 3 of 7 seconds."""
+    split = AVISegSplit(aviseg_folder)
+    predicted = predict_split(Predictor(tiny_model), split)
+    score = count_score(ak.metrics.evaluate_in_full(split.truth_file, predicted), predicted, split.truth)
+    assert score.confusion.sum(1).tolist() == [4, 3, 0]
+    said = [count for video in predicted["videos"] for count in video["counts"]]
+    assert score.confusion.sum(0).tolist() == [said.count(k) for k in range(3)]
+    mute = predict_split(Predictor(make_model(replace(TINY, count_head="none"))), split)
+    assert count_score(ak.metrics.evaluate_in_full(split.truth_file, mute), mute, split.truth) is None
+
+
+def test_the_published_settings_are_half_precision_and_a_threshold(tiny_model: ACVIS) -> None:
+    predictor = published_predictor(tiny_model)
+    assert (predictor.score_threshold, predictor.autocast_dtype) == (0.3, torch.float16)
+    assert not predictor.count_gate and predictor.short_side == tiny_model.config.short_side
+
+
+def test_as_published_is_one_command(aviseg_folder: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "report.json"
+    run = ["evaluate", "--weights", str(weights), "--data", str(aviseg_folder), "--as-published", "--out", str(out)]
+    assert main([*run, "--save-results", str(tmp_path / "results.json")]) == 0
+    said = capsys.readouterr()
+    assert 'protocol "official": 2 videos, 7 frames' in said.out and "HOTA" in said.out
+    assert "[2/2] video002" in said.err and "counting, 7 frames" in said.out
+    report = json.loads(out.read_text())
+    assert report["protocol"] == "official" and report["scores"]["FAn_all"] == 4
+    again = ak.metrics.evaluate(aviseg_folder / "test.json", tmp_path / "results.json", protocol="official")
+    for key, value in report["scores"].items():
+        assert value is None or again[key] == pytest.approx(value)
+
+
+def test_a_model_of_other_classes_is_refused(aviseg_folder: Path) -> None:
+    model = make_model(replace(TINY, class_names=("unicorn", "dog")))
+    with pytest.raises(DataError, match="unicorn"):
+        predict_split(Predictor(model), AVISegSplit(aviseg_folder))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--gt and --results, or --weights and --data"),
+        (["--weights", "random", "--preset", "acvis-synth-tiny"], "--weights needs --data"),
+        (["--weights", "random", "--gt", "a.json"], "either --gt and --results, or --weights and --data"),
+        (["--gt", "a.json", "--results", "b.json", "--as-published"], "--as-published is about predictions"),
+        (["--gt", "nowhere.json", "--results", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_a_mistake_is_answered_with_a_sentence(arguments: list[str], message: str, capsys) -> None:
+    assert main(["evaluate", *arguments]) == 1
+    assert message in capsys.readouterr().err

@@ -1,0 +1,64 @@
+"""Features keep to their budget, and leave nothing behind."""
+
+import gc
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from acvis_kit.clip import Clip
+from acvis_kit.inference.features import MEGABYTE, VisualFeatures
+from acvis_kit.models.encoders.pixel_decoder import PixelFeatures
+
+
+def chunk(value: float, frames: int = 2) -> PixelFeatures:
+    """1 MB a frame."""
+    fine = torch.full((frames, 4, 256, 256), value)
+    return PixelFeatures((fine[:, :, :1, :1], fine[:, :, :2, :2], fine[:, :, :4, :4]), fine)
+
+
+def test_beyond_the_budget_features_lie_on_disk_and_come_back_in_order() -> None:
+    features = VisualFeatures((8, 8), (8, 8), budget_mb=4.5)
+    for value in range(4):
+        features.append(chunk(value))
+    assert len(features) == 8 and features.lengths() == [2, 2, 2, 2]
+    assert features.bytes_in_memory <= 4.5 * MEGABYTE < features.bytes_in_memory + features.bytes_on_disk
+    for value, back in enumerate(features.chunks("cpu")):
+        assert torch.equal(back.fine, chunk(value).fine)
+        assert all(torch.equal(a, b) for a, b in zip(back.scales, chunk(value).scales, strict=True))
+
+
+def test_the_clip_counts_within_the_budget() -> None:
+    clip = Clip.from_arrays(torch.zeros(8, 3, 500, 500, dtype=torch.uint8))  # 6 MB
+    features = VisualFeatures((500, 500), (8, 8), clip=clip, budget_mb=12)
+    for value in range(4):
+        features.append(chunk(value))
+    assert features.bytes_in_memory + clip.frames.nbytes + clip.waveform.nbytes <= 12 * MEGABYTE
+    assert (features.bytes_in_memory > 0, features.bytes_on_disk > 0) == (True, True)
+
+
+def test_the_temporary_folder_goes_with_the_features(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    features = VisualFeatures((8, 8), (8, 8), budget_mb=0)
+    features.append(chunk(1))
+    assert list(tmp_path.iterdir())
+    del features
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/maps tells what is mapped")
+def test_features_on_disk_are_mapped_and_take_no_place_on_the_heap(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    features = VisualFeatures((8, 8), (8, 8), budget_mb=0)
+    features.append(chunk(1))
+
+    def mapped() -> bool:
+        return str(tmp_path) in Path("/proc/self/maps").read_text()
+
+    for back in features.chunks("cpu"):
+        assert mapped() and back.fine.sum() == back.fine.numel()
+    del back
+    assert not mapped()

@@ -1,0 +1,37 @@
+"""Clips made from arrays, and targets."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from acvis_kit.clip import SAMPLE_RATE, Clip, Targets
+
+FRAMES = torch.zeros(3, 3, 4, 6, dtype=torch.uint8)
+
+
+def test_a_clip_from_arrays_has_times_in_the_middle_of_its_intervals() -> None:
+    clip = Clip.from_arrays(FRAMES, torch.ones(3 * SAMPLE_RATE), fps=1)
+    assert len(clip) == 3 and clip.size == (4, 6) and clip.duration == 3
+    assert clip.times.tolist() == [0.5, 1.5, 2.5] and clip.times.dtype == torch.float64
+
+
+@pytest.mark.parametrize("samples", [SAMPLE_RATE, 5 * SAMPLE_RATE])
+def test_the_waveform_is_cut_or_padded_to_the_frames(samples: int) -> None:
+    clip = Clip.from_arrays(FRAMES, torch.ones(samples), fps=2)
+    assert clip.waveform.shape == (1.5 * SAMPLE_RATE,)
+    assert clip.waveform.sum() == min(samples, 1.5 * SAMPLE_RATE)
+
+
+def test_a_clip_without_sound_says_so_until_it_gets_one() -> None:
+    silent = Clip.from_arrays(FRAMES)
+    assert not silent.has_audio and not silent.waveform.any()
+    assert silent.with_audio(torch.ones_like(silent.waveform)).has_audio
+
+
+def test_targets_move_with_all_that_they_hold() -> None:
+    masks = torch.zeros(2, 3, 4, 6, dtype=torch.bool)
+    sounding, counts = torch.zeros(2, 3, dtype=torch.bool), torch.zeros(3, dtype=torch.long)
+    targets = Targets(torch.tensor([0, 1]), masks, sounding, counts)
+    moved = targets.to("meta")
+    assert moved.masks.device.type == "meta" and moved.labels.device.type == "meta" and moved.heard is None

@@ -1,0 +1,144 @@
+"""The explorer: what it shows, by itself and through its widgets."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from acvis_kit.clip import Clip
+from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.inference.prediction import Prediction, Track, encode_masks
+from acvis_kit.viz import explorer as widgets
+from acvis_kit.viz.explorer import Explorer, View, explore
+
+SECONDS = 4
+
+
+def prediction(seconds: int = SECONDS, loud: float = 0.5, tracks: int = 2) -> Prediction:
+    """Squares of 8 pixels: track 0 at the upper left in even seconds, track 1 at the lower right in all."""
+    masks = torch.zeros(2, seconds, 32, 32, dtype=torch.bool)
+    masks[0, ::2, 4:12, 4:12] = True
+    masks[1, :, 20:28, 20:28] = True
+    made = tuple(
+        Track(n, n, score, tuple(encode_masks(masks[n])), masks[n].flatten(1).any(1).float() * 0.9)
+        for n, score in list(enumerate((0.9, 0.4)))[:tracks]
+    )
+    frames = torch.full((seconds, 3, 32, 32), 100, dtype=torch.uint8)
+    waveform = loud * torch.ones(seconds * 16_000)
+    chances = torch.tensor([[0.1, 0.7, 0.2]]).repeat(seconds, 1)
+    clip = Clip.from_arrays(frames, waveform)
+    return Prediction(made, chances.argmax(1), chances, ("dog", "<cat>"), (32, 32), clip=clip)
+
+
+@pytest.fixture
+def explorer() -> Explorer:
+    return explore(prediction(), muted=prediction(loud=0.0, tracks=0))
+
+
+def test_hiding_a_track_takes_its_mask_off_the_picture_alone(explorer: Explorer) -> None:
+    both = explorer.picture(View("original"), short_side=32)
+    one = explorer.picture(View("original", hidden=frozenset({0})), short_side=32)
+    bare = explorer.picture(View("original", hidden=frozenset({0, 1})), short_side=32)
+    assert (both[8, 8] != one[8, 8]).any() and (one[8, 8] == bare[8, 8]).all()
+    assert (one[26, 26] != bare[26, 26]).any()
+
+
+def test_the_threshold_and_the_count_gate_filter_tracks(explorer: Explorer) -> None:
+    assert [t.id for t in explorer.shown(View("original")).tracks] == [0, 1]
+    assert [t.id for t in explorer.shown(View("original", score_threshold=0.5)).tracks] == [0]
+    gated = explorer.shown(View("original", count_gate=True))  # one object sounds: the better mask of a second stays
+    assert [(t.areas() > 0).tolist() for t in gated.tracks] == [[True, False] * 2, [False, True] * 2]
+
+
+def test_another_soundtrack_shows_its_own_prediction_and_plays_its_own_sound(explorer: Explorer) -> None:
+    assert not explorer.shown(View("muted")).tracks
+    assert not np.frombuffer(explorer.sound("muted")[44:], np.int16).any()
+    assert (np.frombuffer(explorer.sound("original")[44:], np.int16) == 16383).all()
+    assert len(explorer.sound("original")) == 44 + 2 * 16_000 * SECONDS
+
+
+def test_the_caption_says_how_likely_each_count_is(explorer: Explorer) -> None:
+    assert explorer.caption(View("original", t=2)) == ("second 2: <b>1 sounding</b> (0: 10 %, 1: 70 %, 2+: 20 %)")
+
+
+def test_the_timeline_has_a_lane_per_track_and_escapes_names(explorer: Explorer) -> None:
+    lanes = explorer.timeline(View("original")).split("<tr>")[1:]
+    assert [lane.count("background:rgb") for lane in lanes] == [SECONDS // 2, SECONDS]
+    assert "&lt;cat&gt; #1" in lanes[1]
+    assert "nothing" in explorer.timeline(View("muted"))
+
+
+def test_without_a_kernel_it_is_a_still_picture(explorer: Explorer) -> None:
+    bundle = explorer._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "image/png"}
+    still = explorer.still()
+    assert still.size[0] > 4 * widgets.STILL_SIDE and still.size[1] > 2 * widgets.STILL_SIDE
+
+
+def test_without_ipywidgets_a_kernel_gets_the_still_picture(explorer: Explorer, monkeypatch) -> None:
+    monkeypatch.setattr(widgets, "_in_kernel", lambda: True)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    assert set(explorer._repr_mimebundle_()) == {"text/plain", "image/png"}
+
+
+def test_predictions_that_do_not_belong_together_are_refused() -> None:
+    with pytest.raises(DataError, match=r"'longer' has 6 frames .* 'original' has 4"):
+        explore(prediction(), longer=prediction(seconds=6))
+    with pytest.raises(ConfigError, match="at least one"):
+        explore({})
+
+
+def test_a_prediction_without_a_clip_is_refused() -> None:
+    from dataclasses import replace
+
+    with pytest.raises(DataError, match="no clip"):
+        explore(replace(prediction(), clip=None))
+
+
+class TestWidgets:
+    """In a kernel, with ipywidgets."""
+
+    @pytest.fixture
+    def controls(self, explorer: Explorer):
+        pytest.importorskip("ipywidgets")
+        return explorer.widget.controls
+
+    def test_the_bundle_holds_the_widget_beside_the_still_picture(self, explorer, controls, monkeypatch) -> None:
+        monkeypatch.setattr(widgets, "_in_kernel", lambda: True)
+        bundle = explorer._repr_mimebundle_()
+        assert {"application/vnd.jupyter.widget-view+json", "image/png"} <= set(bundle)
+
+    def test_the_slider_steps_through_the_seconds(self, controls) -> None:
+        before = self.pixels(controls)
+        controls.second.value = 1  # where track 0 is silent
+        assert controls.view().t == 1 and "second 1" in controls.caption.value
+        assert abs(self.pixels(controls).astype(int) - before).max() > 20
+
+    def test_a_tracks_box_hides_it(self, controls) -> None:
+        first, _ = controls.tracks.children
+        first.value = False
+        assert controls.view().hidden == {0} and "dog" not in controls.timeline.value
+
+    def test_toggling_the_sound_changes_masks_tracks_and_audio(self, controls) -> None:
+        heard = controls.audio.value
+        controls.soundtrack.value = "muted"
+        assert controls.tracks.children == () and controls.audio.value != heard
+        assert "nothing" in controls.timeline.value
+        controls.soundtrack.value = "original"
+        assert len(controls.tracks.children) == 2 and controls.audio.value == heard
+
+    def test_thresholds_and_gate_act_at_once(self, controls) -> None:
+        controls.threshold.value = 0.5
+        assert "cat" not in controls.timeline.value
+        controls.threshold.value = 0.0
+        controls.gate.value = True
+        assert controls.timeline.value.count("background:rgb") == SECONDS  # one mask a second
+
+    @staticmethod
+    def pixels(controls) -> np.ndarray:
+        return np.asarray(Image.open(io.BytesIO(controls.image.value)))

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import ImageColor
+
+from acvis_kit.clip import Clip
+from acvis_kit.errors import DataError
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.viz.overlay import COUNT_SCALE
+from acvis_kit.viz.sheet import BAND, GAP, MARGIN, STRIP, TITLE, soundtrack_sheet
+from tests.conftest import TINY, make_model
+
+
+def test_a_row_per_soundtrack_and_a_column_per_second(noise_clip: Clip) -> None:
+    prediction = Predictor(make_model(TINY))(noise_clip)
+    nothing = replace(prediction, tracks=())
+    sheet = soundtrack_sheet({"original": prediction, "muted": nothing}, columns=3, side=60)
+    wide = round(60 * noise_clip.size[1] / noise_clip.size[0])
+    assert sheet.size == (3 * wide + 2 * GAP, 2 * (TITLE + 60 + STRIP + 2 * BAND + MARGIN) + GAP)
+
+
+def test_a_row_without_masks_is_the_picture_itself_and_masks_change_it(noise_clip: Clip) -> None:
+    prediction = Predictor(make_model(TINY))(noise_clip)
+    assert prediction.tracks
+    side = noise_clip.size[0]
+    plain = soundtrack_sheet({"x": replace(prediction, tracks=())}, columns=1, side=side)
+    painted = soundtrack_sheet({"x": prediction}, columns=1, side=side)
+    box = (0, TITLE, noise_clip.size[1], TITLE + side - 20)
+    want = noise_clip.frames[0].permute(1, 2, 0).numpy()[: side - 20]
+    # the count is written into the upper left corner
+    difference = np.abs(np.asarray(plain.crop(box)).astype(int) - want).max(-1)
+    assert (difference > 0).mean() < 0.5
+    assert np.abs(np.asarray(painted.crop(box)).astype(int) - want).max(-1).mean() > difference.mean()
+
+
+def test_all_counts_run_below_what_was_found_above_what_is_true(noise_clip: Clip) -> None:
+    prediction = replace(Predictor(make_model(TINY))(noise_clip), counts=torch.tensor([0, 1, 2, 0, 1, 2, 0, 1]))
+    true = [2, 2, 2, 2, 0, 0, 0, 0]
+    sheet = np.asarray(soundtrack_sheet({"x": prediction}, {"x": true}, columns=2, side=64))
+    cells = (np.arange(8) + 0.5) * sheet.shape[1] / 8
+    top = TITLE + 64 + STRIP + BAND // 2 - 1
+    for row, counts in enumerate((prediction.counts.tolist(), true)):
+        colours = [sheet[top + row * BAND, int(x)].tolist() for x in cells]
+        assert colours == [list(ImageColor.getrgb(COUNT_SCALE[count])) for count in counts]
+
+
+def test_a_wrong_count_is_named(noise_clip: Clip) -> None:
+    prediction = Predictor(make_model(TINY))(noise_clip)
+    right = soundtrack_sheet({"x": prediction}, {"x": prediction.counts.tolist()}, columns=2)
+    wrong = soundtrack_sheet({"x": prediction}, {"x": [int(c == 0) for c in prediction.counts]}, columns=2)
+    assert right.size == wrong.size and right.tobytes() != wrong.tobytes()
+
+
+def test_predictions_of_different_clips_are_refused(noise_clip: Clip) -> None:
+    prediction = Predictor(make_model(TINY))(noise_clip)
+    with pytest.raises(DataError, match="one clip"):
+        soundtrack_sheet({"a": prediction, "b": replace(prediction, counts=prediction.counts[:2])})
+    with pytest.raises(DataError, match="made from a clip"):
+        soundtrack_sheet({"a": replace(prediction, clip=None)})

@@ -1,0 +1,146 @@
+"""Weights on disk: out, back in, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import acvis_kit.weights.load as hub
+from acvis_kit.errors import ConfigError, WeightsError
+from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.encoders.audio import VGGish
+from tests.conftest import TINY, make_model
+from tests.parity import shapes
+
+
+def equal(a: ACVIS, b: ACVIS) -> bool:
+    own, other = a.state_dict(), b.state_dict()
+    return a.config == b.config and own.keys() == other.keys() and all(torch.equal(own[k], other[k]) for k in own)
+
+
+def test_what_was_saved_loads_from_the_folder_and_from_the_file_alone(tiny_model: ACVIS, tmp_path) -> None:
+    folder = hub.save_model(tiny_model, tmp_path / "m")
+    assert {p.name for p in folder.iterdir()} == {"model.safetensors", "config.json"}
+    assert equal(hub.load_model(folder), tiny_model)
+    alone = tmp_path / "alone.safetensors"
+    (folder / "model.safetensors").rename(alone)
+    assert equal(hub.load_model(alone), tiny_model)
+    assert not hub.load_model(alone).training
+
+
+def test_the_mixin_round_trips_weights_and_configuration(tiny_model: ACVIS, tmp_path) -> None:
+    tiny_model.save_pretrained(tmp_path)
+    assert equal(ACVIS.from_pretrained(tmp_path), tiny_model)
+    assert equal(hub.load_model(tmp_path), tiny_model)
+
+
+def test_from_pretrained_is_strict(tiny_model: ACVIS, tmp_path) -> None:
+    tiny_model.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["tracker.norm.weight"]
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(RuntimeError, match=r"tracker\.norm\.weight"):
+        ACVIS.from_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match=r"missing: tracker\.norm\.weight"):
+        hub.load_model(tmp_path)
+
+
+def test_an_unknown_configuration_field_is_refused(tiny_model: ACVIS, tmp_path) -> None:
+    folder = hub.save_model(tiny_model, tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "from_the_future": 1}))
+    with pytest.raises(ConfigError, match="from_the_future"):
+        hub.load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing", "neither a folder nor a file"),
+        ("checkpoint.pth", "acvis convert"),
+        (".", r"holds no model\.safetensors"),
+        ("broken.safetensors", "not a whole safetensors file"),
+        ("bare.safetensors", "does not say its configuration"),
+    ],
+)
+def test_what_is_no_model_is_refused_with_the_remedy(tmp_path, name: str, message: str) -> None:
+    (tmp_path / "checkpoint.pth").write_bytes(b"x")
+    (tmp_path / "broken.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
+    save_file({"a": torch.zeros(1)}, tmp_path / "bare.safetensors")
+    with pytest.raises(WeightsError, match=message):
+        hub.load_model(tmp_path / name)
+
+
+def test_a_local_checkpoint_of_the_reference_loads_if_trusted(tmp_path) -> None:
+    weights = {name: torch.zeros(()).expand(shape) for name, shape in shapes("avism_in").items()}
+    torch.save({"model": weights}, tmp_path / "in.pth")
+    model = hub.load_model(tmp_path / "in.pth", trust_pickle=True, window_size=12)
+    assert (model.config.query_generator, model.config.window_size) == ("additive", 12)
+    save_file({k: v.clone() for k, v in weights.items()}, tmp_path / "in.safetensors")
+    assert hub.load_model(tmp_path / "in.safetensors").config.query_generator == "additive"
+
+
+def test_overrides_are_for_the_reference_only(tiny_model: ACVIS, tmp_path) -> None:
+    folder = hub.save_model(tiny_model, tmp_path / "m")
+    with pytest.raises(WeightsError, match="window_size: only for checkpoints of the reference"):
+        hub.load_model(folder, window_size=12)
+
+
+def test_random_weights_are_the_same_every_time_and_leave_the_random_state_alone() -> None:
+    torch.manual_seed(5)
+    first = hub.random_model("acvis-synth-tiny")
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(1), drawn)
+    assert equal(first, hub.random_model("acvis-synth-tiny"))
+    with pytest.raises(WeightsError, match="acvis-synth-tiny"):
+        hub.random_model("acvis-r49")
+
+
+class TestVGGish:
+    @pytest.fixture(scope="class")
+    def published(self) -> dict[str, torch.Tensor]:
+        """Keys as VGGish's PyTorch port publishes them, with its PCA."""
+        torch.manual_seed(3)
+        state = VGGish(quantize=True).state_dict()
+        pca = {"pproc.pca_eigen_vectors": state.pop("pca_eigen_vectors"), "pproc.pca_means": torch.rand(128, 1)}
+        state.pop("pca_means")
+        return state | pca
+
+    def test_a_model_of_precomputed_features_learns_to_hear(self, published, tmp_path) -> None:
+        torch.save(published, tmp_path / "vggish.pth")
+        deaf = make_model(replace(TINY, audio_encoder="precomputed", audio_features="vggish_raw", audio_tokens="clip"))
+        model = hub.with_vggish(deaf, tmp_path / "vggish.pth")
+        assert model.config.audio_encoder == "vggish" and model.config.audio_features == "vggish_raw"
+        assert torch.equal(model.audio_encoder.embeddings[4].weight, published["embeddings.4.weight"])
+        assert torch.equal(model.tracker.slot_positions, deaf.tracker.slot_positions)
+
+    def test_the_vggish_of_an_acvis_checkpoint_replaces_the_models_own(self, published, tmp_path) -> None:
+        reference = {f"audio_backbone.{k}": v for k, v in published.items()}
+        torch.save({"model": reference | {"vita_module.x": torch.zeros(1)}}, tmp_path / "acvis.pth")
+        own = make_model(replace(TINY, audio_encoder="vggish", audio_tokens="clip"))
+        model = hub.with_vggish(own, tmp_path / "acvis.pth")
+        assert torch.equal(model.audio_encoder.pca_means, published["pproc.pca_means"].flatten())
+
+    def test_whitening_without_pca_is_refused(self, published, tmp_path) -> None:
+        torch.save({k: v for k, v in published.items() if "pca" not in k}, tmp_path / "vggish.pth")
+        with pytest.raises(WeightsError, match="has no PCA"):
+            hub.with_vggish(
+                make_model(replace(TINY, audio_encoder="vggish", audio_tokens="clip")), tmp_path / "vggish.pth"
+            )
+
+    def test_a_broken_file_is_refused(self, tmp_path) -> None:
+        (tmp_path / "x.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
+        with pytest.raises(WeightsError, match="not a whole safetensors file"):
+            hub.with_vggish(make_model(TINY), tmp_path / "x.safetensors")
+        with pytest.raises(WeightsError, match="is not there"):
+            hub.with_vggish(make_model(TINY), tmp_path / "y.safetensors")
+
+    def test_a_file_without_vggish_is_refused(self, tmp_path) -> None:
+        torch.save({"a": torch.zeros(1)}, tmp_path / "x.pth")
+        with pytest.raises(WeightsError, match="holds no VGGish"):
+            hub.with_vggish(make_model(TINY), tmp_path / "x.pth")
