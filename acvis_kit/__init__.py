@@ -1,16 +1,23 @@
-"""acvis_kit: which objects sound, second by second, with their masks, classes and identities."""
+"""acvis_kit: which objects sound in a video, frame by frame, with their masks, classes and identities.
 
-from acvis_kit import metrics
-from acvis_kit.clip import Clip
-from acvis_kit.config import PRESETS, ACVISConfig
-from acvis_kit.errors import AcvisError, ConfigError, DataError, MediaError, WeightsError
-from acvis_kit.inference.prediction import Prediction, Track
-from acvis_kit.inference.predictor import Predictor
-from acvis_kit.media.edit import AudioEdit
-from acvis_kit.media.load import load_clip
-from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.weights import convert
-from acvis_kit.weights.load import load_model, save_model
+The public names load when they are first used: `import acvis_kit` itself imports nothing, not even torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from acvis_kit import metrics, viz
+    from acvis_kit.clip import Clip
+    from acvis_kit.config import PRESETS, ACVISConfig
+    from acvis_kit.errors import AcvisError, ConfigError, DataError, MediaError, WeightsError
+    from acvis_kit.inference.prediction import Prediction, Track
+    from acvis_kit.inference.predictor import Predictor
+    from acvis_kit.media.edit import AudioEdit
+    from acvis_kit.media.load import load_clip
+    from acvis_kit.models.acvis.model import ACVIS
+    from acvis_kit.weights import convert
+    from acvis_kit.weights.load import load_model, save_model
 
 __version__ = "0.1.0"
 
@@ -33,4 +40,40 @@ __all__ = [
     "load_model",
     "metrics",
     "save_model",
+    "viz",
 ]
+
+_MODULES = {"convert": "acvis_kit.weights.convert", "metrics": "acvis_kit.metrics", "viz": "acvis_kit.viz"}
+_HOMES = {
+    "ACVIS": "models.acvis.model",
+    "PRESETS": "config",
+    "ACVISConfig": "config",
+    "AcvisError": "errors",
+    "AudioEdit": "media.edit",
+    "Clip": "clip",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "MediaError": "errors",
+    "Prediction": "inference.prediction",
+    "Predictor": "inference.predictor",
+    "Track": "inference.prediction",
+    "WeightsError": "errors",
+    "load_clip": "media.load",
+    "load_model": "weights.load",
+    "save_model": "weights.load",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        value: object = import_module(_MODULES[name])
+    elif name in _HOMES:
+        value = getattr(import_module(f"acvis_kit.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module 'acvis_kit' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -18,7 +18,7 @@ from acvis_kit import distributed as processes
 from acvis_kit.cli import main
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth.writer import write_dataset
-from acvis_kit.media.load import write_video
+from acvis_kit.media.write import write_video
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.load import save_model
 

@@ -20,7 +20,8 @@ from acvis_kit.errors import MediaError
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.media.decoding import find_stream, opened
-from acvis_kit.media.load import iter_source_frames, load_clip, write_video
+from acvis_kit.media.load import iter_source_frames, load_clip
+from acvis_kit.media.write import write_video
 from acvis_kit.weights.published import ASSETS
 
 SHORT_SIDE = 720  # pixels of overlays and masks, at most; two cores write about as many pictures a second as there are

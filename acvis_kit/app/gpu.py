@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from acvis_kit.app.clips import drawn_size, still_of
 from acvis_kit.inference.predictor import Predictor
@@ -18,6 +18,8 @@ from acvis_kit.media.load import load_clip
 
 if TYPE_CHECKING:
     from acvis_kit.app.recipe import Recipe
+    from acvis_kit.clip import Clip
+    from acvis_kit.inference.prediction import Prediction
 
 START, PER_SECOND = 15.0, 0.5  # seconds of the card: to begin, and for a second of the clip
 LONGEST = 120.0  # what a visitor may ask for at once
@@ -30,17 +32,32 @@ def duration_of(clip: str, max_seconds: float) -> int:
     return round(min(LONGEST, START + PER_SECOND * min(length, max_seconds)))
 
 
-def runner(predictor: Predictor, max_seconds: float) -> Callable[[Path, Recipe], Any] | None:
-    """A function (clip, recipe) -> Take that runs on a lent card; None where there is nothing to lend.
+class Made(NamedTuple):
+    """What the lent card has made of a clip with one sound.
 
-    It runs in a process of its own: paths and plain values go in, a prediction comes out, and nothing is kept there.
+    Attributes:
+        prediction: with its clip. source: the clip with its own sound; both clips without pixels.
+        stills: a JPEG of each frame. looking, listening: seconds.
+    """
+
+    prediction: Prediction
+    source: Clip
+    stills: list[bytes]
+    looking: float
+    listening: float
+
+
+def runner(predictor: Predictor, max_seconds: float) -> Callable[[str, Recipe], Made] | None:
+    """A function of a clip's path and a recipe that runs on a lent card; None where there is nothing to lend.
+
+    It runs in a process of its own: paths and plain values go in, plain values come out, and nothing is kept there.
     """
     try:
         import spaces
     except ImportError:
         return None
 
-    def predict(clip: str, recipe: Recipe) -> tuple[Any, ...]:
+    def predict(clip: str, recipe: Recipe) -> Made:
         began = time.monotonic()
         loaded = load_clip(clip, max_seconds=max_seconds, too_long="trim")
         features = predictor.encode(loaded)
@@ -49,14 +66,6 @@ def runner(predictor: Predictor, max_seconds: float) -> Callable[[Path, Recipe],
         blank = loaded.frames.new_zeros(1).expand(len(loaded), 3, *drawn_size(loaded.size))
         stills = [still_of(frame.permute(1, 2, 0).numpy()) for frame in loaded.frames]
         slim = replace(prediction, clip=replace(prediction.clip, frames=blank))
-        return slim, replace(loaded, frames=blank), stills, looking, time.monotonic() - began - looking
+        return Made(slim, replace(loaded, frames=blank), stills, looking, time.monotonic() - began - looking)
 
-    lent = spaces.GPU(duration=lambda clip, recipe: duration_of(clip, max_seconds))(predict)
-
-    def run(clip: Path, recipe: Recipe) -> Any:
-        from acvis_kit.app.studio import Take
-
-        prediction, source, stills, looking, listening = lent(str(clip), recipe)
-        return Take(0, clip.name, recipe, prediction, source, stills, looking, listening)
-
-    return run
+    return spaces.GPU(duration=lambda clip, recipe: duration_of(clip, max_seconds))(predict)

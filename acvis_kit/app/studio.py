@@ -265,7 +265,7 @@ class Studio:
             report("wait", 0, 1)
         try:
             if self._run_on_gpu is not None:
-                return self._run_on_gpu(clip, recipe)
+                return Take(0, clip.name, recipe, *self._run_on_gpu(str(clip), recipe))
             looked, known = self.shelf.get(clip, report, pin=pin)
             began = time.monotonic()
             size = drawn_size(looked.features.source_size)

@@ -21,9 +21,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
-from acvis_kit.data.segmentations import decode
 from acvis_kit.errors import DataError
-from acvis_kit.media.edit import load_sound
+from acvis_kit.masks import mask_of
+from acvis_kit.media.sound import load_sound
+from acvis_kit.media.wav import read_seconds
 
 IMAGES, SOUNDS, FEATURES = "JPEGImages", "WAVAudios", "FEATAudios"
 
@@ -103,8 +104,6 @@ class AVISegSplit:
         try:
             return load_sound(self.sound_file(video))
         except ImportError:  # a machine for training, without PyAV: WAV files can be read all the same
-            from acvis_kit.data.soundtracks import read_seconds
-
             return torch.from_numpy(read_seconds(self.sound_file(video), np.arange(len(video.frames))).reshape(-1))
 
     def image(self, video: VideoEntry, t: int) -> Image.Image:
@@ -139,7 +138,7 @@ class AVISegSplit:
             DataError: a segmentation that cannot be read; names the annotation.
         """
         try:
-            return decode(track.segmentations[t], video.size)
+            return mask_of(track.segmentations[t], video.size)
         except DataError as error:
             raise DataError(f"{self.truth_file.name}, annotation {track.id}, frame {t}: {error}") from None
 

@@ -11,20 +11,18 @@ of another video.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.io import wavfile
 
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
-from acvis_kit.errors import ConfigError, DataError, MediaError
-from acvis_kit.media.sound import resample
+from acvis_kit.data.synth import records
+from acvis_kit.data.synth.counterfactual import counterfactual, possible_kinds
+from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.media.wav import read_seconds
 
 SCENE_KINDS = ("mute", "swap", "foreign", "offscreen")
 RECORDING_KINDS = ("mute", "foreign")
@@ -103,8 +101,6 @@ class SceneSounds:
 
     def draw(self, video: VideoEntry, seconds: np.ndarray, rng: np.random.Generator) -> Heard:
         """The sound of `seconds`, int (T,), of a video."""
-        from acvis_kit.data.synth.counterfactual import counterfactual, possible_kinds
-
         scene = self._scenes[video.id]
         kind = self._counterfactual.draw(possible_kinds(scene), rng)
         if kind == "original":
@@ -198,62 +194,13 @@ def faint_noise(num_seconds: int, rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal((num_seconds, SAMPLE_RATE), np.float32) * np.float32(10 ** (level_db / 20))
 
 
-def read_seconds(path: Path, seconds: np.ndarray) -> np.ndarray:
-    """Scattered seconds of a WAV file, in a time that does not depend on its length.
-
-    Each is cut at the file's own rate and resampled to 16 kHz alone, as the reference does.
-
-    Args:
-        path: PCM of 8, 16 or 32 bit or floats, any rate and number of channels (24 bit is read whole).
-        seconds: int (T,), in any order; what lies beyond the end of the file is silence, and warned of.
-
-    Returns:
-        float32 (T, 16000), mean of the channels, in [-1, 1].
-
-    Raises:
-        MediaError: a file that is missing or no WAV file.
-    """
-    rate, samples = _open_wav(path)
-    last = len(samples) / rate
-    if seconds.max(initial=0) >= last:
-        what = f"{path}: the sound ends after {last:.1f} s, before the picture: silence from then on"
-        warnings.warn(what, stacklevel=2)
-    out = np.zeros((len(seconds), rate), np.float32)
-    for row, second in zip(out, seconds, strict=True):
-        piece = samples[int(second) * rate : (int(second) + 1) * rate]
-        mono = piece.mean(axis=1, dtype=np.float32) if piece.ndim == 2 else piece.astype(np.float32)
-        row[: len(mono)] = mono - 128 if samples.dtype == np.uint8 else mono
-    if samples.dtype.kind in "iu":
-        out /= 2.0 ** (8 * samples.dtype.itemsize - 1)
-    if rate == SAMPLE_RATE:
-        return out
-    return resample(torch.from_numpy(out), rate).numpy()[:, :SAMPLE_RATE]
-
-
-def _open_wav(path: Path) -> tuple[int, np.ndarray]:
-    """Rate in Hz and samples (S,) or (S, channels), memory-mapped where the format allows it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are not sound, a cut end
-        try:
-            return wavfile.read(path, mmap=True)
-        except FileNotFoundError:
-            raise MediaError(f"{path} is not there: every video needs its sound, or precomputed features") from None
-        except ValueError:  # 24 bit, or no WAV at all
-            try:
-                return wavfile.read(path)
-            except ValueError as error:
-                raise MediaError(f"{path} cannot be read as a WAV file ({error}): convert it to 16 bit PCM") from error
-
-
 def load_scenes(split: AVISegSplit) -> dict[int, Any]:
     """The scenes of an AVIS-Synth split, by video id.
 
     Raises:
         DataError: a video without a scene.
     """
-    from acvis_kit.data.synth.records import load_scenes as read
-
-    scenes = read(split.scenes_file)
+    scenes = records.load_scenes(split.scenes_file)
     if missing := [video.name for video in split.videos if video.id not in scenes]:
         raise DataError(f"{split.scenes_file.name} has no scene of {missing[0]}: make the split again, acvis synth")
     return scenes

@@ -35,6 +35,7 @@ from acvis_kit.errors import DataError
 from acvis_kit.evaluation.dataset import category_ids_of, results_of
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
+from acvis_kit.masks import iou
 from acvis_kit.metrics.audio_control import (
     ControlScore,
     ControlSums,
@@ -267,8 +268,6 @@ def twin_seconds(shown: ShownMasks, scene: SceneRecord) -> tuple[int, int]:
 
     On top is the twin under the highest-scoring mask that lies on either of them; no such mask is wrong.
     """
-    from acvis_kit.metrics.coco import coco_mask
-
     if not scene.twins:
         return 0, 0
     right = total = 0
@@ -280,7 +279,7 @@ def twin_seconds(shown: ShownMasks, scene: SceneRecord) -> tuple[int, int]:
         total += 1
         truth = [sounding[0].segmentations[t], silent[0].segmentations[t]]
         for _, mask in shown.seconds[t]:
-            on_right, on_wrong = coco_mask.iou([mask], truth, [0, 0])[0]
+            on_right, on_wrong = iou([mask], truth)[0]
             if max(on_right, on_wrong) > ON_OBJECT:
                 right += on_right > on_wrong
                 break

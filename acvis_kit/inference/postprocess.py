@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from acvis_kit.inference.features import VisualFeatures
-from acvis_kit.inference.prediction import RLE, Track, encode_masks
+from acvis_kit.inference.prediction import Track
+from acvis_kit.masks import RLE, encode_masks
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.acvis.tracker import VideoOutput
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acvis_kit.metrics import rle
+from acvis_kit.masks import RLE, areas, decode, encode_masks
 
 if TYPE_CHECKING:
-    from acvis_kit.clip import Clip
+    from types import ModuleType
 
-RLE = dict[str, Any]  # {"size": [h, w], "counts": bytes}, COCO's compressed run lengths
+    from acvis_kit.clip import Clip
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,11 @@ class Track:
 
     def areas(self) -> Tensor:
         """Pixels per frame, int64 (T,)."""
-        return torch.from_numpy(rle.areas(list(self.masks)))
+        return torch.from_numpy(areas(list(self.masks)))
 
     def mask(self, t: int) -> np.ndarray:
         """bool (h, w) of frame t."""
-        from acvis_kit.metrics.coco import coco_mask
-
-        return coco_mask.decode(self.masks[t]).astype(bool)
+        return decode(self.masks[t])
 
 
 @dataclass(frozen=True)
@@ -167,13 +165,13 @@ class Prediction:
     def to_csv(self, path: str | Path) -> Path:
         """One row per frame: start and end in seconds, the count and its probabilities, and what sounds."""
         path = Path(path)
-        areas = [track.areas() for track in self.tracks]
+        pixels = [track.areas() for track in self.tracks]
         probabilities = [f"p_{k}" for k in range(self.k_max)] + [f"p_{self.k_max}+"] if self.k_max is not None else []
         with path.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["start", "end", "count", *probabilities, "masks", "sounding"])
             for t in range(len(self)):
-                shown = [track for track, area in zip(self.tracks, areas, strict=True) if area[t] > 0]
+                shown = [track for track, area in zip(self.tracks, pixels, strict=True) if area[t] > 0]
                 numbers = [f"{p:.4f}" for p in self.count_probs[t].tolist()] if self.count_probs is not None else []
                 names = "; ".join(f"{self.class_names[track.label]} #{track.id}" for track in shown)
                 writer.writerow(
@@ -183,17 +181,7 @@ class Prediction:
 
     def to_video(self, path: str | Path, **options: Any) -> Path:
         """The clip with its masks drawn in and the sound that the model was given; see `viz.write_overlay`."""
-        from acvis_kit.viz.overlay import write_overlay  # plotting and muxing are not needed to predict
-
-        return write_overlay(self, path, **options)
-
-
-def encode_masks(masks: Tensor) -> list[RLE]:
-    """Run-length codes of bool masks (N, h, w)."""
-    from acvis_kit.metrics.coco import coco_mask
-
-    columns_first = np.asfortranarray(masks.permute(1, 2, 0).cpu().numpy().astype(np.uint8))  # (h, w, N)
-    return coco_mask.encode(columns_first)
+        return _viz().write_overlay(self, path, **options)
 
 
 def _emptied(track: Track, keep: Tensor, size: tuple[int, int]) -> Track:
@@ -201,3 +189,10 @@ def _emptied(track: Track, keep: Tensor, size: tuple[int, int]) -> Track:
     (nothing,) = encode_masks(torch.zeros(1, *size, dtype=torch.bool))
     masks = tuple(mask if k else nothing for mask, k in zip(track.masks, keep.tolist(), strict=True))
     return replace(track, masks=masks, frame_scores=track.frame_scores * keep)
+
+
+def _viz() -> ModuleType:
+    """The room that draws predictions. It stands above this one and is opened when something is drawn, not before."""
+    from acvis_kit import viz
+
+    return viz

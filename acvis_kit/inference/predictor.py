@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as image_functional
 from tqdm import tqdm
 
 from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip
@@ -19,7 +18,8 @@ from acvis_kit.errors import ConfigError, DataError, WeightsError
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.postprocess import tracks_of
 from acvis_kit.inference.prediction import Prediction
-from acvis_kit.media.edit import AudioEdit, frame_seconds, log_mel
+from acvis_kit.media.edit import AudioEdit
+from acvis_kit.media.mel import frame_seconds, log_mel
 from acvis_kit.models.acvis.count import count_of_independent
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.encoders.audio import Sound
@@ -125,7 +125,7 @@ class Predictor:
             for part in frames.split(self.frames_at_once or self._good_number(size)):
                 image = part.to(self.device)
                 if size != source:
-                    image = image_functional.resize(image, list(size), antialias=True)
+                    image = _resized(image, size)
                 with self._precision():
                     features.append(self.model.encode(image))
                 report(len(part))
@@ -365,3 +365,10 @@ def _split_sound(sound: Sound | None, lengths: list[int]) -> Iterator[Sound | No
         stop = start + length
         yield None if sound is None else sound.seconds(start, stop)
         start = stop
+
+
+def _resized(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 frames (N, 3, H, W) at another size (h, w), bilinear with antialiasing."""
+    from torchvision.transforms.v2.functional import resize  # takes 2 s to import
+
+    return resize(frames, list(size), antialias=True)

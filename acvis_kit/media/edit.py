@@ -1,7 +1,4 @@
-"""Sound in the kit: reading it, its log-mel spectrogram, and `AudioEdit`, which changes what a model hears.
-
-Reading is in `sound`, the spectrogram in `mel`; their public names can be had from here.
-"""
+"""`AudioEdit`: the sound of a clip muted, swapped, mixed, shifted or cut, before a model hears it."""
 
 from __future__ import annotations
 
@@ -18,10 +15,7 @@ from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import ConfigError
-from acvis_kit.media.mel import frame_seconds, log_mel, log_mel_examples
-from acvis_kit.media.sound import MAX_SOUND_SECONDS, fit_length, load_sound, read_stretch, resample
-
-__all__ = ["AudioEdit", "frame_seconds", "load_sound", "log_mel", "log_mel_examples", "resample"]
+from acvis_kit.media.sound import MAX_SOUND_SECONDS, fit_length, read_stretch
 
 SOUNDING_BLOCK = SAMPLE_RATE // 50  # samples, 20 ms: the grain at which sound and pause are told apart
 SOUNDING_RANGE = 40.0  # dB: blocks this far below the loudest one are pauses

@@ -27,12 +27,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.masks import RLE, areas, encode, iou
 from acvis_kit.metrics.bootstrap import bootstrap_intervals
 
 if TYPE_CHECKING:
     from acvis_kit.inference.prediction import Prediction
 
-RLE = dict[str, Any]  # {"size": [h, w], "counts": bytes or str}, COCO's compressed run lengths
 # The masks of one object: bool (T, H, W), or a run-length code per second, None where it has no mask.
 ObjectMasks = ArrayLike | Sequence[RLE | None]
 
@@ -273,21 +273,17 @@ def _swap_sums(swap: Swap, iou_threshold: float) -> ControlSums:
 
 def _best_iou(masks: list[RLE], truth: RLE) -> float:
     """The highest IoU of any of the masks with the truth, 0 without masks."""
-    from acvis_kit.metrics.coco import coco_mask
-
-    return float(coco_mask.iou(masks, [truth], [0]).max()) if masks else 0.0
+    return float(iou(masks, [truth]).max()) if masks else 0.0
 
 
 def _codes(masks: ObjectMasks) -> list[RLE | None]:
     """One object's run-length codes, None for those without a pixel."""
-    from acvis_kit.metrics.coco import coco_mask
-
     if isinstance(masks, Sequence) and all(mask is None or isinstance(mask, dict) for mask in masks):
-        return [mask if mask is not None and coco_mask.area(mask) > 0 else None for mask in masks]
+        return [mask if mask is not None and areas([mask])[0] > 0 else None for mask in masks]
     masks = np.asarray(masks)
     if masks.ndim != 3 or masks.dtype != bool:
         raise DataError(f"masks are {masks.dtype} {masks.shape}: bool (T, H, W), or a list of run-length codes.")
-    return [coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)) if mask.any() else None for mask in masks]
+    return [encode(mask) if mask.any() else None for mask in masks]
 
 
 def _check_sizes(*tracks: Sequence[RLE | None]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.metrics import rle
+from acvis_kit.masks import RLE, empty, from_segmentation, misfit
 from acvis_kit.metrics.sequence import MaskTrack
 
 Protocol = Literal["official", "paper"]
@@ -192,7 +192,7 @@ def _refuse_what_crashes_in_results(segmentations: list[Any], size: tuple[int, i
         if not segmentation:
             raise DataError(
                 f"{where}, frame {t}: a null segmentation crashes the published evaluator. Write an empty RLE instead, "
-                f'{rle.empty(size)}, or use protocol="paper".'
+                f'{empty(size)}, or use protocol="paper".'
             )
         if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list):
             raise DataError(
@@ -203,19 +203,19 @@ def _refuse_what_crashes_in_results(segmentations: list[Any], size: tuple[int, i
             raise DataError(f"{where}, frame {t}: a predicted segmentation is an RLE, this is {segmentation!r:.60}.")
 
 
-def _codes(segmentations: list[Any], size: tuple[int, int], where: str) -> tuple[rle.RLE | None, ...]:
+def _codes(segmentations: list[Any], size: tuple[int, int], where: str) -> tuple[RLE | None, ...]:
     """Run-length codes whose size and length are checked."""
     codes = []
     for t, segmentation in enumerate(segmentations):
         try:
-            code = rle.from_segmentation(segmentation, size)
+            code = from_segmentation(segmentation, size)
         except DataError as error:
             raise DataError(f"{where}, frame {t}: {error}") from None
         if code is not None and tuple(code["size"]) != size:
             raise DataError(f"{where}, frame {t}: the mask's size is {list(code['size'])}, the video's {list(size)}.")
         codes.append(code)
     listed = [t for t, code in enumerate(codes) if code is not None]
-    broken = rle.misfit([codes[t] for t in listed])
+    broken = misfit([codes[t] for t in listed])
     if broken:
         raise DataError(f"{where}, frame {listed[broken[0]]}: {broken[1]}")
     return tuple(codes)

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acvis_kit.errors import DataError
-from acvis_kit.metrics import rle
-from acvis_kit.metrics.rle import RLE
+from acvis_kit.masks import BLANK_720P, RLE, areas, boxes, encode, intersection, misfit, runs
 
 
 @dataclass(frozen=True)
@@ -196,8 +195,8 @@ def _tracks(masks: Any, classes: Many[int], scores: Many[float], name: str, whic
     for n, (track, category, score) in enumerate(zip(masks, classes, scores, strict=True)):
         if not 0 <= score <= 1:  # NaN fails too
             raise DataError(f"video {name}, {which} track {n}: score {score} is not in [0, 1].")
-        codes = tuple(m if m is None or isinstance(m, dict) else rle.from_array(m) for m in track)
-        broken = rle.misfit([m for m in codes if m is not None])
+        codes = tuple(m if m is None or isinstance(m, dict) else encode(m) for m in track)
+        broken = misfit([m for m in codes if m is not None])
         if broken:
             raise DataError(f"video {name}, {which} track {n}: {broken[1]}")
         out.append(MaskTrack(int(category), codes, float(score), id=n))
@@ -214,7 +213,7 @@ def _listed(tracks: Many[MaskTrack], length: int) -> NDArray[np.bool_]:
 
 
 def _blank(tracks: Many[MaskTrack], length: int) -> NDArray[np.bool_]:
-    texts = (rle.BLANK_720P, rle.BLANK_720P.encode("ascii"))
+    texts = (BLANK_720P, BLANK_720P.encode("ascii"))
     return _grid(tracks, length, [m is not None and m["counts"] in texts for t in tracks for m in t.masks], bool)
 
 
@@ -222,7 +221,7 @@ def _areas(tracks: Many[MaskTrack], length: int) -> NDArray[np.int64]:
     masks = [m for t in tracks for m in t.masks]
     out = np.zeros(len(masks), np.int64)
     listed = [n for n, m in enumerate(masks) if m is not None]
-    out[listed] = rle.areas([masks[n] for n in listed])
+    out[listed] = areas([masks[n] for n in listed])
     return _grid(tracks, length, out, np.int64)
 
 
@@ -230,24 +229,20 @@ def _intersections(
     true: Many[MaskTrack], predicted: Many[MaskTrack], true_area: NDArray[np.int64], pred_area: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """(T, G, P). Only masks whose boxes overlap are compared, which is quicker than pycocotools' IoU of all pairs."""
-    from acvis_kit.metrics.coco import coco_mask
-
     out = np.zeros((len(true_area), len(true), len(predicted)), np.int64)
     t, g, p = np.nonzero(_touching(_boxes(true, true_area), _boxes(predicted, pred_area)))
     pairs = zip(t.tolist(), g.tolist(), p.tolist(), strict=True)
-    common = [coco_mask.merge([true[j].masks[i], predicted[k].masks[i]], True) for i, j, k in pairs]
-    out[t, g, p] = rle.areas(common)
+    common = [intersection(true[j].masks[i], predicted[k].masks[i]) for i, j, k in pairs]
+    out[t, g, p] = areas(common)
     return out
 
 
 def _boxes(tracks: Many[MaskTrack], area: NDArray[np.int64]) -> NDArray[np.float64]:
     """(T, N, 4), left, top, right, bottom; nothing overlaps the box of an empty mask."""
-    from acvis_kit.metrics.coco import coco_mask
-
     out = np.full((*area.shape, 4), np.nan)
     t, n = np.nonzero(area)
     if len(t):
-        box = coco_mask.toBbox([tracks[j].masks[i] for i, j in zip(t.tolist(), n.tolist(), strict=True)])
+        box = boxes([tracks[j].masks[i] for i, j in zip(t.tolist(), n.tolist(), strict=True)])
         out[t, n] = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)
     return out
 
@@ -272,5 +267,5 @@ def _pixels(track: MaskTrack) -> list[list[int]]:
 
     Enlarging the picture by a whole number keeps this order.
     """
-    codes = [[] if m is None else rle.runs(m["counts"]) for m in track.masks]
+    codes = [[] if m is None else runs(m["counts"]) for m in track.masks]
     return [[-n if k % 2 == 0 else n for k, n in enumerate(code)] if any(code[1::2]) else [] for code in codes]

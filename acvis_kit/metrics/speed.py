@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from acvis_kit.metrics import checks, rle
+from acvis_kit.masks import RLE, empty, encode
+from acvis_kit.metrics import checks
 from acvis_kit.metrics.evaluate import evaluate_in_full, evaluate_sequences
 from acvis_kit.metrics.sequence import Sequence
 
@@ -65,7 +66,7 @@ def synthetic_set(
     """Ground truth and results in AVISeg's format: wobbly blobs that drift, fall silent, and are predicted late."""
     generator = np.random.default_rng(seed)
     paths = [_path(frames, size, generator) for _ in range(SHAPES)]
-    nothing = rle.empty(size)
+    nothing = empty(size)
     gt: dict[str, Any] = {"categories": [{"id": k, "name": f"class {k}"} for k in range(1, 27)]}
     gt |= {"videos": [], "annotations": []}
     results = []
@@ -84,7 +85,7 @@ def synthetic_set(
     return gt, results
 
 
-def _path(frames: int, size: tuple[int, int], generator: np.random.Generator) -> list[rle.RLE]:
+def _path(frames: int, size: tuple[int, int], generator: np.random.Generator) -> list[RLE]:
     """One blob in `frames` places on a line."""
     h, w = size
     y, x = np.mgrid[:h, :w].astype(np.float32)
@@ -95,7 +96,7 @@ def _path(frames: int, size: tuple[int, int], generator: np.random.Generator) ->
     for s in np.linspace(0, 1, steps):
         dy, dx = y - (start + s * (end - start))[0] * h, x - (start + s * (end - start))[1] * w
         edge = radius * (1 + wobble * np.sin(lobes * np.arctan2(dy, dx)))
-        codes.append(rle.from_array(dy**2 + dx**2 < edge**2))
+        codes.append(encode(dy**2 + dx**2 < edge**2))
     return [codes[t * steps // frames] for t in range(frames)]
 
 

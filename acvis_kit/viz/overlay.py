@@ -12,7 +12,8 @@ from plotly.subplots import make_subplots
 
 from acvis_kit.errors import AcvisError, ConfigError, DataError
 from acvis_kit.inference.prediction import Prediction, Track
-from acvis_kit.media import load as media
+from acvis_kit.media.load import iter_source_frames
+from acvis_kit.media.write import write_video
 
 RGB = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
@@ -198,12 +199,12 @@ def write_overlay(
     total = max(1, round(clip.duration * clip.source_fps))
 
     def pictures() -> Iterator[np.ndarray]:
-        for done, (_, t, picture) in enumerate(media.iter_source_frames(clip), start=1):
+        for done, (_, t, picture) in enumerate(iter_source_frames(clip), start=1):
             yield painter(_resized(picture, size), t)
             if progress is not None:
                 progress("write", done, total)
 
-    return media.write_video(path, pictures(), clip.source_fps, clip.waveform)
+    return write_video(path, pictures(), clip.source_fps, clip.waveform)
 
 
 def count_figure(prediction: Prediction) -> go.Figure:

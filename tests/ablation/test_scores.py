@@ -13,7 +13,7 @@ from acvis_kit.ablation.scores import DRAWS, MEASURED, Measured, measure
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.synth.records import SceneRecord, load_scenes
 from acvis_kit.inference.prediction import Prediction, Track
-from acvis_kit.metrics import rle
+from acvis_kit.masks import empty
 from acvis_kit.models.acvis.model import ACVIS
 from tests.ablation.micro import BASE, write_data
 
@@ -29,11 +29,11 @@ def names(split: AVISegSplit) -> tuple[str, ...]:
 
 def shows(scene: SceneRecord, split: AVISegSplit, who: np.ndarray, counts: np.ndarray | None) -> Prediction:
     """Exact masks of the objects of a scene in the seconds `who` (N, T) says, and a sure count of them."""
-    empty = {"size": list(scene.size), "counts": rle.empty(scene.size)["counts"].encode()}
+    nothing = {"size": list(scene.size), "counts": empty(scene.size)["counts"].encode()}
     tracks = []
     for thing, sounding in zip(scene.objects, who, strict=True):
         masks = [
-            {"size": m["size"], "counts": m["counts"].encode()} if m is not None and s else empty
+            {"size": m["size"], "counts": m["counts"].encode()} if m is not None and s else nothing
             for m, s in zip(thing.segmentations, sounding, strict=True)
         ]
         if sounding.any():

@@ -15,7 +15,7 @@ from acvis_kit.clip import Clip
 from acvis_kit.config import PRESETS
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.predictor import Predictor
-from acvis_kit.media import load as media
+from acvis_kit.media.write import write_video
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.load import Loaded
 
@@ -85,7 +85,7 @@ def clip(made_clip: Path, tmp_path: Path) -> Iterator[str]:
 def make_clip(path: Path, seconds: int = 2) -> str:
     frames = torch.randint(0, 256, (seconds * 5, 64, 96, 3), generator=torch.Generator().manual_seed(0))
     tone = 0.3 * torch.sin(torch.arange(seconds * 16000) * 2 * torch.pi * 440 / 16000)
-    return str(media.write_video(path, frames.to(torch.uint8).numpy(), 5, tone))
+    return str(write_video(path, frames.to(torch.uint8).numpy(), 5, tone))
 
 
 def quiet(*_: object) -> None:

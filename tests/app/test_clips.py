@@ -11,7 +11,7 @@ import pytest
 
 from acvis_kit.app import clips
 from acvis_kit.errors import MediaError
-from acvis_kit.media import load as media
+from acvis_kit.media.load import load_clip
 from tests.app.conftest import make_clip, quiet
 
 
@@ -57,7 +57,7 @@ def test_large_pictures_are_drawn_smaller_and_even() -> None:
 
 
 def test_what_browsers_play_is_shown_as_it_is(clip) -> None:
-    source = media.load_clip(clip)
+    source = load_clip(clip)
     assert clips.plays_in_browsers(Path(clip))
     assert clips.original_for_browsers(source, Path("/nowhere"), quiet) == Path(clip)
 
@@ -69,10 +69,10 @@ def test_what_they_do_not_play_gets_a_copy_with_its_sound(clip, tmp_path) -> Non
     assert not clips.plays_in_browsers(foreign)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        source = media.load_clip(foreign)
+        source = load_clip(foreign)
     made = clips.original_for_browsers(source, tmp_path, quiet)
     assert clips.plays_in_browsers(made)
-    copy = media.load_clip(made)
+    copy = load_clip(made)
     assert len(copy) == 2 and copy.waveform.abs().max() > 0.2
 
 
@@ -107,11 +107,11 @@ def remux(source: Path, target: Path) -> None:
 
 def test_reading_reports_and_can_be_broken_off(clip) -> None:
     told = []
-    media.load_clip(clip, progress=lambda *at: told.append(at))
+    load_clip(clip, progress=lambda *at: told.append(at))
     assert told == [("read", 1, 2), ("read", 2, 2)]
 
     def stop(*_: object) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        media.load_clip(clip, progress=stop)
+        load_clip(clip, progress=stop)

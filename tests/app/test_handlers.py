@@ -12,7 +12,7 @@ from acvis_kit.app import handlers as module
 from acvis_kit.app import studio as studio_module
 from acvis_kit.app.handlers import DOING, ORIGINAL, Handlers
 from acvis_kit.app.studio import Studio
-from acvis_kit.media import load as media
+from acvis_kit.media.load import load_clip
 from tests.app.conftest import make_clip
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(trimmed|no sound track).*:UserWarning")
@@ -46,9 +46,9 @@ def test_takes_can_be_compared(page, clip):
     right = run(page, clip, "mute")[1]
     assert [value for _, value in right["choices"]] == [0, 1, 2]
     left = page.video_alone(1, *VIEW, request=visitor())
-    assert media.load_clip(left).waveform.abs().max() > 0.1
+    assert load_clip(left).waveform.abs().max() > 0.1
     shown, saved = page.video(2, *VIEW, request=visitor())
-    assert shown == saved and media.load_clip(shown).waveform.abs().max() == 0
+    assert shown == saved and load_clip(shown).waveform.abs().max() == 0
     assert page.video_alone(ORIGINAL, *VIEW, request=visitor()) == clip
 
 
@@ -163,7 +163,7 @@ def test_cancelling_and_leaving(page, clip):
 def test_the_endpoint_returns_files_and_rows(page, tmp_path):
     clip = make_clip(tmp_path / "x.mp4", seconds=1)
     video, summary, rows, *others = page.predict(clip, "mute", threshold=0.0, request=visitor())
-    assert media.load_clip(video).waveform.abs().max() == 0
+    assert load_clip(video).waveform.abs().max() == 0
     assert (
         "silence" in summary
         and len(rows) == 3

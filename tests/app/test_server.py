@@ -11,7 +11,7 @@ import pytest
 
 from acvis_kit.app import launch, server
 from acvis_kit.errors import ConfigError
-from acvis_kit.media import load as media
+from acvis_kit.media.load import load_clip
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -45,7 +45,7 @@ def test_a_program_can_use_the_page(page, clip, tmp_path):
         handle_file(clip), "mute", None, threshold=0, api_name="/predict"
     )
     assert "silence" in summary and len(tracks) == 3
-    assert media.load_clip(overlay).waveform.abs().max() == 0
+    assert load_clip(overlay).waveform.abs().max() == 0
     assert len(Path(counts).read_text().splitlines()) == 3  # a header and two seconds
     assert Path(masks).suffix == ".zip"
 

@@ -11,7 +11,8 @@ import pytest
 from acvis_kit.app.recipe import Recipe
 from acvis_kit.app.studio import SESSIONS_KEPT, TAKES_KEPT, Cancelled, Studio, View
 from acvis_kit.errors import MediaError
-from acvis_kit.media import load as media
+from acvis_kit.media.load import load_clip
+from acvis_kit.media.write import write_video
 from tests.app.conftest import make_clip, quiet
 from tests.app.test_clips import remux
 
@@ -38,7 +39,7 @@ def test_another_take_does_not_look_again_and_says_how_long_each_took(studio, cl
 )
 def test_a_takes_video_has_the_sound_that_the_model_was_given(studio, clip, recipe, loud) -> None:
     take = studio.run("s", Path(clip), recipe, VIEW, quiet)
-    heard = media.load_clip(take.videos[VIEW]).waveform[: 2 * 16000].reshape(2, 16000)[:, 2000:-2000]
+    heard = load_clip(take.videos[VIEW]).waveform[: 2 * 16000].reshape(2, 16000)[:, 2000:-2000]
     assert [int(second.abs().max() > 0.1) for second in heard] == loud
     if not any(loud):
         assert heard.abs().max() == 0
@@ -46,11 +47,9 @@ def test_a_takes_video_has_the_sound_that_the_model_was_given(studio, clip, reci
 
 def test_the_sound_of_an_example_can_be_swapped_in(loaded, examples, tmp_path) -> None:
     studio = Studio(loaded, examples=examples)
-    silent = media.write_video(
-        tmp_path / "silent.mp4", [b.numpy() for b in blank(2)], 1, blank(1).float().flatten()[:1]
-    )
+    silent = write_video(tmp_path / "silent.mp4", [b.numpy() for b in blank(2)], 1, blank(1).float().flatten()[:1])
     take = studio.run("s", silent, Recipe("swap", str(studio.examples["two"])), VIEW, quiet)
-    assert media.load_clip(take.videos[VIEW]).waveform.abs().max() > 0.1
+    assert load_clip(take.videos[VIEW]).waveform.abs().max() > 0.1
 
 
 def blank(n: int):
@@ -157,4 +156,4 @@ def test_the_original_keeps_its_sound_when_the_first_take_is_muted(studio, clip,
     remux(Path(clip), foreign)
     studio.run("s", foreign, Recipe("mute"), VIEW, quiet)
     original = studio.session("s").original
-    assert original.suffix == ".mp4" and media.load_clip(original).waveform.abs().max() > 0.1
+    assert original.suffix == ".mp4" and load_clip(original).waveform.abs().max() > 0.1

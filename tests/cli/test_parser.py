@@ -14,7 +14,7 @@ import torch
 
 from acvis_kit.cli import build_parser, main
 from acvis_kit.cli.options import RANDOM_WARNING
-from acvis_kit.media.load import write_video
+from acvis_kit.media.write import write_video
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.load import save_model
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from acvis_kit.cli.prepare import add_prepare
-from acvis_kit.media.load import write_video
+from acvis_kit.media.write import write_video
 
 
 def run(*words: str) -> int:

@@ -14,7 +14,8 @@ from acvis_kit.data.prepare import prepare_videos
 from acvis_kit.errors import DataError, MediaError
 from acvis_kit.evaluation.dataset import predict_split
 from acvis_kit.inference.predictor import Predictor
-from acvis_kit.media.load import load_clip, write_video
+from acvis_kit.media.load import load_clip
+from acvis_kit.media.write import write_video
 from acvis_kit.models.acvis.model import ACVIS
 from tests.data.rectangles import Rectangle, write_rectangles
 

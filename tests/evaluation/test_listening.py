@@ -26,8 +26,9 @@ from acvis_kit.evaluation.listening import (
     soundtracks,
     twin_seconds,
 )
-from acvis_kit.inference.prediction import Prediction, Track, encode_masks
+from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.inference.predictor import Predictor
+from acvis_kit.masks import encode_masks
 from acvis_kit.metrics.audio_control import ShownMasks
 from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.load import save_model

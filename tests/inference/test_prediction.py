@@ -8,7 +8,8 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from acvis_kit.inference.prediction import Prediction, Track, encode_masks
+from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.masks import encode_masks
 
 
 def track(number: int, score: float, areas: list[int], quality: list[float], label: int = 0) -> Track:

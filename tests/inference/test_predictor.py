@@ -16,8 +16,9 @@ from acvis_kit.clip import Clip
 from acvis_kit.errors import ConfigError, DataError, WeightsError
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
-from acvis_kit.media.edit import AudioEdit, frame_seconds, log_mel
+from acvis_kit.media.edit import AudioEdit
 from acvis_kit.media.load import load_clip
+from acvis_kit.media.mel import frame_seconds, log_mel
 from acvis_kit.models.acvis.model import ACVIS
 from tests.conftest import SEEING, TINY, make_model
 

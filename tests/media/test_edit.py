@@ -11,7 +11,9 @@ from scipy.io import wavfile
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import ConfigError, MediaError
-from acvis_kit.media.edit import AudioEdit, frame_seconds, load_sound, log_mel, log_mel_examples, resample
+from acvis_kit.media.edit import AudioEdit
+from acvis_kit.media.mel import frame_seconds, log_mel, log_mel_examples
+from acvis_kit.media.sound import load_sound, resample
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "mel.npz"
 SHARED = Path(__file__).parents[3] / "shared"

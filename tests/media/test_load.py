@@ -19,8 +19,10 @@ import torch
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import ConfigError, MediaError
-from acvis_kit.media.edit import AudioEdit, load_sound
-from acvis_kit.media.load import iter_source_frames, load_clip, write_video
+from acvis_kit.media.edit import AudioEdit
+from acvis_kit.media.load import iter_source_frames, load_clip
+from acvis_kit.media.sound import load_sound
+from acvis_kit.media.write import write_video
 
 CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips are not beside the checkout")

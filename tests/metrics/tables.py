@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from acvis_kit.metrics import rle
+from acvis_kit.masks import encode
 from acvis_kit.metrics.sequence import Sequence
 
 GOLDENS = Path(__file__).parents[1] / "fixtures" / "metrics"
@@ -72,4 +72,4 @@ def golden(name: str) -> tuple[Any, Any, dict[str, float]]:
 
 
 def _codes(frames: list[str | None], scale: int) -> list[Any]:
-    return [None if f is None else rle.from_array(pixels(f, scale)) for f in frames]
+    return [None if f is None else encode(pixels(f, scale)) for f in frames]

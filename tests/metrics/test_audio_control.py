@@ -8,7 +8,8 @@ import torch
 from pycocotools import mask as coco_mask
 
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.inference.prediction import Prediction, Track, encode_masks
+from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.masks import encode_masks
 from acvis_kit.metrics.audio_control import ControlSums, ShownMasks, Swap, clip_control, control_score
 
 # One letter per second. Pixels of "d", the dog, 0..3, and of "c", the cat, 4..7; "D" and "C" are half of them.

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import acvis_kit.metrics as metrics
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.metrics import Sequence, evaluate, evaluate_in_full, evaluate_sequences, rle
+from acvis_kit.masks import empty, encode
+from acvis_kit.metrics import Sequence, evaluate, evaluate_in_full, evaluate_sequences
 from acvis_kit.metrics.tally import KEYS
 from tests.conftest import SHARED
 from tests.metrics.tables import files, golden, pixels, sequence, track
@@ -342,7 +343,7 @@ def test_masks_in_memory_score_as_files_do() -> None:
     gt, results = files([([(1, ["##.", None])], [(1, 0.5, ["#..", "..#"])]), ([], [(2, 0.4, ["...", "#.."])])])
     videos = [
         sequence([(1, track("##.", None))], [(1, 0.5, track("#..", "..#"))], "v1"),
-        sequence([], [(2, 0.4, [rle.empty((1, 3)), rle.from_array(pixels("#.."))])], "v2"),
+        sequence([], [(2, 0.4, [empty((1, 3)), encode(pixels("#.."))])], "v2"),
     ]
     same(evaluate_sequences(videos, {1: "a", 2: "b", 3: "c"}).scores, evaluate(gt, results))
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from acvis_kit.metrics import rle
+from acvis_kit.masks import encode
 from acvis_kit.metrics.fsla import defined, published
 from acvis_kit.metrics.sequence import MaskTrack, Sequence
 from tests.metrics.tables import pixels, sequence, track
@@ -117,7 +117,7 @@ def test_published_every_pair_of_the_video_must_hold_or_be_absent() -> None:
 
 
 def test_published_truth_is_indexed_by_id_in_the_order_of_the_file() -> None:
-    masks = {m: (rle.from_array(at_720p(m)),) for m in (A, B)}
+    masks = {m: (encode(at_720p(m)),) for m in (A, B)}
     pred = [MaskTrack(1, masks[A], 0.9), MaskTrack(1, masks[B], 0.8)]
     true = [MaskTrack(1, masks[A], id=1), MaskTrack(1, masks[B], id=2)]
     assert right(published(Sequence.from_tracks("v", 1, true, pred)))[2] == [1, 1, 1, 1]

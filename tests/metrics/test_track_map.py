@@ -109,9 +109,9 @@ def areas(true: list[float], predicted_side: int) -> np.ndarray:
     square[:, :predicted_side, :predicted_side] = True
     code = Sequence.from_masks([square], [1], [square], [1], [1.0])
     assert code.true_mean_area == predicted_side**2
-    from acvis_kit.metrics import rle
+    from acvis_kit.masks import encode
 
-    masks = (rle.from_array(square[0]),)
+    masks = (encode(square[0]),)
     tracks = [MaskTrack(1, masks, mean_area=a) for a in true]
     matches = match(Sequence.from_tracks("v", 1, tracks, [MaskTrack(1, masks, 0.5)]))
     return np.concatenate([matches.counted, matches.hit[:, 0], matches.ignored[:, 0]], axis=1).astype(int)

@@ -12,7 +12,7 @@ import torch
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.models.encoders.backbones import ResNet
+from acvis_kit.models.encoders.resnet import ResNet
 from acvis_kit.training.start import about, class_names_of, copy_weights, fingerprint, initial_model
 from acvis_kit.weights.load import WEIGHTS_FILE, load_model, save_model
 from acvis_kit.weights.published import DEMO_WEIGHTS, WEIGHTS

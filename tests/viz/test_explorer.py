@@ -12,7 +12,8 @@ from PIL import Image
 
 from acvis_kit.clip import Clip
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.inference.prediction import Prediction, Track, encode_masks
+from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.masks import encode_masks
 from acvis_kit.viz import explorer as widgets
 from acvis_kit.viz.explorer import Explorer, View, explore
 

@@ -12,8 +12,10 @@ import torch
 
 from acvis_kit.clip import Clip
 from acvis_kit.errors import AcvisError, ConfigError, DataError
-from acvis_kit.inference.prediction import Prediction, Track, encode_masks
-from acvis_kit.media import load as media
+from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.masks import encode_masks
+from acvis_kit.media.load import load_clip
+from acvis_kit.media.write import write_video
 from acvis_kit.viz.overlay import (
     Painter,
     count_figure,
@@ -61,8 +63,8 @@ def duo() -> Prediction:
 def grey_clip(tmp_path: Path) -> Clip:
     """Two seconds of grey at 10 pictures a second, with a tone."""
     tone = 0.3 * torch.sin(torch.arange(2 * 16000) * 2 * torch.pi * 440 / 16000)
-    path = media.write_video(tmp_path / "grey.mp4", [picture()] * 20, 10, tone)
-    return media.load_clip(path)
+    path = write_video(tmp_path / "grey.mp4", [picture()] * 20, 10, tone)
+    return load_clip(path)
 
 
 def pictures_of(path: Path) -> list[np.ndarray]:

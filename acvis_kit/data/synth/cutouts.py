@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from acvis_kit.config import AVISEG_CLASSES
-from acvis_kit.data.segmentations import decode
 from acvis_kit.data.synth.material import UPRIGHT, DrawnMaterial
 from acvis_kit.data.synth.recordings import RecordedVoices
 from acvis_kit.data.synth.sounds import VOICES, Recordings, Voice
 from acvis_kit.data.synth.sprites import BASE, Sprite
 from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.masks import mask_of
 
 SMALL = 32.0**2  # pixels: COCO's bound of "small"; such cut-outs are blurs at any size
 KEPT = 256  # decoded cut-outs in memory, of at most 0.2 MB each at frames of 128
@@ -87,7 +87,7 @@ class CutOuts:
         size = int(picture.get("height", photo.height)), int(picture.get("width", photo.width))
         if size != (photo.height, photo.width):
             raise DataError(f"{path} is {(photo.height, photo.width)}, the JSON says {size} (H, W)")
-        mask = decode(entry["segmentation"], size)
+        mask = mask_of(entry["segmentation"], size)
         if mask is None or not mask.any():
             raise DataError(f"annotation {entry.get('id')} of {path.name} has an empty mask: take it out")
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

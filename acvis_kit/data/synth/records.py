@@ -11,19 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from acvis_kit.data.segmentations import decode
 from acvis_kit.data.synth.classes import category_id
-from acvis_kit.data.synth.counterfactual import counterfactual
 from acvis_kit.data.synth.placing import Patch
 from acvis_kit.data.synth.scenes import Scene
 from acvis_kit.data.synth.sounds import Recordings, Voice
 from acvis_kit.data.synth.soundtrack import Soundtrack
 from acvis_kit.errors import DataError
-from acvis_kit.metrics import rle
+from acvis_kit.masks import encode, mask_of
 
 VERSION = 2
-
-__all__ = ["ObjectRecord", "SceneRecord", "counterfactual", "describe", "encode", "load_scenes"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class ObjectRecord:
 
     def mask(self, second: int) -> np.ndarray:
         """Pixels in view in one second, bool (H, W)."""
-        found = decode(self.segmentations[second], self.size)
+        found = mask_of(self.segmentations[second], self.size)
         return np.zeros(self.size, bool) if found is None else found
 
     def masks(self, seconds: Sequence[int] | None = None) -> np.ndarray:
@@ -172,15 +168,6 @@ def load_scenes(path: str | Path) -> dict[int, SceneRecord]:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error!r}): make the split again with `acvis synth`") from error
     return {scene.video_id: scene for scene in scenes}
-
-
-def encode(mask: np.ndarray) -> dict[str, Any]:
-    """RLE of a mask, bool (H, W), in plain numpy."""
-    flat = mask.ravel(order="F")
-    borders = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    ends = np.concatenate([[0], borders, [flat.size]])
-    lengths = np.diff(ends).tolist()
-    return {"size": list(mask.shape), "counts": rle.written([0, *lengths] if flat[0] else lengths)}
 
 
 def _box(patch: Patch | None) -> list[int] | None:

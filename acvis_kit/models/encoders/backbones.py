@@ -1,28 +1,23 @@
-"""From a normalised picture to four feature maps, strides 4, 8, 16 and 32.
+"""Backbones: from a normalised picture to four feature maps of strides 4, 8, 16 and 32.
 
-Each backbone declares `channels` and `strides` and returns one map per entry. ResNets and the parts of Swin are
-torchvision's, under torchvision's parameter names, so that its ImageNet weights load as they are. Swin's shifted
-windows
-are ours: torchvision leaves the shift out where a window covers the whole map, the reference does not.
+Each backbone declares `channels` and `strides` and returns one map per entry. ResNets and Swin transformers keep
+torchvision's parameter names, so that its ImageNet weights load as they are.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import resnet, swin_transformer
-from torchvision.ops.misc import FrozenBatchNorm2d
 
 from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import WeightsError
 
-STRIDES = (4, 8, 16, 32)
+RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}  # of the four stages
 # width of the first stage, blocks of the four stages, heads of the four stages
 SWIN_LAYOUTS = {
     "swin_t": (96, (2, 2, 6, 2), (3, 6, 12, 24)),
@@ -30,156 +25,29 @@ SWIN_LAYOUTS = {
     "swin_b": (128, (2, 2, 18, 2), (4, 8, 16, 32)),
     "swin_l": (192, (2, 2, 18, 2), (6, 12, 24, 48)),
 }
-SHIFT_BARRIER = -100.0  # added to attention logits between parts of a rolled window that are no neighbours
 
 
 def build_backbone(config: ACVISConfig) -> nn.Module:
-    """The backbone that `config.backbone` names, with fresh weights."""
-    if config.backbone == "resnet50":
-        return ResNet(blocks=(3, 4, 6, 3))
-    if config.backbone == "resnet101":
-        return ResNet(blocks=(3, 4, 23, 3))
-    if config.backbone == "compact":
-        return CompactBackbone()
-    return Swin(*SWIN_LAYOUTS[config.backbone], window=config.swin_window, drop_path=config.drop_path)
+    """The backbone that `config.backbone` names, with fresh weights.
 
-
-class ResNet(nn.Module):
-    """ResNet with the stride in the 3x3 convolution and batch norm frozen for good, statistics and affine part.
-
-    `forward`: (N, 3, H, W) -> four maps (N, C_i, H / s, W / s).
+    torchvision takes 2 s to import: only the backbones made of it do so.
     """
+    if config.backbone in RESNET_BLOCKS:
+        from acvis_kit.models.encoders.resnet import ResNet
 
-    channels = (256, 512, 1024, 2048)
-    strides = STRIDES
+        return ResNet(RESNET_BLOCKS[config.backbone])
+    if config.backbone in SWIN_LAYOUTS:
+        from acvis_kit.models.encoders.swin import Swin
 
-    def __init__(self, blocks: Sequence[int]) -> None:
-        super().__init__()
-        whole = resnet.ResNet(Bottleneck, list(blocks), norm_layer=FrozenBatchNorm2d)
-        self.conv1, self.bn1, self.maxpool = whole.conv1, whole.bn1, whole.maxpool
-        self.layer1, self.layer2, self.layer3, self.layer4 = whole.layer1, whole.layer2, whole.layer3, whole.layer4
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        x = self.maxpool(F.relu(_normed(image, self.conv1, self.bn1), inplace=True))
-        maps = []
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
-            maps.append(x)
-        return tuple(maps)
-
-
-class Bottleneck(resnet.Bottleneck):
-    """torchvision's parameters; each frozen norm is applied to the weights of its convolution instead of to the map."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C', H / stride, W / stride)."""
-        y = F.relu(_normed(x, self.conv1, self.bn1), inplace=True)
-        y = F.relu(_normed(y, self.conv2, self.bn2), inplace=True)
-        y = _normed(y, self.conv3, self.bn3)
-        shortcut = x if self.downsample is None else _normed(x, *self.downsample)
-        return F.relu(y.add_(shortcut), inplace=True)
-
-
-def _normed(x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> Tensor:
-    """norm(conv(x)), where norm(y) = y * scale + shift: the scale goes into the kernel, which is small."""
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    shift = norm.bias - norm.running_mean * scale
-    return F.conv2d(x, conv.weight * scale.view(-1, 1, 1, 1), shift, conv.stride, conv.padding)
-
-
-class Swin(nn.Module):
-    """Swin transformer (Liu et al. 2021); every stage's output passes a LayerNorm of its own that is not fed onward.
-
-    Args:
-        width: channels of the first stage. blocks, heads: per stage. window: side of a window in cells.
-        drop_path: stochastic depth of the last block, rising linearly from 0; acts in training only.
-    """
-
-    strides = STRIDES
-
-    def __init__(
-        self, width: int, blocks: Sequence[int], heads: Sequence[int], window: int = 7, drop_path: float = 0.3
-    ) -> None:
-        super().__init__()
-        whole = swin_transformer.SwinTransformer(
-            patch_size=[4, 4],
-            embed_dim=width,
-            depths=list(blocks),
-            num_heads=list(heads),
-            window_size=[window, window],
-            stochastic_depth_prob=drop_path,
-            block=partial(swin_transformer.SwinTransformerBlock, attn_layer=ShiftedWindowAttention),
-        )
-        self.features = whole.features  # patch embedding, then stage and patch merging in turn
-        self.channels = tuple(width * 2**stage for stage in range(4))
-        self.norms = nn.ModuleList(nn.LayerNorm(c) for c in self.channels)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        x = self.features[0](image)  # (N, H / 4, W / 4, C)
-        maps = []
-        for stage, norm in enumerate(self.norms):
-            x = self.features[1 + 2 * stage](x)
-            maps.append(norm(x).permute(0, 3, 1, 2))
-            if stage < 3:
-                x = self.features[2 + 2 * stage](x)
-        return tuple(maps)
-
-
-class ShiftedWindowAttention(swin_transformer.ShiftedWindowAttention):
-    """torchvision's parameters; windows are shifted on every odd block, whatever the size of the map."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (N, H, W, C) -> (N, H, W, C)."""
-        height, width = x.shape[1:3]
-        side, shift = self.window_size[0], self.shift_size[0]
-        x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))  # zeros, after the norm
-        padded = x.shape[1:3]
-        bias = self.get_relative_position_bias()  # (1, heads, side^2, side^2)
-        if shift:
-            x = x.roll((-shift, -shift), dims=(1, 2))
-            barrier = _shift_barrier(*padded, side, shift, like=x)  # (windows, side^2, side^2)
-            bias = (bias + barrier[:, None]).repeat(x.shape[0], 1, 1, 1)  # (N * windows, heads, side^2, side^2)
-
-        windows = _cut(x, side)  # (N * windows, side^2, C)
-        qkv = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(*qkv, attn_mask=bias.to(qkv.dtype))
-        windows = self.proj(seen.transpose(1, 2).flatten(2))
-
-        x = _join(windows, side, *padded)
-        if shift:
-            x = x.roll((shift, shift), dims=(1, 2))
-        return x[:, :height, :width]
-
-
-def _cut(x: Tensor, side: int) -> Tensor:
-    """(N, H, W, C) -> (N * windows, side^2, C), the windows row by row."""
-    x = x.unflatten(1, (-1, side)).unflatten(3, (-1, side))  # (N, rows, side, columns, side, C)
-    return x.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(0, 2)
-
-
-def _join(windows: Tensor, side: int, height: int, width: int) -> Tensor:
-    """The inverse of `_cut`."""
-    x = windows.view(-1, height // side, width // side, side, side, windows.shape[-1])
-    return x.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
-
-
-def _shift_barrier(height: int, width: int, side: int, shift: int, like: Tensor) -> Tensor:
-    """After a roll, opposite edges of the map share a window; what to add so that they do not see each other."""
-
-    def regions(length: int) -> Tensor:
-        place = torch.arange(length, device=like.device)
-        return (place >= length - side).long() + (place >= length - shift).long()  # 0, 1 or 2
-
-    region = regions(height)[:, None] * 3 + regions(width)
-    region = _cut(region[None, :, :, None], side).squeeze(-1)  # (windows, side^2)
-    return (region[:, :, None] != region[:, None]).to(like.dtype) * SHIFT_BARRIER
+        return Swin(*SWIN_LAYOUTS[config.backbone], window=config.swin_window, drop_path=config.drop_path)
+    return CompactBackbone()
 
 
 class CompactBackbone(nn.Module):
     """A ResNet-10 with group norm: 1 M parameters, learns from nothing. For AVIS-Synth and for trying things out."""
 
     channels = (48, 96, 144, 192)
-    strides = STRIDES
+    strides = (4, 8, 16, 32)
 
     def __init__(self) -> None:
         super().__init__()

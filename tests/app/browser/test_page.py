@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from acvis_kit.config import PRESETS
-from acvis_kit.media import load as media
+from acvis_kit.media.write import write_video
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.load import Loaded
 
@@ -65,7 +65,7 @@ def make_disc(path: Path, colour: tuple[int, int, int], seconds: int = SECONDS) 
         disc = (rows - 60) ** 2 + (columns - 40 - 3 * (i % 30)) ** 2 < 30**2
         pictures.append(np.where(disc[..., None], colour, (110, 110, 110)).astype(np.uint8))
     tone = 0.3 * torch.sin(torch.arange(seconds * 16000) * 2 * torch.pi * 440 / 16000)
-    return media.write_video(path, pictures, 10, tone)
+    return write_video(path, pictures, 10, tone)
 
 
 @pytest.fixture
@@ -165,9 +165,7 @@ def test_takes_are_compared_and_each_has_its_sound(visit, clip, tmp_path):
 
 
 def test_the_sound_of_another_example_is_heard(visit, tmp_path):
-    silent = media.write_video(
-        tmp_path / "silent.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 10, 10, torch.zeros(16000)
-    )
+    silent = write_video(tmp_path / "silent.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 10, 10, torch.zeros(16000))
     upload(visit, silent)
     hear(visit, "Another sound")
     visit.get_by_role("button", name="Run", exact=True).click()

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from acvis_kit.data.synth.classes import SYNTH_CLASSES
-from acvis_kit.data.synth.records import SceneRecord, counterfactual
+from acvis_kit.data.synth.counterfactual import counterfactual
+from acvis_kit.data.synth.records import SceneRecord
 from acvis_kit.data.synth.who_sounds import COUNT_SHARES, SOUNDS_FROM
 from acvis_kit.errors import ConfigError
 

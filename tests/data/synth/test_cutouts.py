@@ -9,12 +9,14 @@ from scipy.io import wavfile
 
 from acvis_kit.config import AVISEG_CLASSES
 from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.data.synth.counterfactual import counterfactual
 from acvis_kit.data.synth.cutouts import CutOuts, OwnMaterial
-from acvis_kit.data.synth.records import counterfactual, encode, load_scenes
+from acvis_kit.data.synth.records import load_scenes
 from acvis_kit.data.synth.writer import write_dataset
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.evaluation.listening import soundtracks
+from acvis_kit.masks import encode
 from tests.conftest import SHARED
 
 NAMES = ["person", "dog", "car", "horse", "lawn mover", "toaster"]

@@ -5,19 +5,10 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from acvis_kit.data.segmentations import decode
-from acvis_kit.data.synth.records import SceneRecord, encode, load_scenes
+from acvis_kit.data.synth.records import SceneRecord, load_scenes
 from acvis_kit.errors import DataError
-from acvis_kit.metrics import rle
 
 Scenes = dict[int, SceneRecord]
-
-
-def test_masks_survive_the_code_and_it_is_cocos() -> None:
-    rng = np.random.default_rng(0)
-    for mask in (np.zeros((5, 7), bool), np.ones((5, 7), bool), *(rng.random((20, 9, 13)) < 0.4)):
-        assert np.array_equal(decode(encode(mask), mask.shape), mask)
-        assert encode(mask) == rle.from_array(mask)
 
 
 def test_masks_of_silent_objects_are_there_and_never_overlap(scenes: Scenes) -> None:

@@ -12,7 +12,7 @@ from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.config import AVISEG_CLASSES
 from acvis_kit.data.synth.sounds import VOICES, Voice, level_out, render_second, render_voice
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.media.edit import log_mel
+from acvis_kit.media.mel import log_mel
 
 INSTRUMENTS = ("violin", "guitar", "flute", "piano", "accordion", "saxophone", "trumpet")
 

@@ -9,7 +9,8 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from acvis_kit.config import CHOICES, ACVISConfig
 from acvis_kit.errors import WeightsError
-from acvis_kit.models.encoders.backbones import ShiftedWindowAttention, build_backbone, load_imagenet_weights
+from acvis_kit.models.encoders.backbones import build_backbone, load_imagenet_weights
+from acvis_kit.models.encoders.swin import ShiftedWindowAttention
 
 
 @pytest.mark.parametrize("name", CHOICES["backbone"])

@@ -1,49 +1,67 @@
-"""Masks as COCO run-length codes: made from polygons, lists and arrays; their runs read from the text.
+"""Masks and COCO run-length codes: the one place where masks become run lengths, and segmentations become masks.
 
-A mask is a list of runs of 0 and 1 in turn, starting with 0, down the columns. The text writes each run (from the
-fourth on: its difference to the run two places before) in groups of 5 bits, lowest first, one printable character per
-group: character - 48, bit 5 says "more follows", bit 4 of the last group is the sign.
+A code lists runs of 0 and 1 in turn, beginning with 0, down the columns of the mask. Its text writes each run (from the
+fourth on: the difference to the run two places before) in groups of 5 bits, lowest first, one printable character per
+group: character - 48; bit 5 says "more follows", bit 4 of the last group is the sign. pycocotools writes and reads
+these codes. What it does not check is checked here: it never returns from comparing masks of different spans.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from acvis_kit.errors import DataError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from torch import Tensor
 
 RLE = dict[str, Any]  # {"size": [h, w], "counts": str or bytes}
 FIRST, MORE, LAST = 48, 32, 80  # the characters' offset, the bit "more follows", the first character that has it
 CHARACTERS = bytes(range(FIRST, FIRST + 64))
 BLANK_720P = "PPTl0"  # the text of an empty 720x1280 mask, by which the published evaluator knows empty masks
+AREAS_AT_ONCE = 255  # pycocotools 2.0.11 puts the number of masks into 8 bits and raises OverflowError from 256 on
 
 
 def empty(size: tuple[int, int]) -> RLE:
-    """The mask of `size` (h, w) without a pixel."""
-    return {"size": list(size), "counts": written([size[0] * size[1]])}
+    """The code of a mask of `size` (H, W) without a pixel; counts as text."""
+    return _compressed([size[0] * size[1]], size)
 
 
-def from_array(mask: np.ndarray) -> RLE:
-    """Code of a mask (h, w), anything that is not 0 being inside."""
-    from acvis_kit.metrics.coco import coco_mask
+def encode(mask: np.ndarray) -> RLE:
+    """The code of one mask (H, W), in which anything but 0 is inside; counts as text."""
+    return _as_text(_coco().encode(np.asfortranarray(np.asarray(mask) != 0, dtype=np.uint8)))
 
-    code = coco_mask.encode(np.asfortranarray(np.asarray(mask) != 0, dtype=np.uint8))
-    return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
+
+def encode_masks(masks: Tensor) -> list[RLE]:
+    """The codes of bool masks (N, H, W) on any device; counts as bytes."""
+    columns_first = np.asfortranarray(masks.permute(1, 2, 0).cpu().numpy().astype(np.uint8))  # (H, W, N)
+    return _coco().encode(columns_first)
+
+
+def decode(code: RLE) -> NDArray[np.bool_]:
+    """The mask of a code, bool (H, W)."""
+    return _coco().decode(code).astype(bool)
 
 
 def from_segmentation(segmentation: Any, size: tuple[int, int]) -> RLE | None:
-    """Code of one entry of a file: polygons (their union), compressed or uncompressed run lengths; None for null or [].
+    """The code of one entry of a file; None for null and for an empty list.
 
-    Polygons are rasterised as COCO does it, at `size` (h, w); those of fewer than 3 points enclose nothing.
+    Polygons are rasterised as COCO does it, at `size` (H, W); those of fewer than 3 points enclose nothing.
+
+    Args:
+        segmentation: a list of polygons [x, y, x, y, ...] (their union), an RLE with its counts as text or as a list of
+            run lengths, or None.
 
     Raises:
         DataError: what the entry is instead, without saying where it stands; the caller knows.
     """
-    from acvis_kit.metrics.coco import coco_mask
-
     if segmentation is None or segmentation == []:
         return None
     if isinstance(segmentation, dict):
@@ -57,24 +75,58 @@ def from_segmentation(segmentation: Any, size: tuple[int, int]) -> RLE | None:
     polygons = [[float(x) for x in polygon] for polygon in segmentation if len(polygon) >= 6]
     if not polygons:
         return empty(size)
-    code = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
-    return {"size": list(size), "counts": code["counts"].decode("ascii")}
+    coco = _coco()
+    return _as_text(coco.merge(coco.frPyObjects(polygons, *size)))
 
 
-def areas(codes: Sequence[RLE]) -> np.ndarray:
+def mask_of(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """One entry of a file as a mask, bool (H, W); None for null and for an empty list.
+
+    Args:
+        segmentation: see `from_segmentation`. size: (H, W) of the frame.
+
+    Raises:
+        DataError: the entry is no segmentation, its size is not `size`, or its runs do not fill that size.
+    """
+    code = from_segmentation(segmentation, size)
+    if code is None:
+        return None
+    if tuple(code["size"]) != tuple(size):
+        raise DataError(f"the mask's size is {list(code['size'])}, the video's {list(size)}")
+    if (wrong := misfit([code])) is not None:
+        raise DataError(wrong[1])
+    return decode(code)
+
+
+def areas(codes: Sequence[RLE]) -> NDArray[np.int64]:
     """Pixels inside each mask, int64 (N,)."""
-    from acvis_kit.metrics.coco import coco_mask
-
-    # pycocotools 2.0.11 puts the number of masks into 8 bits and raises OverflowError from 256 on
-    parts = [coco_mask.area(codes[n : n + 255]) for n in range(0, len(codes), 255)]
+    coco = _coco()
+    parts = [coco.area(codes[n : n + AREAS_AT_ONCE]) for n in range(0, len(codes), AREAS_AT_ONCE)]
     return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
 
 
-def spans(texts: Sequence[str | bytes]) -> np.ndarray:
-    """Pixels that each text spans, int64 (N,): h * w of its size if it is sound; -1 for a text of other characters.
+def boxes(codes: Sequence[RLE]) -> NDArray[np.float64]:
+    """Left, top, width and height of each mask in pixels, float64 (N, 4); zeros for an empty mask."""
+    return _coco().toBbox(list(codes))
+
+
+def intersection(a: RLE, b: RLE) -> RLE:
+    """What two masks of one size have in common."""
+    return _coco().merge([a, b], True)
+
+
+def iou(found: Sequence[RLE], true: Sequence[RLE]) -> NDArray[np.float64]:
+    """Intersection over union of all pairs, float64 (found, true), in [0, 1]."""
+    if not found or not true:
+        return np.zeros((len(found), len(true)))
+    return _coco().iou(list(found), list(true), [0] * len(true))
+
+
+def spans(texts: Sequence[str | bytes]) -> NDArray[np.int64]:
+    """Pixels that each text spans, int64 (N,): H * W of its size if it is sound; -1 for a text of other characters.
 
     All texts at once, without writing the runs out: a run is a sum of differences, so a difference counts as often as
-    runs of its parity follow it. pycocotools does not look: it never returns from comparing masks of different spans.
+    runs of its parity follow it.
     """
     texts = [t.encode("ascii", "xmlcharrefreplace") if isinstance(t, str) else t for t in texts]  # "&" is none
     sound = [n for n, text in enumerate(texts) if text and not text.translate(None, CHARACTERS) and text[-1] < LAST]
@@ -107,16 +159,38 @@ def runs(text: str | bytes) -> list[int]:
     out: list[int] = []
     value = shift = 0
     for character in text.encode("ascii") if isinstance(text, str) else text:
-        group = character - 48
+        group = character - FIRST
         value |= (group & 31) << shift
         shift += 5
-        if group & 32:
+        if group & MORE:
             continue
         if group & 16:
             value -= 1 << shift
         out.append(value + (out[-2] if len(out) > 2 else 0))
         value = shift = 0
     return out
+
+
+def _coco() -> ModuleType:
+    """pycocotools' masks, imported where masks are coded: a machine without it can still import the kit.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise DataError(f"masks are coded by pycocotools ({error}): pip install pycocotools") from error
+    return mask
+
+
+def _as_text(code: RLE) -> RLE:
+    return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
+
+
+def _compressed(lengths: list[int], size: Sequence[int]) -> RLE:
+    """The code of run lengths that fill `size` (H, W)."""
+    return _as_text(_coco().frPyObjects({"size": list(size), "counts": lengths}, *size))
 
 
 def _differences(groups: np.ndarray, run_end: np.ndarray) -> np.ndarray:
@@ -137,7 +211,7 @@ def _is_finite(number: Any) -> bool:
 
 
 def _from_dict(code: dict[str, Any]) -> RLE:
-    """A run-length code with its counts as text."""
+    """A run-length code with its counts as text or bytes."""
     size, counts = code.get("size"), code.get("counts")
     if not isinstance(size, list | tuple) or len(size) != 2:
         raise DataError(f"an RLE has a size [h, w], not {size!r}")
@@ -147,18 +221,4 @@ def _from_dict(code: dict[str, Any]) -> RLE:
         raise DataError("the counts of an RLE are text, or a list of run lengths of at least 0")
     if sum(counts) != size[0] * size[1]:
         raise DataError(f"run lengths add up to {sum(counts)}, but size {list(size)} has {size[0] * size[1]} pixels")
-    return {"size": list(size), "counts": written(counts)}
-
-
-def written(lengths: list[int]) -> str:
-    """The text of run lengths."""
-    text = []
-    for n, length in enumerate(lengths):
-        value = length - lengths[n - 2] if n > 2 else length
-        while True:
-            group, value = value & 31, value >> 5
-            done = value == (-1 if group & 16 else 0)
-            text.append(chr(48 + group + (0 if done else 32)))
-            if done:
-                break
-    return "".join(text)
+    return _compressed(counts, size)

@@ -1,0 +1,56 @@
+"""ResNet-50 and 101 with frozen batch norm, of torchvision's parts and under its parameter names.
+
+Source: He et al. 2016; the stride lies in the 3x3 convolution, as in torchvision and in the reference's checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import resnet
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+
+class ResNet(nn.Module):
+    """ResNet with the stride in the 3x3 convolution and batch norm frozen for good, statistics and affine part.
+
+    `forward`: (N, 3, H, W) -> four maps (N, C_i, H / s, W / s).
+    """
+
+    channels = (256, 512, 1024, 2048)
+    strides = (4, 8, 16, 32)
+
+    def __init__(self, blocks: Sequence[int]) -> None:
+        super().__init__()
+        whole = resnet.ResNet(Bottleneck, list(blocks), norm_layer=FrozenBatchNorm2d)
+        self.conv1, self.bn1, self.maxpool = whole.conv1, whole.bn1, whole.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = whole.layer1, whole.layer2, whole.layer3, whole.layer4
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        x = self.maxpool(F.relu(_normed(image, self.conv1, self.bn1), inplace=True))
+        maps = []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            maps.append(x)
+        return tuple(maps)
+
+
+class Bottleneck(resnet.Bottleneck):
+    """torchvision's parameters; each frozen norm is applied to the weights of its convolution instead of to the map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H / stride, W / stride)."""
+        y = F.relu(_normed(x, self.conv1, self.bn1), inplace=True)
+        y = F.relu(_normed(y, self.conv2, self.bn2), inplace=True)
+        y = _normed(y, self.conv3, self.bn3)
+        shortcut = x if self.downsample is None else _normed(x, *self.downsample)
+        return F.relu(y.add_(shortcut), inplace=True)
+
+
+def _normed(x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> Tensor:
+    """norm(conv(x)), where norm(y) = y * scale + shift: the scale goes into the kernel, which is small."""
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    return F.conv2d(x, conv.weight * scale.view(-1, 1, 1, 1), shift, conv.stride, conv.padding)

@@ -1,0 +1,104 @@
+"""Swin transformers of torchvision's parts and under its parameter names, with the reference's shifted windows.
+
+The windows are ours: torchvision leaves the shift out where a window covers the whole map, the reference does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import swin_transformer
+
+SHIFT_BARRIER = -100.0  # added to attention logits between parts of a rolled window that are no neighbours
+
+
+class Swin(nn.Module):
+    """Swin transformer (Liu et al. 2021); every stage's output passes a LayerNorm of its own that is not fed onward.
+
+    Args:
+        width: channels of the first stage. blocks, heads: per stage. window: side of a window in cells.
+        drop_path: stochastic depth of the last block, rising linearly from 0; acts in training only.
+    """
+
+    strides = (4, 8, 16, 32)
+
+    def __init__(
+        self, width: int, blocks: Sequence[int], heads: Sequence[int], window: int = 7, drop_path: float = 0.3
+    ) -> None:
+        super().__init__()
+        whole = swin_transformer.SwinTransformer(
+            patch_size=[4, 4],
+            embed_dim=width,
+            depths=list(blocks),
+            num_heads=list(heads),
+            window_size=[window, window],
+            stochastic_depth_prob=drop_path,
+            block=partial(swin_transformer.SwinTransformerBlock, attn_layer=ShiftedWindowAttention),
+        )
+        self.features = whole.features  # patch embedding, then stage and patch merging in turn
+        self.channels = tuple(width * 2**stage for stage in range(4))
+        self.norms = nn.ModuleList(nn.LayerNorm(c) for c in self.channels)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        x = self.features[0](image)  # (N, H / 4, W / 4, C)
+        maps = []
+        for stage, norm in enumerate(self.norms):
+            x = self.features[1 + 2 * stage](x)
+            maps.append(norm(x).permute(0, 3, 1, 2))
+            if stage < 3:
+                x = self.features[2 + 2 * stage](x)
+        return tuple(maps)
+
+
+class ShiftedWindowAttention(swin_transformer.ShiftedWindowAttention):
+    """torchvision's parameters; windows are shifted on every odd block, whatever the size of the map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, H, W, C) -> (N, H, W, C)."""
+        height, width = x.shape[1:3]
+        side, shift = self.window_size[0], self.shift_size[0]
+        x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))  # zeros, after the norm
+        padded = x.shape[1:3]
+        bias = self.get_relative_position_bias()  # (1, heads, side^2, side^2)
+        if shift:
+            x = x.roll((-shift, -shift), dims=(1, 2))
+            barrier = _shift_barrier(*padded, side, shift, like=x)  # (windows, side^2, side^2)
+            bias = (bias + barrier[:, None]).repeat(x.shape[0], 1, 1, 1)  # (N * windows, heads, side^2, side^2)
+
+        windows = _cut(x, side)  # (N * windows, side^2, C)
+        qkv = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(*qkv, attn_mask=bias.to(qkv.dtype))
+        windows = self.proj(seen.transpose(1, 2).flatten(2))
+
+        x = _join(windows, side, *padded)
+        if shift:
+            x = x.roll((shift, shift), dims=(1, 2))
+        return x[:, :height, :width]
+
+
+def _cut(x: Tensor, side: int) -> Tensor:
+    """(N, H, W, C) -> (N * windows, side^2, C), the windows row by row."""
+    x = x.unflatten(1, (-1, side)).unflatten(3, (-1, side))  # (N, rows, side, columns, side, C)
+    return x.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(0, 2)
+
+
+def _join(windows: Tensor, side: int, height: int, width: int) -> Tensor:
+    """The inverse of `_cut`."""
+    x = windows.view(-1, height // side, width // side, side, side, windows.shape[-1])
+    return x.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
+
+
+def _shift_barrier(height: int, width: int, side: int, shift: int, like: Tensor) -> Tensor:
+    """After a roll, opposite edges of the map share a window; what to add so that they do not see each other."""
+
+    def regions(length: int) -> Tensor:
+        place = torch.arange(length, device=like.device)
+        return (place >= length - side).long() + (place >= length - shift).long()  # 0, 1 or 2
+
+    region = regions(height)[:, None] * 3 + regions(width)
+    region = _cut(region[None, :, :, None], side).squeeze(-1)  # (windows, side^2)
+    return (region[:, :, None] != region[:, None]).to(like.dtype) * SHIFT_BARRIER

@@ -1,0 +1,168 @@
+"""Codes of masks agree with the pixels and with pycocotools; what is no segmentation is refused."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+from acvis_kit import masks
+from acvis_kit.errors import DataError
+from acvis_kit.masks import mask_of
+
+
+def random_masks(n: int) -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [generator.random(generator.integers(1, 40, 2)) < generator.random() for _ in range(n)]
+
+
+def test_runs_spans_and_areas_are_those_of_the_pixels() -> None:
+    drawn = random_masks(300)  # more than 255, where pycocotools' own area gives up
+    codes = [masks.encode(m) for m in drawn]
+    assert masks.spans([c["counts"] for c in codes]).tolist() == [m.size for m in drawn]
+    assert masks.areas(codes).tolist() == [m.sum() for m in drawn]
+    for code, mask in zip(codes, drawn, strict=True):
+        assert sum(masks.runs(code["counts"])[1::2]) == mask.sum()
+        assert sum(masks.runs(code["counts"])) == mask.size
+
+
+def test_large_masks_have_runs_of_several_groups() -> None:
+    mask = np.zeros((720, 1280), bool)
+    mask[100:700, 5:9] = mask[3, 1000:] = True
+    assert masks.spans([masks.encode(mask)["counts"]]).tolist() == [720 * 1280]
+
+
+def test_spans_takes_text_and_bytes_and_nothing() -> None:
+    assert masks.spans(["PPTl0", b"PPTl0", ""]).tolist() == [720 * 1280, 720 * 1280, 0]
+    assert masks.spans([]).tolist() == []
+
+
+@pytest.mark.parametrize("text", ["PPTl", "~", "PPTl0 ", "\n", "PPé"])
+def test_a_text_that_is_no_code_spans_minus_one(text: str) -> None:
+    assert masks.spans([text]).tolist() == [-1]
+
+
+def test_a_run_of_absurd_length_is_no_crash() -> None:
+    assert masks.spans(["o" * 40 + "0"])[0] != 4
+
+
+def test_empty_masks() -> None:
+    assert masks.empty((720, 1280)) == {"size": [720, 1280], "counts": masks.BLANK_720P}
+    assert coco_mask.decode(masks.empty((3, 5))).tolist() == np.zeros((3, 5)).tolist()
+    assert masks.areas([]).tolist() == []
+
+
+def test_uncompressed_lists_become_the_text_that_pycocotools_writes() -> None:
+    for mask in random_masks(50):
+        code = masks.encode(mask)
+        listed = {"size": list(mask.shape), "counts": masks.runs(code["counts"])}
+        assert masks.from_segmentation(listed, mask.shape) == code
+
+
+def test_polygons_are_united_and_rasterised_as_coco_does() -> None:
+    square, other = [0, 0, 4, 0, 4, 4, 0, 4], [2, 2, 8, 2, 8, 8, 2, 8]
+    code = masks.from_segmentation([square, other], (10, 10))
+    assert masks.areas([code]).tolist() == [4 * 4 + 6 * 6 - 2 * 2]
+    assert code == masks.from_segmentation([other, square], (10, 10))
+
+
+def test_null_and_no_polygon_are_nothing_and_two_points_enclose_nothing() -> None:
+    assert masks.from_segmentation(None, (4, 4)) is None
+    assert masks.from_segmentation([], (4, 4)) is None
+    assert masks.from_segmentation([[0, 0, 3, 3]], (4, 4)) == masks.empty((4, 4))  # to pycocotools: a box of 3 x 3
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "says"),
+    [
+        ("text", "a list of polygons"),
+        ([[0, 0, 1, 1, 2]], "flat list"),
+        ([[0, 0, 1, float("nan"), 2, 2]], "finite"),
+        ([["a", 0, 1, 1, 2, 2]], "finite"),
+        ([3], "flat list"),
+        ({"size": [2, 2], "counts": [1, 2]}, "add up to 3, but size .2, 2. has 4"),
+        ({"size": [2, 2], "counts": [-1, 5]}, "at least 0"),
+        ({"size": [2, 2]}, "counts"),
+        ({"size": 4, "counts": "04"}, "size"),
+    ],
+)
+def test_what_is_no_segmentation_says_so(segmentation: object, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        masks.from_segmentation(segmentation, (2, 2))
+
+
+def test_polygons_are_rasterised_as_coco_does() -> None:
+    rng = np.random.default_rng(0)
+    for round_number in range(400):
+        size = (int(rng.integers(5, 90)), int(rng.integers(5, 90)))
+        count = 2 * int(rng.integers(3, 12))
+        polygons = [rng.uniform(-10, 100, count).tolist(), rng.integers(-3, 95, count).tolist()]  # also beyond the edge
+        expected = coco_mask.decode(
+            coco_mask.merge(coco_mask.frPyObjects([list(map(float, p)) for p in polygons], *size))
+        )
+        assert np.array_equal(mask_of(polygons, size), expected.astype(bool)), round_number
+
+
+def test_a_rectangle_of_whole_pixels_is_exactly_that() -> None:
+    mask = mask_of([[2, 1, 7, 1, 7, 4, 2, 4]], (6, 9))
+    expected = np.zeros((6, 9), bool)
+    expected[1:4, 2:7] = True
+    assert np.array_equal(mask, expected)
+
+
+def test_run_lengths_are_read_as_text_bytes_and_numbers() -> None:
+    for mask in random_masks(50):
+        code = masks.encode(mask)
+        for counts in (code["counts"], code["counts"].encode(), masks.runs(code["counts"])):
+            assert np.array_equal(mask_of({"size": list(mask.shape), "counts": counts}, mask.shape), mask)
+    assert mask_of({"size": [2, 2], "counts": [1, 2, 1]}, (2, 2)).tolist() == [[False, True], [True, False]]
+
+
+def test_stacks_of_masks_have_the_codes_of_single_ones() -> None:
+    stack = np.random.default_rng(2).random((6, 9, 7)) < 0.3
+    coded = masks.encode_masks(torch.from_numpy(stack))
+    assert [{**code, "counts": code["counts"].decode()} for code in coded] == [masks.encode(mask) for mask in stack]
+    assert np.array_equal(np.stack([masks.decode(code) for code in coded]), stack)
+
+
+def test_boxes_intersections_and_overlaps_are_those_of_the_pixels() -> None:
+    left, right = np.zeros((4, 6), bool), np.zeros((4, 6), bool)
+    left[1:3, 0:4] = right[1:4, 2:5] = True
+    a, b, nothing = masks.encode(left), masks.encode(right), masks.empty((4, 6))
+    assert masks.boxes([a, b, nothing]).tolist() == [[0, 1, 4, 2], [2, 1, 3, 3], [0, 0, 0, 0]]
+    assert np.array_equal(masks.decode(masks.intersection(a, b)), left & right)
+    assert masks.iou([a, nothing], [b, a]).tolist() == [[4 / 13, 1.0], [0.0, 0.0]]
+    assert masks.iou([], [a]).shape == (0, 1) and masks.iou([a], []).shape == (1, 0)
+
+
+def test_nothing_is_none_and_an_empty_code_is_an_empty_mask() -> None:
+    assert mask_of(None, (4, 4)) is None and mask_of([], (4, 4)) is None
+    assert not mask_of({"size": [4, 4], "counts": [16]}, (4, 4)).any()
+    assert not mask_of([[1, 1, 3, 3]], (4, 4)).any()  # two points enclose nothing
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ({"size": [4, 5], "counts": [20]}, r"size is \[4, 5\], the video's \[4, 4\]"),
+        ({"size": [4, 4], "counts": [15]}, "add up to 15"),
+        ({"size": [4, 4], "counts": "02"}, "span 2 pixels"),
+        ({"size": [4, 4], "counts": [17, -1]}, "at least 0"),
+        ({"counts": [16]}, "not None"),
+        ([[0, 0, 1, 1, 2]], "flat list"),
+        ([[0, 0, 1, float("nan"), 2, 2]], "finite"),
+        ("PPTl0", "not str"),
+    ],
+)
+def test_what_is_no_mask_of_the_frame_is_refused(segmentation: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        mask_of(segmentation, (4, 4))
+
+
+def test_a_machine_without_pycocotools_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(DataError, match="pip install pycocotools"):
+        masks.encode(np.ones((2, 2), bool))
