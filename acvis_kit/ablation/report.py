@@ -227,8 +227,8 @@ def _head(runs: Runs) -> str:
         f"{len(lines)} runs of setting `{runs.setting}`; rows that were not run say so. Scores are percent, protocol "
         '"paper", mean ± standard deviation over seeds; the published evaluator\'s numbers stand beside them.',
         f"Steps {setting['recipe'].get('steps')}, batch {setting['recipe'].get('batch')} clips of "
-        f"{setting['recipe'].get('clip_frames')} s, ears taught for {setting['ears_steps']} steps, "
-        f"eyes {_eyes(setting)}; {setting['eval_clips']} held-out clips. Data: "
+        f"{setting['recipe'].get('clip_frames')} s, audio pretraining {setting['ears_steps']} steps, "
+        f"visual weights {_visual_weights(setting)}; {setting['eval_clips']} held-out clips. Data: "
         + ", ".join(f"{kind} `{found}`" for kind, found in sorted(runs.prints.items()))
         + f". Devices: {', '.join(sorted({line['device'] for line in lines}))}. "
         f"Revisions: {', '.join(sorted({str(line['git'])[:8] for line in lines}))}.",
@@ -277,8 +277,8 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
-def _eyes(setting: Mapping[str, Any]) -> str:
-    return f"lent by weights `{setting['eyes']}`, and frozen" if setting.get("eyes") else "from nothing"
+def _visual_weights(setting: Mapping[str, Any]) -> str:
+    return f"from `{setting['eyes']}`, frozen" if setting.get("eyes") else "random"
 
 
 def _pictures(figures: Mapping[str, go.Figure], folder: Path, say: Callable[[str], None]) -> dict[str, str]:

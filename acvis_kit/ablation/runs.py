@@ -1,7 +1,7 @@
-"""From rows of tables to lines of runs.jsonl: ears first, then train, then measure; resumable, one by one or several
-side by side.
+"""From rows of tables to lines of runs.jsonl: audio pretraining, training, measuring; resumable, one run at a time or
+several side by side.
 
-WORK/ears/<hash>-<seed>.safetensors     the audio encoder that all rows of a seed begin with
+WORK/audio/<hash>-<seed>.safetensors    the audio encoder that all rows of a seed start from
 WORK/<row>-<seed>/                      a run: start/, checkpoints/, last/, log.jsonl
 CARD/runs.jsonl                         a line per run that is done; CARD/draws.jsonl what intervals are made of
 """
@@ -25,17 +25,17 @@ from acvis_kit.ablation.scores import measure
 from acvis_kit.ablation.start import (
     Plan,
     Run,
+    audio_weights_file,
     data_print,
-    ears_file,
     impossible,
-    make_ears,
+    make_audio_weights,
     start_of,
     torch_device,
 )
 from acvis_kit.ablation.tables import Row
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import AcvisError
-from acvis_kit.training.recipe import Habits
+from acvis_kit.training.recipe import RuntimeConfig
 from acvis_kit.training.run import train
 from acvis_kit.training.scoring import Validation
 from acvis_kit.training.start import class_names_of, git_revision
@@ -85,8 +85,8 @@ def run_rows(
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 and len(runs) > 1 else None
     done = 0
     try:
-        ears = {ears_file(run): run for run in runs if ears_file(run) is not None}  # one of each
-        for _, problem in _each(pool, make_ears, list(ears.values()), deadline):
+        encoders = {file: run for run in runs if (file := audio_weights_file(run)) is not None}  # one of each
+        for _, problem in _each(pool, make_audio_weights, list(encoders.values()), deadline):
             if isinstance(problem, AcvisError):
                 raise problem
         for run, line in _each(pool, carry_out, runs, deadline):
@@ -150,7 +150,7 @@ def carry_out(run: Run, deadline: float | None = None) -> dict[str, Any] | None:
     with clock.counting("training"):
         done = train(
             config, recipe, data, folder,
-            habits=Habits(workers=plan.workers, eval_clips=0, max_minutes=minutes, device=plan.device),
+            runtime=RuntimeConfig(workers=plan.workers, eval_clips=0, max_minutes=minutes, device=plan.device),
             class_names=names, init_from=start, say=_nothing,
         )  # fmt: skip
     if not done:

@@ -1,4 +1,4 @@
-"""What a run of an ablation is and begins with: its data, its ears, its eyes."""
+"""What a run of an ablation consists of and starts from: its data, pretrained audio encoder and visual weights."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from acvis_kit.ablation.tables import ABLATION_BASE, ABLATION_RECIPE, EARS_STEPS, EVAL_CLIPS, Row, setting, short_hash
+from acvis_kit.ablation.tables import (
+    ABLATION_BASE,
+    ABLATION_RECIPE,
+    AUDIO_PRETRAINING_STEPS,
+    EVAL_CLIPS,
+    Row,
+    setting,
+    short_hash,
+)
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.aviseg import FEATURES, AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.training.ears import teach_ears
+from acvis_kit.training.pretrain_audio import pretrain_audio
 from acvis_kit.training.recipe import Recipe
 from acvis_kit.training.start import class_names_of, copy_weights, fingerprint, initial_model
 from acvis_kit.weights.load import WEIGHTS_FILE, load_model
 
-EARS = "ears"
-EYES = ("backbone", "pixel_decoder")  # what sees, and never hears
+AUDIO_WEIGHTS = "audio"  # folder of the pretrained audio encoders
+VISUAL_PARTS = ("backbone", "pixel_decoder")  # no sound reaches them
 
 
 @dataclass(frozen=True)
@@ -33,10 +41,11 @@ class Plan:
     Attributes:
         data: folder of AVIS-Synth by kind, "usual" and "dense"; a kind that is not there is not run.
         work: folder of the runs. device: "cpu", "cuda", or None: what there is.
-        base, recipe, ears_steps, eval_clips: the setting, see `ablation`.
-        eyes: weights of the kit that all rows begin with; the papers begin with a segmenter of COCO's silent pictures.
-            Of weights that hear only backbone and pixel decoder are taken, because what comes after them knows the
-            sound already. These two then stay as they are: rows differ in how they listen. None: from nothing.
+        base, recipe, audio_pretraining_steps, eval_clips: the setting, see `tables.setting`.
+        visual_weights: weights of the kit that all rows start from; the papers start from a segmenter trained on COCO,
+            without sound. Of a network that uses audio only backbone and pixel decoder are taken, because its other
+            parts have learned from sound. These two then stay frozen: rows differ in their use of audio. None: random
+            weights.
         workers: processes that prepare samples, per run. threads: of torch, per run; None: as it is.
     """
 
@@ -45,25 +54,26 @@ class Plan:
     device: str | None = None
     base: ACVISConfig = ABLATION_BASE
     recipe: Recipe = ABLATION_RECIPE
-    ears_steps: int = EARS_STEPS
+    audio_pretraining_steps: int = AUDIO_PRETRAINING_STEPS
     eval_clips: int = EVAL_CLIPS
-    eyes: Path | None = None
+    visual_weights: Path | None = None
     workers: int = 1
     threads: int | None = None
 
     def __post_init__(self) -> None:
         if self.eval_clips < 1:
             raise ConfigError(f"eval_clips={self.eval_clips} must be at least 1: runs are compared on them")
-        if self.ears_steps < 0:
-            raise ConfigError(f"ears_steps={self.ears_steps} must not be negative; 0 leaves the ears to the training")
+        if self.audio_pretraining_steps < 0:
+            raise ConfigError(
+                f"audio_pretraining_steps={self.audio_pretraining_steps} must not be negative; 0 leaves the stage out"
+            )
 
     @property
     def setting(self) -> dict[str, Any]:
-        eyes = None
-        if self.eyes is not None:
-            file = self.eyes / WEIGHTS_FILE if self.eyes.is_dir() else self.eyes
-            eyes = fingerprint(file)[:12]
-        return setting(self.base, self.recipe, self.ears_steps, self.eval_clips, eyes)
+        given, visual = self.visual_weights, None
+        if given is not None:
+            visual = fingerprint(given / WEIGHTS_FILE if given.is_dir() else given)[:12]
+        return setting(self.base, self.recipe, self.audio_pretraining_steps, self.eval_clips, visual)
 
 
 @dataclass(frozen=True)
@@ -82,9 +92,11 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """That of the plan, of this seed; lent eyes learn nothing."""
+        """That of the plan, with this seed; given visual weights stay frozen."""
         given = self.plan.recipe
-        frozen = given.frozen if self.plan.eyes is None else tuple(dict.fromkeys((*given.frozen, *EYES)))
+        frozen = given.frozen
+        if self.plan.visual_weights is not None:
+            frozen = tuple(dict.fromkeys((*frozen, *VISUAL_PARTS)))
         return replace(given, seed=self.seed, frozen=frozen)
 
     @property
@@ -96,31 +108,31 @@ class Run:
         return f"{self.row.name} ({self.row.data} counts), seed {self.seed}"
 
 
-def ears_file(run: Run) -> Path | None:
-    """Where the audio encoder lies that a run begins with; None where it has none, or begins with a fresh one."""
+def audio_weights_file(run: Run) -> Path | None:
+    """The file of the pretrained audio encoder of a run; None where it has no encoder, or starts from a random one."""
     config = run.row.config(run.plan.base)
-    if not run.plan.ears_steps or not config.hears or config.audio_encoder == "precomputed":
+    if not run.plan.audio_pretraining_steps or not config.hears or config.audio_encoder == "precomputed":
         return None
-    what = [config.audio_encoder, config.audio_features, config.audio_dim, run.plan.ears_steps]
+    what = [config.audio_encoder, config.audio_features, config.audio_dim, run.plan.audio_pretraining_steps]
     what += [run.plan.recipe.augmentation, data_print(run.plan.data[run.row.data])]
-    return run.plan.work / EARS / f"{short_hash(what)}-{run.seed}.safetensors"
+    return run.plan.work / AUDIO_WEIGHTS / f"{short_hash(what)}-{run.seed}.safetensors"
 
 
-def make_ears(run: Run, deadline: float | None = None) -> None:
-    """Teach the audio encoder of `ears_file(run)` to name what it hears, unless it lies there."""
-    file, plan = ears_file(run), run.plan
+def make_audio_weights(run: Run, deadline: float | None = None) -> None:
+    """Pretrain the audio encoder of a run and write `audio_weights_file(run)`, unless the file exists."""
+    file, plan = audio_weights_file(run), run.plan
     if file is None or file.is_file() or (deadline is not None and time.time() > deadline):
         return
     split = AVISegSplit(plan.data[run.row.data], "train")
     names = class_names_of(split)
     config = run.row.config(plan.base)
-    listener = replace(  # the smallest network around these ears
+    smallest = replace(  # network around this encoder
         plan.base, audio_encoder=config.audio_encoder, audio_features=config.audio_features, audio_dim=config.audio_dim,
         audio_classes=True, class_names=names,
     )  # fmt: skip
-    model = initial_model(listener, run.seed)
+    model = initial_model(smallest, run.seed)
     clips = TrainingClips(split, names, augmentation=AUGMENTATIONS[plan.recipe.augmentation], seed=run.seed)
-    teach_ears(model, clips, plan.ears_steps, workers=plan.workers, device=torch_device(plan.device))
+    pretrain_audio(model, clips, plan.audio_pretraining_steps, workers=plan.workers, device=torch_device(plan.device))
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     save_file({name: value.cpu().contiguous() for name, value in model.audio_encoder.state_dict().items()}, partial)
@@ -128,19 +140,19 @@ def make_ears(run: Run, deadline: float | None = None) -> None:
 
 
 def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:
-    """The network before its first step: fresh, but for its ears and, where they are given, its eyes.
+    """The network before its first step: random but for its audio encoder and, where given, its visual weights.
 
     Raises:
-        WeightsError: eyes of other sizes.
+        WeightsError: visual weights of other sizes.
     """
     model = initial_model(replace(run.row.config(run.plan.base), class_names=names), run.seed)
-    file = ears_file(run)
+    file = audio_weights_file(run)
     if file is not None:
-        make_ears(run)
+        make_audio_weights(run)
         model.audio_encoder.load_state_dict(load_file(file))
-    if run.plan.eyes is not None:
-        given = load_model(run.plan.eyes)
-        copy_weights(given, model, only=EYES if given.config.hears else None)
+    if run.plan.visual_weights is not None:
+        given = load_model(run.plan.visual_weights)
+        copy_weights(given, model, only=VISUAL_PARTS if given.config.hears else None)
     return model
 
 
@@ -166,8 +178,8 @@ def impossible(plan: Plan, row: Row) -> str | None:
         return f"no data with {row.data} counts were given"
     if row.config(plan.base).audio_encoder == "precomputed" and not (folder / "train" / FEATURES).is_dir():
         return f"{folder}/train/{FEATURES} is not there"
-    if plan.eyes is not None and row.config(plan.base).backbone != plan.base.backbone:
-        return "the lent eyes are of another backbone: compare backbones without --eyes, in more steps"
+    if plan.visual_weights is not None and row.config(plan.base).backbone != plan.base.backbone:
+        return "the visual weights are of another backbone: compare backbones without --visual-weights, in more steps"
     return None
 
 

@@ -44,11 +44,19 @@ ABLATION_BASE = replace(
     short_side=96,
 )
 ABLATION_RECIPE = replace(
-    SYNTH, steps=500, batch=4, clip_frames=4, ema=0.99, warmup=50, rest=0.0, audio_steps=0, picture_steps=0
+    SYNTH,
+    steps=500,
+    batch=4,
+    clip_frames=4,
+    ema=0.99,
+    warmup=50,
+    frozen_fraction=0.0,
+    audio_pretraining_steps=0,
+    visual_pretraining_steps=0,
 )
-# The papers' VGGish was trained on millions of videos before. Here the encoder first learns by itself to name what it
-# hears (`ears`), once per seed; all rows of that seed begin with its weights.
-EARS_STEPS = 1200
+# The papers' VGGish was pretrained on millions of videos. Here the encoder is pretrained on AVIS-Synth, once per seed;
+# all rows of that seed start from its weights.
+AUDIO_PRETRAINING_STEPS = 1200
 EVAL_CLIPS = 60
 DATA_KINDS = ("usual", "dense")
 
@@ -164,7 +172,7 @@ TABLES: Mapping[str, Table] = MappingProxyType({
         ),
         Table(
             "audio_encoder",
-            "Which ears? (All but the precomputed ones learn alone first, equally long.)",
+            "Which audio encoder? (All but the precomputed one are pretrained, equally long.)",
             (
                 Row("compact"),
                 Row("VGGish-shaped, from nothing", {"audio_encoder": "vggish", "audio_features": "vggish_raw"}),
@@ -200,7 +208,7 @@ TABLES: Mapping[str, Table] = MappingProxyType({
         ),
         Table(
             "backbone",
-            "How large an eye? (All from nothing: without --eyes.)",
+            "Which backbone? (All from random weights: without --visual-weights.)",
             (
                 Row("compact"),
                 Row("ResNet-50", {"backbone": "resnet50"},
@@ -239,19 +247,26 @@ def chosen(names: Iterable[str], rows: Iterable[str] = (), required: bool = Fals
 
 
 def setting(
-    base: ACVISConfig, recipe: Recipe, ears_steps: int, eval_clips: int, eyes: str | None = None
+    base: ACVISConfig,
+    recipe: Recipe,
+    audio_pretraining_steps: int,
+    eval_clips: int,
+    visual_weights: str | None = None,
 ) -> dict[str, Any]:
     """What all rows of a report have in common, as plain values: only runs of one setting are compared.
 
-    eyes: fingerprint of the weights that all rows begin with, see `Plan`.
-    Fields at the kit's default are left out, so that a field that comes into the kit later changes nothing.
+    Fields at the kit's default are left out, so that a field that comes into the kit later changes nothing. The keys
+    are those of the ledger's format: runs of earlier versions stay comparable.
+
+    Args:
+        visual_weights: fingerprint of the weights that all rows start from, see `Plan`.
     """
     return {
         "base": _unusual(replace(base, class_names=ACVISConfig.class_names), ACVISConfig()),
         "recipe": _unusual(replace(recipe, seed=0), Recipe()),
-        "ears_steps": ears_steps,
+        "ears_steps": audio_pretraining_steps,
         "eval_clips": eval_clips,
-        "eyes": eyes,
+        "eyes": visual_weights,
     }
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from acvis_kit.cli.options import add_renamed
 from acvis_kit.errors import ConfigError
 
 CARD = Path("weights_card/ablations")
@@ -35,18 +36,20 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
     setting.add_argument("--data", type=Path, metavar="DIR", help="AVIS-Synth: train and val")
     setting.add_argument("--dense-data", type=Path, metavar="DIR", help="the same, made with --counts dense")
     setting.add_argument("--steps", type=int, help="of a training")
-    setting.add_argument("--ears-steps", type=int, metavar="N", help="in which the audio encoder learns alone before")
+    setting.add_argument("--audio-pretraining-steps", type=int, metavar="N", help="of the audio encoder alone, before")
     setting.add_argument("--eval-clips", type=int, metavar="N", help="of val that are measured")
     setting.add_argument(
-        "--eyes",
+        "--visual-weights",
         type=Path,
         metavar="W",
-        help="weights that all rows begin with, and whose backbone and pixel decoder then stay as they are; of weights "
-        "that hear, these two alone (from nothing)",
+        help="weights that all rows start from; their backbone and pixel decoder stay frozen; of a network that uses "
+        "audio these two parts alone are taken (random weights)",
     )
     setting.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of the base network or recipe"
     )
+    add_renamed(setting, "--ears-steps", "--audio-pretraining-steps")
+    add_renamed(setting, "--eyes", "--visual-weights")
     how = parser.add_argument_group("how it is carried out")
     how.add_argument("--out", type=Path, default=WORK, metavar="DIR", help=f"folder of the runs ({WORK})")
     how.add_argument("--device", choices=("cpu", "cuda"), help="(a GPU if there is one)")
@@ -75,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from acvis_kit.ablation.card import Card
     from acvis_kit.ablation.runs import run_rows
     from acvis_kit.ablation.start import Plan
-    from acvis_kit.ablation.tables import ABLATION_BASE, ABLATION_RECIPE, EARS_STEPS, EVAL_CLIPS, chosen
+    from acvis_kit.ablation.tables import ABLATION_BASE, ABLATION_RECIPE, AUDIO_PRETRAINING_STEPS, EVAL_CLIPS, chosen
     from acvis_kit.cli.train import with_fields
 
     if arguments.data is None:
@@ -93,9 +96,9 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.device,
         base,
         recipe,
-        EARS_STEPS if arguments.ears_steps is None else arguments.ears_steps,
+        AUDIO_PRETRAINING_STEPS if arguments.audio_pretraining_steps is None else arguments.audio_pretraining_steps,
         EVAL_CLIPS if arguments.eval_clips is None else arguments.eval_clips,
-        arguments.eyes,
+        arguments.visual_weights,
         arguments.workers,
         arguments.threads or max(1, (os.cpu_count() or 1) // arguments.jobs),
     )

@@ -24,6 +24,18 @@ RANDOM_WARNING = (
 )
 
 
+class Renamed(argparse.Action):
+    """An option of earlier versions: an error that names the new one, given as `const`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error(f"{self.option_strings[0]} is now called {self.const}")
+
+
+def add_renamed(parser: argparse._ActionsContainer, old: str, new: str) -> None:
+    """Answer an option that has another name now; it is not shown in the help."""
+    parser.add_argument(old, action=Renamed, const=new, help=argparse.SUPPRESS)
+
+
 def add_weights(parser: argparse.ArgumentParser, *, default: str | None = None, preset: str = "acvis-r50") -> None:
     """--weights, --preset, --audio-weights."""
     parser.add_argument(

@@ -15,7 +15,7 @@ from acvis_kit.errors import ConfigError
 
 DEFAULT_PRESET = "acvis-r50"
 OF_RECIPE = ("steps", "batch", "clip_frames", "lr", "schedule", "warmup", "ema", "precision", "seed")
-OF_HABITS = (
+OF_RUNTIME = (
     "workers", "max_minutes", "checkpoint_every", "eval_every", "eval_clips", "log_every", "shard_mb", "device",
 )  # fmt: skip
 
@@ -56,19 +56,19 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     )
     recipe.add_argument("--precision", choices=("float32", "bf16", "fp16", "float64"), help=f"({own})")
     recipe.add_argument("--seed", type=int, help="(0)")
-    habits = parser.add_argument_group("habits: what they do not depend on")
-    habits.add_argument("--workers", type=int, metavar="N", help="processes that prepare samples (1)")
-    habits.add_argument("--max-minutes", type=float, metavar="M", help="stop then, to go on another time")
-    habits.add_argument("--checkpoint-every", type=float, metavar="MINUTES", help="(10)")
-    habits.add_argument("--eval-every", type=int, metavar="STEPS", help="0: at the end alone (1000)")
-    habits.add_argument("--eval-clips", type=int, metavar="N", help="videos of the validation split, 0: none (40)")
-    habits.add_argument("--log-every", type=int, metavar="STEPS", help="that a line of log.jsonl sums up (10)")
-    habits.add_argument("--shard-mb", type=float, metavar="MB", help="largest file of a checkpoint (no limit)")
-    habits.add_argument("--device", choices=("cpu",), help="keep away from GPUs")
+    runtime = parser.add_argument_group("runtime: what they do not depend on")
+    runtime.add_argument("--workers", type=int, metavar="N", help="processes that prepare samples (1)")
+    runtime.add_argument("--max-minutes", type=float, metavar="M", help="stop then, to go on another time")
+    runtime.add_argument("--checkpoint-every", type=float, metavar="MINUTES", help="(10)")
+    runtime.add_argument("--eval-every", type=int, metavar="STEPS", help="0: at the end alone (1000)")
+    runtime.add_argument("--eval-clips", type=int, metavar="N", help="videos of the validation split, 0: none (40)")
+    runtime.add_argument("--log-every", type=int, metavar="STEPS", help="that a line of log.jsonl sums up (10)")
+    runtime.add_argument("--shard-mb", type=float, metavar="MB", help="largest file of a checkpoint (no limit)")
+    runtime.add_argument("--device", choices=("cpu",), help="keep away from GPUs")
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from acvis_kit.training import Habits, Recipe, recipe_of, train
+    from acvis_kit.training import Recipe, RuntimeConfig, recipe_of, train
     from acvis_kit.weights.load import load_model
 
     preset = arguments.preset
@@ -78,15 +78,15 @@ def _train(arguments: argparse.Namespace) -> int:
         config = PRESETS[preset or DEFAULT_PRESET]
     config, _ = with_fields(arguments.set, config, Recipe())
     recipe = recipe_of(config)
-    if arguments.init_from is not None:  # its ears and eyes have had their lessons
-        recipe = replace(recipe, audio_steps=0, picture_steps=0)
+    if arguments.init_from is not None:  # its parts are pretrained
+        recipe = replace(recipe, audio_pretraining_steps=0, visual_pretraining_steps=0)
     config, recipe = with_fields(arguments.set, config, recipe)
     train(
         config,
         replace(recipe, **_given(arguments, OF_RECIPE)),
         arguments.data,
         arguments.out,
-        habits=Habits(**_given(arguments, OF_HABITS)),
+        runtime=RuntimeConfig(**_given(arguments, OF_RUNTIME)),
         train_split=arguments.train_split,
         val_split=arguments.val_split,
         class_names=config.class_names if any(text.startswith("class_names=") for text in arguments.set) else None,
@@ -107,9 +107,13 @@ def with_fields(settings: list[str], *parts: Any) -> tuple[Any, ...]:
     Raises:
         ConfigError: a field that none of them has, or a value of another type.
     """
+    from acvis_kit.training.recipe import RENAMED, renamed_text
+
     changes: list[dict[str, Any]] = [{} for _ in parts]
     for text in settings:
         name, equals, value = text.partition("=")
+        if name in RENAMED:
+            raise ConfigError(f"--set {text!r}: {renamed_text([name])}")
         owners = [n for n, part in enumerate(parts) if name in {field.name for field in dataclasses.fields(part)}]
         if not equals or not owners:
             known = sorted(field.name for part in parts for field in dataclasses.fields(part))

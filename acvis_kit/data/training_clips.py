@@ -160,7 +160,9 @@ class TrainingClips(Dataset):
         video, rng = self._drawn(draw, SOUND)
         heard = self._sounds.draw(video, rng.integers(len(video.frames), size=count), rng)
         if heard.classes is None or self._features:
-            raise DataError(f"{self.split.truth_file} does not say which classes are heard: train with audio_steps=0")
+            raise DataError(
+                f"{self.split.truth_file} does not say which classes are heard: train with audio_pretraining_steps=0"
+            )
         sound = change_sound(self.augmentation, heard.seconds, rng)
         return log_mel(torch.from_numpy(sound)), torch.from_numpy(heard.classes)
 
@@ -171,7 +173,7 @@ class TrainingClips(Dataset):
             ConfigError: with targets="sounding", where what can be seen depends on what is heard.
         """
         if self.targets != "visible":
-            raise ConfigError("pictures without sound need targets='visible': train with picture_steps=0")
+            raise ConfigError("pictures without sound need targets='visible': train with visual_pretraining_steps=0")
         video, rng = self._drawn(draw, PICTURE)
         seconds = draw_seconds(len(video.frames), 1, self.frame_sampling, rng)
         views = draw_views(self.augmentation, video.size, 1, rng)

@@ -30,7 +30,7 @@ class VisualFeatures:
         source_size: (H, W) of the frames given. input_size: (h, w) that the network saw, before padding.
         fps: frames per second.
         bytes_in_memory, bytes_on_disk: of the features alone.
-        made_by: the model that saw them and its autocast dtype; only the same can decode them.
+        encoder_key: the model that saw them and its autocast dtype; only the same can decode them.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class VisualFeatures:
         budget_mb: float = 2048,
     ) -> None:
         self.source_size, self.input_size, self.clip, self.fps = source_size, input_size, clip, fps
-        self.made_by: object = None
+        self.encoder_key: object = None
         self._budget_mb = budget_mb
         self._budget = budget_mb * MEGABYTE - (clip.frames.nbytes + clip.waveform.nbytes if clip is not None else 0)
         self._chunks: list[PixelFeatures | Path] = []

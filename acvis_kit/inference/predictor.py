@@ -120,7 +120,7 @@ class Predictor:
         size = self.input_size(*source)
         fps = clip.fps if clip is not None else 1.0
         features = VisualFeatures(source, size, clip=clip, fps=fps, budget_mb=self.feature_budget_mb)
-        features.made_by = self._seer
+        features.encoder_key = self.encoder_key
         with _Reporter("look", len(frames), progress) as report:
             for part in frames.split(self.frames_at_once or self._good_number(size)):
                 image = part.to(self.device)
@@ -163,7 +163,7 @@ class Predictor:
         given = [x for x in (sound, log_mel, audio_features) if x is not None]
         if len(given) > 1:
             raise DataError("give one of sound, log_mel and audio_features, not several")
-        if features.made_by != self._seer:
+        if features.encoder_key != self.encoder_key:
             raise DataError(
                 "these features were encoded by another model or precision: encode the clip with this Predictor"
             )
@@ -237,7 +237,7 @@ class Predictor:
         return max(1, pixels // (size[0] * size[1]))
 
     @property
-    def _seer(self) -> tuple[ACVIS, torch.dtype | None]:
+    def encoder_key(self) -> tuple[ACVIS, torch.dtype | None]:
         """What makes features comparable: they are decoded by the weights and in the precision that saw them."""
         return self.model, self.autocast_dtype
 

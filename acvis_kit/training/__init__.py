@@ -1,6 +1,6 @@
 """Training: from data and a recipe to weights, in one process or many, interrupted or not."""
 
-from acvis_kit.training.recipe import PAPER, SYNTH, Habits, Recipe, recipe_of
+from acvis_kit.training.recipe import PAPER, SYNTH, Recipe, RuntimeConfig, recipe_of
 from acvis_kit.training.run import train
 
-__all__ = ["PAPER", "SYNTH", "Habits", "Recipe", "recipe_of", "train"]
+__all__ = ["PAPER", "SYNTH", "Recipe", "RuntimeConfig", "recipe_of", "train"]

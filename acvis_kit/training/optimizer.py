@@ -59,23 +59,23 @@ def decays(model: nn.Module) -> dict[str, bool]:
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Up to eight groups, of the backbone or not, decaying or not, taught by a lesson or not.
+    """Up to eight groups: of the backbone or not, with weight decay or not, pretrained or not.
 
-    Each has its rate at factor 1 as "base_lr", and "taught".
+    Each has its rate at factor 1 as "base_lr", and "pretrained".
     """
     groups: dict[tuple[bool, bool, bool], list[Tensor]] = {}
     parameters = dict(model.named_parameters())
     for name, decay in decays(model).items():
         part = name.partition(".")[0]
-        groups.setdefault((part == "backbone", decay, part in recipe.taught), []).append(parameters[name])
+        groups.setdefault((part == "backbone", decay, part in recipe.pretrained), []).append(parameters[name])
     return [
         {
             "params": members,
             "base_lr": recipe.lr * (recipe.backbone_lr if of_backbone else 1.0),
             "weight_decay": recipe.weight_decay if decay else 0.0,
-            "taught": taught,
+            "pretrained": pretrained,
         }
-        for (of_backbone, decay, taught), members in sorted(groups.items())
+        for (of_backbone, decay, pretrained), members in sorted(groups.items())
     ]
 
 
@@ -84,10 +84,10 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.lr, betas=recipe.betas, eps=recipe.eps)
 
 
-def set_rates(optimizer: torch.optim.Optimizer, factor: float, taught_factor: float = 1.0) -> float:
+def set_rates(optimizer: torch.optim.Optimizer, factor: float, pretrained_factor: float = 1.0) -> float:
     """Give every group its rate, see `schedule`; returns the highest, that of the network without the backbone."""
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor * (taught_factor if group["taught"] else 1.0)
+        group["lr"] = group["base_lr"] * factor * (pretrained_factor if group["pretrained"] else 1.0)
     return max(group["lr"] for group in optimizer.param_groups)
 
 

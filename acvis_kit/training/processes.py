@@ -59,7 +59,7 @@ def total_over(terms: Tensor, world: int) -> Tensor:
 
 
 class Stop:
-    """Within this context the first SIGTERM or Ctrl-C is a wish to stop; a second one acts at once."""
+    """Within this context the first SIGTERM or Ctrl-C sets `asked`; a second one has its usual effect."""
 
     def __init__(self) -> None:
         self.asked = False

@@ -1,8 +1,9 @@
-"""How a network is trained, as numbers with their sources; and how a run is carried out, which changes no result."""
+"""`Recipe`, how a network is trained, as numbers with their sources; `RuntimeConfig`, which changes no result."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,15 @@ CHOICES = {
     "frame_sampling": ("scattered", "consecutive"),
     "augmentation": ("none", "paper", "synth"),
 }
-# Parts of the network that a lesson teaches before all else.
-EARS = ("audio_encoder", "audio_class_head")
-EYES = ("backbone", "pixel_decoder", "pixel_class_head", "pixel_sign_head")
+# Parts of the network that are pretrained, each by its stage.
+AUDIO_PARTS = ("audio_encoder", "audio_class_head")
+VISUAL_PARTS = ("backbone", "pixel_decoder", "pixel_class_head", "pixel_sign_head")
+# What fields of earlier versions are called now.
+RENAMED = {
+    "audio_steps": "audio_pretraining_steps",
+    "picture_steps": "visual_pretraining_steps",
+    "rest": "frozen_fraction",
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,9 @@ class Recipe:
     augmentation: str = "paper"  # see `data.transforms`
     audio_folder: str | None = None  # of precomputed features, for networks without an audio encoder
 
-    audio_steps: int = 0  # before all else the audio encoder learns alone to name what it hears, see `ears` (ours)
-    picture_steps: int = 0  # and backbone and pixel decoder to name every pixel, see `eyes` (ours)
+    # --- pretraining stages, which come first (ours)
+    audio_pretraining_steps: int = 0  # of the audio encoder, on sound classes; see `pretrain_audio`
+    visual_pretraining_steps: int = 0  # of backbone and pixel decoder, on pixel classes; see `pretrain_visual`
 
     # --- AdamW
     lr: float = 1e-4
@@ -53,7 +61,8 @@ class Recipe:
     drop_at: float = 2 / 3  # share of the steps: 32,000 of 48,000
     drop: float = 0.1
     warmup: int = 0  # steps from 0 to lr; the reference's has a factor of 1, which is none
-    rest: float = 0.0  # share of the steps before `taught` parts move, then with a warm-up of their own (ours)
+    # Share of the steps in which `pretrained` parts stay frozen; then they warm up by themselves (ours).
+    frozen_fraction: float = 0.0
 
     ema: float = 0.0  # decay of the running average of the weights that is evaluated and exported; 0: none
     precision: str = "float32"  # bf16 and fp16 under autocast
@@ -71,17 +80,24 @@ class Recipe:
         for name in ("lr", "eps", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must be above 0")
-        for name in ("audio_steps", "picture_steps", "backbone_lr", "weight_decay", "warmup", "seed"):
+        for name in (
+            "audio_pretraining_steps",
+            "visual_pretraining_steps",
+            "backbone_lr",
+            "weight_decay",
+            "warmup",
+            "seed",
+        ):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must not be negative")
-        for name, most in (("drop_at", 1.0), ("drop", 1.0), ("rest", 1.0), ("ema", 1.0)):
+        for name, most in (("drop_at", 1.0), ("drop", 1.0), ("frozen_fraction", 1.0), ("ema", 1.0)):
             if not 0 <= getattr(self, name) <= most or self.ema == 1:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must lie in [0, 1], ema below 1")
 
     @property
-    def taught(self) -> tuple[str, ...]:
-        """Parts of the network that have had a lesson before the first step."""
-        return EARS * (self.audio_steps > 0) + EYES * (self.picture_steps > 0)
+    def pretrained(self) -> tuple[str, ...]:
+        """Parts of the network that a stage has pretrained before the first step of the whole."""
+        return AUDIO_PARTS * (self.audio_pretraining_steps > 0) + VISUAL_PARTS * (self.visual_pretraining_steps > 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -94,35 +110,43 @@ class Recipe:
         Raises:
             ConfigError: a field that does not exist.
         """
+        if renamed := [name for name in values if name in RENAMED]:
+            raise ConfigError(f"{renamed_text(renamed)}: this recipe is of an earlier version of the kit")
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ConfigError(f"unknown fields of a recipe: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         return cls(**values)
 
 
+def renamed_text(names: Iterable[str]) -> str:
+    """What to write instead of fields of `RENAMED`: "audio_steps is now called audio_pretraining_steps"."""
+    return ", ".join(f"{name} is now called {RENAMED[name]}" for name in names)
+
+
 PAPER = Recipe()
-# From nothing on two CPU cores, meant for three hours at most: a rate for a small network, a clip that seldom acts. In
-# the first 300 steps the gradients of a decoder that knows nothing would spoil what the lessons taught.
+# From random weights on two CPU cores, meant for three hours at most: a rate for a small network, and a gradient norm
+# that is seldom clipped. In the first 300 steps the gradients of the random decoder would spoil the pretrained parts.
 SYNTH = Recipe(
-    steps=5400, batch=8, clip_frames=4, augmentation="synth", audio_steps=12_000, picture_steps=1500, lr=1e-3,
-    backbone_lr=1.0, weight_decay=0.02, clip_norm=2.0, schedule="cosine", warmup=100, rest=1 / 18, ema=0.999,
+    steps=5400, batch=8, clip_frames=4, augmentation="synth", lr=1e-3, backbone_lr=1.0, weight_decay=0.02,
+    clip_norm=2.0, schedule="cosine", warmup=100, ema=0.999,
+    audio_pretraining_steps=12_000, visual_pretraining_steps=1500, frozen_fraction=1 / 18,
 )  # fmt: skip
 
 
 def recipe_of(config: ACVISConfig) -> Recipe:
-    """The recipe that suits a network: SYNTH for those with the compact backbone, which learn from nothing."""
+    """The recipe that suits a network: SYNTH for those with the compact backbone, which start from random weights."""
     if config.backbone != "compact":
         return PAPER
     return dataclasses.replace(
         SYNTH,
-        audio_steps=SYNTH.audio_steps if config.audio_classes else 0,
-        picture_steps=SYNTH.picture_steps if config.pixel_classes else 0,
+        audio_pretraining_steps=SYNTH.audio_pretraining_steps if config.audio_classes else 0,
+        visual_pretraining_steps=SYNTH.visual_pretraining_steps if config.pixel_classes else 0,
     )
 
 
 @dataclass(frozen=True)
-class Habits:
-    """How a run is carried out. The last weights do not depend on any of this (which ones are best may).
+class RuntimeConfig:
+    """How a run is carried out. The last weights do not depend on any of it; which weights are the best may.
 
     Attributes:
         workers: processes that prepare samples, per process that trains; 0: it does so itself.

@@ -20,14 +20,14 @@ from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training.checkpoint import Checkpoints
-from acvis_kit.training.ears import teach_ears
-from acvis_kit.training.eyes import teach_eyes
-from acvis_kit.training.lesson import Pauses
 from acvis_kit.training.log import LOG
 from acvis_kit.training.optimizer import freeze
+from acvis_kit.training.pretrain_audio import pretrain_audio
+from acvis_kit.training.pretrain_visual import pretrain_visual
 from acvis_kit.training.processes import Stop, make_accelerator, total_over
-from acvis_kit.training.recipe import Habits, Recipe
+from acvis_kit.training.recipe import Recipe, RuntimeConfig
 from acvis_kit.training.scoring import Validation
+from acvis_kit.training.stage import CheckpointPolicy
 from acvis_kit.training.start import about, class_names_of, initial_model
 from acvis_kit.training.trainer import BEST, CHECKPOINTS, LAST, Trainer
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 RUN = "run.json"
-LESSONS = "lessons"  # folder for the checkpoints of ears and eyes, until the first one of the whole
+STAGES = "stages"  # folder for the checkpoints of the pretraining stages, until the first one of the whole
 
 
 def train(
@@ -44,7 +44,7 @@ def train(
     data: str | Path,
     out: str | Path,
     *,
-    habits: Habits | None = None,
+    runtime: RuntimeConfig | None = None,
     train_split: str = "train",
     val_split: str = "val",
     class_names: Sequence[str] | None = None,
@@ -62,8 +62,8 @@ def train(
 
     Args:
         config: the network; its class names are replaced, see `class_names`.
-        recipe: what the result depends on. habits: what it does not depend on.
-        data: folder in AVISeg's layout, with `train_split` and, unless `habits.eval_clips` is 0, `val_split`.
+        recipe: what the result depends on. runtime: what it does not depend on.
+        data: folder in AVISeg's layout, with `train_split` and, unless `runtime.eval_clips` is 0, `val_split`.
         class_names: None: the categories of the data, in the order of their ids.
         init_from, backbone_weights, audio_weights: see `start.initial_model`.
         overwrite: begin anew where OUT holds another run.
@@ -77,8 +77,8 @@ def train(
         became NaN or infinite.
     """
     began = time.monotonic()
-    out, habits = Path(out), habits or Habits()
-    accelerator = make_accelerator(recipe, config, habits.device)
+    out, runtime = Path(out), runtime or RuntimeConfig()
+    accelerator = make_accelerator(recipe, config, runtime.device)
     if not accelerator.is_main_process:
         say = _nothing
     split = AVISegSplit(data, train_split)
@@ -97,8 +97,8 @@ def train(
         seed=recipe.seed,
     )
     validation = None
-    if habits.eval_clips:
-        validation = Validation(AVISegSplit(data, val_split), habits.eval_clips, config.class_names)
+    if runtime.eval_clips:
+        validation = Validation(AVISegSplit(data, val_split), runtime.eval_clips, config.class_names)
     weights = {"init_from": init_from, "backbone_weights": backbone_weights, "audio_weights": audio_weights}
     if accelerator.is_main_process:
         _claim(out, about(config, recipe.to_dict(), split, weights), overwrite)
@@ -112,56 +112,59 @@ def train(
         f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)} on {accelerator.device.type}"
     )
     begins = Checkpoints(out / CHECKPOINTS).newest() is None
-    if begins and not _take_lessons(model, clips, recipe, _left(habits, began), out, accelerator, say):
-        say("stopped within a lesson; the same command goes on from there")
+    if begins and not _pretrain(model, clips, recipe, _left(runtime, began), out, accelerator, say):
+        say("stopped in pretraining; the same command resumes there")
         return False
-    trainer = Trainer(model, recipe, clips, out, accelerator, _left(habits, began), validation, say)
-    if begins and recipe.taught:
+    trainer = Trainer(model, recipe, clips, out, accelerator, _left(runtime, began), validation, say)
+    if begins and recipe.pretrained:
         trainer.save()
     if accelerator.is_main_process:
-        shutil.rmtree(out / LESSONS, ignore_errors=True)
+        shutil.rmtree(out / STAGES, ignore_errors=True)
     finished = trainer.run()
     if finished:
         say(f"done: weights in {out / LAST}" + (f", the best in {out / BEST}" if validation is not None else ""))
     else:
-        say(f"stopped after step {trainer.progress.step}; the same command goes on from there")
+        say(f"stopped after step {trainer.progress.step}; the same command resumes there")
     return finished
 
 
-def _left(habits: Habits, began: float) -> Habits:
+def _left(runtime: RuntimeConfig, began: float) -> RuntimeConfig:
     """With what is left of the minutes."""
-    if habits.max_minutes is None:
-        return habits
-    return replace(habits, max_minutes=max(habits.max_minutes - (time.monotonic() - began) / 60, 1e-9))
+    if runtime.max_minutes is None:
+        return runtime
+    return replace(runtime, max_minutes=max(runtime.max_minutes - (time.monotonic() - began) / 60, 1e-9))
 
 
-def _take_lessons(
+def _pretrain(
     model: ACVIS,
     clips: TrainingClips,
     recipe: Recipe,
-    habits: Habits,
+    runtime: RuntimeConfig,
     out: Path,
     accelerator: Accelerator,
     say: Callable[[str], None],
 ) -> bool:
-    """What a network from nothing learns before its first step. Every process takes the lessons by itself.
+    """Run the pretraining stages of the recipe. Every process runs all of them by itself.
 
     Returns:
-        False if they have to go on another time, from the checkpoint that the main process has left.
+        False if a stage was stopped before its end; the checkpoint of the main process resumes it.
     """
-    end = math.inf if habits.max_minutes is None else time.monotonic() + 60 * habits.max_minutes
-    lessons = ("ears", teach_ears, recipe.audio_steps), ("eyes", teach_eyes, recipe.picture_steps)
+    end = math.inf if runtime.max_minutes is None else time.monotonic() + 60 * runtime.max_minutes
+    stages = (
+        ("audio", pretrain_audio, recipe.audio_pretraining_steps),
+        ("visual", pretrain_visual, recipe.visual_pretraining_steps),
+    )
     device, main = accelerator.device, accelerator.is_main_process
     with Stop() as stop:
-        for name, teach, steps in lessons:
+        for name, pretrain, steps in stages:
             if not steps:
                 continue
-            kept = Checkpoints(out / LESSONS / name, habits.shard_mb, keep=1)
-            wanted = lambda: stop.asked or time.monotonic() > end  # noqa: E731
-            pauses = Pauses(kept, every=habits.checkpoint_every, writes=main, wanted=wanted)
-            finished = teach(model, clips, steps, workers=habits.workers, device=device, say=say, pauses=pauses)
-            wish = torch.tensor(float(not finished or stop.asked), device=device)  # one that stops stops all
-            if total_over(wish, accelerator.num_processes) > 0:
+            kept = Checkpoints(out / STAGES / name, runtime.shard_mb, keep=1)
+            should_stop = lambda: stop.asked or time.monotonic() > end  # noqa: E731
+            policy = CheckpointPolicy(kept, runtime.checkpoint_every, main, should_stop)
+            finished = pretrain(model, clips, steps, workers=runtime.workers, device=device, say=say, policy=policy)
+            stopped = torch.tensor(float(not finished or stop.asked), device=device)  # one that stops stops all
+            if total_over(stopped, accelerator.num_processes) > 0:
                 return False
     return True
 
@@ -174,7 +177,7 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
     """
     file = out / RUN
     if overwrite:
-        for name in (CHECKPOINTS, LESSONS, BEST, LAST, "tensorboard"):
+        for name in (CHECKPOINTS, STAGES, BEST, LAST, "tensorboard"):
             shutil.rmtree(out / name, ignore_errors=True)
         for name in (RUN, LOG):
             (out / name).unlink(missing_ok=True)
@@ -185,7 +188,10 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
             there |= {"config": ACVISConfig.from_dict(there["config"]).to_dict()}
             there |= {"recipe": Recipe.from_dict(there["recipe"]).to_dict()}
         except (json.JSONDecodeError, KeyError, TypeError, ConfigError) as error:
-            raise ConfigError(f"{file} does not say what was trained ({error!r}): pass --overwrite") from error
+            raise ConfigError(
+                f"{out} holds a run that this version of the kit cannot resume ({error}): finish it with the version "
+                "that began it, choose another --out, or pass --overwrite to begin anew. Its weights still load"
+            ) from error
         there = json.loads(json.dumps(there))  # tuples become lists
         if differs := _differences(there, json.loads(json.dumps(run["same"]))):
             raise ConfigError(

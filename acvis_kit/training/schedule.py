@@ -21,14 +21,14 @@ def lr_factor(recipe: Recipe, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
-def taught_factor(recipe: Recipe, step: int) -> float:
-    """What the rates of `recipe.taught` parts are multiplied by besides, in step `step`, counted from 0; in [0, 1].
+def pretrained_factor(recipe: Recipe, step: int) -> float:
+    """A further factor on the rates of `recipe.pretrained` parts in step `step`, counted from 0; in [0, 1].
 
-    0 for `rest` of the steps, then linearly to 1 within `warmup` steps; without a rest always 1.
+    0 for `frozen_fraction` of the steps, then linearly to 1 within `warmup` steps; with a fraction of 0 always 1.
     """
-    if not recipe.rest:
+    if not recipe.frozen_fraction:
         return 1.0
-    moved = step - round(recipe.rest * recipe.steps)
+    moved = step - round(recipe.frozen_fraction * recipe.steps)
     if moved < 0:
         return 0.0
     return moved / recipe.warmup if moved < recipe.warmup else 1.0

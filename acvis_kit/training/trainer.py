@@ -31,8 +31,8 @@ from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
 from acvis_kit.training.log import RunLog
 from acvis_kit.training.processes import Stop, quiet_worker, total_over
 from acvis_kit.training.randomness import point_generators, seed_step
-from acvis_kit.training.recipe import Habits, Recipe
-from acvis_kit.training.schedule import lr_factor, taught_factor
+from acvis_kit.training.recipe import Recipe, RuntimeConfig
+from acvis_kit.training.schedule import lr_factor, pretrained_factor
 from acvis_kit.training.scoring import Validation
 from acvis_kit.weights.load import save_model
 
@@ -62,7 +62,7 @@ class Trainer:
     """Trains a network, in one process or as one of several.
 
     Args:
-        model: before the first step; `recipe`, `habits`: see there.
+        model: before the first step; `recipe`, `runtime`: see there.
         clips: the stream of samples. out: folder of the run.
         accelerator: devices, processes and precision; see `processes.make_accelerator`.
         validation: None: no evaluation on the way.
@@ -76,11 +76,11 @@ class Trainer:
         clips: TrainingClips,
         out: Path,
         accelerator: Accelerator,
-        habits: Habits | None = None,
+        runtime: RuntimeConfig | None = None,
         validation: Validation | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
-        self.recipe, self.habits, self.clips, self.out = recipe, habits or Habits(), clips, out
+        self.recipe, self.runtime, self.clips, self.out = recipe, runtime or RuntimeConfig(), clips, out
         self.accelerator, self.validation = accelerator, validation
         self.main = accelerator.is_main_process
         self.say = say if self.main else lambda _: None
@@ -96,7 +96,7 @@ class Trainer:
         self.optimizer = optimisation.build_optimizer(model, recipe)
         self.network, self.stepper = accelerator.prepare(model, self.optimizer)
         self.criterion = Criterion(model.config, self.world)
-        self.checkpoints = Checkpoints(out / CHECKPOINTS, self.habits.shard_mb)
+        self.checkpoints = Checkpoints(out / CHECKPOINTS, self.runtime.shard_mb)
         self.progress = Progress()
 
     @property
@@ -123,8 +123,8 @@ class Trainer:
                 values = self.step(next(batches))
                 now = time.monotonic()
                 self.progress.minutes = before + (now - started) / 60
-                late = self.habits.max_minutes is not None and now - started > 60 * self.habits.max_minutes
-                save = now - saved > 60 * self.habits.checkpoint_every
+                late = self.runtime.max_minutes is not None and now - started > 60 * self.runtime.max_minutes
+                save = now - saved > 60 * self.runtime.checkpoint_every
                 stopping, saving = self._agree(stop.asked or (self.main and late), self.main and save)
                 if self.main:
                     log.step(self.progress.step, values)
@@ -144,7 +144,9 @@ class Trainer:
         """One step of the optimizer; returns the losses, means over all processes, with "loss", "grad_norm", "lr"."""
         step = self.progress.step
         seed_step(self.recipe.seed, step, self.rank)
-        rate = optimisation.set_rates(self.optimizer, lr_factor(self.recipe, step), taught_factor(self.recipe, step))
+        rate = optimisation.set_rates(
+            self.optimizer, lr_factor(self.recipe, step), pretrained_factor(self.recipe, step)
+        )
         draws = self._draws(step)
         batch = self._as_one(batch.to(self.accelerator.device))
         try:
@@ -220,7 +222,7 @@ class Trainer:
 
     def _batches(self) -> Iterator[TrainingBatch]:
         """This process' share of every batch from the current step to the last one."""
-        config, workers = self.model.config, self.habits.workers
+        config, workers = self.model.config, self.runtime.workers
         steps = range(self.progress.step, self.recipe.steps)
         loader = DataLoader(
             self.clips,
@@ -246,16 +248,16 @@ class Trainer:
         return list(range(first + self.rank, first + self.recipe.batch, self.world))
 
     def _evaluation_is_due(self) -> bool:
-        step, every = self.progress.step, self.habits.eval_every
+        step, every = self.progress.step, self.runtime.eval_every
         if self.validation is None or step == 0 or self.progress.evaluated == step:
             return False
         return step == self.recipe.steps or (every > 0 and step % every == 0)
 
-    def _agree(self, *wishes: bool) -> list[bool]:
-        """Each wish is granted in all processes if one has it."""
+    def _agree(self, *flags: bool) -> list[bool]:
+        """Each flag is True in all processes if it is in one."""
         if self.world == 1:
-            return list(wishes)
-        counts = self._total(torch.tensor(wishes, dtype=torch.float32, device=self.accelerator.device))
+            return list(flags)
+        counts = self._total(torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device))
         return [count > 0 for count in counts.tolist()]
 
     def _total(self, terms: Tensor) -> Tensor:
@@ -266,7 +268,7 @@ class Trainer:
             return nullcontext()
         frames = self.recipe.batch * self.recipe.clip_frames
         done = self.progress
-        return RunLog(self.out, self.recipe.steps, done.step, done.evaluated, self.habits.log_every, frames, self.say)
+        return RunLog(self.out, self.recipe.steps, done.step, done.evaluated, self.runtime.log_every, frames, self.say)
 
     def _where(self, step: int, draws: list[int], batch: TrainingBatch) -> str:
         shown = ", ".join(

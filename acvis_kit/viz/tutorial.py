@@ -1,4 +1,4 @@
-"""What the notebooks share: their size, clips made on the spot, eyes to begin with, and pictures as figures.
+"""What the notebooks share: their size, clips made on the spot, weights to start from, and pictures as figures.
 
 ACVIS_TUTORIAL_SCALE shrinks all amounts of work (0.25 in CI) or enlarges them (4, on a GPU).
 """
@@ -31,9 +31,9 @@ FOLDER = Path(tempfile.gettempdir()) / f"acvis-tutorial-{os.getuid() if hasattr(
 TILE = 190  # pixels of a picture in a figure
 TITLE = 26  # and of the words above it
 MAP_CELLS = 2500  # larger maps are drawn as pictures: numbers would take a hundred times the bytes
-EARS = ("audio_encoder.", "audio_class_head.")
-LISTENING = (  # what a sound passes through on its way to masks and counts
-    *EARS, "query_generator.project", "query_generator.patch_position", "query_generator.layers",
+AUDIO_PARTS = ("audio_encoder.", "audio_class_head.")
+AUDIO_PATH = (  # what a sound passes through on its way to masks and counts
+    *AUDIO_PARTS, "query_generator.project", "query_generator.patch_position", "query_generator.layers",
     "query_generator.merge", "query_generator.count_token", "count_head.", "frame_decoder.sounding_head.",
     "tracker.sounding.", "tracker.project_sound.", "tracker.sound_attention.", "tracker.sound_feed_forward.",
 )  # fmt: skip
@@ -83,16 +83,16 @@ def synth_split(
     return AVISegSplit(folder, split)
 
 
-def lend_eyes(config: ACVISConfig, folder: Path, ears: bool = False) -> Path:
-    """Weights to begin a small training with: what sees is that of the bundled ones, what listens is fresh.
+def initial_weights(config: ACVISConfig, folder: Path, audio: bool = False) -> Path:
+    """Weights to start a small training from: visual parts of the bundled weights, random parts on the path of audio.
 
-    The papers' networks begin with eyes trained on COCO; with eyes from nothing minutes teach too little.
+    The papers' networks start from weights trained on COCO; from random ones a few minutes of training are too short.
 
     Args:
-        config: of the sizes of acvis-synth-tiny, wherever it sees. folder: to write to, for `init_from`.
-        ears: lend the audio encoder and the names of what it hears as well.
+        config: with the sizes of acvis-synth-tiny in the visual parts. folder: to write to, for `init_from`.
+        audio: take the audio encoder and its class head from the bundled weights as well.
     """
-    fresh = tuple(name for name in LISTENING if not (ears and name in EARS))
+    fresh = tuple(name for name in AUDIO_PATH if not (audio and name in AUDIO_PARTS))
     model = ACVIS(config)
     own = model.state_dict()
     lent = {name: x for name, x in load_model("acvis-synth-tiny").state_dict().items() if not name.startswith(fresh)}

@@ -26,4 +26,5 @@ def write_data(folder: Path, counts: str = "usual") -> Path:
 def plan(data: Path, work: Path, **changes: object) -> Plan:
     """One that is carried out in seconds."""
     given = {"usual": data}
-    return replace(Plan(given, work, "cpu", BASE, RECIPE, ears_steps=1, eval_clips=2, workers=0, threads=1), **changes)
+    usual = Plan(given, work, "cpu", BASE, RECIPE, audio_pretraining_steps=1, eval_clips=2, workers=0, threads=1)
+    return replace(usual, **changes)

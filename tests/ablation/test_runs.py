@@ -88,7 +88,7 @@ def test_a_machine_for_training_comes_to_the_same_numbers(
     """It has nothing that reads videos, codes masks or draws."""
     code = """
 import sys
-sys.modules.update(dict.fromkeys(["av", "pycocotools", "moviepy", "plotly", "gradio", "transformers"]))
+sys.modules.update(dict.fromkeys(["av", "moviepy", "plotly", "gradio", "transformers"]))
 import torch
 torch.set_num_threads(1)
 from pathlib import Path

@@ -69,10 +69,10 @@ def test_rows_can_be_chosen_by_name() -> None:
 
 
 def test_a_setting_is_what_numbers_depend_on_but_the_seed() -> None:
-    def hashed(base: object = ABLATION_BASE, recipe: object = ABLATION_RECIPE, ears: int = 5) -> str:
-        return short_hash(setting(base, recipe, ears, 10))
+    def hashed(base: object = ABLATION_BASE, recipe: object = ABLATION_RECIPE, steps: int = 5) -> str:
+        return short_hash(setting(base, recipe, steps, 10))
 
     assert hashed(recipe=replace(ABLATION_RECIPE, seed=7)) == hashed()
     assert hashed(replace(ABLATION_BASE, class_names=("a",))) == hashed()  # the data say which classes there are
-    others = hashed(replace(ABLATION_BASE, k_max=4)), hashed(recipe=replace(ABLATION_RECIPE, steps=1)), hashed(ears=6)
+    others = hashed(replace(ABLATION_BASE, k_max=4)), hashed(recipe=replace(ABLATION_RECIPE, steps=1)), hashed(steps=6)
     assert len({hashed(), *others}) == 4

@@ -18,7 +18,7 @@ def test_a_table_is_run_and_reported(tmp_path: Path, capsys: pytest.CaptureFixtu
     data = write_data(tmp_path / "data")
     card = ["--card", str(tmp_path / "card")]
     common = [
-        "--data", str(data), "--out", str(tmp_path / "runs"), *card, "--steps", "1", "--ears-steps", "1",
+        "--data", str(data), "--out", str(tmp_path / "runs"), *card, "--steps", "1", "--audio-pretraining-steps", "1",
         "--eval-clips", "1", "--workers", "0", "--threads", "1", "--device", "cpu", "--seed", "0",
         *(word for name, value in SETTINGS.items() for word in ("--set", f"{name}={json.dumps(value)}")),
     ]  # fmt: skip
@@ -51,3 +51,15 @@ def test_the_tables_and_rows_are_listed(capsys: pytest.CaptureFixture[str]) -> N
 def test_mistakes_are_told(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ablate", *words]) == 1
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("--eyes", "--visual-weights"), ("--ears-steps", "--audio-pretraining-steps")]
+)
+def test_old_options_are_answered_with_the_new_ones(capsys, old: str, new: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["ablate", "generator", old, "1"])
+    assert f"{old} is now called {new}" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["ablate", "--help"])
+    assert old not in capsys.readouterr().out.replace(new, "")

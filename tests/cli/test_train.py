@@ -40,13 +40,14 @@ def test_one_command_trains_and_the_same_command_goes_on(tmp_path: Path, capsys:
     command += ["--steps", "2", "--clip-frames", "2", "--eval-clips", "1", "--workers", "0", "--device", "cpu"]
     command += ["--set", "augmentation=none", *(part for text in SETTINGS for part in ("--set", text))]
     assert main([*command, "--max-minutes", "0.000001"]) == 0, "stopping in time is no failure"
-    assert "stopped after step 1; the same command goes on" in capsys.readouterr().err
+    assert "stopped after step 1" in capsys.readouterr().err
     assert main([*command, "--shard-mb", "1"]) == 0
     said = capsys.readouterr().err
     assert "going on from" in said and "step 2: mAP" in said and "done: weights in" in said
     assert load_model(out / "best").config == replace(CONFIG, class_names=("person", "dog", "cat"))
     recipe = json.loads((out / "run.json").read_text())["same"]["recipe"]
-    assert (recipe["steps"], recipe["batch"], recipe["augmentation"], recipe["audio_steps"]) == (2, 2, "none", 0)
+    wanted = {"steps": 2, "batch": 2, "augmentation": "none", "audio_pretraining_steps": 0}
+    assert {name: recipe[name] for name in wanted} == wanted
 
     assert main([*command, "--lr", "0.1"]) == 1
     assert "recipe.lr was 0.001, is 0.1" in capsys.readouterr().err
@@ -60,11 +61,11 @@ def test_weights_to_begin_with_have_had_their_lessons(tmp_path: Path, monkeypatc
     asked: list[Recipe] = []
     monkeypatch.setattr("acvis_kit.training.train", lambda config, recipe, *_, **__: asked.append(recipe))
     command = ["train", "--preset", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
-    for more in ([], ["--init-from", "w"], ["--init-from", "w", "--set", "picture_steps=7"]):
+    for more in ([], ["--init-from", "w"], ["--init-from", "w", "--set", "visual_pretraining_steps=7"]):
         assert main([*command, *more]) == 0
-    lessons = [(recipe.audio_steps, recipe.picture_steps) for recipe in asked]
-    assert lessons == [(SYNTH.audio_steps, SYNTH.picture_steps), (0, 0), (0, 7)]
-    assert min(lessons[0]) > 0
+    stages = [(recipe.audio_pretraining_steps, recipe.visual_pretraining_steps) for recipe in asked]
+    assert stages == [(SYNTH.audio_pretraining_steps, SYNTH.visual_pretraining_steps), (0, 0), (0, 7)]
+    assert min(stages[0]) > 0
 
 
 def test_weights_to_begin_with_may_be_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,3 +93,10 @@ def test_fields_go_to_the_part_that_has_them() -> None:
 def test_a_field_that_cannot_be_set_is_named(text: str) -> None:
     with pytest.raises(ConfigError, match=text.partition("=")[0]):
         with_fields([text], TINY, PAPER)
+
+
+@pytest.mark.parametrize(("old", "new"), [("audio_steps", "audio_pretraining_steps"), ("rest", "frozen_fraction")])
+def test_old_names_of_fields_are_answered_with_the_new_ones(tmp_path: Path, capsys, old: str, new: str) -> None:
+    command = ["train", "--preset", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert main([*command, "--set", f"{old}=0"]) == 1
+    assert f"{old} is now called {new}" in capsys.readouterr().err

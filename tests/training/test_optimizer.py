@@ -23,7 +23,7 @@ from acvis_kit.training.optimizer import (
     parameter_groups,
     set_rates,
 )
-from acvis_kit.training.recipe import EARS, EYES
+from acvis_kit.training.recipe import AUDIO_PARTS, VISUAL_PARTS
 from tests.conftest import SEEING, make_model
 
 
@@ -75,17 +75,17 @@ def test_the_backbone_moves_at_a_tenth_of_the_rate(tiny_model: ACVIS) -> None:
 def test_what_a_lesson_taught_rests_while_the_others_move() -> None:
     model = make_model(SEEING)
 
-    def still(**lessons: int) -> set[str]:
-        optimizer = build_optimizer(model, replace(SYNTH, **lessons))
+    def still(**steps: int) -> set[str]:
+        optimizer = build_optimizer(model, replace(SYNTH, **steps))
         assert set_rates(optimizer, 1.0, 0.0) == SYNTH.lr
         rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
         return {name.partition(".")[0] for name, p in model.named_parameters() if rates[id(p)] == 0}
 
     parts = {name.partition(".")[0] for name, _ in model.named_parameters()}
-    assert {*EARS, *EYES} <= parts
-    assert still(audio_steps=1, picture_steps=0) == set(EARS)
-    assert still(audio_steps=0, picture_steps=1) == set(EYES)
-    assert still(audio_steps=0, picture_steps=0) == set()
+    assert {*AUDIO_PARTS, *VISUAL_PARTS} <= parts
+    assert still(audio_pretraining_steps=1, visual_pretraining_steps=0) == set(AUDIO_PARTS)
+    assert still(audio_pretraining_steps=0, visual_pretraining_steps=1) == set(VISUAL_PARTS)
+    assert still(audio_pretraining_steps=0, visual_pretraining_steps=0) == set()
 
 
 def test_frozen_parts_are_left_to_no_optimizer(tiny_model: ACVIS) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError
-from acvis_kit.training import PAPER, SYNTH, Habits, Recipe, recipe_of
+from acvis_kit.training import PAPER, SYNTH, Recipe, RuntimeConfig, recipe_of
+from acvis_kit.training.recipe import RENAMED
 
 
 def test_the_paper_is_the_default() -> None:
@@ -38,7 +39,7 @@ def test_a_recipe_survives_json() -> None:
     [
         {"steps": 0}, {"batch": 1.5}, {"lr": 0.0}, {"lr": float("nan")}, {"clip_norm": -1.0}, {"ema": 1.0},
         {"ema": -0.1}, {"warmup": -1}, {"schedule": "linear"}, {"precision": "int8"}, {"augmentation": "colourful"},
-        {"weight_decay": -0.1}, {"drop": 2.0}, {"rest": 1.5},
+        {"weight_decay": -0.1}, {"drop": 2.0}, {"frozen_fraction": 1.5},
     ],
 )  # fmt: skip
 def test_a_value_outside_its_range_is_named(values: dict[str, Any]) -> None:
@@ -49,4 +50,11 @@ def test_a_value_outside_its_range_is_named(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize("values", [{"workers": -1}, {"max_minutes": 0.0}, {"shard_mb": -1.0}, {"log_every": 0}])
 def test_a_habit_outside_its_range_is_named(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
-        Habits(**values)
+        RuntimeConfig(**values)
+
+
+def test_fields_of_earlier_versions_are_refused_with_their_new_names() -> None:
+    for old, new in {"audio_steps": 1, "picture_steps": 1, "rest": 0.1}.items():
+        with pytest.raises(ConfigError, match=f"{old} is now called {RENAMED[old]}"):
+            Recipe.from_dict({old: new})
+    assert set(RENAMED.values()) <= set(Recipe().to_dict())

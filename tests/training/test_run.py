@@ -21,7 +21,7 @@ from acvis_kit.training import train
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
 from acvis_kit.training.trainer import Trainer
 from acvis_kit.weights.load import load_model
-from tests.training.tiny import CLASSES, CONFIG, HABITS, RECIPE, write_data
+from tests.training.tiny import CLASSES, CONFIG, RECIPE, RUNTIME, write_data
 
 SHORT = replace(RECIPE, steps=3)
 
@@ -45,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run of 8 steps."""
     out = tmp_path_factory.mktemp("run")
-    assert train(CONFIG, RECIPE, data, out, habits=HABITS, say=lambda _: None)
+    assert train(CONFIG, RECIPE, data, out, runtime=RUNTIME, say=lambda _: None)
     return out
 
 
@@ -85,13 +85,13 @@ def test_learning_lowers_the_loss(finished: Path) -> None:
 def test_a_finished_run_is_left_as_it_is(data: Path, finished: Path) -> None:
     before = weights(finished)
     said: list[str] = []
-    assert train(CONFIG, RECIPE, data, finished, habits=HABITS, say=said.append)
+    assert train(CONFIG, RECIPE, data, finished, runtime=RUNTIME, say=said.append)
     assert any("0 steps to go" in text for text in said)
     assert all(torch.equal(before[key], value) for key, value in weights(finished).items())
 
 
 def test_workers_change_nothing(data: Path, finished: Path, tmp_path: Path) -> None:
-    assert train(CONFIG, RECIPE, data, tmp_path, habits=replace(HABITS, workers=2, eval_clips=0), say=lambda _: None)
+    assert train(CONFIG, RECIPE, data, tmp_path, runtime=replace(RUNTIME, workers=2, eval_clips=0), say=lambda _: None)
     assert_equal(finished, tmp_path)
 
 
@@ -101,10 +101,10 @@ def test_a_signal_stops_cleanly_and_the_same_command_goes_on(
 ) -> None:
     monkeypatch.setattr(Trainer, "step", calling(Trainer.step, 5, lambda: os.kill(os.getpid(), number)))
     said: list[str] = []
-    assert not train(CONFIG, RECIPE, data, tmp_path, habits=HABITS, say=said.append)
-    assert "stopped after step 5" in said[-1] and "goes on" in said[-1]
+    assert not train(CONFIG, RECIPE, data, tmp_path, runtime=RUNTIME, say=said.append)
+    assert "step 5" in said[-1]
     assert load_model(tmp_path / "last").config.class_names == CLASSES
-    assert train(CONFIG, RECIPE, data, tmp_path, habits=HABITS, say=said.append)
+    assert train(CONFIG, RECIPE, data, tmp_path, runtime=RUNTIME, say=said.append)
     assert_equal(finished, tmp_path)
     assert [line["step"] for line in log(tmp_path) if "loss" in line] == list(range(1, 9))
 
@@ -125,21 +125,21 @@ def calling(function: Callable[..., Any], calls: int, then: Callable[[], None]) 
 
 
 def test_max_minutes_stops_with_a_checkpoint(data: Path, finished: Path, tmp_path: Path) -> None:
-    hasty = replace(HABITS, max_minutes=1e-9)
+    hasty = replace(RUNTIME, max_minutes=1e-9)
     for step in (1, 2):  # one step each time
         said: list[str] = []
-        assert not train(CONFIG, RECIPE, data, tmp_path, habits=hasty, say=said.append)
+        assert not train(CONFIG, RECIPE, data, tmp_path, runtime=hasty, say=said.append)
         assert f"stopped after step {step}" in said[-1]
-    assert train(CONFIG, RECIPE, data, tmp_path, habits=HABITS, say=lambda _: None)
+    assert train(CONFIG, RECIPE, data, tmp_path, runtime=RUNTIME, say=lambda _: None)
     assert_equal(finished, tmp_path)
 
 
 def test_an_evaluation_that_was_due_is_made_up_for(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "step", calling(Trainer.step, 2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
-    habits = replace(HABITS, eval_every=2)
-    assert not train(CONFIG, SHORT, data, tmp_path, habits=habits, say=lambda _: None)
+    runtime = replace(RUNTIME, eval_every=2)
+    assert not train(CONFIG, SHORT, data, tmp_path, runtime=runtime, say=lambda _: None)
     assert not (tmp_path / "best").exists()
-    assert train(CONFIG, SHORT, data, tmp_path, habits=habits, say=lambda _: None)
+    assert train(CONFIG, SHORT, data, tmp_path, runtime=runtime, say=lambda _: None)
     assert [line["step"] for line in log(tmp_path) if "evaluation" in line] == [2, 3]
 
 
@@ -148,13 +148,13 @@ def test_another_recipe_in_the_same_folder_is_refused_and_overwrite_begins_anew(
 ) -> None:
     out = shutil.copytree(finished, tmp_path / "run")
     with pytest.raises(ConfigError, match=r"recipe\.lr was 0\.001, is 0\.002.*--overwrite"):
-        train(CONFIG, replace(RECIPE, lr=2e-3), data, out, habits=HABITS)
+        train(CONFIG, replace(RECIPE, lr=2e-3), data, out, runtime=RUNTIME)
     with pytest.raises(ConfigError, match=r"config\.window_size was 6, is 3"):
-        train(replace(CONFIG, window_size=3), RECIPE, data, out, habits=HABITS)
+        train(replace(CONFIG, window_size=3), RECIPE, data, out, runtime=RUNTIME)
     with pytest.raises(ConfigError, match=r"data\.truth"):
-        train(CONFIG, RECIPE, write_data(tmp_path / "other", {"train": 4, "val": 1}), out, habits=HABITS)
+        train(CONFIG, RECIPE, write_data(tmp_path / "other", {"train": 4, "val": 1}), out, runtime=RUNTIME)
     quick = replace(SHORT, steps=1)
-    assert train(CONFIG, quick, data, out, habits=replace(HABITS, eval_clips=0), overwrite=True, say=lambda _: None)
+    assert train(CONFIG, quick, data, out, runtime=replace(RUNTIME, eval_clips=0), overwrite=True, say=lambda _: None)
     assert [line["step"] for line in log(out)] == [1] and not (out / "best").exists()
 
 
@@ -163,7 +163,7 @@ def test_a_field_that_is_new_to_the_kit_does_not_end_a_run(data: Path, finished:
     run = json.loads((out / "run.json").read_text())
     del run["same"]["config"]["count_gate"], run["same"]["recipe"]["drop"]
     (out / "run.json").write_text(json.dumps(run))
-    assert train(CONFIG, RECIPE, data, out, habits=HABITS, say=lambda _: None)
+    assert train(CONFIG, RECIPE, data, out, runtime=RUNTIME, say=lambda _: None)
 
 
 def test_without_an_average_the_weights_themselves_are_exported_and_evaluating_does_not_touch_them(
@@ -172,8 +172,8 @@ def test_without_an_average_the_weights_themselves_are_exported_and_evaluating_d
     plain = replace(SHORT, ema=0.0)
     runs = [tmp_path / "watched", tmp_path / "alone"]
     for out, clips in zip(runs, (1, 0), strict=True):
-        habits = replace(HABITS, eval_clips=clips, eval_every=1)
-        assert train(CONFIG, plain, data, out, habits=habits, say=lambda _: None)
+        runtime = replace(RUNTIME, eval_clips=clips, eval_every=1)
+        assert train(CONFIG, plain, data, out, runtime=runtime, say=lambda _: None)
     assert_equal(*runs)
     tensors, state = read_checkpoint_folder(Checkpoints(runs[0] / "checkpoints").newest())
     assert set(tensors) == {"model", "optimizer"} and state["step"] == 3
@@ -183,7 +183,7 @@ def test_without_an_average_the_weights_themselves_are_exported_and_evaluating_d
 @pytest.mark.parametrize("precision", ["bf16", "float64"])
 def test_other_precisions_train_too(data: Path, tmp_path: Path, precision: str) -> None:
     recipe = replace(SHORT, precision=precision)
-    assert train(CONFIG, recipe, data, tmp_path, habits=replace(HABITS, eval_clips=0), say=lambda _: None)
+    assert train(CONFIG, recipe, data, tmp_path, runtime=replace(RUNTIME, eval_clips=0), say=lambda _: None)
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
 
 
@@ -197,12 +197,12 @@ def test_not_a_number_stops_the_run_and_names_step_clips_and_losses(
         return replace(found, log_mel=found.log_mel * float("nan")) if draw == 5 else found
 
     monkeypatch.setattr(TrainingClips, "sample", sample)
-    often = replace(HABITS, checkpoint_every=0, eval_every=0)
+    often = replace(RUNTIME, checkpoint_every=0, eval_every=0)
     with pytest.raises(NotFiniteError, match=r"step 2 \(draw 4: video \d+, seconds .*draw 5: video .*frame/class"):
-        train(CONFIG, RECIPE, data, tmp_path, habits=often, say=lambda _: None)
+        train(CONFIG, RECIPE, data, tmp_path, runtime=often, say=lambda _: None)
     assert (tmp_path / "checkpoints/step-000002/state.json").is_file()
     monkeypatch.undo()
-    assert train(CONFIG, RECIPE, data, tmp_path, habits=often, say=lambda _: None), "and goes on from there"
+    assert train(CONFIG, RECIPE, data, tmp_path, runtime=often, say=lambda _: None), "and goes on from there"
 
 
 def test_a_split_in_which_nothing_ever_sounds_can_be_trained_on(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_split_in_which_nothing_ever_sounds_can_be_trained_on(tmp_path: Path) 
         truth = json.loads((data / f"{split}.json").read_text())
         truth["annotations"] = []
         (data / f"{split}.json").write_text(json.dumps(truth))
-    assert train(CONFIG, SHORT, data, tmp_path / "run", habits=HABITS, say=lambda _: None)
+    assert train(CONFIG, SHORT, data, tmp_path / "run", runtime=RUNTIME, say=lambda _: None)
     assert all(line["frame/mask"] == 0 for line in log(tmp_path / "run") if "loss" in line)
 
 
@@ -220,20 +220,20 @@ def test_videos_shorter_than_a_clip_can_be_trained_on(tmp_path: Path) -> None:
     five = replace(SHORT, clip_frames=5, steps=1)
     for sampling in ("scattered", "consecutive"):
         recipe = replace(five, frame_sampling=sampling)
-        assert train(CONFIG, recipe, data, tmp_path / sampling, habits=HABITS, say=lambda _: None)
+        assert train(CONFIG, recipe, data, tmp_path / sampling, runtime=RUNTIME, say=lambda _: None)
 
 
 @pytest.mark.parametrize("what", ["train_split", "val_split", "init_from", "backbone_weights", "audio_weights"])
 def test_what_is_missing_is_named(data: Path, tmp_path: Path, what: str) -> None:
     with pytest.raises(AcvisError, match="nowhere"):
-        train(CONFIG, SHORT, data, tmp_path, habits=HABITS, say=lambda _: None, **{what: "nowhere"})
+        train(CONFIG, SHORT, data, tmp_path, runtime=RUNTIME, say=lambda _: None, **{what: "nowhere"})
 
 
 def test_an_empty_split_is_refused(data: Path, tmp_path: Path) -> None:
     root = shutil.copytree(data, tmp_path / "data")
     (root / "train.json").write_text('{"videos": [], "categories": [{"id": 1, "name": "dog"}], "annotations": []}')
     with pytest.raises(DataError, match="lists no videos"):
-        train(CONFIG, SHORT, root, tmp_path / "run", habits=HABITS)
+        train(CONFIG, SHORT, root, tmp_path / "run", runtime=RUNTIME)
 
 
 def test_fine_tuning_goes_to_the_classes_of_the_data(data: Path, finished: Path, tmp_path: Path) -> None:
@@ -242,16 +242,29 @@ def test_fine_tuning_goes_to_the_classes_of_the_data(data: Path, finished: Path,
         truth = (root / f"{split}.json").read_text().replace('"dog"', '"wolf"')
         (root / f"{split}.json").write_text(truth)
     said: list[str] = []
-    assert train(CONFIG, SHORT, root, tmp_path / "run", habits=HABITS, init_from=finished / "last", say=said.append)
+    assert train(CONFIG, SHORT, root, tmp_path / "run", runtime=RUNTIME, init_from=finished / "last", say=said.append)
     assert any("fresh classes: wolf" in text for text in said)
     assert load_model(tmp_path / "run/last").config.class_names == ("person", "wolf", "cat")
 
 
 def test_what_is_frozen_stays_as_it_is(data: Path, finished: Path, tmp_path: Path) -> None:
     recipe = replace(SHORT, frozen=("backbone", "pixel_decoder"))
-    assert train(CONFIG, recipe, data, tmp_path, habits=HABITS, init_from=finished / "last", say=lambda _: None)
+    assert train(CONFIG, recipe, data, tmp_path, runtime=RUNTIME, init_from=finished / "last", say=lambda _: None)
     before, after = weights(finished), weights(tmp_path)
     changed = {name.partition(".")[0] for name in after if not torch.equal(before[name], after[name])}
     assert "tracker" in changed and not changed & {"backbone", "pixel_decoder"}
-    with pytest.raises(ConfigError, match="frozen='eyes' is no part"):
-        train(CONFIG, replace(SHORT, frozen=("eyes",)), data, tmp_path / "other", habits=HABITS, say=lambda _: None)
+    with pytest.raises(ConfigError, match="frozen='head' is no part"):
+        train(CONFIG, replace(SHORT, frozen=("head",)), data, tmp_path / "other", runtime=RUNTIME, say=lambda _: None)
+
+
+def test_a_half_finished_run_of_an_earlier_version_is_refused_and_its_weights_load(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "old"))
+    run = json.loads((folder / "run.json").read_text())
+    recipe = run["same"]["recipe"]
+    recipe["audio_steps"], recipe["rest"] = recipe.pop("audio_pretraining_steps"), recipe.pop("frozen_fraction")
+    (folder / "run.json").write_text(json.dumps(run))
+    with pytest.raises(ConfigError, match=r"cannot resume.*audio_steps is now called.*earlier version.*--overwrite"):
+        train(CONFIG, RECIPE, data, folder, runtime=RUNTIME, say=lambda _: None)
+    assert load_model(folder / "last").config.class_names == CLASSES

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from acvis_kit.training import PAPER, SYNTH
-from acvis_kit.training.schedule import lr_factor, taught_factor
+from acvis_kit.training.schedule import lr_factor, pretrained_factor
 
 
 def test_the_papers_rate_drops_to_a_tenth_at_32000_of_48000_without_warming_up() -> None:
@@ -33,8 +33,8 @@ def test_the_cosine_is_half_in_the_middle_and_ends_near_nothing() -> None:
 
 
 def test_taught_parts_rest_and_then_warm_up() -> None:
-    recipe = replace(SYNTH, steps=20, warmup=4, rest=0.5)
-    assert [taught_factor(recipe, step) for step in range(9, 16)] == [0, 0, 1 / 4, 2 / 4, 3 / 4, 1, 1]
-    assert [taught_factor(replace(recipe, warmup=0), step) for step in (9, 10)] == [0, 1]
-    assert {taught_factor(PAPER, step) for step in (0, 1, 1000)} == {1}
-    assert [taught_factor(SYNTH, step) for step in (0, 299, 350, 400, 5399)] == [0, 0, 0.5, 1, 1]
+    recipe = replace(SYNTH, steps=20, warmup=4, frozen_fraction=0.5)
+    assert [pretrained_factor(recipe, step) for step in range(9, 16)] == [0, 0, 1 / 4, 2 / 4, 3 / 4, 1, 1]
+    assert [pretrained_factor(replace(recipe, warmup=0), step) for step in (9, 10)] == [0, 1]
+    assert {pretrained_factor(PAPER, step) for step in (0, 1, 1000)} == {1}
+    assert [pretrained_factor(SYNTH, step) for step in (0, 299, 350, 400, 5399)] == [0, 0, 0.5, 1, 1]

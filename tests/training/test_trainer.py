@@ -48,8 +48,8 @@ def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(tmp_path: Path) ->
             "removal": 4
         },  # of step 5: the name is there, an old checkpoint not gone (three removals before are of others)
     ]
-    runs = [{"out": killed, "die": death, "habits": OFTEN, "dropout": True} for death in deaths]
-    last = {"out": killed, "habits": OFTEN, "dropout": True}
+    runs = [{"out": killed, "die": death, "runtime": OFTEN, "dropout": True} for death in deaths]
+    last = {"out": killed, "runtime": OFTEN, "dropout": True}
     codes = run(data, [{"out": whole, "dropout": True}, *runs, last])
     assert codes == [0, *[KILLED] * len(deaths), 0]
 
@@ -71,7 +71,7 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path: Path
     data = write_data(tmp_path / "data", sizes=(64, 90))
     options = {
         "recipe": {"precision": "float64", "batch": 4, "steps": 4, "lr": 1e-3},
-        "habits": {"eval_every": 2},
+        "runtime": {"eval_every": 2},
         "config": {"short_side": 64},
     }
     one, two = tmp_path / "one", tmp_path / "two"

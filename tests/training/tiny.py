@@ -23,7 +23,7 @@ from scipy.io import wavfile
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.config import PRESETS, ACVISConfig
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.training import SYNTH, Habits, Recipe
+from acvis_kit.training import SYNTH, Recipe, RuntimeConfig
 
 CONFIG: ACVISConfig = replace(
     PRESETS["acvis-synth-tiny"],
@@ -46,10 +46,10 @@ CONFIG: ACVISConfig = replace(
     short_side=32,
 )
 RECIPE: Recipe = replace(
-    SYNTH, steps=8, batch=2, clip_frames=2, augmentation="none", audio_steps=0, picture_steps=0, warmup=2, ema=0.9,
-    clip_norm=10.0,
+    SYNTH, steps=8, batch=2, clip_frames=2, augmentation="none", warmup=2, ema=0.9, clip_norm=10.0,
+    audio_pretraining_steps=0, visual_pretraining_steps=0,
 )  # fmt: skip
-HABITS = Habits(workers=0, eval_every=4, eval_clips=1, log_every=1, device="cpu")
+RUNTIME = RuntimeConfig(workers=0, eval_every=4, eval_clips=1, log_every=1, device="cpu")
 CLASSES = ("person", "dog", "cat")
 
 
@@ -109,8 +109,8 @@ def run(data: Path, out: Path, options: dict[str, Any]) -> None:
     Path.rename = dying_after(Path.rename, die.get("replace"))
     shutil.rmtree = dying_after(shutil.rmtree, die.get("removal"))
     recipe = replace(RECIPE, **options.get("recipe", {}))
-    habits = replace(HABITS, **options.get("habits", {}))
-    runs.train(replace(CONFIG, **options.get("config", {})), recipe, data, out, habits=habits, say=lambda _: None)
+    runtime = replace(RUNTIME, **options.get("runtime", {}))
+    runs.train(replace(CONFIG, **options.get("config", {})), recipe, data, out, runtime=runtime, say=lambda _: None)
     if torch.distributed.is_initialized():
         rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         (out / f"process{rank}.json").write_text(json.dumps([world, torch.distributed.get_backend(), os.getpid()]))

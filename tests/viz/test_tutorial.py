@@ -80,15 +80,15 @@ def test_a_spectrogram_has_seconds_to_the_right_and_bands_upwards() -> None:
 def test_what_sees_is_lent_and_what_listens_is_fresh(tmp_path) -> None:
     shipped = load_model("acvis-synth-tiny")
     own = shipped.state_dict()
-    for ears in (False, True):
-        begun = load_model(tutorial.lend_eyes(shipped.config, tmp_path / str(ears), ears)).state_dict()
+    for audio in (False, True):
+        begun = load_model(tutorial.initial_weights(shipped.config, tmp_path / str(audio), audio)).state_dict()
         fresh = {".".join(name.split(".")[:2]) for name in own if not torch.equal(own[name], begun[name])}
         assert {"query_generator.layers", "tracker.sounding", "count_head.weight"} <= fresh
         assert not {"query_generator.query_features", "frame_decoder.class_head", "tracker.class_head"} & fresh
-        assert ("audio_encoder.features" in fresh) is not ears
+        assert ("audio_encoder.features" in fresh) is not audio
         assert not any(name.startswith(("backbone", "pixel_decoder")) for name in fresh)
     deaf = replace(shipped.config, query_generator="none", frame_fusion=False, video_fusion=False, audio_classes=False)
     hearing = {name for name in own if name not in ACVIS(deaf).state_dict()}
-    assert hearing and all(name.startswith(tutorial.LISTENING) for name in hearing)  # nothing that listens is lent
-    begun = load_model(tutorial.lend_eyes(deaf, tmp_path / "deaf"))
+    assert hearing and all(name.startswith(tutorial.AUDIO_PATH) for name in hearing)  # nothing that listens is lent
+    begun = load_model(tutorial.initial_weights(deaf, tmp_path / "deaf"))
     assert begun.config == deaf and torch.equal(begun.backbone.stem[0].weight, shipped.backbone.stem[0].weight)

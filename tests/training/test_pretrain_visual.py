@@ -10,11 +10,12 @@ from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.training import Habits, eyes, lesson, recipe_of, train
+from acvis_kit.training import RuntimeConfig, recipe_of, stage, train
+from acvis_kit.training import pretrain_visual as visual
 from acvis_kit.training.checkpoint import read_checkpoint_folder
-from acvis_kit.training.eyes import teach_eyes
 from acvis_kit.training.optimizer import freeze
-from acvis_kit.training.recipe import EYES
+from acvis_kit.training.pretrain_visual import pretrain_visual
+from acvis_kit.training.recipe import VISUAL_PARTS
 from acvis_kit.weights.load import load_model
 from tests.conftest import SEEING, make_model
 
@@ -23,8 +24,8 @@ STEPS = 12
 
 @pytest.fixture(autouse=True)
 def few_pictures_and_no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eyes, "PICTURES", 4)
-    monkeypatch.setattr(lesson, "WARMUP", 1)
+    monkeypatch.setattr(visual, "PICTURES", 4)
+    monkeypatch.setattr(stage, "WARMUP", 1)
 
 
 @pytest.fixture(scope="module")
@@ -36,59 +37,75 @@ def model_for(clips: TrainingClips) -> ACVIS:
     return make_model(replace(SEEING, backbone="compact", class_names=clips.class_names))
 
 
-def teach(model: ACVIS, clips: TrainingClips, steps: int, workers: int = 0) -> float:
+def pretrained(model: ACVIS, clips: TrainingClips, steps: int, workers: int = 0) -> float:
     """The loss that is told at the end; of one step, that before it."""
     told: list[str] = []
-    teach_eyes(model, clips, steps, workers=workers, say=told.append)
+    pretrain_visual(model, clips, steps, workers=workers, say=told.append)
     return float(told[0].rpartition(" ")[2])
 
 
 def test_eyes_learn_and_nothing_else_changes(clips: TrainingClips) -> None:
     model = model_for(clips)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    at_first = teach(model_for(clips), clips, 1)
-    teach(model, clips, STEPS)
+    at_first = pretrained(model_for(clips), clips, 1)
+    pretrained(model, clips, STEPS)
     changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"backbone", "pixel_decoder", "pixel_class_head", "pixel_sign_head"}
     assert all(p.grad is None for p in model.parameters())
-    assert teach(model, clips, 1) < 0.9 * at_first
+    assert pretrained(model, clips, 1) < 0.9 * at_first
 
 
 def test_a_frozen_part_learns_nothing(clips: TrainingClips) -> None:
     model = freeze(model_for(clips), ("backbone",))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    teach(model, clips, 2)
+    pretrained(model, clips, 2)
     changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert "pixel_decoder" in changed and "backbone" not in changed
 
 
 def test_eyes_that_begin_again_come_to_the_same(clips: TrainingClips) -> None:
     first, second = model_for(clips), model_for(clips)
-    teach(first, clips, 2)
-    teach(second, clips, 2, workers=1)
+    pretrained(first, clips, 2)
+    pretrained(second, clips, 2, workers=1)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
 def test_a_run_teaches_the_eyes_once(synth_data: Path, clips: TrainingClips, tmp_path: Path) -> None:
     config = replace(SEEING, backbone="compact", class_names=clips.class_names, pixel_classes=True)
-    recipe = replace(recipe_of(config), steps=2, batch=2, clip_frames=2, audio_steps=0, picture_steps=1, warmup=0)
-    habits = Habits(workers=0, eval_clips=0, device="cpu")
+    recipe = replace(
+        recipe_of(config),
+        steps=2,
+        batch=2,
+        clip_frames=2,
+        audio_pretraining_steps=0,
+        visual_pretraining_steps=1,
+        warmup=0,
+    )
+    runtime = RuntimeConfig(workers=0, eval_clips=0, device="cpu")
     told: list[str] = []
-    assert not train(config, recipe, synth_data, tmp_path, habits=replace(habits, max_minutes=1e-6), say=told.append)
-    assert train(config, recipe, synth_data, tmp_path, habits=habits, say=told.append)
-    assert sum("eyes have seen" in text for text in told) == 1
+    assert not train(config, recipe, synth_data, tmp_path, runtime=replace(runtime, max_minutes=1e-6), say=told.append)
+    assert train(config, recipe, synth_data, tmp_path, runtime=runtime, say=told.append)
+    assert sum("visual pretraining finished" in text for text in told) == 1
 
 
 def test_what_the_lesson_taught_rests_while_the_rest_of_the_network_learns(synth_data: Path, tmp_path: Path) -> None:
     config = replace(SEEING, backbone="compact", pixel_classes=True)
-    recipe = replace(recipe_of(config), steps=2, batch=2, clip_frames=2, audio_steps=0, picture_steps=1, warmup=0)
-    recipe = replace(recipe, rest=1.0, ema=0.0)
-    train(config, recipe, synth_data, tmp_path, habits=Habits(workers=0, eval_clips=0, device="cpu"))
+    recipe = replace(
+        recipe_of(config),
+        steps=2,
+        batch=2,
+        clip_frames=2,
+        audio_pretraining_steps=0,
+        visual_pretraining_steps=1,
+        warmup=0,
+    )
+    recipe = replace(recipe, frozen_fraction=1.0, ema=0.0)
+    train(config, recipe, synth_data, tmp_path, runtime=RuntimeConfig(workers=0, eval_clips=0, device="cpu"))
     before, _ = read_checkpoint_folder(tmp_path / "checkpoints" / "step-000000")
     after = load_model(tmp_path / "last").state_dict()
     moved = {name for name, value in before["model"].items() if not torch.equal(value, after[name])}
     assert any(name.startswith("tracker.") for name in moved)
-    assert not [name for name in moved if name.partition(".")[0] in EYES]
+    assert not [name for name in moved if name.partition(".")[0] in VISUAL_PARTS]
 
 
 def test_a_stream_of_pictures_is_numbered(clips: TrainingClips) -> None:
@@ -100,6 +117,8 @@ def test_a_stream_of_pictures_is_numbered(clips: TrainingClips) -> None:
 
 def test_networks_that_name_no_pixels_and_hidden_objects_are_refused(synth_data: Path, clips: TrainingClips) -> None:
     with pytest.raises(ConfigError, match="pixel_classes=True"):
-        teach_eyes(make_model(replace(SEEING, class_names=clips.class_names, pixel_classes=False)), clips, 1, workers=0)
-    with pytest.raises(ConfigError, match="picture_steps=0"):
+        pretrain_visual(
+            make_model(replace(SEEING, class_names=clips.class_names, pixel_classes=False)), clips, 1, workers=0
+        )
+    with pytest.raises(ConfigError, match="visual_pretraining_steps=0"):
         TrainingClips(AVISegSplit(synth_data, "train"), targets="sounding").picture(0)

@@ -1,4 +1,4 @@
-"""A lesson that a part of the network takes alone before the whole is trained: see `ears` and `eyes`."""
+"""One pretraining stage: some parts of the network are trained alone; see `pretrain_audio` and `pretrain_visual`."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ from acvis_kit.training.processes import quiet_worker
 
 LR, WEIGHT_DECAY, WARMUP = 1.5e-3, 0.02, 50  # AdamW; a cosine to 0 after the warm-up
 CLIP_NORM = 2.0
-REMEMBERED = 0.98  # of the loss that is shown, a running average
+DECAY = 0.98  # of the running average of the loss that is shown
 
 
 @dataclass(frozen=True)
-class Pauses:
-    """Where a lesson is kept, and when it pauses, so that it goes on another time.
+class CheckpointPolicy:
+    """Where the checkpoints of a stage are written, when, and when the stage stops early.
 
     Attributes:
-        checkpoints: of this lesson alone. every: minutes between them. writes: whether this process writes them.
-        wanted: whether to pause now; asked after every step.
+        checkpoints: of this stage alone.
+        every_minutes: between checkpoints.
+        writes: whether this process writes them.
+        should_stop: asked after every step; True stops the stage with a checkpoint.
     """
 
     checkpoints: Checkpoints
-    every: float = 10.0
+    every_minutes: float = 10.0
     writes: bool = True
-    wanted: Callable[[], bool] = lambda: False
+    should_stop: Callable[[], bool] = lambda: False
 
 
-def teach(
+def run_stage(
     model: nn.Module,
     parts: Sequence[str],
     sample: Callable[[int], Any],
@@ -49,29 +51,32 @@ def teach(
     name: str,
     collate: Callable[[list[Any]], Any] | None = None,
     workers: int = 1,
-    pauses: Pauses | None = None,
+    policy: CheckpointPolicy | None = None,
 ) -> float | None:
-    """Minimise `loss_of` batches of a numbered stream of samples; the gradients are gone afterwards.
+    """Minimise `loss_of` batches of a numbered stream of samples; the gradients are cleared afterwards.
 
-    The result is a function of the weights and the stream: a lesson that pauses, or is killed, comes to the same.
+    The result is a function of the weights and the stream: a stage that was stopped or killed and resumed ends in the
+    same weights.
 
     Args:
-        model: of which `parts` learn, those that it has; what is frozen in them learns nothing.
-        sample: the stream, asked for its items 0 to batch * steps - 1. batch: samples per step.
-        loss_of: of what `collate` made of a batch (torch's own collation if None).
-        name: on the progress bar. workers: processes that prepare samples.
-        pauses: None: from beginning to end.
+        model: its `parts`, those that it has, are trained; frozen parameters among them stay.
+        sample: the stream, asked for its items 0 to batch * steps - 1.
+        batch: samples per step.
+        loss_of: the loss of what `collate` made of a batch (torch's own collation if None).
+        name: of the stage, on the progress bar and in messages.
+        workers: processes that prepare samples.
+        policy: None: no checkpoints, and no early stop.
 
     Returns:
-        The loss at the end, averaged over about the last 50 steps; None if the lesson has paused before its end.
+        The loss at the end, averaged over about the last 50 steps; None if the stage was stopped before its end.
 
     Raises:
         NotFiniteError: the loss became NaN or infinite.
     """
-    taught = [getattr(model, part) for part in parts if getattr(model, part) is not None]
-    parameters = [parameter for part in taught for parameter in part.parameters() if parameter.requires_grad]
+    trained = [getattr(model, part) for part in parts if getattr(model, part) is not None]
+    parameters = [parameter for part in trained for parameter in part.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, LR, weight_decay=WEIGHT_DECAY)
-    done, average = (0, math.nan) if pauses is None else _resume(pauses.checkpoints, model, optimizer)
+    done, average = (0, math.nan) if policy is None else _resume(policy.checkpoints, model, optimizer)
     loader = DataLoader(
         _Stream(sample),
         batch_sampler=[range(step * batch, (step + 1) * batch) for step in range(done, steps)],
@@ -89,20 +94,20 @@ def teach(
             loss = loss_of(given)
             value = float(loss.detach())
             if not math.isfinite(value):
-                raise NotFiniteError(f"in step {done} of the {name} the loss is {value}: is there a NaN in the data?")
+                raise NotFiniteError(f"{name}, step {done}: the loss is {value}; look for NaN in the data")
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
             optimizer.step()
             done += 1
-            average = value if math.isnan(average) else REMEMBERED * average + (1 - REMEMBERED) * value
+            average = value if math.isnan(average) else DECAY * average + (1 - DECAY) * value
             bar.set_postfix_str(f"loss {average:.3f}")
-            wanted = pauses is not None and pauses.wanted()
-            late = pauses is not None and time.monotonic() - saved > 60 * pauses.every
-            if pauses is not None and pauses.writes and (wanted or late or done == steps):
-                _save(pauses.checkpoints, done, average, model, parts, optimizer)
+            stop = policy is not None and policy.should_stop()
+            late = policy is not None and time.monotonic() - saved > 60 * policy.every_minutes
+            if policy is not None and policy.writes and (stop or late or done == steps):
+                _save(policy.checkpoints, done, average, model, parts, optimizer)
                 saved = time.monotonic()
-            if wanted:
+            if stop:
                 break
     optimizer.zero_grad()
     return average if done == steps else None
@@ -116,13 +121,13 @@ def _save(
     parts: Sequence[str],
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Keep what the parts have learned so far, and nothing of the others."""
+    """Write the weights of the parts that are trained, and their optimizer state."""
     weights = {name: value for name, value in model.state_dict().items() if name.partition(".")[0] in parts}
     checkpoints.write(done, {"model": weights, "optimizer": optimizer_tensors(optimizer, model)}, {"loss": average})
 
 
 def _resume(checkpoints: Checkpoints, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    """Take up the newest checkpoint: steps done, and the loss; (0, NaN) if there is none."""
+    """Load the newest checkpoint: steps done, and the loss; (0, NaN) if there is none."""
     newest = checkpoints.newest()
     if newest is None:
         return 0, math.nan

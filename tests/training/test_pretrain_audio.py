@@ -13,8 +13,8 @@ from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.training import Habits, eyes, lesson, recipe_of, run, train
-from acvis_kit.training.ears import SECONDS, teach_ears
+from acvis_kit.training import RuntimeConfig, pretrain_visual, recipe_of, run, stage, train
+from acvis_kit.training.pretrain_audio import SECONDS, pretrain_audio
 from acvis_kit.weights.load import WEIGHTS_FILE
 from tests.conftest import SEEING, TINY, make_model
 
@@ -41,7 +41,7 @@ def test_ears_learn_and_nothing_else_changes(clips: TrainingClips) -> None:
     model = model_for(clips)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     deaf = loss_on(model, clips)
-    teach_ears(model, clips, STEPS, workers=0)
+    pretrain_audio(model, clips, STEPS, workers=0)
     changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"audio_encoder", "audio_class_head"}
     assert loss_on(model, clips) < 0.8 * deaf
@@ -50,19 +50,27 @@ def test_ears_learn_and_nothing_else_changes(clips: TrainingClips) -> None:
 
 def test_ears_that_begin_again_come_to_the_same(clips: TrainingClips) -> None:
     first, second = model_for(clips), model_for(clips)
-    teach_ears(first, clips, 4, workers=0)
-    teach_ears(second, clips, 4, workers=1)
+    pretrain_audio(first, clips, 4, workers=0)
+    pretrain_audio(second, clips, 4, workers=1)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
 def test_a_run_teaches_the_ears_once(synth_data: Path, clips: TrainingClips, tmp_path: Path) -> None:
     config = replace(SEEING, class_names=clips.class_names)
-    recipe = replace(recipe_of(config), steps=2, batch=2, clip_frames=2, audio_steps=2, picture_steps=0, warmup=0)
-    habits = Habits(workers=0, eval_clips=0, device="cpu")
+    recipe = replace(
+        recipe_of(config),
+        steps=2,
+        batch=2,
+        clip_frames=2,
+        audio_pretraining_steps=2,
+        visual_pretraining_steps=0,
+        warmup=0,
+    )
+    runtime = RuntimeConfig(workers=0, eval_clips=0, device="cpu")
     told: list[str] = []
-    assert not train(config, recipe, synth_data, tmp_path, habits=replace(habits, max_minutes=1e-6), say=told.append)
-    assert train(config, recipe, synth_data, tmp_path, habits=habits, say=told.append)
-    assert sum("ears have heard" in text for text in told) == 1
+    assert not train(config, recipe, synth_data, tmp_path, runtime=replace(runtime, max_minutes=1e-6), say=told.append)
+    assert train(config, recipe, synth_data, tmp_path, runtime=runtime, say=told.append)
+    assert sum("audio pretraining finished" in text for text in told) == 1
 
 
 @pytest.mark.parametrize("step", [2, 4, 6])  # of six: within the ears, at the beginning of the eyes, at their end
@@ -70,11 +78,19 @@ def test_a_run_teaches_the_ears_once(synth_data: Path, clips: TrainingClips, tmp
 def test_a_run_that_dies_in_a_lesson_comes_to_the_same(
     synth_data: Path, clips: TrainingClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, minutes: float
 ) -> None:
-    monkeypatch.setattr(eyes, "PICTURES", 2)
+    monkeypatch.setattr(pretrain_visual, "PICTURES", 2)
     config = replace(SEEING, backbone="compact", class_names=clips.class_names, pixel_classes=True)
-    recipe = replace(recipe_of(config), steps=1, batch=2, clip_frames=2, audio_steps=3, picture_steps=3, warmup=0)
-    habits = Habits(workers=0, eval_clips=0, device="cpu", checkpoint_every=minutes)
-    steps, rate = count(1), lesson._rate
+    recipe = replace(
+        recipe_of(config),
+        steps=1,
+        batch=2,
+        clip_frames=2,
+        audio_pretraining_steps=3,
+        visual_pretraining_steps=3,
+        warmup=0,
+    )
+    runtime = RuntimeConfig(workers=0, eval_clips=0, device="cpu", checkpoint_every=minutes)
+    steps, rate = count(1), stage._rate
 
     def dies(*what: int) -> float:
         if next(steps) == step:
@@ -82,27 +98,35 @@ def test_a_run_that_dies_in_a_lesson_comes_to_the_same(
         return rate(*what)
 
     with monkeypatch.context() as patch:
-        patch.setattr(lesson, "_rate", dies)
+        patch.setattr(stage, "_rate", dies)
         with pytest.raises(KeyboardInterrupt):
-            train(config, recipe, synth_data, tmp_path / "killed", habits=habits)
+            train(config, recipe, synth_data, tmp_path / "killed", runtime=runtime)
     torch.rand(3)  # the global generator is elsewhere then
-    assert train(config, recipe, synth_data, tmp_path / "killed", habits=habits)
-    assert not (tmp_path / "killed" / run.LESSONS).exists()
+    assert train(config, recipe, synth_data, tmp_path / "killed", runtime=runtime)
+    assert not (tmp_path / "killed" / run.STAGES).exists()
 
-    assert train(config, recipe, synth_data, tmp_path / "whole", habits=habits)
+    assert train(config, recipe, synth_data, tmp_path / "whole", runtime=runtime)
     killed, whole = (load_file(tmp_path / name / "last" / WEIGHTS_FILE) for name in ("killed", "whole"))
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
 
 
 def test_minutes_end_within_a_lesson_too(synth_data: Path, clips: TrainingClips, tmp_path: Path) -> None:
     config = replace(SEEING, class_names=clips.class_names)
-    recipe = replace(recipe_of(config), steps=1, batch=2, clip_frames=2, audio_steps=3, picture_steps=0, warmup=0)
-    habits = Habits(workers=0, eval_clips=0, device="cpu", max_minutes=1e-6)
+    recipe = replace(
+        recipe_of(config),
+        steps=1,
+        batch=2,
+        clip_frames=2,
+        audio_pretraining_steps=3,
+        visual_pretraining_steps=0,
+        warmup=0,
+    )
+    runtime = RuntimeConfig(workers=0, eval_clips=0, device="cpu", max_minutes=1e-6)
     told: list[str] = []
-    pieces = [train(config, recipe, synth_data, tmp_path, habits=habits, say=told.append) for _ in range(3)]
+    pieces = [train(config, recipe, synth_data, tmp_path, runtime=runtime, say=told.append) for _ in range(3)]
     assert pieces == [False, False, True]  # a step each; the last one of the ears, and that of the whole
-    assert sum("stopped within a lesson" in text for text in told) == 2
-    assert sum("ears have heard" in text for text in told) == 1
+    assert sum("stopped in pretraining" in text for text in told) == 2
+    assert sum("audio pretraining finished" in text for text in told) == 1
 
 
 def test_a_stream_of_sounds_is_numbered(clips: TrainingClips) -> None:
@@ -113,8 +137,8 @@ def test_a_stream_of_sounds_is_numbered(clips: TrainingClips) -> None:
 
 def test_networks_without_names_and_data_without_scenes_are_refused(synth_data: Path, clips: TrainingClips) -> None:
     with pytest.raises(ConfigError, match="audio_classes=True"):
-        teach_ears(make_model(replace(TINY, class_names=clips.class_names)), clips, 1, workers=0)
+        pretrain_audio(make_model(replace(TINY, class_names=clips.class_names)), clips, 1, workers=0)
     split = AVISegSplit(synth_data, "train")
     split.scenes_file = synth_data / "none.json"
-    with pytest.raises(DataError, match="audio_steps=0"):
+    with pytest.raises(DataError, match="audio_pretraining_steps=0"):
         TrainingClips(split).sound(0, 2)

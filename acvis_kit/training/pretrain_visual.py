@@ -1,8 +1,8 @@
-"""Before the network learns to find objects, its eyes learn to name what stands at every pixel, and what shows sound.
+"""Visual pretraining: backbone and pixel decoder alone are trained to classify every pixel.
 
-The papers' backbones and pixel decoders come from ImageNet and COCO. Eyes that start from nothing learn slowly through
-queries that do not know yet what to look for, and a step of the whole network shows them few scenes. Alone they see
-many times as many, in pictures drawn from all over the data.
+The papers' backbones and pixel decoders were pretrained on ImageNet and COCO. With random weights they learn slowly
+through queries that are random too, and a step of the whole network contains few scenes. Alone they process many times
+as many frames, drawn from all clips.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from acvis_kit.errors import ConfigError
 from acvis_kit.losses.pixels import pixel_class_loss, pixel_sign_loss
 from acvis_kit.losses.truth import Truth
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.training.lesson import Pauses, teach
-from acvis_kit.training.recipe import EYES
+from acvis_kit.training.recipe import VISUAL_PARTS
+from acvis_kit.training.stage import CheckpointPolicy, run_stage
 
 PICTURES = 32  # per step, each of another clip
 
 
-def teach_eyes(
+def pretrain_visual(
     model: ACVIS,
     clips: TrainingClips,
     steps: int,
@@ -33,22 +33,23 @@ def teach_eyes(
     workers: int = 1,
     device: torch.device | str = "cpu",
     say: Callable[[str], None] = lambda _: None,
-    pauses: Pauses | None = None,
+    policy: CheckpointPolicy | None = None,
 ) -> bool:
-    """Train the backbone, the pixel decoder and the pixels' heads on the pictures of `clips`.
+    """Train the backbone, the pixel decoder and the heads on pixels with the frames of `clips`.
 
     Args:
-        model: with `pixel_classes`, and maybe `pixel_signs`; trained in place, on `device`. steps: each of 32 pictures.
-        pauses: see `teach`.
+        model: with `pixel_classes`, and `pixel_signs` to learn cue labels; trained in place, on `device`.
+        steps: of the optimizer, each of 32 frames.
+        policy: see `run_stage`.
 
     Returns:
-        Whether the lesson has come to its end.
+        Whether all steps are done.
 
     Raises:
-        ConfigError: a network that does not name pixels.
+        ConfigError: a network without a head for pixel classes.
     """
     if model.pixel_class_head is None:
-        raise ConfigError("picture_steps needs pixel_classes=True: set picture_steps=0, or this")
+        raise ConfigError("visual_pretraining_steps needs pixel_classes=True: set it, or visual_pretraining_steps=0")
     model.to(device).train()
     config = model.config
 
@@ -65,11 +66,11 @@ def teach_eyes(
         return loss
 
     together = partial(collate, pixel_mean=config.pixel_mean, size_divisor=config.size_divisor)
-    loss = teach(
-        model, EYES, clips.picture, PICTURES, steps, loss_of,
-        name="eyes", collate=together, workers=workers, pauses=pauses,
+    loss = run_stage(
+        model, VISUAL_PARTS, clips.picture, PICTURES, steps, loss_of,
+        name="visual pretraining", collate=together, workers=workers, policy=policy,
     )  # fmt: skip
     if loss is None:
         return False
-    say(f"the eyes have seen {steps * PICTURES / 1000:.0f} thousand pictures: loss {loss:.3f}")
+    say(f"visual pretraining finished: {steps * PICTURES} frames, loss {loss:.3f}")
     return True

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.training.checkpoint import Checkpoints
-from acvis_kit.training.lesson import WARMUP, Pauses, _rate, teach
+from acvis_kit.training.stage import WARMUP, CheckpointPolicy, _rate, run_stage
 
 STEPS, BATCH = 600, 8
 
@@ -28,7 +28,7 @@ class Sums(Dataset):
         return numbers, numbers.sum(0, keepdim=True)
 
 
-def lesson(workers: int = 0, pauses: Pauses | None = None) -> tuple[nn.Linear, float | None, Sums]:
+def stage(workers: int = 0, policy: CheckpointPolicy | None = None) -> tuple[nn.Linear, float | None, Sums]:
     torch.manual_seed(0)
     student, samples = nn.Linear(3, 1), Sums()
 
@@ -39,14 +39,14 @@ def lesson(workers: int = 0, pauses: Pauses | None = None) -> tuple[nn.Linear, f
 
     pupil = nn.Module()
     pupil.head = student
-    said = teach(
-        pupil, ("head",), samples.__getitem__, BATCH, STEPS, loss_of, name="sums", workers=workers, pauses=pauses
+    said = run_stage(
+        pupil, ("head",), samples.__getitem__, BATCH, STEPS, loss_of, name="sums", workers=workers, policy=policy
     )
     return student, said, samples
 
 
 def test_the_loss_falls_and_gradients_are_gone() -> None:
-    student, said, _ = lesson()
+    student, said, _ = stage()
     with torch.no_grad():
         numbers = torch.randn(100, 3, generator=torch.Generator().manual_seed(-1))
         after = F.mse_loss(student(numbers), numbers.sum(1, keepdim=True))
@@ -57,9 +57,9 @@ def test_the_loss_falls_and_gradients_are_gone() -> None:
 
 
 def test_every_sample_of_the_stream_is_seen_once_and_workers_change_nothing() -> None:
-    student, _, samples = lesson()
+    student, _, samples = stage()
     assert samples.asked == list(range(STEPS * BATCH))
-    assert torch.equal(student.weight, lesson(workers=1)[0].weight)
+    assert torch.equal(student.weight, stage(workers=1)[0].weight)
 
 
 def test_the_rate_warms_up_and_ends_at_nothing() -> None:
@@ -68,30 +68,32 @@ def test_the_rate_warms_up_and_ends_at_nothing() -> None:
     assert rates[-1] < 1e-4 and rates.index(max(rates)) == pytest.approx(WARMUP, abs=1)
 
 
-@pytest.mark.parametrize("every", [10.0, 0.0])  # minutes: a checkpoint when it pauses, or after every step
+@pytest.mark.parametrize("every", [10.0, 0.0])  # minutes: a checkpoint when it policy, or after every step
 def test_a_lesson_that_pauses_comes_to_the_same(tmp_path: Path, every: float) -> None:
     asked = count(1)
-    pauses = Pauses(Checkpoints(tmp_path, keep=1), every=every, wanted=lambda: next(asked) % 150 == 0)
+    policy = CheckpointPolicy(
+        Checkpoints(tmp_path, keep=1), every_minutes=every, should_stop=lambda: next(asked) % 150 == 0
+    )
     losses, seen = [], []
     while not losses or losses[-1] is None:
-        student, loss, samples = lesson(pauses=pauses)
+        student, loss, samples = stage(policy=policy)
         torch.rand(5)
         losses.append(loss)
         seen += samples.asked
     assert losses[:-1] == [None] * 3 and seen == list(range(STEPS * BATCH))
-    whole, whole_loss, _ = lesson()
+    whole, whole_loss, _ = stage()
     assert torch.equal(student.weight, whole.weight) and losses[-1] == whole_loss
 
 
 def test_a_lesson_that_was_taken_is_not_taken_again(tmp_path: Path) -> None:
-    pauses = Pauses(Checkpoints(tmp_path))
-    student, loss, _ = lesson(pauses=pauses)
-    again, same, samples = lesson(pauses=pauses)
+    policy = CheckpointPolicy(Checkpoints(tmp_path))
+    student, loss, _ = stage(policy=policy)
+    again, same, samples = stage(policy=policy)
     assert torch.equal(student.weight, again.weight) and same == loss and samples.asked == []
 
 
 def test_other_processes_than_the_main_one_write_nothing(tmp_path: Path) -> None:
-    lesson(pauses=Pauses(Checkpoints(tmp_path / "none"), every=0.0, writes=False))
+    stage(policy=CheckpointPolicy(Checkpoints(tmp_path / "none"), every_minutes=0.0, writes=False))
     assert not (tmp_path / "none").exists()
 
 
@@ -100,6 +102,6 @@ def test_a_loss_that_is_no_number_ends_the_lesson_before_it_spoils_anything() ->
     pupil.head = nn.Linear(1, 1)
     before = pupil.head.weight.clone()
     loss_of = lambda given: pupil.head(given).sum() * float("nan")  # noqa: E731
-    with pytest.raises(NotFiniteError, match="step 0 of the sums"):
-        teach(pupil, ("head",), lambda draw: torch.ones(1), 1, 3, loss_of, name="sums", workers=0)
+    with pytest.raises(NotFiniteError, match="sums, step 0"):
+        run_stage(pupil, ("head",), lambda draw: torch.ones(1), 1, 3, loss_of, name="sums", workers=0)
     assert torch.equal(pupil.head.weight, before)
