@@ -13,6 +13,7 @@ A frame lasts 1 / fps seconds; in the papers, and by default here, one second.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the kit
+Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
 HEARD_AS_SILENCE = ": silence."  # ends the note of a clip whose `has_audio` is False
 
 
@@ -90,17 +92,17 @@ class Targets:
             `targets="sounding"` empty where the object is silent or absent, with "visible" wherever it can be seen.
         sounding: bool (N, T), who sounds in which second.
         counts: int64 (T,), objects visible and sounding in the whole frame, before cropping.
-        heard: bool (T, K), classes that can be heard, seen or not; None where that is not known.
-        signs: bool (N, T), objects that can be seen to sound, whatever is heard (the cue of AVIS-Synth's twins); None
-            where that is not known.
+        audio_labels: bool (T, K), classes that can be heard, seen or not; None without such labels.
+        cue_labels: bool (N, T), objects with a visible cue that they sound (AVIS-Synth's twins); None without such
+            labels.
     """
 
     labels: Tensor
     masks: Tensor
     sounding: Tensor
     counts: Tensor
-    heard: Tensor | None = None
-    signs: Tensor | None = None
+    audio_labels: Tensor | None = None
+    cue_labels: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Targets:
         """The same on another device."""

@@ -80,7 +80,7 @@ class ACVISConfig:
     count_from: str = "token"
 
     # --- video level: the tracker
-    video_fusion: bool = True  # False: the tracker hears nothing
+    video_fusion: bool = True  # False: the tracker uses_audio nothing
     num_video_queries: int = 100  # Q_v
     window_size: int = 6  # W, seconds
     tracker_layers: int = 6  # of each of its two encoders
@@ -152,8 +152,8 @@ class ACVISConfig:
                 raise ConfigError(
                     f"{name}=True needs targets='visible': masks of sounding objects do not say what stands elsewhere"
                 )
-        if self.audio_classes and not self.hears:
-            raise ConfigError("audio_classes=True needs a network that hears: set frame_fusion or video_fusion")
+        if self.audio_classes and not self.uses_audio:
+            raise ConfigError("audio_classes=True needs a network that uses_audio: set frame_fusion or video_fusion")
         if self.supervised_frame_layers > self.frame_layers + 1:
             raise ConfigError(
                 f"supervised_frame_layers={self.supervised_frame_layers}, but there are frame_layers="
@@ -170,14 +170,14 @@ class ACVISConfig:
         return len(self.class_names)
 
     @property
-    def hears_in_frames(self) -> bool:
+    def uses_audio_in_frames(self) -> bool:
         """Whether the sound reaches the frame queries."""
         return self.frame_fusion and self.query_generator != "none"
 
     @property
-    def hears(self) -> bool:
+    def uses_audio(self) -> bool:
         """Whether the sound reaches the network at all."""
-        return self.hears_in_frames or self.video_fusion
+        return self.uses_audio_in_frames or self.video_fusion
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` gives the same configuration back."""

@@ -34,4 +34,4 @@ def test_targets_move_with_all_that_they_hold() -> None:
     sounding, counts = torch.zeros(2, 3, dtype=torch.bool), torch.zeros(3, dtype=torch.long)
     targets = Targets(torch.tensor([0, 1]), masks, sounding, counts)
     moved = targets.to("meta")
-    assert moved.masks.device.type == "meta" and moved.labels.device.type == "meta" and moved.heard is None
+    assert moved.masks.device.type == "meta" and moved.labels.device.type == "meta" and moved.audio_labels is None

@@ -52,6 +52,6 @@ def test_an_unknown_field_is_named() -> None:
 
 
 def test_vita_hears_nothing_and_avism_adds() -> None:
-    assert not PRESETS["vita-r50"].hears
-    assert PRESETS["avism-r50"].hears_in_frames and PRESETS["avism-r50"].query_generator == "additive"
-    assert not replace(PRESETS["acvis-r50"], frame_fusion=False).hears_in_frames
+    assert not PRESETS["vita-r50"].uses_audio
+    assert PRESETS["avism-r50"].uses_audio_in_frames and PRESETS["avism-r50"].query_generator == "additive"
+    assert not replace(PRESETS["acvis-r50"], frame_fusion=False).uses_audio_in_frames

@@ -25,6 +25,15 @@ from acvis_kit.weights.load import save_model
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in the processes that torchrun starts: sums over several threads differ in the last digit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def test_alone_everything_is_ones_own() -> None:
     assert processes.place() == (0, 1) and processes.is_main()
     assert processes.own_share(["a", "b", "c"]) == [(0, "a"), (1, "b"), (2, "c")]
@@ -45,7 +54,7 @@ def test_every_item_is_done_once_and_none_is_forgotten(monkeypatch: pytest.Monke
 def two_processes(*arguments: object, exit_code: int = 0) -> str:
     """What `acvis` says when torchrun starts it twice, and both end with the same exit code."""
     code = (
-        "import sys, torch, acvis_kit.cli, acvis_kit.distributed as p; code = acvis_kit.cli.main.main(sys.argv[1:]); "
+        "import sys, torch, acvis_kit.cli, acvis_kit.distributed as p; code = acvis_kit.cli.main(sys.argv[1:]); "
         "sys.stdout.write(f'PROCESS {p.place()} {torch.distributed.get_backend()} EXIT {code}\\n')"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -90,6 +90,20 @@ def test_no_module_imports_itself_by_a_detour() -> None:
     assert list(TopologicalSorter(below).static_order())  # raises CycleError, which names the circle
 
 
+def test_one_name_is_one_thing() -> None:
+    """No two classes or types of the kit share a name."""
+    homes: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text()).body:
+            names = [node.name] if isinstance(node, ast.ClassDef) else []
+            if isinstance(node, ast.Assign):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            for name in names:
+                if re.fullmatch(r"_?[A-Z]+[a-z]\w*", name):
+                    homes.setdefault(name, []).append(name_of(path))
+    assert not {name: places for name, places in homes.items() if len(places) > 1}
+
+
 def test_every_room_has_tests() -> None:
     """tests mirrors the package: a folder of tests for each folder, a file for each module in the hall."""
     tests = ROOT / "tests"

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from acvis_kit.config import ACVISConfig
 from acvis_kit.evaluation.cost import FRAME_SIZE
 from acvis_kit.models.acvis.query_generator import QueryGenerator
-from acvis_kit.models.encoders.audio import NUM_PATCHES, Sound
+from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures
 
 STRIDES = (32, 16, 8)
 KINDS: Mapping[str, dict[str, str]] = {
@@ -61,7 +61,7 @@ def generator_costs(
     shape = [(frames, (frame[0] // s) * (frame[1] // s), config.hidden_dim) for s in STRIDES]
     tokens = [torch.randn(s, generator=random).to(device) for s in shape]
     patch_dim = PATCH_DIMS[config.audio_encoder]
-    sound = Sound(
+    sound = AudioFeatures(
         torch.randn(1, frames, config.audio_dim, generator=random).to(device),
         torch.randn(1, frames, NUM_PATCHES, patch_dim, generator=random).to(device),
     )
@@ -109,13 +109,13 @@ def cost_text(sizes: Mapping[str, list[GeneratorCost]], device: str) -> str:
 
 
 @torch.no_grad()
-def _flops(generator: QueryGenerator, sound: Sound, tokens: list[Tensor]) -> float:
+def _flops(generator: QueryGenerator, sound: AudioFeatures, tokens: list[Tensor]) -> float:
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # a CPU's fused kernel is not counted
         generator(sound, tokens)
     return counter.get_total_flops()
 
 
-def _kept(generator: QueryGenerator, sound: Sound, tokens: list[Tensor]) -> int:
+def _kept(generator: QueryGenerator, sound: AudioFeatures, tokens: list[Tensor]) -> int:
     """Bytes of distinct storages that autograd keeps beyond weights and inputs."""
     given = [*generator.parameters(), *tokens, *(x for x in (sound.clip, sound.patches) if x is not None)]
     known = {x.untyped_storage().data_ptr() for x in given}

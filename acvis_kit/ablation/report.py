@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acvis_kit.ablation.card import Card
+from acvis_kit.ablation.ledger import RunLedger
 from acvis_kit.ablation.scores import MEASURED
 from acvis_kit.ablation.tables import TABLES, Row, Table, short_hash
 from acvis_kit.config import ACVISConfig
@@ -50,24 +50,24 @@ class Found:
 
 
 class Runs:
-    """The runs of one setting on one data set of each kind: of all that a card holds, those with most lines.
+    """The runs of one setting on one data set of each kind: of all that a ledger holds, those with most lines.
 
     Args:
-        card: what was run. setting: hash of the one that is meant (as listed in a report); None: the commonest.
+        ledger: what was run. setting: hash of the one that is meant (as listed in a report); None: the commonest.
 
     Raises:
         DataError: no runs, or none of this setting.
     """
 
-    def __init__(self, card: Card, setting: str | None = None) -> None:
-        self.card = card
-        self.settings = Counter(short_hash(line["setting"]) for line in card.lines)
+    def __init__(self, ledger: RunLedger, setting: str | None = None) -> None:
+        self.ledger = ledger
+        self.settings = Counter(short_hash(line["setting"]) for line in ledger.lines)
         if not self.settings:
-            raise DataError(f"{card.folder} holds no runs: acvis ablate required --data DIR")
+            raise DataError(f"{ledger.folder} holds no runs: acvis ablate required --data DIR")
         if setting is not None and setting not in self.settings:
             raise DataError(f"no runs of setting {setting}: there are {', '.join(self.settings)}")
         self.setting = setting or self.settings.most_common(1)[0][0]
-        lines = [line for line in card.lines if short_hash(line["setting"]) == self.setting]
+        lines = [line for line in ledger.lines if short_hash(line["setting"]) == self.setting]
         self.prints: dict[str, str] = {}
         for kind in {line["data"]["kind"] for line in lines}:
             prints = Counter(line["data"]["print"] for line in lines if line["data"]["kind"] == kind)
@@ -104,13 +104,13 @@ class Runs:
         return out
 
     def _draws(self, found: Found, seed: int) -> NDArray[np.float64] | None:
-        return self.card.draws(found.lines[seed]["key"], seed, found.gate)
+        return self.ledger.draws(found.lines[seed]["key"], seed, found.gate)
 
 
 def write_report(
-    card: Card, cost: str | None = None, setting: str | None = None, say: Callable[[str], None] = print
+    ledger: RunLedger, cost: str | None = None, setting: str | None = None, say: Callable[[str], None] = print
 ) -> Path:
-    """Write report.md and a figure per table, as JSON and, where a browser is found, PNG, into the card's folder.
+    """Write report.md and a figure per table, as JSON and, where a browser is found, PNG, into the ledger's folder.
 
     What was learned is written by hand, into findings.md in the same folder: a heading "## TABLE" and a paragraph. The
     report takes it in; what stands before the first heading comes at its beginning.
@@ -122,20 +122,20 @@ def write_report(
     Raises:
         DataError: see `Runs` and `read_findings`.
     """
-    runs = Runs(card, setting)
-    findings = read_findings(card.folder)
+    runs = Runs(ledger, setting)
+    findings = read_findings(ledger.folder)
     shown = [table for table in TABLES.values() if any(runs.of(row).lines for row in table.rows[1:])]
     figures = {table.name: table_figure(runs, table) for table in shown}
     for name, figure in figures.items():
-        (card.folder / f"{name}.json").write_text(figure.to_json())
-    pictures = _pictures(figures, card.folder, say)
+        (ledger.folder / f"{name}.json").write_text(figure.to_json())
+    pictures = _pictures(figures, ledger.folder, say)
     parts = [_head(runs), *filter(None, [findings.get("")])]
     for table in TABLES.values():
         figure = pictures.get(table.name, f"{table.name}.json") if table.name in figures else None
         parts.append(table_text(runs, table, figure, findings.get(table.name)))
     if cost is not None:
         parts.append("## What the query generators cost\n\n" + cost)
-    path = card.folder / REPORT
+    path = ledger.folder / REPORT
     path.write_text("\n\n".join(parts) + "\n")
     return path
 

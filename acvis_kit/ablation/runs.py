@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from acvis_kit.ablation.card import Card
+from acvis_kit.ablation.ledger import RunLedger
 from acvis_kit.ablation.scores import measure
 from acvis_kit.ablation.start import (
     Plan,
@@ -38,11 +38,10 @@ from acvis_kit.errors import AcvisError
 from acvis_kit.training.recipe import RuntimeConfig
 from acvis_kit.training.run import train
 from acvis_kit.training.scoring import Validation
-from acvis_kit.training.start import class_names_of, git_revision
+from acvis_kit.training.start import Say, class_names_of, git_revision
 from acvis_kit.training.trainer import CHECKPOINTS, LAST
 from acvis_kit.weights.load import load_model, save_model
 
-Say = Callable[[str], None]
 START, CLOCK = "start", "clock.json"
 LEAST_MINUTES = 0.2  # below this nothing more is begun
 ROUNDED = 1e-4  # how exactly a line tells its numbers
@@ -52,7 +51,7 @@ def run_rows(
     plan: Plan,
     rows: Iterable[Row],
     seeds: Iterable[int],
-    card: Card,
+    ledger: RunLedger,
     *,
     resume: bool = False,
     jobs: int = 1,
@@ -80,7 +79,7 @@ def run_rows(
         say(f"not run: {name}: {reason}")
     rows = [row for row in rows if impossible(plan, row) is None]
     runs = [Run(plan, row, seed, anew=not resume) for seed in seeds for row in rows]
-    runs = [run for run in runs if not (resume and card.has(run.key, run.seed))]
+    runs = [run for run in runs if not (resume and ledger.has(run.key, run.seed))]
     say(f"{len(runs)} runs to go, of {len(rows)} rows with {len(seeds)} seeds")
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 and len(runs) > 1 else None
     done = 0
@@ -93,8 +92,8 @@ def run_rows(
             if isinstance(line, AcvisError):
                 say(f"FAILED: {run.title}: {line}")
             elif line is not None:
-                say(f"done: {run.title}: {_in_words(line)}{_as_before(card, line)}")
-                card.add(line)
+                say(f"done: {run.title}: {_in_words(line)}{_as_before(ledger, line)}")
+                ledger.add(line)
                 done += 1
             elif deadline is None or time.time() < deadline - 60 * LEAST_MINUTES:
                 break  # a run was told to stop, and means us
@@ -212,9 +211,9 @@ def _in_words(line: dict[str, Any]) -> str:
     return f"{shown}; {sum(line['minutes'].values()):.1f} min"
 
 
-def _as_before(card: Card, line: dict[str, Any]) -> str:
+def _as_before(ledger: RunLedger, line: dict[str, Any]) -> str:
     """Whether a repeated run came out as it did before."""
-    before = card.line(line["key"], line["seed"])
+    before = ledger.line(line["key"], line["seed"])
     if before is None:
         return ""
     worst = max(

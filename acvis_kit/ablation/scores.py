@@ -80,7 +80,7 @@ def measure(
     """
     predictor = Predictor(model, count_gate=False, device=device)
     scenes, ids = load_scenes(split.scenes_file), category_ids_of(model, split)
-    notes = {gate: _Notes() for gate in GATES if not gate or model.config.count_head != "none"}
+    notes = {gate: _ClipScores() for gate in GATES if not gate or model.config.count_head != "none"}
     for done, (video, clip) in enumerate(split.clips(), start=1):
         scene = scenes[video.id]
         heard = soundtracks(scene, clip.waveform, np.random.default_rng([seed, video.id]))
@@ -97,18 +97,18 @@ def _predictions(
 ) -> dict[str, Prediction]:
     features: VisualFeatures = predictor.encode(clip)
     config = predictor.model.config
-    if config.hears and config.audio_encoder == "precomputed":
+    if config.uses_audio and config.audio_encoder == "precomputed":
         vectors = torch.from_numpy(np.array(split.features(video)[: len(clip)], np.float32))
         return {"original": predictor.decode(features, audio_features=vectors)}
     wanted = ("original", "muted", "foreign", "swapped")
-    if not config.hears:  # nothing changes
+    if not config.uses_audio:  # nothing changes
         same = predictor.decode(features, heard.waveforms["original"])
         return {name: same for name in wanted if name in heard.waveforms}
     return {name: predictor.decode(features, heard.waveforms[name]) for name in wanted if name in heard.waveforms}
 
 
 @dataclass
-class _Notes:
+class _ClipScores:
     """What is written down of each clip, by its name."""
 
     results: list[dict[str, Any]] = field(default_factory=list)

@@ -111,7 +111,7 @@ class Run:
 def audio_weights_file(run: Run) -> Path | None:
     """The file of the pretrained audio encoder of a run; None where it has no encoder, or starts from a random one."""
     config = run.row.config(run.plan.base)
-    if not run.plan.audio_pretraining_steps or not config.hears or config.audio_encoder == "precomputed":
+    if not run.plan.audio_pretraining_steps or not config.uses_audio or config.audio_encoder == "precomputed":
         return None
     what = [config.audio_encoder, config.audio_features, config.audio_dim, run.plan.audio_pretraining_steps]
     what += [run.plan.recipe.augmentation, data_print(run.plan.data[run.row.data])]
@@ -152,7 +152,7 @@ def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:
         model.audio_encoder.load_state_dict(load_file(file))
     if run.plan.visual_weights is not None:
         given = load_model(run.plan.visual_weights)
-        copy_weights(given, model, only=VISUAL_PARTS if given.config.hears else None)
+        copy_weights(given, model, only=VISUAL_PARTS if given.config.uses_audio else None)
     return model
 
 

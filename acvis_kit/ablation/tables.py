@@ -25,7 +25,7 @@ from acvis_kit.training.recipe import SYNTH, Recipe
 # them in targets="visible": from masks of sounding objects alone a network of this size learns too little in minutes
 # for rows to differ (frame AP 4 against 21 after 7 minutes in a sketch). It lets no sound in. And the loss of who
 # sounds weighs ten times as much as usual: one voice among eight, it was barely heard in 700 steps and is in 200 so.
-# The recipe is meant for lent eyes (`--eyes`, of a network that hears nothing): from nothing, give many more steps.
+# The recipe is meant for visual weights (`--visual-weights`, of a network without audio): without, give more steps.
 # What else the demo model has beyond the papers (patches, named classes, counterfactual sound, counts from queries) is
 # off, because each of them is another way for the sound to reach the masks and would hide what a row changes.
 ABLATION_BASE = replace(

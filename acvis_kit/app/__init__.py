@@ -1,6 +1,6 @@
 """The page: hear what the model hears. `acvis demo` and the Space start here.
 
-recipe (what is to be heard) and clips (what is to be seen) go into the studio, which runs the model and keeps takes;
+settings (what is to be heard) and clips (what is to be seen) go into the studio, which runs the model and keeps takes;
 views and downloads show a take; layout wires it to gradio, server serves it.
 """
 

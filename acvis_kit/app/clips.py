@@ -1,4 +1,4 @@
-"""Clips as the page keeps them: looked at once, with what a browser needs to show them."""
+"""Clips as the page keeps them: encoded at once, with what a browser needs to show them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from acvis_kit.clip import Clip
+from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import MediaError
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.predictor import Predictor
@@ -26,7 +25,7 @@ from acvis_kit.weights.published import ASSETS
 
 SHORT_SIDE = 720  # pixels of overlays and masks, at most; two cores write about as many pictures a second as there are
 STILL_SIDE = 480  # pixels of the pictures that the timeline shows
-CLIPS_KEPT = 3  # looked at last, beside the examples; the features of each take up to the predictor's budget
+CLIPS_KEPT = 3  # encoded at last, beside the examples; the features of each take up to the predictor's budget
 EXAMPLES_VARIABLE = "ACVIS_EXAMPLES"  # a folder to take the examples from instead
 KEY_BYTES = 2**20  # of a file's beginning and end, which tell it from others
 
@@ -36,18 +35,16 @@ CODECS = {"h264", "vp8", "vp9", "av1"}
 SOUND_CODECS = {"aac", "mp3", "opus", "vorbis"}
 PIXELS = {"yuv420p", "yuvj420p"}
 
-Progress = Callable[[str, int, int], None]
-
 
 @dataclass
-class Looked:
-    """A clip that the model has looked at.
+class EncodedClip:
+    """A clip that the model has encoded at.
 
     Attributes:
         features: of its picture; their clip has no pixels any more, only the size at which it is drawn.
         stills: a JPEG of each second.
         seconds: that looking took.
-        at: when it was looked at, by the monotonic clock.
+        at: when it was encoded at, by the monotonic clock.
     """
 
     features: VisualFeatures
@@ -56,47 +53,47 @@ class Looked:
     at: float = field(default_factory=time.monotonic)
 
 
-class Shelf:
-    """Clips that were looked at, by content: the last `CLIPS_KEPT`, and those that are pinned (the examples)."""
+class ClipCache:
+    """Clips that were encoded at, by content: the last `CLIPS_KEPT`, and those that are pinned (the examples)."""
 
     def __init__(self, predictor: Predictor, max_seconds: float) -> None:
         self.predictor, self.max_seconds = predictor, max_seconds
-        self._kept: OrderedDict[str, Looked] = OrderedDict()
-        self._pinned: dict[str, Looked] = {}
+        self._kept: OrderedDict[str, EncodedClip] = OrderedDict()
+        self._pinned: dict[str, EncodedClip] = {}
         self._lock = threading.Lock()
 
-    def get(self, path: Path, report: Progress, *, pin: bool = False) -> tuple[Looked, bool]:
-        """The clip in the file, and whether it had been looked at before.
+    def get(self, path: Path, report: Progress, *, pin: bool = False) -> tuple[EncodedClip, bool]:
+        """The clip in the file, and whether it had been encoded at before.
 
         Raises:
             MediaError: the file is gone, or cannot be read.
         """
         key = content_key(path)
         with self._lock:
-            looked = self._pinned.get(key) or self._kept.pop(key, None)
-        known = looked is not None
-        if looked is None:
+            encoded = self._pinned.get(key) or self._kept.pop(key, None)
+        known = encoded is not None
+        if encoded is None:
             with self._lock:  # makes room before the next one's features need it
                 while len(self._kept) >= CLIPS_KEPT:
                     self._kept.popitem(last=False)
-            looked = self._look(path, report)
+            encoded = self._look(path, report)
         # The same picture may have come from another session's file, which may be gone by now.
-        looked.features.clip = replace(looked.features.clip, source=path)
+        encoded.features.clip = replace(encoded.features.clip, source=path)
         with self._lock:
             if pin or key in self._pinned:
-                self._pinned[key] = looked
+                self._pinned[key] = encoded
             else:
-                self._kept[key] = looked
-        return looked, known
+                self._kept[key] = encoded
+        return encoded, known
 
     def expire(self, older_than: float) -> None:
-        """Let go of clips looked at so many seconds ago; the examples stay."""
+        """Let go of clips encoded at so many seconds ago; the examples stay."""
         limit = time.monotonic() - older_than
         with self._lock:
-            for key in [key for key, looked in self._kept.items() if looked.at <= limit]:
+            for key in [key for key, encoded in self._kept.items() if encoded.at <= limit]:
                 del self._kept[key]
 
-    def _look(self, path: Path, report: Progress) -> Looked:
+    def _look(self, path: Path, report: Progress) -> EncodedClip:
         began = time.monotonic()
         clip = load_clip(path, max_seconds=self.max_seconds, too_long="trim", progress=report)
         features = self.predictor.encode(clip, progress=report)
@@ -107,7 +104,7 @@ class Shelf:
         # The frames, up to 4 GB, have done their work: overlays read the file again, at the size they are drawn at.
         blank = clip.frames.new_zeros(1).expand(len(clip), 3, *drawn_size(clip.size))
         features.clip = replace(clip, frames=blank)
-        return Looked(features, stills, time.monotonic() - began)
+        return EncodedClip(features, stills, time.monotonic() - began)
 
 
 def drawn_size(size: tuple[int, int], short_side: int = SHORT_SIDE) -> tuple[int, int]:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from acvis_kit.app.recipe import Recipe
-from acvis_kit.app.studio import CANDIDATES, Take, View, new_folder, without_folders
+from acvis_kit.app.sound_settings import SoundSettings
+from acvis_kit.app.studio import CANDIDATES, Take, TakeView, new_folder, without_folders
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.weights.load import RANDOM, Loaded
 
 NAMES = ("overlay.mp4", "result.json", "counts.csv", "masks.zip")
 
 
-def write_files(take: Take, view: View, overlay: Path) -> list[Path]:
+def write_files(take: Take, view: TakeView, overlay: Path) -> list[Path]:
     """Overlay, JSON (AVISeg's result format under "results"), CSV and zip, named as in `NAMES`."""
     folder = new_folder()
     prediction = without_folders(take.shown(view))
@@ -38,9 +38,9 @@ def write_masks(prediction: Prediction, path: Path) -> Path:
     return path
 
 
-def python_lines(take: Take, view: View, loaded: Loaded, max_seconds: float) -> str:
+def python_lines(take: Take, view: TakeView, loaded: Loaded, max_seconds: float) -> str:
     """The run as a script; files are named as the visitor named them."""
-    recipe = take.recipe
+    settings = take.settings
     size, top_k = take.prediction.size, min(loaded.model.config.top_k, CANDIDATES)
     weights = f"ak.load_model({_source_of(loaded)!r})"
     if loaded.name == RANDOM:
@@ -53,7 +53,7 @@ def python_lines(take: Take, view: View, loaded: Loaded, max_seconds: float) -> 
         f'clip = ak.load_clip({take.clip_name!r}, max_seconds={max_seconds:g}, too_long="trim")',
         f"predictor = ak.Predictor(model, score_threshold={view.threshold:g}, count_gate={view.gate}, top_k={top_k})",
         "features = predictor.encode(clip)  # look once, then listen as often as you like",
-        f"sound = {_edit_code(recipe)}",
+        f"sound = {_edit_code(settings)}",
         f"prediction = predictor.decode(features, sound, output_size={size})",
         "print(prediction.summary())",
         f'prediction.to_video("overlay.mp4", opacity={view.opacity:g})',
@@ -68,15 +68,15 @@ def _source_of(loaded: Loaded) -> str:
     return loaded.entry.id if loaded.entry else loaded.name
 
 
-def _edit_code(recipe: Recipe) -> str:
+def _edit_code(settings: SoundSettings) -> str:
     """The edit as Python, with the other file's name and not the server's folders."""
-    other = repr(Path(recipe.other).name) if recipe.other else "''"
+    other = repr(Path(settings.other).name) if settings.other else "''"
     return {
         "original": "ak.AudioEdit.original()",
         "mute": "ak.AudioEdit.mute()",
         "swap": f"ak.AudioEdit.swap({other})",
-        "mix": f"ak.AudioEdit.mix({other}, gain_db={recipe.level:g})",
-        "noise": f"ak.AudioEdit.noise(snr_db={recipe.level:g})",
-        "shift": f"ak.AudioEdit.shift({recipe.seconds:g})",
-        "keep": f"ak.AudioEdit.keep({recipe.start:g}, {recipe.end or None})",
-    }[recipe.sound]
+        "mix": f"ak.AudioEdit.mix({other}, gain_db={settings.level:g})",
+        "noise": f"ak.AudioEdit.noise(snr_db={settings.level:g})",
+        "shift": f"ak.AudioEdit.shift({settings.seconds:g})",
+        "keep": f"ak.AudioEdit.keep({settings.start:g}, {settings.end or None})",
+    }[settings.sound]

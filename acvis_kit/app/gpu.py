@@ -17,7 +17,7 @@ from acvis_kit.media.decoding import claimed_end, opened
 from acvis_kit.media.load import load_clip
 
 if TYPE_CHECKING:
-    from acvis_kit.app.recipe import Recipe
+    from acvis_kit.app.sound_settings import SoundSettings
     from acvis_kit.clip import Clip
     from acvis_kit.inference.prediction import Prediction
 
@@ -32,7 +32,7 @@ def duration_of(clip: str, max_seconds: float) -> int:
     return round(min(LONGEST, START + PER_SECOND * min(length, max_seconds)))
 
 
-class Made(NamedTuple):
+class GpuResult(NamedTuple):
     """What the lent card has made of a clip with one sound.
 
     Attributes:
@@ -47,8 +47,8 @@ class Made(NamedTuple):
     listening: float
 
 
-def runner(predictor: Predictor, max_seconds: float) -> Callable[[str, Recipe], Made] | None:
-    """A function of a clip's path and a recipe that runs on a lent card; None where there is nothing to lend.
+def runner(predictor: Predictor, max_seconds: float) -> Callable[[str, SoundSettings], GpuResult] | None:
+    """A function of a clip's path and a settings that runs on a lent card; None where there is nothing to lend.
 
     It runs in a process of its own: paths and plain values go in, plain values come out, and nothing is kept there.
     """
@@ -57,15 +57,15 @@ def runner(predictor: Predictor, max_seconds: float) -> Callable[[str, Recipe], 
     except ImportError:
         return None
 
-    def predict(clip: str, recipe: Recipe) -> Made:
+    def predict(clip: str, settings: SoundSettings) -> GpuResult:
         began = time.monotonic()
         loaded = load_clip(clip, max_seconds=max_seconds, too_long="trim")
         features = predictor.encode(loaded)
         looking = time.monotonic() - began
-        prediction = predictor.decode(features, recipe.edit(), output_size=drawn_size(loaded.size))
+        prediction = predictor.decode(features, settings.edit(), output_size=drawn_size(loaded.size))
         blank = loaded.frames.new_zeros(1).expand(len(loaded), 3, *drawn_size(loaded.size))
         stills = [still_of(frame.permute(1, 2, 0).numpy()) for frame in loaded.frames]
         slim = replace(prediction, clip=replace(prediction.clip, frames=blank))
-        return Made(slim, replace(loaded, frames=blank), stills, looking, time.monotonic() - began - looking)
+        return GpuResult(slim, replace(loaded, frames=blank), stills, looking, time.monotonic() - began - looking)
 
-    return spaces.GPU(duration=lambda clip, recipe: duration_of(clip, max_seconds))(predict)
+    return spaces.GPU(duration=lambda clip, settings: duration_of(clip, max_seconds))(predict)

@@ -12,8 +12,8 @@ from typing import Any
 import gradio as gr
 
 from acvis_kit.app import downloads, views
-from acvis_kit.app.recipe import Recipe
-from acvis_kit.app.studio import Studio, Take, View
+from acvis_kit.app.sound_settings import SoundSettings
+from acvis_kit.app.studio import Studio, Take, TakeView
 from acvis_kit.errors import AcvisError, MediaError
 
 ORIGINAL = 0  # the viewers' choice that is no take
@@ -56,8 +56,8 @@ class Handlers:
         """A take with what the controls say."""
         with self._remembered_errors(request, clip, other):
             example = self.studio.examples.get(other_example)
-            recipe = Recipe(sound, str(example) if example else other, level, shift, start or 0, end or None)
-            return self._run(clip, recipe, View(threshold, gate, opacity), request, progress)
+            settings = SoundSettings(sound, str(example) if example else other, level, shift, start or 0, end or None)
+            return self._run(clip, settings, TakeView(threshold, gate, opacity), request, progress)
 
     def choose(self, path: Path) -> Callable[[], list[Any]]:
         """An example was clicked: show it as the clip, with its own sound."""
@@ -74,16 +74,18 @@ class Handlers:
             progress: gr.Progress = gr.Progress(),  # noqa: B008
         ) -> list[Any]:
             with self._remembered_errors(request, str(path)):
-                return self._run(str(path), Recipe(), View(threshold, gate, opacity), request, progress)
+                return self._run(str(path), SoundSettings(), TakeView(threshold, gate, opacity), request, progress)
 
         return run
 
-    def _run(self, clip: str | None, recipe: Recipe, view: View, request: gr.Request, progress: Any) -> list[Any]:
+    def _run(
+        self, clip: str | None, settings: SoundSettings, view: TakeView, request: gr.Request, progress: Any
+    ) -> list[Any]:
         if clip is None:
             raise MediaError("There is no clip yet: choose one, wait until it is uploaded, then run.")
         progress(0, desc="Reading the clip")
         key = session_of(request)
-        take = self.studio.run(key, Path(clip), recipe, view, reporter(progress))
+        take = self.studio.run(key, Path(clip), settings, view, reporter(progress))
         session = self.studio.session(key)
         choices = [("The original", ORIGINAL), *((other.title, n) for n, other in session.takes.items())]
         viewers = [
@@ -102,7 +104,7 @@ class Handlers:
             take = self._right(choice, request)
             if take is None:
                 return [gr.skip()] * (7 + len(downloads.NAMES) - 1)
-            view = View(threshold, gate, opacity)
+            view = TakeView(threshold, gate, opacity)
             return [*self._shown(take, view, int(t or 0)), *self._files(take, view, video=False)]
 
     def second(
@@ -113,25 +115,25 @@ class Handlers:
             take = self._right(choice, request)
             if take is None:
                 return [gr.skip(), gr.skip()]
-            return self._second(take, View(threshold, gate, opacity), int(t or 0))
+            return self._second(take, TakeView(threshold, gate, opacity), int(t or 0))
 
     def video(self, choice: int, threshold: float, gate: bool, opacity: float, request: gr.Request = None) -> list[Any]:
         """The right viewer's video, and the overlay to take home."""
         with spoken_errors():
-            path = self._video(choice, View(threshold, gate, opacity), request)
+            path = self._video(choice, TakeView(threshold, gate, opacity), request)
             return [path, path if choice != ORIGINAL else gr.skip()]
 
     def video_alone(self, choice: int, threshold: float, gate: bool, opacity: float, request: gr.Request = None) -> Any:
         """The left viewer's video."""
         with spoken_errors():
-            return self._video(choice, View(threshold, gate, opacity), request)
+            return self._video(choice, TakeView(threshold, gate, opacity), request)
 
     def redraw(
         self, left: int, right: int, threshold: float, gate: bool, opacity: float, request: gr.Request = None
     ) -> list[Any]:
         """Both viewers' videos under changed switches."""
         with spoken_errors():
-            view = View(threshold, gate, opacity)
+            view = TakeView(threshold, gate, opacity)
             paths = [
                 self._video(choice, view, request) if choice != ORIGINAL else gr.skip() for choice in (left, right)
             ]
@@ -173,9 +175,9 @@ class Handlers:
         with spoken_errors(clip, other_sound):
             if clip is None:
                 raise MediaError("There is no clip yet: give a video file.")
-            view = View(threshold, count_gate, self.studio.view.opacity)
-            recipe = Recipe(sound, other_sound, level, seconds, start or 0, end or None)
-            take = self.studio.run(session_of(request), Path(clip), recipe, view, reporter(progress))
+            view = TakeView(threshold, count_gate, self.studio.view.opacity)
+            settings = SoundSettings(sound, other_sound, level, seconds, start or 0, end or None)
+            take = self.studio.run(session_of(request), Path(clip), settings, view, reporter(progress))
             video, *others = (str(file) for file in downloads.write_files(take, view, take.videos[view]))
             return video, views.summary(take, view), views.track_rows(take, view), *others
 
@@ -204,7 +206,7 @@ class Handlers:
     def _right(self, choice: int, request: gr.Request) -> Take | None:
         return None if choice in (ORIGINAL, None) else self.studio.take(session_of(request), choice)
 
-    def _video(self, choice: int, view: View, request: gr.Request) -> str | None:
+    def _video(self, choice: int, view: TakeView, request: gr.Request) -> str | None:
         key = session_of(request)
         if choice in (ORIGINAL, None):
             original = self.studio.session(key).original
@@ -213,7 +215,7 @@ class Handlers:
             return str(original) if original else None
         return str(self.studio.video(self.studio.take(key, choice), view))
 
-    def _shown(self, take: Take, view: View, t: int | None) -> list[Any]:
+    def _shown(self, take: Take, view: TakeView, t: int | None) -> list[Any]:
         """Summary, timeline, slider, frame, caption, table, code. A new take shows its most lively second."""
         last = len(take.prediction) - 1
         t = views.liveliest(take, view) if t is None else min(t, last)
@@ -226,11 +228,11 @@ class Handlers:
             downloads.python_lines(take, view, self.studio.loaded, self.studio.max_seconds),
         ]
 
-    def _second(self, take: Take, view: View, t: int) -> list[Any]:
+    def _second(self, take: Take, view: TakeView, t: int) -> list[Any]:
         picture, masks, colours = views.second(take, view, t)
         return [gr.AnnotatedImage((picture, masks), color_map=colours), views.second_caption(take, t)]
 
-    def _files(self, take: Take, view: View, video: bool = True) -> list[Any]:
+    def _files(self, take: Take, view: TakeView, video: bool = True) -> list[Any]:
         files = downloads.write_files(take, view, take.videos.get(view, Path()))
         return [gr.DownloadButton(value=str(file), interactive=True) for file in (files if video else files[1:])]
 

@@ -11,7 +11,7 @@ from acvis_kit.app import about, style
 from acvis_kit.app.clips import example_title
 from acvis_kit.app.downloads import NAMES
 from acvis_kit.app.handlers import ORIGINAL, Handlers
-from acvis_kit.app.recipe import NEEDS, SOUNDS
+from acvis_kit.app.sound_settings import NEEDS, SOUNDS
 from acvis_kit.app.studio import MAX_SECONDS, Studio
 from acvis_kit.weights.load import Loaded
 
@@ -158,7 +158,7 @@ def _wire(handlers: Handlers, controls: dict, results: dict) -> None:
         show_progress="hidden",
         **hidden,
     )
-    recipe = [controls[name] for name in ("sound", "other_example", "other", "level", "shift", "start", "end")]
+    settings = [controls[name] for name in ("sound", "other_example", "other", "level", "shift", "start", "end")]
     view = [results[name] for name in ("threshold", "gate", "opacity")]
     shown = [results[name] for name in ("summary", "timeline", "second", "frame", "caption", "tracks", "code")]
     viewers = [results[name] for name in ("left_choice", "right_choice", "left_video", "right_video")]
@@ -169,7 +169,7 @@ def _wire(handlers: Handlers, controls: dict, results: dict) -> None:
         "show_progress_on": results["summary"],  # beside the button, on a narrow screen too
         **hidden,
     }
-    runs = [controls["run"].click(handlers.run, [controls["clip"], *recipe, *view], **run)]
+    runs = [controls["run"].click(handlers.run, [controls["clip"], *settings, *view], **run)]
     for button, path in zip(controls.get("examples", []), handlers.studio.examples.values(), strict=True):
         chosen = button.click(
             handlers.choose(path),

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +16,9 @@ from pathlib import Path
 import gradio as gr
 
 from acvis_kit.app import gpu
-from acvis_kit.app.clips import Shelf, content_key, drawn_size, example_files, original_for_browsers
-from acvis_kit.app.recipe import Recipe
-from acvis_kit.clip import Clip
+from acvis_kit.app.clips import ClipCache, content_key, drawn_size, example_files, original_for_browsers
+from acvis_kit.app.sound_settings import SoundSettings
+from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import AcvisError, MediaError
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
@@ -33,7 +33,6 @@ SESSIONS_KEPT = 16
 TAKES_KEPT = 8  # of a session; a take is run-length codes and a video
 
 logger = logging.getLogger(__name__)
-Progress = Callable[[str, int, int], None]
 
 
 class Cancelled(AcvisError):
@@ -41,7 +40,7 @@ class Cancelled(AcvisError):
 
 
 @dataclass(frozen=True)
-class View:
+class TakeView:
     """How a take is shown; changing it asks nothing of the network."""
 
     threshold: float
@@ -62,7 +61,7 @@ class Take:
 
     number: int
     clip_name: str
-    recipe: Recipe
+    settings: SoundSettings
     prediction: Prediction
     source: Clip
     stills: list[bytes]
@@ -70,13 +69,13 @@ class Take:
     listening: float
     drawing: float = 0.0
     at: float = field(default_factory=time.monotonic)
-    videos: dict[View, Path] = field(default_factory=dict)
+    videos: dict[TakeView, Path] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
-        return f"Take {self.number}: {self.clip_name} with {self.recipe.label()}"
+        return f"Take {self.number}: {self.clip_name} with {self.settings.label()}"
 
-    def shown(self, view: View) -> Prediction:
+    def shown(self, view: TakeView) -> Prediction:
         """What is left above the threshold and, if wanted, under the count."""
         prediction = self.prediction.above(view.threshold)
         return prediction.gated() if view.gate else prediction
@@ -84,7 +83,7 @@ class Take:
 
 @dataclass
 class Session:
-    """One visitor: the clip now looked at, its original for the browser, the takes, and the last error's sentence."""
+    """One visitor: the clip now encoded at, its original for the browser, the takes, and the last error's sentence."""
 
     clip: Path | None = None
     original: Path | None = None
@@ -95,7 +94,7 @@ class Session:
 
 
 class Studio:
-    """Runs the model for all sessions, one at a time; the pictures it has looked at are kept by content.
+    """Runs the model for all sessions, one at a time; the pictures it has encoded at are kept by content.
 
     Args:
         loaded: the model and where it is from.
@@ -107,7 +106,7 @@ class Studio:
         config = loaded.model.config
         self.loaded, self.max_seconds = loaded, max_seconds
         self.floor = min(FLOOR, config.score_threshold)
-        self.view = View(config.score_threshold, config.count_gate)
+        self.view = TakeView(config.score_threshold, config.count_gate)
         self.predictor = Predictor(
             loaded.model,
             score_threshold=self.floor,
@@ -115,7 +114,7 @@ class Studio:
             count_gate=False,
             feature_budget_mb=FEATURES_MB,
         )
-        self.shelf = Shelf(self.predictor, max_seconds)
+        self.clip_cache = ClipCache(self.predictor, max_seconds)
         self.examples = {path.stem: path for path in example_files(examples)}
         self._sessions: OrderedDict[str | None, Session] = OrderedDict()
         self._lock = threading.Lock()  # of the sessions
@@ -147,7 +146,7 @@ class Studio:
         if session is not None:
             session.cancelled.set()
 
-    def run(self, key: str | None, clip: Path, recipe: Recipe, view: View, report: Progress) -> Take:
+    def run(self, key: str | None, clip: Path, settings: SoundSettings, view: TakeView, report: Progress) -> Take:
         """A new take of a clip, with its overlay drawn.
 
         Raises:
@@ -156,10 +155,16 @@ class Studio:
         session = self.session(key)
         session.cancelled = cancelled = threading.Event()
         with self._counted():
-            return self._run(session, clip, recipe, view, cancelled, report)
+            return self._run(session, clip, settings, view, cancelled, report)
 
     def _run(
-        self, session: Session, clip: Path, recipe: Recipe, view: View, cancelled: threading.Event, report: Progress
+        self,
+        session: Session,
+        clip: Path,
+        settings: SoundSettings,
+        view: TakeView,
+        cancelled: threading.Event,
+        report: Progress,
     ) -> Take:
         def watched(what: str, done: int, total: int) -> None:
             if cancelled.is_set():
@@ -167,8 +172,8 @@ class Studio:
             report(what, done, total)
 
         clip = self._example(clip) or clip
-        ready = self._warm.get(clip) if recipe == Recipe() else None
-        take = ready or self._take(clip, recipe, watched)
+        ready = self._warm.get(clip) if settings == SoundSettings() else None
+        take = ready or self._take(clip, settings, watched)
         take = replace(take, videos=dict(take.videos), at=time.monotonic())
         if session.clip != clip:
             folder = new_folder()
@@ -196,7 +201,7 @@ class Studio:
             with self._lock:
                 self.running -= 1
 
-    def video(self, take: Take, view: View, report: Progress | None = None) -> Path:
+    def video(self, take: Take, view: TakeView, report: Progress | None = None) -> Path:
         """The take's overlay as this view shows it, drawn unless it lies there already.
 
         Raises:
@@ -231,7 +236,7 @@ class Studio:
 
     def expire(self, older_than: float) -> None:
         """Let go of takes and pictures older than so many seconds; the examples stay."""
-        self.shelf.expire(older_than)
+        self.clip_cache.expire(older_than)
         limit = time.monotonic() - older_than
         with self._lock:
             for session in self._sessions.values():
@@ -242,7 +247,7 @@ class Studio:
         """Look at the examples, listen to them and draw them, so that one click shows them."""
         for name, path in self.examples.items():
             try:
-                take = self._take(path, Recipe(), lambda *_: None, pin=True)
+                take = self._take(path, SoundSettings(), lambda *_: None, pin=True)
                 folder = Path(self._home.name) / name
                 folder.mkdir(exist_ok=True)
                 began = time.monotonic()
@@ -258,25 +263,25 @@ class Studio:
         key = content_key(clip)
         return next((path for path in self.examples.values() if self._keys[path] == key), None)
 
-    def _take(self, clip: Path, recipe: Recipe, report: Progress, *, pin: bool = False) -> Take:
-        edit = recipe.edit()
+    def _take(self, clip: Path, settings: SoundSettings, report: Progress, *, pin: bool = False) -> Take:
+        edit = settings.edit()
         report("wait", 0, 1)
         while not self._network.acquire(timeout=0.25):
             report("wait", 0, 1)
         try:
             if self._run_on_gpu is not None:
-                return Take(0, clip.name, recipe, *self._run_on_gpu(str(clip), recipe))
-            looked, known = self.shelf.get(clip, report, pin=pin)
+                return Take(0, clip.name, settings, *self._run_on_gpu(str(clip), settings))
+            encoded, known = self.clip_cache.get(clip, report, pin=pin)
             began = time.monotonic()
-            size = drawn_size(looked.features.source_size)
-            source = looked.features.clip
+            size = drawn_size(encoded.features.source_size)
+            source = encoded.features.clip
             report("listen", 0, len(source))
-            prediction = self.predictor.decode(looked.features, edit, output_size=size, progress=report)
+            prediction = self.predictor.decode(encoded.features, edit, output_size=size, progress=report)
         finally:
             self._network.release()
         listening = time.monotonic() - began
-        looking = 0.0 if known else looked.seconds
-        return Take(0, clip.name, recipe, prediction, source, looked.stills, looking, listening)
+        looking = 0.0 if known else encoded.seconds
+        return Take(0, clip.name, settings, prediction, source, encoded.stills, looking, listening)
 
 
 def new_folder() -> Path:

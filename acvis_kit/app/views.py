@@ -11,7 +11,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from acvis_kit.app.clips import picture_of
-from acvis_kit.app.studio import Take, View, without_folders
+from acvis_kit.app.studio import Take, TakeView, without_folders
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.viz.overlay import COUNT_SCALE, sounding_spans, track_colour, track_name
@@ -21,7 +21,7 @@ INK, FAINT = "#7c8aa0", "rgba(124, 138, 160, 0.25)"  # read on white and on blac
 LANE, LANES_SHOWN = 26, 8
 
 
-def timeline(take: Take, view: View) -> go.Figure:
+def timeline(take: Take, view: TakeView) -> go.Figure:
     """Second by second: the sound that the model was given with the count on it, how sure it is, and a lane a track."""
     prediction = take.shown(view)
     lanes = prediction.tracks[:LANES_SHOWN]
@@ -146,7 +146,7 @@ def _step(seconds: float) -> float:
     return next((step for step in (1, 2, 5, 10, 15, 30) if seconds / step <= 12), 60)
 
 
-def second(take: Take, view: View, t: int) -> tuple[np.ndarray, list[tuple[np.ndarray, str]], dict[str, str]]:
+def second(take: Take, view: TakeView, t: int) -> tuple[np.ndarray, list[tuple[np.ndarray, str]], dict[str, str]]:
     """Frame t with its masks: picture (H, W, 3), (opacity per pixel (H, W), label) per mask, label -> colour."""
     prediction = take.shown(view)
     t = min(max(0, t), len(prediction) - 1)
@@ -171,7 +171,7 @@ def second_caption(take: Take, t: int) -> str:
     )
 
 
-def track_rows(take: Take, view: View) -> list[dict[str, Any]]:
+def track_rows(take: Take, view: TakeView) -> list[dict[str, Any]]:
     """Per track: its name, class, score, the seconds in which it sounds, and its share of the picture then."""
     prediction = take.shown(view)
     pixels = prediction.size[0] * prediction.size[1]
@@ -194,7 +194,7 @@ def track_rows(take: Take, view: View) -> list[dict[str, Any]]:
     return rows
 
 
-def track_table(take: Take, view: View) -> str:
+def track_table(take: Take, view: TakeView) -> str:
     """`track_rows` as an HTML table."""
     rows = track_rows(take, view)
     if not rows:
@@ -219,12 +219,12 @@ def _when(row: dict[str, Any]) -> str:
     return f"{row['seconds']:g} s: {spans}" if spans else "never"
 
 
-def summary(take: Take, view: View) -> str:
+def summary(take: Take, view: TakeView) -> str:
     """What was heard, what was found, how long it took, and all notes; Markdown."""
     prediction = without_folders(take.shown(view))
     objects = len(prediction.tracks)
     found = {0: "Nothing is marked.", 1: "1 object is marked."}.get(objects, f"{objects} objects are marked.")
-    name, label = html.escape(take.clip_name), html.escape(take.recipe.label())
+    name, label = html.escape(take.clip_name), html.escape(take.settings.label())
     looking = f"looking {take.looking:.1f} s (once per clip)" if take.looking else "looking 0 s (the picture was known)"
     lines = [
         f"**{name}** with **{label}**, {len(prediction) / prediction.fps:g} s. **{found}**",
@@ -236,7 +236,7 @@ def summary(take: Take, view: View) -> str:
     return "\n".join(lines)
 
 
-def liveliest(take: Take, view: View) -> int:
+def liveliest(take: Take, view: TakeView) -> int:
     """The first of the seconds with the most masks: what one wants to see of a new take."""
     prediction = take.shown(view)
     shown = sum((track.areas() > 0).int() for track in prediction.tracks)

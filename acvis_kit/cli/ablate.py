@@ -9,7 +9,7 @@ from pathlib import Path
 from acvis_kit.cli.options import add_renamed
 from acvis_kit.errors import ConfigError
 
-CARD = Path("weights_card/ablations")
+LEDGER = Path("weights_card/ablations")
 WORK = Path("runs/ablations")
 REPORT, LIST, REQUIRED, ALL = "report", "list", "required", "all"
 
@@ -26,7 +26,7 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "what", nargs="+", metavar="TABLE", help=f"names of tables, {REQUIRED}, {ALL}; or {REPORT}; or {LIST}"
     )
-    parser.add_argument("--card", type=Path, default=CARD, metavar="DIR", help=f"where results are kept ({CARD})")
+    parser.add_argument("--ledger", type=Path, default=LEDGER, metavar="DIR", help=f"where results are kept ({LEDGER})")
     which = parser.add_argument_group("which runs")
     which.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 (3)")
     which.add_argument("--seed", type=int, action="append", metavar="S", help="only these; may be given several times")
@@ -50,6 +50,7 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
     )
     add_renamed(setting, "--ears-steps", "--audio-pretraining-steps")
     add_renamed(setting, "--eyes", "--visual-weights")
+    add_renamed(parser, "--card", "--ledger")
     how = parser.add_argument_group("how it is carried out")
     how.add_argument("--out", type=Path, default=WORK, metavar="DIR", help=f"folder of the runs ({WORK})")
     how.add_argument("--device", choices=("cpu", "cuda"), help="(a GPU if there is one)")
@@ -58,8 +59,10 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
     how.add_argument("--threads", type=int, metavar="N", help="of torch, per run (cores / jobs)")
     how.add_argument("--max-minutes", type=float, metavar="M", help="stop then, to go on with --resume")
     report = parser.add_argument_group("report")
-    report.add_argument("--add", type=Path, action="append", default=[], metavar="DIR", help="another card's runs too")
-    report.add_argument("--setting", metavar="HASH", help="which, if the card holds several (that with most runs)")
+    report.add_argument(
+        "--add", type=Path, action="append", default=[], metavar="DIR", help="another ledger's runs too"
+    )
+    report.add_argument("--setting", metavar="HASH", help="which, if the ledger holds several (that with most runs)")
 
 
 def _ablate(arguments: argparse.Namespace) -> int:
@@ -75,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
     import os
     from dataclasses import replace
 
-    from acvis_kit.ablation.card import Card
+    from acvis_kit.ablation.ledger import RunLedger
     from acvis_kit.ablation.runs import run_rows
     from acvis_kit.ablation.start import Plan
     from acvis_kit.ablation.tables import ABLATION_BASE, ABLATION_RECIPE, AUDIO_PRETRAINING_STEPS, EVAL_CLIPS, chosen
@@ -103,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.threads or max(1, (os.cpu_count() or 1) // arguments.jobs),
     )
     done = run_rows(
-        plan, rows, arguments.seed or range(arguments.seeds), Card(arguments.card),
+        plan, rows, arguments.seed or range(arguments.seeds), RunLedger(arguments.ledger),
         resume=arguments.resume, jobs=arguments.jobs, max_minutes=arguments.max_minutes, say=_say,
     )  # fmt: skip
     return 0 if done else 1
@@ -112,17 +115,17 @@ def _run(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     import torch
 
-    from acvis_kit.ablation.card import Card
     from acvis_kit.ablation.cost import cost_text, generator_costs
+    from acvis_kit.ablation.ledger import RunLedger
     from acvis_kit.ablation.report import Runs, read_findings, write_report
     from acvis_kit.ablation.tables import ABLATION_BASE
     from acvis_kit.config import PRESETS
 
-    card = Card(arguments.card)
+    ledger = RunLedger(arguments.ledger)
     for other in arguments.add:
-        _say(f"{card.take(Card(other))} runs taken from {other}")
-    Runs(card, arguments.setting)  # mistakes are told before costs are measured
-    read_findings(card.folder)
+        _say(f"{ledger.take(RunLedger(other))} runs taken from {other}")
+    Runs(ledger, arguments.setting)  # mistakes are told before costs are measured
+    read_findings(ledger.folder)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     small = (ABLATION_BASE.short_side, ABLATION_BASE.short_side)
     costs = {
@@ -130,7 +133,7 @@ def _report(arguments: argparse.Namespace) -> int:
         f"of the tables, {small[0]}x{small[1]}": generator_costs(ABLATION_BASE, small, frames=32, device=device),
     }
     named = torch.cuda.get_device_name() if device == "cuda" else f"a CPU, {torch.get_num_threads()} threads"
-    _say(f"written: {write_report(card, cost_text(costs, named), arguments.setting, _say)}")
+    _say(f"written: {write_report(ledger, cost_text(costs, named), arguments.setting, _say)}")
     return 0
 
 

@@ -123,10 +123,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from acvis_kit.distributed import is_main
-    from acvis_kit.inference.batch import Job, predict_clip, predict_folder
+    from acvis_kit.inference.batch import PredictionJob, predict_clip, predict_folder
     from acvis_kit.media.edit import AudioEdit
 
-    job = Job(
+    job = PredictionJob(
         predictor=make_predictor(arguments),
         audio=AudioEdit.parse(arguments.audio),
         weights=str(arguments.weights),
@@ -187,7 +187,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         f"{folder}: {config.backbone}, query generator {config.query_generator}, count head {config.count_head}, "
         f"{config.num_classes} classes, audio encoder {config.audio_encoder}"
     )
-    if config.audio_encoder == "precomputed" and config.hears:
+    if config.audio_encoder == "precomputed" and config.uses_audio:
         say("it reads precomputed VGGish features: for videos, run predict with --audio-weights VGGISH.pth")
 
 

@@ -219,11 +219,11 @@ class TrainingClips(Dataset):
             masks=torch.from_numpy(seen[kept]),
             sounding=torch.from_numpy(sounding[kept]),
             counts=torch.from_numpy(sounding.sum(axis=0)),  # of the whole frame: before the window cut anything off
-            heard=None if heard.classes is None else torch.from_numpy(heard.classes),
-            signs=self._signs(things, seconds, kept),
+            audio_labels=None if heard.classes is None else torch.from_numpy(heard.classes),
+            cue_labels=self._cue_labels(things, seconds, kept),
         )
 
-    def _signs(self, things: Sequence[Any], seconds: np.ndarray, kept: np.ndarray) -> Tensor | None:
+    def _cue_labels(self, things: Sequence[Any], seconds: np.ndarray, kept: np.ndarray) -> Tensor | None:
         if self._scenes is None:
             return None
         cues = np.array([thing.cue[seconds] for thing in things], bool).reshape(-1, len(seconds))

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.acvis.query_generator import QueryGenerator
-from acvis_kit.models.encoders.audio import NUM_PATCHES, Sound
+from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures
 
 FRAME_SIZE = (384, 640)  # a 360x640 frame, padded to multiples of 32
 WINDOWS = 1  # the tracker is counted over one window of seconds
@@ -73,7 +73,7 @@ def costs(model: ACVIS) -> list[Cost]:
         count("count head", model.count_head, lambda: model.count_head(out.count_token))
     seconds = WINDOWS * config.window_size
     clip_queries = out.queries.expand(seconds, *out.queries.shape[1:]).transpose(0, 1)  # (1, T, Q_f, C)
-    heard = Sound.join([sound] * seconds)
+    heard = AudioFeatures.join([sound] * seconds)
     count("tracker", model.tracker, lambda: model.tracker(clip_queries, heard), frames=seconds)
 
     for name, head in (("class", model.pixel_class_head), ("sign", model.pixel_sign_head)):
@@ -90,13 +90,13 @@ def costs(model: ACVIS) -> list[Cost]:
     return rows
 
 
-def _silence(model: ACVIS) -> Sound:
+def _silence(model: ACVIS) -> AudioFeatures:
     like = {"dtype": model.pixel_mean.dtype, "device": model.pixel_mean.device}
     patches = None
     if model.config.audio_tokens == "patch" and model.audio_encoder is not None:
         patches = torch.zeros(1, 1, NUM_PATCHES, model.audio_encoder.patch_dim, **like)
     named = torch.zeros(1, 1, model.config.num_classes, **like) if model.config.audio_classes else None
-    return Sound(torch.zeros(1, 1, model.config.audio_dim, **like), patches, named)
+    return AudioFeatures(torch.zeros(1, 1, model.config.audio_dim, **like), patches, named)
 
 
 def cost_table(rows: list[Cost]) -> str:

@@ -56,7 +56,7 @@ COUNTED = ("original", "off-screen")  # soundtracks under which counts are compa
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """A share of seconds, in [0, 1], with its 95 % interval over clips; NaN where nothing was measured."""
 
     value: float
@@ -65,7 +65,7 @@ class Share:
     seconds: int
 
     @classmethod
-    def of(cls, sums: Sequence[tuple[float, float]]) -> Share:
+    def of(cls, sums: Sequence[tuple[float, float]]) -> Proportion:
         """From (right seconds, seconds) of every clip."""
         table = np.array(sums, np.float64).reshape(-1, 2)
         ratio = lambda s: np.where(s[..., 1:] > 0, s[..., :1] / np.where(s[..., 1:] > 0, s[..., 1:], 1), np.nan)  # noqa: E731
@@ -91,10 +91,10 @@ class Listening:
     noise_loss: tuple[float, float, float]
     control: ControlScore
     counting: CountScore
-    counted: Share
+    counted: Proportion
     counting_offscreen: CountScore
-    counted_offscreen: Share
-    twins: Share
+    counted_offscreen: Proportion
+    twins: Proportion
 
     def rows(self) -> list[dict[str, Any]]:
         """The table: name, value and 95 % interval in percent (the last in points), and what AVIS-Synth asks for."""
@@ -176,7 +176,7 @@ def listen(
     category_ids = category_ids_of(predictor.model, split)
     found = {}
     for number, video in own_share(split.videos):
-        notes = {gate: _Notes() for gate in (False, True)}
+        notes = {gate: _ClipResults() for gate in (False, True)}
         scene, clip = scenes[video.id], split.clip(video)
         rng = np.random.default_rng([seed, video.id])
         tracks = soundtracks(scene, clip.waveform, rng)
@@ -286,7 +286,7 @@ def twin_seconds(shown: ShownMasks, scene: SceneRecord) -> tuple[int, int]:
     return right, total
 
 
-class _Notes:
+class _ClipResults:
     """What is written down about one clip, with one setting of the gate.
 
     Attributes:
@@ -324,13 +324,13 @@ class _Notes:
         self._shown, self._probabilities = {}, {}  # judged: not to be carried to other processes
 
 
-def _summary(split: AVISegSplit, notes: Sequence[_Notes]) -> Listening:
+def _summary(split: AVISegSplit, notes: Sequence[_ClipResults]) -> Listening:
     report, noisy = (
         evaluate_in_full(split.truth, [r for n in notes for r in n.results[name]], "paper", bootstrap=DRAWS)
         for name in ("original", "noisy")
     )
     scores = {name: [note.counts[name] for note in notes if name in note.counts] for name in COUNTED}
-    counted = {name: Share.of([(s.confusion.trace(), s.seconds) for s in own]) for name, own in scores.items()}
+    counted = {name: Proportion.of([(s.confusion.trace(), s.seconds) for s in own]) for name, own in scores.items()}
     empty = CountScore.empty(scores["original"][0].k_max)
     return Listening(
         report=report,
@@ -341,7 +341,7 @@ def _summary(split: AVISegSplit, notes: Sequence[_Notes]) -> Listening:
         counted=counted["original"],
         counting_offscreen=sum(scores["off-screen"], start=empty),
         counted_offscreen=counted["off-screen"],
-        twins=Share.of([note.twins for note in notes]),
+        twins=Proportion.of([note.twins for note in notes]),
     )
 
 

@@ -19,7 +19,7 @@ RESULT, COUNTS, OVERLAY, FOLDER_RESULT = "result.json", "counts.csv", "overlay.m
 
 
 @dataclass(frozen=True)
-class Job:
+class PredictionJob:
     """What is done to every clip.
 
     Attributes:
@@ -57,7 +57,7 @@ class Job:
         return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in watched if path.is_file()}
 
 
-def predict_clip(job: Job, clip_path: Path, out: Path, video_id: int = 1) -> Prediction:
+def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int = 1) -> Prediction:
     """Write overlay.mp4, counts.csv and, last, result.json into `out`.
 
     Raises:
@@ -78,7 +78,7 @@ def predict_clip(job: Job, clip_path: Path, out: Path, video_id: int = 1) -> Pre
     return prediction
 
 
-def predict_folder(job: Job, folder: Path, out: Path, say: Callable[[str], None]) -> int:
+def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[str], None]) -> int:
     """Every file of `folder` into a folder of its own below `out`; finished ones are left as they are.
 
     A file that cannot be read is reported and passed over. `results.json` holds all results, video ids counting from 1
@@ -120,7 +120,7 @@ def predict_folder(job: Job, folder: Path, out: Path, say: Callable[[str], None]
 
 
 def _predict_file(
-    job: Job, path: Path, target: Path, video_id: int, which: str, say: Callable[[str], None]
+    job: PredictionJob, path: Path, target: Path, video_id: int, which: str, say: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """What stands in the result of one file of a folder, done now or before; None where it failed."""
     done = _finished(target / RESULT, path, job)
@@ -136,7 +136,7 @@ def _predict_file(
         return None
 
 
-def _finished(result: Path, clip: Path, job: Job) -> dict[str, Any] | None:
+def _finished(result: Path, clip: Path, job: PredictionJob) -> dict[str, Any] | None:
     """What an earlier run wrote from the same files with the same settings, or None."""
     if not result.is_file() or (job.video and not (result.parent / OVERLAY).is_file()):
         return None

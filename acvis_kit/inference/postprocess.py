@@ -60,17 +60,17 @@ def tracks_of(
     keep = best.values > score_threshold
     class_scores, pairs = best.values[keep], best.indices[keep]
     queries, of_query = torch.unique(pairs // classes, return_inverse=True)  # pairs of one query share its mask
-    seconds = len(features)
+    length = len(features)
     if not len(queries):
-        return Drawn([], torch.zeros(0, seconds))
-    sounding = torch.ones(len(queries), seconds, dtype=exact, device=queries.device)
+        return Drawn([], torch.zeros(0, length))
+    sounding = torch.ones(len(queries), length, dtype=exact, device=queries.device)
     if video.sounding_logits is not None:
         sounding = video.sounding_logits[-1, 0].to(exact).sigmoid().T[queries]  # (M, T)
     shown = sounding > model.config.sounding_threshold
     embeds = video.mask_embeds[-1, 0][queries].to(exact)  # (M, C)
 
     codes = _Codes(size)  # T x M
-    total = torch.empty(seconds, len(queries), dtype=exact, device=embeds.device)  # (T, M)
+    total = torch.empty(length, len(queries), dtype=exact, device=embeds.device)  # (T, M)
     count = torch.empty_like(total, dtype=torch.int64)
     done = 0
     for pixels in features.chunks(embeds.device):
@@ -92,7 +92,7 @@ def tracks_of(
     nothing = _nothing(size)
 
     def masks_of(query: int) -> tuple[RLE, ...]:
-        return tuple(codes[t * len(queries) + query] if seen[query][t] else nothing for t in range(seconds))
+        return tuple(codes[t * len(queries) + query] if seen[query][t] else nothing for t in range(length))
 
     tracks = [
         Track(

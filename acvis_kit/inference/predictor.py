@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip
+from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip, Progress
 from acvis_kit.errors import ConfigError, DataError, WeightsError
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.postprocess import tracks_of
@@ -22,9 +22,8 @@ from acvis_kit.media.edit import AudioEdit
 from acvis_kit.media.mel import frame_seconds, log_mel
 from acvis_kit.models.acvis.count import count_of_independent
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.models.encoders.audio import Sound
+from acvis_kit.models.encoders.audio import AudioFeatures
 
-Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
 SoundLike = Clip | AudioEdit | Tensor | np.ndarray
 
 LONG_CLIP = 60  # frames; from here on a progress bar shows where nobody asked to be told
@@ -253,7 +252,7 @@ class Predictor:
         """The encoded clip with the sound that is to be heard, and what the user should know about it."""
         clip = features.clip
         if clip is None:  # bare frames were encoded: a blank picture of their size stands in for them
-            if sound is None and self.model.config.hears:
+            if sound is None and self.model.config.uses_audio:
                 raise DataError(
                     "bare frames have no sound: pass a clip, an edit, a waveform, log_mel or audio_features"
                 )
@@ -296,10 +295,10 @@ class Predictor:
 
     def _hear(
         self, features: VisualFeatures, clip: Clip | None, mel: Tensor | None, vectors: Tensor | None
-    ) -> Sound | None:
+    ) -> AudioFeatures | None:
         """Audio tokens of the T frames, as one clip: B = 1."""
         length = len(features)
-        if not self.model.config.hears:
+        if not self.model.config.uses_audio:
             return None
         for name, value, shape in (("log_mel", mel, (96, 64)), ("audio_features", vectors, None)):
             want = (length, *(shape or (self.model.config.audio_dim,)))
@@ -323,7 +322,7 @@ class Predictor:
                 self.model.hear((log_mel(part.to(self.device, exact)) if mel is None else part.to(self.device))[None])
                 for part in heard.split(SECONDS_HEARD_AT_ONCE)
             ]
-        return Sound.join(parts)
+        return AudioFeatures.join(parts)
 
 
 class _Reporter:
@@ -359,11 +358,11 @@ def _usable(device: torch.device | str) -> torch.device:
         raise ConfigError(f"device={device!r} cannot be used here, choose {' or '.join(there)}: {reason}") from error
 
 
-def _split_sound(sound: Sound | None, lengths: list[int]) -> Iterator[Sound | None]:
+def _split_sound(sound: AudioFeatures | None, lengths: list[int]) -> Iterator[AudioFeatures | None]:
     start = 0
     for length in lengths:
         stop = start + length
-        yield None if sound is None else sound.seconds(start, stop)
+        yield None if sound is None else sound.frames(start, stop)
         start = stop
 
 

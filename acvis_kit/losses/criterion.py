@@ -25,7 +25,7 @@ from acvis_kit.losses.sounding import audio_class_loss, sounding_loss
 from acvis_kit.losses.truth import Sets, Truth
 from acvis_kit.models.acvis.model import ModelOutput
 
-Share = tuple[Tensor, Tensor | float]  # the sum of a loss over this process' terms, and how many these are
+LossSum = tuple[Tensor, Tensor | float]  # the sum of a loss over this process' terms, and how many these are
 
 
 class NotFiniteError(AcvisError):
@@ -72,16 +72,16 @@ class Criterion:
         if generators is not None and len(generators) != len(targets):
             raise ValueError(f"{len(generators)} generators for {len(targets)} clips: give one per clip")
         with torch.autocast(output.frame_class_logits.device.type, enabled=False):  # sums in half precision overflow
-            shares, sane = self._shares(output, targets, generators)
-            return self._normalise(shares, sane, reduce)
+            shares, finite = self._shares(output, targets, generators)
+            return self._normalise(shares, finite, reduce)
 
     def _shares(
         self, output: ModelOutput, targets: Sequence[Targets], generators: Generators
-    ) -> tuple[dict[str, Share], dict[str, bool]]:
+    ) -> tuple[dict[str, LossSum], dict[str, bool]]:
         frame_classes, video = output.frame_class_logits, output.video
-        _, clips, seconds, _, classes = frame_classes.shape
+        _, clips, length, _, classes = frame_classes.shape
         size = output.frame_mask_logits.shape[-2:]
-        truth = Truth(targets, clips, seconds, classes - 1, size, frame_classes.device)
+        truth = Truth(targets, clips, length, classes - 1, size, frame_classes.device)
         repeats = video.class_logits.shape[1] // clips
         frames, videos = truth.of_frames(), truth.of_videos(repeats)
         frame_set = (frame_classes.flatten(1, 2), output.frame_mask_logits.flatten(1, 2).unsqueeze(3))
@@ -89,7 +89,7 @@ class Criterion:
         frame = self._match(*frame_set, truth, frames, generators)
         track = self._match(*video_set, truth, videos, generators)
 
-        shares: dict[str, Share] = {}
+        shares: dict[str, LossSum] = {}
         for level, given, sets, matches in (("frame", frame_set, frames, frame), ("video", video_set, videos, track)):
             found = set_losses(*given, truth, sets, matches, self.config, generators)
             shares |= {f"{level}/{name}": share for name, share in found.items()}
@@ -111,7 +111,7 @@ class Criterion:
             shares["pixel_class"] = pixel_class_loss(_exact(output.pixel_class_logits), truth, self.config.none_weight)
         if output.pixel_sign_logits is not None:
             shares["pixel_sign"] = pixel_sign_loss(_exact(output.pixel_sign_logits), truth, self.config.none_weight)
-        return shares, {"the matching of frame queries": frame.sane, "the matching of video queries": track.sane}
+        return shares, {"the matching of frame queries": frame.finite, "the matching of video queries": track.finite}
 
     def _match(
         self, class_logits: Tensor, mask_logits: Tensor, truth: Truth, sets: Sets, generators: Generators
@@ -121,7 +121,7 @@ class Criterion:
         weights = (c.class_weight, c.mask_weight, c.dice_weight)
         return assign(set_costs(class_logits.detach(), mask_logits.detach(), truth, sets, points, weights), sets)
 
-    def _count(self, logits: Tensor, counts: Tensor) -> Share:
+    def _count(self, logits: Tensor, counts: Tensor) -> LossSum:
         logits = _exact(logits)
         if self.config.count_head == "ce":
             return cross_entropy_loss(logits, counts)
@@ -132,17 +132,17 @@ class Criterion:
         return getattr(self.config, f"{kind}_weight")
 
     def _normalise(
-        self, shares: dict[str, Share], sane: dict[str, bool], reduce: Callable[[Tensor], Tensor]
+        self, shares: dict[str, LossSum], finite: dict[str, bool], reduce: Callable[[Tensor], Tensor]
     ) -> dict[str, Tensor]:
         """Sums over terms of all processes. Whether all is finite travels in the same message."""
         sums = torch.stack([total.detach() for total, _ in shares.values()])
         exact = torch.float32 if sums.device.type == "mps" else torch.float64
         terms = torch.stack([torch.as_tensor(n, dtype=exact, device=sums.device) for _, n in shares.values()])
-        broken = torch.cat([~sums.isfinite(), ~torch.tensor(list(sane.values()), device=sums.device)])
+        broken = torch.cat([~sums.isfinite(), ~torch.tensor(list(finite.values()), device=sums.device)])
         everywhere = reduce(torch.cat([terms, broken.to(exact)]))
         terms, broken = everywhere[: len(shares)], everywhere[len(shares) :].tolist()
         if any(broken):
-            names = [name for name, bad in zip([*shares, *sane], broken, strict=True) if bad]
+            names = [name for name, bad in zip([*shares, *finite], broken, strict=True) if bad]
             raise NotFiniteError(
                 f"not a finite number: {', '.join(names)}. The network's output holds NaN or infinity: lower the "
                 "learning rate or clip the gradient harder, train in float32, and look for NaN in features given to it"

@@ -66,7 +66,7 @@ def set_losses(
     device, dtype = class_logits.device, torch.promote_types(class_logits.dtype, torch.float32)
     queries = class_logits.shape[2]
     clips = sets.clips.repeat(sets.repeats)[matches.answers]  # (R,)
-    seconds = sets.seconds.repeat(sets.repeats, 1)[matches.answers].to(device)  # (R, S)
+    frames = sets.frames.repeat(sets.repeats, 1)[matches.answers].to(device)  # (R, S)
     found = matches.to(device)
     rows = found.answers * queries + found.queries  # (D, R), in the flat (A, Q)
 
@@ -80,7 +80,7 @@ def set_losses(
         points = uncertain_points(
             logits.detach(), clips, config.num_points, config.oversample_ratio, config.importance_ratio, generators
         )  # (R, S, P, 2)
-        planes = objects[:, None] * truth.seconds + seconds  # (R, S)
+        planes = objects[:, None] * truth.frames + frames  # (R, S)
         wanted = sample_masks(truth.masks, planes, points, dtype).flatten(1)  # (R, S * P)
         got = sample_logits(logits.flatten(0, 1)[:, None], points.flatten(0, 1))  # (R * S, 1, P)
         layer_entropy, layer_dice = mask_loss(got.reshape(wanted.shape), wanted)

@@ -23,17 +23,17 @@ class Matches(NamedTuple):
     Attributes:
         answers: int64 (R,), the set as the network numbers it, repeats included. The same in every layer.
         queries: int64 (D, R). objects: int64 (D, R), rows of the `Truth`.
-        sane: whether every cost was finite.
+        finite: whether every cost was finite.
     """
 
     answers: Tensor
     queries: Tensor
     objects: Tensor
-    sane: bool
+    finite: bool
 
     def to(self, device: torch.device) -> Matches:
         """The same on another device."""
-        return Matches(self.answers.to(device), self.queries.to(device), self.objects.to(device), self.sane)
+        return Matches(self.answers.to(device), self.queries.to(device), self.objects.to(device), self.finite)
 
 
 def mask_costs(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +68,7 @@ def set_costs(
 
     Args:
         class_logits: (D, A, Q, K + 1), A = N * repeats answers. mask_logits: (D, A, Q, S, H, W).
-        points: (N, P, 2), shared by all masks of a set, by its S seconds, its repeats and the layers. BCE and dice
+        points: (N, P, 2), shared by all masks of a set, by its S frames, its repeats and the layers. BCE and dice
             are taken over S * P jointly.
         weights: (w0, w1, w2).
 
@@ -79,7 +79,7 @@ def set_costs(
     layers, answers, queries = mask_logits.shape[:3]
     dtype = torch.promote_types(mask_logits.dtype, torch.float32)
     objects = sets.objects.to(device)
-    planes = objects[:, :, None] * truth.seconds + sets.seconds.to(device)[:, None]  # (N, M, S)
+    planes = objects[:, :, None] * truth.frames + sets.frames.to(device)[:, None]  # (N, M, S)
     there = points[:, None, None].expand(-1, *planes.shape[1:], -1, -1)  # (N, M, S, P, 2)
     wanted = sample_masks(truth.masks, planes, there, dtype).flatten(2) if objects.numel() else None
     if wanted is None:
@@ -105,7 +105,7 @@ def assign(costs: Tensor, sets: Sets) -> Matches:
     table = costs.cpu()
     repeats = table.shape[1] // max(len(sets.sizes), 1)
     valid = sets.valid.repeat(repeats, 1)[None, :, None]  # (1, A, 1, M)
-    sane = bool((table.isfinite() | ~valid).all())
+    finite = bool((table.isfinite() | ~valid).all())
     table = table.nan_to_num(NEVER, NEVER, -NEVER).numpy()
     sizes = sets.sizes.repeat(repeats)
     layers, answers, queries = table.shape[:3]
@@ -122,4 +122,4 @@ def assign(costs: Tensor, sets: Sets) -> Matches:
     query = torch.cat([torch.from_numpy(r) for r in rows]) if rows else torch.zeros(0, dtype=torch.int64)
     place = torch.cat([torch.from_numpy(c) for c in columns]) if rows else torch.zeros(0, dtype=torch.int64)
     objects = sets.objects.repeat(repeats, 1)[who.expand(shape), place.view(shape)]
-    return Matches(who, query.view(shape), objects, sane)
+    return Matches(who, query.view(shape), objects, finite)

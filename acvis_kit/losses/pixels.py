@@ -25,7 +25,7 @@ def pixel_class_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[
         The weighted sum, and the sum of the weights.
     """
     _, _, classes, height, width = logits.shape
-    labels = logits.new_full((truth.batch, truth.seconds, height, width), classes - 1, dtype=torch.int64)
+    labels = logits.new_full((truth.batch, truth.frames, height, width), classes - 1, dtype=torch.int64)
     claims = torch.zeros_like(labels)
     for label, clip, mask in zip(truth.labels, truth.clips.tolist(), _cells(truth, height, width), strict=True):
         labels[clip][mask] = label
@@ -46,17 +46,17 @@ def pixel_sign_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[T
         logits: (B, T, h, w). truth: with masks of everything visible.
 
     Returns:
-        The weighted sum, and the sum of the weights; of the clips in which the signs are known.
+        The weighted sum, and the sum of the weights; of the clips in which the cue_labels are known.
     """
-    masks = _cells(truth, *logits.shape[-2:]) & truth.told[:, None, None, None]  # (G, T, h, w)
+    masks = _cells(truth, *logits.shape[-2:]) & truth.has_cue_labels[:, None, None, None]  # (G, T, h, w)
     of_objects = logits[truth.clips.to(logits.device)]
-    signs = truth.signs[..., None, None].expand_as(masks).to(logits)
-    losses = F.binary_cross_entropy_with_logits(of_objects, signs, reduction="none")
-    weights = masks * (none_weight + (1 - none_weight) * signs)
+    cue_labels = truth.cue_labels[..., None, None].expand_as(masks).to(logits)
+    losses = F.binary_cross_entropy_with_logits(of_objects, cue_labels, reduction="none")
+    weights = masks * (none_weight + (1 - none_weight) * cue_labels)
     return (losses * weights).sum(), weights.sum()
 
 
 def _cells(truth: Truth, height: int, width: int) -> Tensor:
     """The masks on a coarser grid, bool (G, T, h, w): what is in the middle of a cell."""
     rows, columns = (truth.masks.shape[-2] // height, truth.masks.shape[-1] // width)
-    return truth.masks[:, rows // 2 :: rows, columns // 2 :: columns].unflatten(0, (-1, truth.seconds))
+    return truth.masks[:, rows // 2 :: rows, columns // 2 :: columns].unflatten(0, (-1, truth.frames))

@@ -89,11 +89,11 @@ def uncertain_points(
     Returns:
         (R, S, P, 2).
     """
-    rows, seconds = logits.shape[:2]
+    rows, frames = logits.shape[:2]
     sure = int(importance * count)
-    candidates = draw(clips, (seconds, int(count * oversample)), generators, logits.device).flatten(0, 1)
+    candidates = draw(clips, (frames, int(count * oversample)), generators, logits.device).flatten(0, 1)
     certainty = sample_logits(logits.flatten(0, 1)[:, None], candidates)[:, 0].abs()  # (R * S, oversample * P)
     chosen = certainty.topk(sure, dim=1, largest=False, sorted=False).indices
-    kept = candidates.gather(1, chosen[..., None].expand(-1, -1, 2)).unflatten(0, (rows, seconds))
-    anywhere = draw(clips, (seconds, count - sure), generators, logits.device)
+    kept = candidates.gather(1, chosen[..., None].expand(-1, -1, 2)).unflatten(0, (rows, frames))
+    anywhere = draw(clips, (frames, count - sure), generators, logits.device)
     return torch.cat([kept, anywhere], dim=2)

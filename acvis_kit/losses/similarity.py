@@ -1,6 +1,6 @@
 """Queries of one object should look alike, at both levels: the similarity loss (AVISM and VITA).
 
-All matched queries of a clip are compared with each other, those of its seconds and those of the video; the dot
+All matched queries of a clip are compared with each other, those of its frames and those of the video; the dot
 product of two embeddings is the logit of "the same object".
 """
 
@@ -23,11 +23,11 @@ def similarity_loss(frame_embeds: Tensor, video_embeds: Tensor, frame: Matches, 
     Returns:
         The sum over pairs, each query's pair with itself included, and the number of pairs.
     """
-    answers, seconds, queries = frame_embeds.shape[:3]
+    answers, frames, queries = frame_embeds.shape[:3]
     layers = len(frame.queries)
     device, dtype = frame_embeds.device, torch.promote_types(frame_embeds.dtype, torch.float32)
     layer = torch.arange(layers)[:, None]
-    frame_sets = (layer * (answers // max(layers, 1)) * seconds + frame.answers).flatten()  # in the flat (A, T)
+    frame_sets = (layer * (answers // max(layers, 1)) * frames + frame.answers).flatten()  # in the flat (A, T)
     frame_rows = frame_sets * queries + frame.queries.flatten()
     video_rows = video.answers * video_embeds.shape[1] + video.queries[0]
     embeds = torch.cat(
@@ -36,7 +36,7 @@ def similarity_loss(frame_embeds: Tensor, video_embeds: Tensor, frame: Matches, 
             video_embeds.flatten(0, 1).index_select(0, video_rows.to(device)),
         ]
     ).to(dtype)  # (X, C)
-    group = torch.cat([frame_sets // seconds, video.answers])
+    group = torch.cat([frame_sets // frames, video.answers])
     objects = torch.cat([frame.objects.flatten(), video.objects[0]])
 
     # Side by side in a table of answers, so that all pairs are one product.

@@ -18,19 +18,19 @@ from acvis_kit.errors import DataError
 
 @dataclass(frozen=True)
 class Sets:
-    """N sets of at most M objects, over S seconds each (1 at the frame level, T at the video level). On the CPU.
+    """N sets of at most M objects, over S frames each (1 at the frame level, T at the video level). On the CPU.
 
     Attributes:
         objects: int64 (N, M), rows of the `Truth`; a set's objects first, then zeros.
         sizes: int64 (N,), objects of each set.
-        seconds: int64 (N, S). clips: int64 (N,), where the set comes from.
+        frames: int64 (N, S). clips: int64 (N,), where the set comes from.
         repeats: how often the network answers for all sets: once, or, at the video level, once per supervised frame
             layer, in blocks. Answer i belongs to set i mod N.
     """
 
     objects: Tensor
     sizes: Tensor
-    seconds: Tensor
+    frames: Tensor
     clips: Tensor
     repeats: int = 1
 
@@ -50,27 +50,27 @@ class Truth:
 
     Attributes:
         labels: int64 (G,), sounding: bool (G, T), masks: bool (G * T, H, W), on the device of the output.
-        counts: int64 (B, T). heard: bool (B, T, K) and known: bool (B,), which clips say what is heard.
-        signs: bool (G, T), False where it is not known; told: bool (G,), the objects of clips that say it.
+        counts: int64 (B, T). audio_labels: bool (B, T, K) and has_audio_labels: bool (B,), the clips that have them.
+        cue_labels: bool (G, T), False without labels; has_cue_labels: bool (G,), the objects of clips that have them.
         present: bool (G, T), where a mask is not empty; clips: int64 (G,), on the CPU.
 
     Args:
-        targets: one per clip. seconds: T of the output. classes: K. size: (H, W) of the mask logits.
+        targets: one per clip. frames: T of the output. classes: K. size: (H, W) of the mask logits.
 
     Raises:
         DataError: targets that do not fit the output, naming the clip and both values.
     """
 
     def __init__(
-        self, targets: Sequence[Targets], clips: int, seconds: int, classes: int, size: tuple[int, int], device: str
+        self, targets: Sequence[Targets], clips: int, frames: int, classes: int, size: tuple[int, int], device: str
     ) -> None:
         if len(targets) != clips:
             raise DataError(f"the batch has {clips} clips, but targets of {len(targets)}: give one Targets per clip")
         for number, target in enumerate(targets):
-            check(number, target, seconds, classes, size)
+            check(number, target, frames, classes, size)
         if len(sizes := {tuple(target.masks.shape[2:]) for target in targets}) > 1:
             raise DataError(f"masks of one batch have different sizes {sorted(sizes)}: pad all clips to one size")
-        self.seconds = seconds
+        self.frames = frames
         self.batch = clips
         counts = [len(target.labels) for target in targets]
         self.clips = torch.repeat_interleave(torch.arange(clips), torch.tensor(counts))
@@ -80,36 +80,38 @@ class Truth:
         self.labels = torch.cat([target.labels for target in targets]).to(device)
         self.sounding = torch.cat([target.sounding for target in targets]).to(device)
         self.counts = torch.stack([target.counts for target in targets]).to(device)
-        unknown = torch.zeros(seconds, classes, dtype=torch.bool)
-        heard = [unknown if target.heard is None else target.heard for target in targets]
-        self.heard = torch.stack([one.to(device) for one in heard])
-        self.known = torch.tensor([target.heard is not None for target in targets]).to(device)
-        self.signs = torch.cat([t.sounding & False if t.signs is None else t.signs for t in targets]).to(device)
-        self.told = torch.tensor([target.signs is not None for target in targets])[self.clips].to(device)
+        unknown = torch.zeros(frames, classes, dtype=torch.bool)
+        audio_labels = [unknown if target.audio_labels is None else target.audio_labels for target in targets]
+        self.audio_labels = torch.stack([one.to(device) for one in audio_labels])
+        self.has_audio_labels = torch.tensor([target.audio_labels is not None for target in targets]).to(device)
+        self.cue_labels = torch.cat([t.sounding & False if t.cue_labels is None else t.cue_labels for t in targets]).to(
+            device
+        )
+        self.has_cue_labels = torch.tensor([target.cue_labels is not None for target in targets])[self.clips].to(device)
 
     def of_frames(self) -> Sets:
         """One set per second, clip by clip: the objects whose mask is not empty there."""
         g, t = self.present.nonzero(as_tuple=True)
-        clips = torch.arange(self.batch).repeat_interleave(self.seconds)
-        seconds = torch.arange(self.seconds).repeat(self.batch)
-        return self._sets(g, self.clips[g] * self.seconds + t, clips, seconds[:, None], 1)
+        clips = torch.arange(self.batch).repeat_interleave(self.frames)
+        frames = torch.arange(self.frames).repeat(self.batch)
+        return self._sets(g, self.clips[g] * self.frames + t, clips, frames[:, None], 1)
 
     def of_videos(self, layers: int) -> Sets:
         """One set per clip: the objects whose mask is not empty in some second; answered once per frame layer."""
         g = self.present.any(1).nonzero()[:, 0]
-        seconds = torch.arange(self.seconds).expand(self.batch, -1)
-        return self._sets(g, self.clips[g], torch.arange(self.batch), seconds, layers)
+        frames = torch.arange(self.frames).expand(self.batch, -1)
+        return self._sets(g, self.clips[g], torch.arange(self.batch), frames, layers)
 
     @staticmethod
-    def _sets(objects: Tensor, sets: Tensor, clips: Tensor, seconds: Tensor, repeats: int) -> Sets:
+    def _sets(objects: Tensor, sets: Tensor, clips: Tensor, frames: Tensor, repeats: int) -> Sets:
         sizes = torch.bincount(sets, minlength=len(clips))
         order = sets.argsort(stable=True)
         table = torch.zeros(len(clips), int(sizes.max()) if len(sizes) else 0, dtype=torch.int64)
         table[torch.arange(table.shape[1]) < sizes[:, None]] = objects[order]
-        return Sets(table, sizes, seconds, clips, repeats)
+        return Sets(table, sizes, frames, clips, repeats)
 
 
-def check(number: int, target: Targets, seconds: int, classes: int, size: tuple[int, int]) -> None:
+def check(number: int, target: Targets, frames: int, classes: int, size: tuple[int, int]) -> None:
     """Whether the truth of a clip fits the output.
 
     Raises:
@@ -117,10 +119,10 @@ def check(number: int, target: Targets, seconds: int, classes: int, size: tuple[
     """
     objects = len(target.labels)
     where = f"targets of clip {number} of the batch"
-    if target.masks.ndim != 4 or target.masks.shape[:2] != (objects, seconds):
+    if target.masks.ndim != 4 or target.masks.shape[:2] != (objects, frames):
         raise DataError(
             f"{where}: masks of shape {tuple(target.masks.shape)}, but there are {objects} labels and the output has "
-            f"{seconds} frames: give masks (N, T, H, W) of the frames that the network saw"
+            f"{frames} frames: give masks (N, T, H, W) of the frames that the network saw"
         )
     if target.masks.dtype != torch.bool:
         raise DataError(f"{where}: masks are {target.masks.dtype}, they must be torch.bool")
@@ -131,10 +133,10 @@ def check(number: int, target: Targets, seconds: int, classes: int, size: tuple[
             "size of the padded input"
         )
     shapes = {
-        "sounding": (objects, seconds),
-        "counts": (seconds,),
-        "heard": (seconds, classes),
-        "signs": (objects, seconds),
+        "sounding": (objects, frames),
+        "counts": (frames,),
+        "audio_labels": (frames, classes),
+        "cue_labels": (objects, frames),
     }
     for name, want in shapes.items():
         value = getattr(target, name)
@@ -145,5 +147,5 @@ def check(number: int, target: Targets, seconds: int, classes: int, size: tuple[
             f"{where}: labels from {int(target.labels.min())} to {int(target.labels.max())}, but the network has "
             f"{classes} classes, 0 to {classes - 1}: labels count from 0, in the order of class_names"
         )
-    if seconds and int(target.counts.min()) < 0:
+    if frames and int(target.counts.min()) < 0:
         raise DataError(f"{where}: a count of {int(target.counts.min())} objects; counts are 0 or more")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
-Kind = Literal["video", "audio"]
+StreamKind = Literal["video", "audio"]
 REORDER = 4  # frames whose stamps are put in order together: as deep as B-frames are nested in practice
 PREROLL = 0.5  # seconds of sound decoded before the wanted start, for decoders that need a run-up
 GUESSED_STEP = 1 / 25  # seconds between frames that have no stamp and no rate
@@ -74,7 +74,7 @@ def cause(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def find_stream(container: InputContainer, kind: Kind) -> Stream | None:
+def find_stream(container: InputContainer, kind: StreamKind) -> Stream | None:
     """The stream a player would play, None where there is none that could be decoded.
 
     A cover picture attached to a sound file is not a moving picture; a codec that FFmpeg does not know has no context.
@@ -100,7 +100,7 @@ def time_zero(container: InputContainer) -> float:
     return min(file_start, _seconds(lead, lead.start_time))
 
 
-def claimed_end(container: InputContainer, kind: Kind) -> float | None:
+def claimed_end(container: InputContainer, kind: StreamKind) -> float | None:
     """Where the stream ends by the file's own account, in seconds of the player's clock; None where it does not say."""
     stream = find_stream(container, kind)
     if stream is None or not stream.duration or stream.duration < 0:
@@ -125,7 +125,7 @@ def _seconds(stream: Stream, ticks: int | None) -> float:
 
 
 def frames_from(
-    path: Path, kind: Kind, start: float, damage: list[str]
+    path: Path, kind: StreamKind, start: float, damage: list[str]
 ) -> Iterator[tuple[float, VideoFrame | AudioFrame]]:
     """The frames of the picture or the sound with their times on the player's clock, the first at or before `start`.
 

@@ -22,7 +22,7 @@ SOUNDING_RANGE = 40.0  # dB: blocks this far below the loudest one are pauses
 REFERENCE_RMS = 0.1  # -20 dB of full scale, a usual speaking level: what noise refers to where nothing sounds
 GRAMMAR = "original | mute | swap:FILE[@OFFSET] | mix:FILE[@DB] | noise:DB | gain:DB | shift:SECONDS | keep:START-END"
 
-Source = str | Path | Clip | Tensor | np.ndarray
+SoundSource = str | Path | Clip | Tensor | np.ndarray
 
 
 class _edit:
@@ -70,7 +70,7 @@ class AudioEdit:
         return self._then("mute", (), lambda sound, clip: torch.zeros_like(sound))
 
     @_edit
-    def swap(self, source: Source, offset: float = 0.0, loop: bool = False) -> AudioEdit:
+    def swap(self, source: SoundSource, offset: float = 0.0, loop: bool = False) -> AudioEdit:
         """Another sound instead.
 
         Args:
@@ -83,7 +83,7 @@ class AudioEdit:
         return self._then("swap", other.arguments(), lambda sound, clip: other.fill(len(sound)), other)
 
     @_edit
-    def mix(self, source: Source, gain_db: float = 0.0, offset: float = 0.0, loop: bool = False) -> AudioEdit:
+    def mix(self, source: SoundSource, gain_db: float = 0.0, offset: float = 0.0, loop: bool = False) -> AudioEdit:
         """Another sound on top, made louder by `gain_db`; the rest is as in `swap`."""
         other = _Source.of(source, offset, loop)
         factor = _amplitude(gain_db, "gain_db")
@@ -185,7 +185,7 @@ class _Source:
     loop: bool
 
     @classmethod
-    def of(cls, source: Source, offset: float, loop: bool) -> _Source:
+    def of(cls, source: SoundSource, offset: float, loop: bool) -> _Source:
         _finite(offset, "offset")
         if isinstance(source, str | Path):
             return cls(Path(source), source, Path(source), repr(str(source)), offset, loop)

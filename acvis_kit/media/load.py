@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,13 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip
+from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip, Progress
 from acvis_kit.errors import ConfigError, MediaError
 from acvis_kit.media.decoding import claimed_end, find_stream, frames_from, opened, scanned_end
-from acvis_kit.media.picture import STAMP, Screen, View
+from acvis_kit.media.picture import STAMP, DisplayTransform, Screen
 from acvis_kit.media.sound import fit_length, read_sound
-
-Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
 
 NOTABLE = 0.2  # s, what sound and picture may differ in length by without a word; codecs pad by up to 0.1
 SOURCE_FPS = (1.0, 60.0)  # what an overlay is played at
@@ -126,7 +124,7 @@ def _source_images(clip: Clip) -> Iterator[np.ndarray]:
     screen = Screen(frames_from(clip.source, "video", clip.start, damage=[]))
     if screen.empty:
         raise MediaError(f"{clip.source} can no longer be decoded: load the clip again.")
-    view = replace(View.of(screen.at(clip.start)), size=clip.size)
+    view = replace(DisplayTransform.of(screen.at(clip.start)), size=clip.size)
     shown = image = None
     k = 0
     while True:
@@ -186,7 +184,7 @@ def _load_picture(
     if screen.empty:
         reason = damage[0] if damage else "the file breaks off before it"
         raise MediaError(f"{path}: no picture could be decoded ({reason}): get a complete copy, or convert it to MP4.")
-    view = View.of(screen.at(start), facts.pixel_aspect)
+    view = DisplayTransform.of(screen.at(start), facts.pixel_aspect)
     check_pixels(path, view.size, max_pixels)
     expected = stretch.intervals(min(expected_end, stop) - start)
     check_memory(path, expected, view.size, max_memory)
@@ -206,7 +204,7 @@ def _load_picture(
 
 
 def _collect(
-    stretch: Stretch, screen: Screen, view: View, expected: int, max_memory: int, progress: Progress | None
+    stretch: Stretch, screen: Screen, view: DisplayTransform, expected: int, max_memory: int, progress: Progress | None
 ) -> Tensor:
     """The frames of all intervals, uint8 (T, 3, H, W); perhaps one too many, which only the end of the picture tells.
 

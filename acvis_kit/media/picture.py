@@ -73,7 +73,7 @@ class Screen:
 
 
 @dataclass(frozen=True)
-class View:
+class DisplayTransform:
     """How the pictures of a stream are brought onto a screen: turned upright, with square pixels, in RGB.
 
     Made once per stream: to ask PyAV for the side data of every picture would keep them all in memory, in reference
@@ -88,7 +88,7 @@ class View:
     matrix: tuple[int, int, int, int]
 
     @classmethod
-    def of(cls, frame: VideoFrame, pixel_aspect: Fraction | None = None) -> View:
+    def of(cls, frame: VideoFrame, pixel_aspect: Fraction | None = None) -> DisplayTransform:
         """The view that a picture and the width-to-height ratio of its pixels ask for."""
         width = frame.width
         if pixel_aspect and abs(pixel_aspect - 1) > ANAMORPHIC and 1 / 4 <= pixel_aspect <= 4:

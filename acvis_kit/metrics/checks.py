@@ -32,7 +32,7 @@ class Video:
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """Checked ground truth: names by category id in the order of the file, videos by id."""
 
     categories: dict[int, str]
@@ -44,7 +44,7 @@ def check_protocol(protocol: str) -> None:
         raise ConfigError(f'protocol={protocol!r} is unknown: take "official" or "paper".')
 
 
-def read_truth(source: str | Path | dict[str, Any], protocol: Protocol = "paper") -> Truth:
+def read_truth(source: str | Path | dict[str, Any], protocol: Protocol = "paper") -> GroundTruth:
     """Ground truth, checked and rasterised.
 
     Args:
@@ -74,13 +74,13 @@ def read_truth(source: str | Path | dict[str, Any], protocol: Protocol = "paper"
         if any(track.id == other.id for other in tracks[video.id]):
             raise DataError(f"{where}: video {video.id} has another annotation of this id; identities need their own.")
         tracks[video.id].append(track)
-    return Truth(
+    return GroundTruth(
         categories, {v.id: Video(v.id, v.name, v.length, v.size, tuple(tracks[v.id])) for v in videos.values()}
     )
 
 
 def read_results(
-    source: str | Path | list[Any] | dict[str, Any], truth: Truth, protocol: Protocol = "paper"
+    source: str | Path | list[Any] | dict[str, Any], truth: GroundTruth, protocol: Protocol = "paper"
 ) -> dict[Any, list[MaskTrack]]:
     """Predicted tracks by video id, in the order of the file, every video of the truth having a list.
 

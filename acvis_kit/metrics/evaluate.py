@@ -25,7 +25,7 @@ from acvis_kit.metrics.checks import Protocol
 from acvis_kit.metrics.sequence import Sequence
 from acvis_kit.metrics.tally import KEYS, VideoTally
 
-Source = str | Path | dict[str, Any] | list[Any]
+JSONSource = str | Path | dict[str, Any] | list[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +175,7 @@ class Report:
         return -100.0 if lost else value
 
 
-def evaluate(gt: Source, results: Source, protocol: Protocol = "paper") -> dict[str, float]:
+def evaluate(gt: JSONSource, results: JSONSource, protocol: Protocol = "paper") -> dict[str, float]:
     """Scores of a result file.
 
     Args:
@@ -194,7 +194,7 @@ def evaluate(gt: Source, results: Source, protocol: Protocol = "paper") -> dict[
 
 
 def evaluate_in_full(
-    gt: Source, results: Source, protocol: Protocol = "paper", bootstrap: int = 0, seed: int = 0
+    gt: JSONSource, results: JSONSource, protocol: Protocol = "paper", bootstrap: int = 0, seed: int = 0
 ) -> Report:
     """`evaluate` with tables and curves: see `Report`.
 

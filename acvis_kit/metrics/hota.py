@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from acvis_kit.metrics.sequence import Sequence
-
-Floats = NDArray[np.float64]
+from acvis_kit.metrics.sequence import Floats, Sequence
 
 ALPHAS = np.arange(1, 20) / 20
 SUMS = ("TP", "FN", "FP", "AssA", "AssRe", "AssPr", "LocA")  # the last four summed over true positives

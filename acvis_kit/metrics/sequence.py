@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from acvis_kit.errors import DataError
 from acvis_kit.masks import BLANK_720P, RLE, areas, boxes, encode, intersection, misfit, runs
 
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class MaskTrack:

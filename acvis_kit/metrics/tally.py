@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from acvis_kit.errors import DataError
 from acvis_kit.metrics import fsla, hota, track_map
 from acvis_kit.metrics.checks import Protocol
-from acvis_kit.metrics.sequence import Sequence
-
-Floats = NDArray[np.float64]
+from acvis_kit.metrics.sequence import Floats, Sequence
 
 MAP_KEYS = ("AP_all", "AP_s", "AP_m", "AP_l", "AR_all")
 FSLA_KEYS = ("FA", *(f"FA{kind}{part}" for kind in fsla.KINDS for part in ("", "_count", "_all")))
@@ -44,7 +42,7 @@ class VideoTally:
     name: str
     true_counts: NDArray[np.int64]
     pred_counts: NDArray[np.int64]
-    matches: track_map.Matches
+    matches: track_map.TrackMatches
     hota: Floats
     fsla: NDArray[np.int64]
 

@@ -1,7 +1,7 @@
 """Track-level mean average precision (Yang et al., Video Instance Segmentation, 2019), with the areas of YouTube-VIS.
 
 A predicted track is right if its IoU with a true track of its class, over all frames together, reaches the threshold.
-What a video contributes (`Matches`) depends on that video alone; precision and recall come from all of them together.
+What a video contributes (`TrackMatches`) depends on that video alone; precision and recall come from all of them.
 Axes: V videos, R area ranges, I IoU thresholds, K classes, N detections, B weightings of the videos.
 """
 
@@ -14,9 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from acvis_kit.metrics.sequence import Sequence
-
-Floats = NDArray[np.float64]
+from acvis_kit.metrics.sequence import Floats, Sequence
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
@@ -25,7 +23,7 @@ EPS = np.finfo(float).eps
 
 
 @dataclass(frozen=True, eq=False)
-class Matches:
+class TrackMatches:
     """What one video adds to mAP.
 
     Attributes:
@@ -44,7 +42,7 @@ class Matches:
     counted: NDArray[np.bool_]
 
 
-def match(sequence: Sequence, forgetful: int | None = None) -> Matches:
+def match(sequence: Sequence, forgetful: int | None = None) -> TrackMatches:
     """Predicted tracks to true ones, greedily by falling score (equal ones in their order), within each class.
 
     Args:
@@ -71,11 +69,11 @@ def match(sequence: Sequence, forgetful: int | None = None) -> Matches:
                     hit[r, i, pred[p]] = True
                     ignored[r, i, pred[p]] = ignore[g]
     ignored |= ~hit & outside[:, None, :]
-    return Matches(sequence.pred_classes, sequence.scores, hit, ignored, sequence.true_classes, inside)
+    return TrackMatches(sequence.pred_classes, sequence.scores, hit, ignored, sequence.true_classes, inside)
 
 
 def average_precision(
-    videos: Many[Matches], categories: Many[int], weights: Floats, ties_together: bool
+    videos: Many[TrackMatches], categories: Many[int], weights: Floats, ties_together: bool
 ) -> tuple[Floats, Floats]:
     """Mean precision over 101 recalls, and the highest recall.
 
@@ -100,7 +98,7 @@ def average_precision(
     return precision, recall
 
 
-def precision_at_recall(videos: Many[Matches], categories: Many[int], ties_together: bool) -> Floats:
+def precision_at_recall(videos: Many[TrackMatches], categories: Many[int], ties_together: bool) -> Floats:
     """(I, 101), precision at `RECALLS` for tracks of any size, mean over the classes with true tracks; NaN if none."""
     curves = []
     for r, _, total, (raised, recalls) in _curves(videos, categories, np.ones((1, len(videos))), ties_together):
@@ -139,7 +137,7 @@ def _greedy(
 
 
 def _curves(
-    videos: Many[Matches], categories: Many[int], weights: Floats, ties_together: bool
+    videos: Many[TrackMatches], categories: Many[int], weights: Floats, ties_together: bool
 ) -> Iterator[tuple[int, int, Floats, tuple[Floats, Floats]]]:
     """Area range, class, number of true tracks (B,), and the curve: precision made monotone and recall, (B, I, N)."""
     if not videos:

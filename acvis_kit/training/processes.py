@@ -45,7 +45,7 @@ def has_idle_parameters(config: ACVISConfig) -> bool:
 
     That is so where only the patches of sound are listened to: then nothing reads the encoder's vector.
     """
-    only_patches = config.hears_in_frames and config.audio_tokens == "patch"
+    only_patches = config.uses_audio_in_frames and config.audio_tokens == "patch"
     return only_patches and not config.video_fusion and not config.audio_classes
 
 

@@ -83,7 +83,12 @@ def train(
         say = _nothing
     split = AVISegSplit(data, train_split)
     config = replace(config, class_names=tuple(class_names or class_names_of(split)))
-    if config.hears and config.audio_encoder == "precomputed" and audio_weights is None and recipe.audio_folder is None:
+    if (
+        config.uses_audio
+        and config.audio_encoder == "precomputed"
+        and audio_weights is None
+        and recipe.audio_folder is None
+    ):
         recipe = replace(recipe, audio_folder=FEATURES)
     clips = TrainingClips(
         split,

@@ -59,7 +59,7 @@ def initial_model(
     if audio_weights is not None:
         model = with_vggish(model, audio_weights)
         say(f"VGGish from {audio_weights}")
-    elif init_from is None and config.hears and config.audio_encoder == "vggish":
+    elif init_from is None and config.uses_audio and config.audio_encoder == "vggish":
         say("VGGish starts from random weights" + _HOPELESS[config.audio_features == "vggish_quantized"])
     return model
 

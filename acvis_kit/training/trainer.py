@@ -43,7 +43,7 @@ CHECKPOINTS, BEST, LAST = "checkpoints", "best", "last"
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a run has come; the numbers in a checkpoint.
 
     Attributes:
@@ -97,7 +97,7 @@ class Trainer:
         self.network, self.stepper = accelerator.prepare(model, self.optimizer)
         self.criterion = Criterion(model.config, self.world)
         self.checkpoints = Checkpoints(out / CHECKPOINTS, self.runtime.shard_mb)
-        self.progress = Progress()
+        self.progress = TrainingProgress()
 
     @property
     def exported(self) -> ACVIS:
@@ -217,7 +217,7 @@ class Trainer:
             self.average.model.load_state_dict(tensors["average"])
         if state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.progress = Progress(**{name: state[name] for name in asdict(self.progress)})
+        self.progress = TrainingProgress(**{name: state[name] for name in asdict(self.progress)})
         self.say(f"going on from {newest}, {self.recipe.steps - self.progress.step} steps to go")
 
     def _batches(self) -> Iterator[TrainingBatch]:

@@ -31,7 +31,7 @@ HEADING = 18  # pixels above each picture of it
 
 
 @dataclass(frozen=True)
-class View:
+class ExplorerState:
     """What is looked at.
 
     Attributes:
@@ -85,16 +85,16 @@ class Explorer:
                     f"the prediction {name!r} has {len(prediction)} frames of {prediction.size}, {first_name!r} has "
                     f"{len(first)} of {first.size}: explore predictions of one clip together, others apart"
                 )
-        self.start = View(first_name)
+        self.start = ExplorerState(first_name)
 
-    def shown(self, view: View) -> Prediction:
+    def shown(self, view: ExplorerState) -> Prediction:
         """The prediction as the view filters it."""
         prediction = self.predictions[view.soundtrack].above(view.score_threshold)
         if view.count_gate:
             prediction = prediction.gated()
         return replace(prediction, tracks=tuple(t for t in prediction.tracks if t.id not in view.hidden))
 
-    def picture(self, view: View, short_side: int = SHOWN_SIDE) -> np.ndarray:
+    def picture(self, view: ExplorerState, short_side: int = SHOWN_SIDE) -> np.ndarray:
         """The frame with masks, labels and count, uint8 (H, W, 3), enlarged or shrunk to the short side."""
         prediction = self.shown(view)
         frame = Image.fromarray(prediction.clip.frames[view.t].permute(1, 2, 0).contiguous().numpy())
@@ -102,7 +102,7 @@ class Explorer:
         frame = frame.resize(tuple(max(1, round(side * factor)) for side in frame.size), Image.BILINEAR)
         return viz.paint(np.asarray(frame), prediction, view.t, view.opacity)
 
-    def caption(self, view: View) -> str:
+    def caption(self, view: ExplorerState) -> str:
         """One line of HTML: the second, the count and how likely each count is."""
         prediction = self.shown(view)
         line = f"second {view.t / prediction.fps:g}: <b>{prediction.count_text(view.t)} sounding</b>"
@@ -112,7 +112,7 @@ class Explorer:
             line += " (" + ", ".join(f"{name}: {100 * p:.0f} %" for name, p in chances) + ")"
         return line
 
-    def timeline(self, view: View) -> str:
+    def timeline(self, view: ExplorerState) -> str:
         """An HTML table: a row per track, a cell per second, filled where the track has a mask."""
         prediction = self.shown(view)
         rows = "".join(self._lane(prediction, track, view.t) for track in prediction.tracks)
@@ -130,7 +130,7 @@ class Explorer:
         length = len(self.predictions[self.start.soundtrack])
         seconds = np.unique(np.linspace(0, length - 1, min(length, STILL_SECONDS)).round().astype(int)).tolist()
         rows = [
-            [(f"{name}, {t / prediction.fps:g} s", self.picture(View(name, t), STILL_SIDE)) for t in seconds]
+            [(f"{name}, {t / prediction.fps:g} s", self.picture(ExplorerState(name, t), STILL_SIDE)) for t in seconds]
             for name, prediction in self.predictions.items()
         ]
         height, width = rows[0][0][1].shape[:2]
@@ -211,10 +211,10 @@ class _Controls:
         self.box.controls = self  # they live as long as what is shown; and tests turn them
         self._change_sound()
 
-    def view(self) -> View:
+    def view(self) -> ExplorerState:
         """What the controls say."""
         hidden = frozenset(number for number, box in self._boxes.items() if not box.value)
-        return View(
+        return ExplorerState(
             self.soundtrack.value, self.second.value, self.threshold.value, self.gate.value, hidden, self.opacity.value
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from PIL import Image, ImageDraw, ImageFont
 from plotly.subplots import make_subplots
 
+from acvis_kit.clip import Progress
 from acvis_kit.errors import AcvisError, ConfigError, DataError
 from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.media.load import iter_source_frames
@@ -17,8 +18,6 @@ from acvis_kit.media.write import write_video
 
 RGB = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
-Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
-
 # Okabe and Ito's colours, told apart with any of the common colour deficiencies; the most unlike ones come first.
 BASE_COLOURS: tuple[RGB, ...] = (
     (230, 159, 0),  # orange

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acvis_kit.ablation.card import Card
+from acvis_kit.ablation.ledger import RunLedger
 from acvis_kit.ablation.report import Runs, table_figure, table_text, write_report
 from acvis_kit.ablation.scores import MEASURED
 from acvis_kit.ablation.tables import ABLATION_BASE, ABLATION_RECIPE, TABLES, Row, setting
@@ -18,7 +18,9 @@ TABLE = TABLES["k_max"]
 BASELINE, K3, K4 = TABLE.rows
 
 
-def add(card: Card, row: Row, seed: int, score: float, *, steps: int = 5, found: str = "p", noise: int = 0) -> None:
+def add(
+    ledger: RunLedger, row: Row, seed: int, score: float, *, steps: int = 5, found: str = "p", noise: int = 0
+) -> None:
     """A run that has `score` everywhere, and draws that scatter alike for all runs, but for `noise` of its own."""
     common = np.random.default_rng(0).normal(0, 5, (200, len(MEASURED)))
     own = np.random.default_rng(noise).normal(0, 5 if noise else 0, (200, len(MEASURED)))
@@ -26,7 +28,7 @@ def add(card: Card, row: Row, seed: int, score: float, *, steps: int = 5, found:
 
     recipe = dataclasses.replace(ABLATION_RECIPE, steps=steps)
     gates = {"gate_off": score, "gate_on": score + 10}
-    card.add({
+    ledger.add({
         "key": f"{row.id()}{steps}{found}", "seed": seed, "row": row.id(), "name": row.name, "git": "abc",
         "setting": setting(ABLATION_BASE, recipe, 3, 7), "data": {"kind": row.data, "print": found, "clips": 7},
         "torch": "2", "device": "cpu", "minutes": {"training": 2.0, "evaluation": 1.0}, "parameters": 1_230_000,
@@ -36,12 +38,12 @@ def add(card: Card, row: Row, seed: int, score: float, *, steps: int = 5, found:
     })  # fmt: skip
 
 
-def filled(folder: Path) -> Card:
-    card = Card(folder)
+def filled(folder: Path) -> RunLedger:
+    ledger = RunLedger(folder)
     for seed in range(3):
-        add(card, BASELINE, seed, 50 + seed)
-        add(card, K3, seed, 40 + seed)
-    return card
+        add(ledger, BASELINE, seed, 50 + seed)
+        add(ledger, K3, seed, 40 + seed)
+    return ledger
 
 
 def test_a_steady_difference_has_an_interval_as_narrow_as_it_is(tmp_path: Path) -> None:
@@ -51,18 +53,18 @@ def test_a_steady_difference_has_an_interval_as_narrow_as_it_is(tmp_path: Path) 
 
 
 def test_an_unsteady_difference_has_a_wide_one(tmp_path: Path) -> None:
-    card = filled(tmp_path)
+    ledger = filled(tmp_path)
     for seed, score in enumerate((44.0, 51.0, 58.0)):
-        add(card, K4, seed, score, noise=seed + 1)
-    mean, low, high = Runs(card).difference(K4, BASELINE)["mAP"]
+        add(ledger, K4, seed, score, noise=seed + 1)
+    mean, low, high = Runs(ledger).difference(K4, BASELINE)["mAP"]
     assert mean == pytest.approx(0) and low < -4 and high > 4
 
 
 def test_only_seeds_that_both_have_are_compared(tmp_path: Path) -> None:
-    card = filled(tmp_path)
-    add(card, K4, 2, 72.0)
-    assert Runs(card).difference(K4, BASELINE)["FSLA"][0] == pytest.approx(20)
-    assert Runs(card).difference(Row("none", {"k_max": 9}), BASELINE) is None
+    ledger = filled(tmp_path)
+    add(ledger, K4, 2, 72.0)
+    assert Runs(ledger).difference(K4, BASELINE)["FSLA"][0] == pytest.approx(20)
+    assert Runs(ledger).difference(Row("none", {"k_max": 9}), BASELINE) is None
 
 
 def test_tables_show_mean_and_deviation_and_mark_what_was_not_run(tmp_path: Path) -> None:
@@ -80,20 +82,20 @@ def test_the_gate_is_read_from_the_same_runs(tmp_path: Path) -> None:
 
 
 def test_settings_and_data_are_not_mixed(tmp_path: Path) -> None:
-    card = filled(tmp_path)
-    add(card, K3, 0, 99.0, steps=6)
-    add(card, K3, 1, 98.0, found="other data")
-    runs = Runs(card)
+    ledger = filled(tmp_path)
+    add(ledger, K3, 0, 99.0, steps=6)
+    add(ledger, K3, 1, 98.0, found="other data")
+    runs = Runs(ledger)
     assert runs.of(K3).values("mAP").tolist() == [40, 41, 42]
-    other = Runs(card, next(name for name in runs.settings if name != runs.setting))
+    other = Runs(ledger, next(name for name in runs.settings if name != runs.setting))
     assert other.of(K3).values("mAP").tolist() == [99]
     with pytest.raises(DataError, match="no runs of setting"):
-        Runs(card, "nonsense")
+        Runs(ledger, "nonsense")
 
 
 def test_a_card_without_runs_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="acvis ablate"):
-        Runs(Card(tmp_path))
+        Runs(RunLedger(tmp_path))
 
 
 def test_the_figure_shows_the_differences(tmp_path: Path) -> None:
@@ -115,12 +117,12 @@ def test_the_report_is_written_beside_its_figures(tmp_path: Path, monkeypatch: p
 
 def test_what_was_learned_stands_with_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "playwright.sync_api", None)
-    card = filled(tmp_path)
+    ledger = filled(tmp_path)
     (tmp_path / "findings.md").write_text("How it was done.\n\n## k_max\n\nTwo is best.\nReally.\n\n## window\nSix.\n")
-    text = write_report(card, say=lambda _: None).read_text()
+    text = write_report(ledger, say=lambda _: None).read_text()
     assert text.index("How it was done.") < text.index("## generator")
     of_k_max = text[text.index("## k_max\n") : text.index("## k_max_dense")]
     assert "Two is best.\nReally." in of_k_max and "Six." not in of_k_max
     (tmp_path / "findings.md").write_text("## k-max\nTwo.\n")
     with pytest.raises(DataError, match="'## k-max' is no table"):
-        write_report(card, say=lambda _: None)
+        write_report(ledger, say=lambda _: None)

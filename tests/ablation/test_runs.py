@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from acvis_kit.ablation import runs as ablation_runs
-from acvis_kit.ablation.card import Card
+from acvis_kit.ablation.ledger import RunLedger
 from acvis_kit.ablation.runs import run_rows
 from acvis_kit.ablation.scores import MEASURED
 from acvis_kit.ablation.start import Run
@@ -32,10 +32,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]]:
-    """Two rows, done: the folder of the runs, that of the card, and what was said."""
-    work, card, said = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("card"), []
-    assert run_rows(plan(data, work), [BASELINE, UNCOUNTED], [4], Card(card), say=said.append)
-    return work, card, said
+    """Two rows, done: the folder of the runs, that of the ledger, and what was said."""
+    work, ledger, said = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("ledger"), []
+    assert run_rows(plan(data, work), [BASELINE, UNCOUNTED], [4], RunLedger(ledger), say=said.append)
+    return work, ledger, said
 
 
 def test_a_run_leaves_a_line_that_says_what_it_is(run: tuple[Path, Path, list[str]]) -> None:
@@ -54,32 +54,32 @@ def test_a_run_leaves_a_line_that_says_what_it_is(run: tuple[Path, Path, list[st
 
 def test_runs_that_are_done_are_left_out(run: tuple[Path, Path, list[str]], data: Path) -> None:
     said: list[str] = []
-    assert run_rows(plan(data, run[0]), [BASELINE, UNCOUNTED], [4], Card(run[1]), resume=True, say=said.append)
+    assert run_rows(plan(data, run[0]), [BASELINE, UNCOUNTED], [4], RunLedger(run[1]), resume=True, say=said.append)
     assert said == ["0 runs to go, of 2 rows with 1 seeds"]
 
 
 def test_repeating_a_row_gives_the_same_numbers(run: tuple[Path, Path, list[str]], data: Path, tmp_path: Path) -> None:
     """From nothing, in another folder: its ears are taught again too."""
-    before, said = Card(run[1]).lines[0], []
-    assert run_rows(plan(data, tmp_path), [BASELINE], [4], Card(run[1]), say=said.append)
+    before, said = RunLedger(run[1]).lines[0], []
+    assert run_rows(plan(data, tmp_path), [BASELINE], [4], RunLedger(run[1]), say=said.append)
     assert "the same numbers as before" in said[-1]
-    after = Card(run[1]).lines[0]
+    after = RunLedger(run[1]).lines[0]
     assert {**after, "minutes": 0} == {**before, "minutes": 0}
 
 
 def test_a_run_goes_on_where_time_ran_out(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stops after one step of three, with nothing written down, and comes to what an uninterrupted one does."""
     small = plan(data, tmp_path / "runs", recipe=replace(plan(data, tmp_path).recipe, steps=3))
-    card, whole = Card(tmp_path / "card"), Card(tmp_path / "whole")
+    ledger, whole = RunLedger(tmp_path / "ledger"), RunLedger(tmp_path / "whole")
     monkeypatch.setattr(ablation_runs, "_minutes_until", lambda deadline: None if deadline is None else 1e-9)
     monkeypatch.setattr(ablation_runs, "LEAST_MINUTES", 0)
-    assert not run_rows(small, [DEAF], [0], card, max_minutes=1e-9, say=lambda _: None)
+    assert not run_rows(small, [DEAF], [0], ledger, max_minutes=1e-9, say=lambda _: None)
     run = Run(small, DEAF, 0)
     checkpoints = sorted(path.name for path in (run.folder / "checkpoints").iterdir())
-    assert not card.lines and len(checkpoints) == 1 and "1" in checkpoints[0]
-    assert run_rows(small, [DEAF], [0], card, resume=True, say=lambda _: None)
+    assert not ledger.lines and len(checkpoints) == 1 and "1" in checkpoints[0]
+    assert run_rows(small, [DEAF], [0], ledger, resume=True, say=lambda _: None)
     assert run_rows(replace(small, work=tmp_path / "other"), [DEAF], [0], whole, say=lambda _: None)
-    assert card.lines[0]["paper"] == whole.lines[0]["paper"]
+    assert ledger.lines[0]["paper"] == whole.lines[0]["paper"]
 
 
 def test_a_machine_for_training_comes_to_the_same_numbers(
@@ -92,22 +92,22 @@ sys.modules.update(dict.fromkeys(["av", "moviepy", "plotly", "gradio", "transfor
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from acvis_kit.ablation.card import Card
+from acvis_kit.ablation.ledger import RunLedger
 from acvis_kit.ablation.tables import Row
 from acvis_kit.ablation.runs import run_rows
 from tests.ablation.micro import plan
 data, folder = Path(sys.argv[1]), Path(sys.argv[2])
-assert run_rows(plan(data, folder), [Row('baseline')], [4], Card(folder / "card"), say=lambda _: None)
+assert run_rows(plan(data, folder), [Row('baseline')], [4], RunLedger(folder / "ledger"), say=lambda _: None)
 """
     subprocess.run([sys.executable, "-c", code, str(data), str(tmp_path)], check=True, timeout=300, cwd=ROOT)
-    before, after = Card(run[1]).lines[0], Card(tmp_path / "card").lines[0]
+    before, after = RunLedger(run[1]).lines[0], RunLedger(tmp_path / "ledger").lines[0]
     assert before["paper"] == after["paper"] and before["official"] == after["official"]
 
 
 def test_a_row_that_cannot_be_run_is_said_and_left_out(data: Path, tmp_path: Path) -> None:
     said: list[str] = []
     rows = [*TABLES["k_max_dense"].rows, next(r for r in TABLES["audio_encoder"].rows if r.name == "precomputed")]
-    assert run_rows(plan(data, tmp_path), rows, [0], Card(tmp_path), say=said.append)
+    assert run_rows(plan(data, tmp_path), rows, [0], RunLedger(tmp_path), say=said.append)
     assert "not run: K_max 2: no data with dense counts were given" in said
     assert any("FEATAudios" in text for text in said) and said[-1].startswith("0 runs to go")
 
@@ -118,6 +118,6 @@ def test_one_bad_row_does_not_end_the_others(data: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(ablation_runs, "train", train)
     said: list[str] = []
-    assert not run_rows(plan(data, tmp_path), [DEAF], [0, 1], Card(tmp_path / "card"), say=said.append)
+    assert not run_rows(plan(data, tmp_path), [DEAF], [0, 1], RunLedger(tmp_path / "ledger"), say=said.append)
     assert sum("FAILED" in text and "no good" in text for text in said) == 2
-    assert not (tmp_path / "card").exists() and "2 runs are left" in said[-1]
+    assert not (tmp_path / "ledger").exists() and "2 runs are left" in said[-1]

@@ -1,4 +1,4 @@
-"""Clips are looked at once, by content, and browsers get what they can play."""
+"""Clips are encoded at once, by content, and browsers get what they can play."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from tests.app.conftest import make_clip, quiet
 
 
 def test_a_copy_of_a_clip_is_not_looked_at_again(studio, clip, tmp_path, looks) -> None:
-    first, known = studio.shelf.get(Path(clip), quiet)
+    first, known = studio.clip_cache.get(Path(clip), quiet)
     copy = Path(shutil.copy(clip, tmp_path / "copy.mp4"))
-    second, known_then = studio.shelf.get(copy, quiet)
+    second, known_then = studio.clip_cache.get(copy, quiet)
     assert looks == [2] and (known, known_then) == (False, True)
     assert second is first and second.features.clip.source == copy
 
 
 def test_a_file_that_changed_is_looked_at_again(studio, clip, looks) -> None:
-    studio.shelf.get(Path(clip), quiet)
+    studio.clip_cache.get(Path(clip), quiet)
     make_clip(Path(clip), seconds=1)
-    studio.shelf.get(Path(clip), quiet)
+    studio.clip_cache.get(Path(clip), quiet)
     assert looks == [2, 1]
 
 
 def test_only_the_latest_clips_are_kept_and_the_pinned(studio, tmp_path, looks) -> None:
     paths = [Path(make_clip(tmp_path / f"{n}.mp4", seconds=n)) for n in range(1, clips.CLIPS_KEPT + 3)]
-    studio.shelf.get(paths[0], quiet, pin=True)
+    studio.clip_cache.get(paths[0], quiet, pin=True)
     for path in paths[1:]:
-        studio.shelf.get(path, quiet)
+        studio.clip_cache.get(path, quiet)
     looks.clear()
-    studio.shelf.get(paths[0], quiet)
-    studio.shelf.get(paths[-1], quiet)
+    studio.clip_cache.get(paths[0], quiet)
+    studio.clip_cache.get(paths[-1], quiet)
     assert looks == []
-    studio.shelf.get(paths[1], quiet)
+    studio.clip_cache.get(paths[1], quiet)
     assert looks == [2]
 
 
 def test_a_looked_at_clip_keeps_stills_and_no_pixels(studio, clip) -> None:
-    looked, _ = studio.shelf.get(Path(clip), quiet)
-    assert looked.features.clip.frames.untyped_storage().nbytes() == 1
-    assert looked.features.clip.size == (64, 96)
-    assert len(looked.stills) == 2 and clips.picture_of(looked.stills[1]).shape == (64, 96, 3)
+    encoded, _ = studio.clip_cache.get(Path(clip), quiet)
+    assert encoded.features.clip.frames.untyped_storage().nbytes() == 1
+    assert encoded.features.clip.size == (64, 96)
+    assert len(encoded.stills) == 2 and clips.picture_of(encoded.stills[1]).shape == (64, 96, 3)
 
 
 def test_large_pictures_are_drawn_smaller_and_even() -> None:
@@ -78,7 +78,7 @@ def test_what_they_do_not_play_gets_a_copy_with_its_sound(clip, tmp_path) -> Non
 
 def test_a_missing_file_says_that_files_are_deleted(studio, tmp_path) -> None:
     with pytest.raises(MediaError, match="no longer here"):
-        studio.shelf.get(tmp_path / "gone.mp4", quiet)
+        studio.clip_cache.get(tmp_path / "gone.mp4", quiet)
 
 
 def test_examples_come_from_a_folder_with_readable_titles(examples, monkeypatch) -> None:

@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 
 from acvis_kit.app import downloads
-from acvis_kit.app.recipe import Recipe
-from acvis_kit.app.studio import Take, View
+from acvis_kit.app.sound_settings import SoundSettings
+from acvis_kit.app.studio import Take, TakeView
 from acvis_kit.weights.load import Loaded, save_model
 from tests.app.conftest import quiet
 
-VIEW = View(0.0)
+VIEW = TakeView(0.0)
 
 
 @pytest.fixture
 def take(studio, clip) -> Take:
-    return studio.run("s", Path(clip), Recipe("keep", start=1), VIEW, quiet)
+    return studio.run("s", Path(clip), SoundSettings("keep", start=1), VIEW, quiet)
 
 
 def test_files_have_the_promised_names_and_no_folders_of_the_server_inside(take, cache) -> None:
@@ -62,5 +62,5 @@ def test_the_python_lines_repeat_the_run(take, loaded, tmp_path, monkeypatch) ->
 def test_the_line_of_the_sound_is_the_recipe(sound) -> None:
     import acvis_kit as ak
 
-    recipe = Recipe(sound, "dog.wav", 3, 2, 1, 4)
-    assert eval(downloads._edit_code(recipe), {"ak": ak}) == recipe.edit()
+    settings = SoundSettings(sound, "dog.wav", 3, 2, 1, 4)
+    assert eval(downloads._edit_code(settings), {"ak": ak}) == settings.edit()

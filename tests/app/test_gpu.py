@@ -8,8 +8,8 @@ import types
 from pathlib import Path
 
 from acvis_kit.app import gpu
-from acvis_kit.app.recipe import Recipe
-from acvis_kit.app.studio import Studio, View
+from acvis_kit.app.sound_settings import SoundSettings
+from acvis_kit.app.studio import Studio, TakeView
 from tests.app.conftest import quiet
 
 
@@ -33,9 +33,9 @@ def test_the_card_is_asked_for_as_long_as_the_clip_needs(loaded, clip, monkeypat
 
     monkeypatch.setitem(sys.modules, "spaces", types.SimpleNamespace(GPU=lend))
     studio = Studio(loaded)
-    take = studio.run("s", Path(clip), Recipe("mute"), View(0.0), quiet)
+    take = studio.run("s", Path(clip), SoundSettings("mute"), TakeView(0.0), quiet)
     assert asked == [16]
-    assert take.videos[View(0.0)].is_file() and len(take.prediction.tracks) == 3 and len(take.stills) == 2
+    assert take.videos[TakeView(0.0)].is_file() and len(take.prediction.tracks) == 3 and len(take.stills) == 2
 
 
 def test_no_clip_asks_for_more_than_a_visitor_may(clip) -> None:

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from acvis_kit.app.recipe import Recipe
-from acvis_kit.app.studio import SESSIONS_KEPT, TAKES_KEPT, Cancelled, Studio, View
+from acvis_kit.app.sound_settings import SoundSettings
+from acvis_kit.app.studio import SESSIONS_KEPT, TAKES_KEPT, Cancelled, Studio, TakeView
 from acvis_kit.errors import MediaError
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.write import write_video
 from tests.app.conftest import make_clip, quiet
 from tests.app.test_clips import remux
 
-VIEW = View(0.0)
+VIEW = TakeView(0.0)
 
 
 def test_another_take_does_not_look_again_and_says_how_long_each_took(studio, clip, looks) -> None:
-    first = studio.run("s", Path(clip), Recipe(), VIEW, quiet)
-    second = studio.run("s", Path(clip), Recipe("mute"), VIEW, quiet)
+    first = studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
+    second = studio.run("s", Path(clip), SoundSettings("mute"), VIEW, quiet)
     assert looks == [2]
     assert first.looking > 0 and second.looking == 0 and second.listening > 0 and second.drawing > 0
     assert (first.number, second.number) == (1, 2)
@@ -29,16 +29,16 @@ def test_another_take_does_not_look_again_and_says_how_long_each_took(studio, cl
 
 
 @pytest.mark.parametrize(
-    ("recipe", "loud"),
+    ("settings", "loud"),
     [
-        (Recipe(), [1, 1]),
-        (Recipe("mute"), [0, 0]),
-        (Recipe("keep", start=1), [0, 1]),
-        (Recipe("shift", seconds=1), [0, 1]),
+        (SoundSettings(), [1, 1]),
+        (SoundSettings("mute"), [0, 0]),
+        (SoundSettings("keep", start=1), [0, 1]),
+        (SoundSettings("shift", seconds=1), [0, 1]),
     ],
 )
-def test_a_takes_video_has_the_sound_that_the_model_was_given(studio, clip, recipe, loud) -> None:
-    take = studio.run("s", Path(clip), recipe, VIEW, quiet)
+def test_a_takes_video_has_the_sound_that_the_model_was_given(studio, clip, settings, loud) -> None:
+    take = studio.run("s", Path(clip), settings, VIEW, quiet)
     heard = load_clip(take.videos[VIEW]).waveform[: 2 * 16000].reshape(2, 16000)[:, 2000:-2000]
     assert [int(second.abs().max() > 0.1) for second in heard] == loud
     if not any(loud):
@@ -48,7 +48,7 @@ def test_a_takes_video_has_the_sound_that_the_model_was_given(studio, clip, reci
 def test_the_sound_of_an_example_can_be_swapped_in(loaded, examples, tmp_path) -> None:
     studio = Studio(loaded, examples=examples)
     silent = write_video(tmp_path / "silent.mp4", [b.numpy() for b in blank(2)], 1, blank(1).float().flatten()[:1])
-    take = studio.run("s", silent, Recipe("swap", str(studio.examples["two"])), VIEW, quiet)
+    take = studio.run("s", silent, SoundSettings("swap", str(studio.examples["two"])), VIEW, quiet)
     assert load_clip(take.videos[VIEW]).waveform.abs().max() > 0.1
 
 
@@ -59,29 +59,29 @@ def blank(n: int):
 
 
 def test_switches_ask_nothing_of_the_network(studio, clip, monkeypatch) -> None:
-    take = studio.run("s", Path(clip), Recipe(), VIEW, quiet)
+    take = studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
     monkeypatch.setattr(studio, "predictor", None)
     assert len(take.shown(VIEW).tracks) == 3
     best = take.prediction.tracks[0].score
-    assert [len(take.shown(View(t)).tracks) for t in (best - 1e-6, best)] == [1, 0]
-    gated = take.shown(View(0.0, gate=True))
+    assert [len(take.shown(TakeView(t)).tracks) for t in (best - 1e-6, best)] == [1, 0]
+    gated = take.shown(TakeView(0.0, gate=True))
     for t, count in enumerate(gated.counts.tolist()):
         if count < gated.k_max:
             assert sum(bool(track.areas()[t]) for track in gated.tracks) <= count
-    drawn = studio.video(take, View(0.0, opacity=0.1))
+    drawn = studio.video(take, TakeView(0.0, opacity=0.1))
     assert drawn.is_file() and drawn != take.videos[VIEW]
-    assert studio.video(take, View(0.0, opacity=0.1)) == drawn  # drawn once
+    assert studio.video(take, TakeView(0.0, opacity=0.1)) == drawn  # drawn once
 
 
 def test_sessions_do_not_see_each_others_takes(studio, clip) -> None:
-    studio.run("a", Path(clip), Recipe("mute"), VIEW, quiet)
+    studio.run("a", Path(clip), SoundSettings("mute"), VIEW, quiet)
     with pytest.raises(MediaError, match="no longer kept"):
         studio.take("b", 1)
 
 
 def test_old_sessions_and_old_takes_are_let_go(studio, clip) -> None:
     for _ in range(TAKES_KEPT + 1):
-        studio.run("s", Path(clip), Recipe("mute"), VIEW, quiet)
+        studio.run("s", Path(clip), SoundSettings("mute"), VIEW, quiet)
     assert list(studio.session("s").takes) == list(range(2, TAKES_KEPT + 2))
     for n in range(SESSIONS_KEPT):
         studio.session(f"other {n}")
@@ -93,7 +93,7 @@ def test_clients_at_once_are_all_answered_and_nothing_is_mixed(studio, tmp_path)
     takes = {}
 
     def visit(path: Path) -> None:
-        takes[path] = studio.run(path.name, path, Recipe(), VIEW, quiet)
+        takes[path] = studio.run(path.name, path, SoundSettings(), VIEW, quiet)
 
     threads = [threading.Thread(target=visit, args=(path,)) for path in paths]
     for thread in threads:
@@ -114,10 +114,10 @@ def test_cancelling_stops_the_worker_wherever_it_is(studio, clip, cache, stage) 
             stopped.append(time.monotonic())
 
     with pytest.raises(Cancelled):
-        studio.run("s", Path(clip), Recipe(), VIEW, report)
+        studio.run("s", Path(clip), SoundSettings(), VIEW, report)
     assert time.monotonic() - stopped[0] < 3
     assert not list(cache.rglob("*.mp4"))
-    assert studio.run("s", Path(clip), Recipe(), VIEW, quiet).number == 1  # and the next run works
+    assert studio.run("s", Path(clip), SoundSettings(), VIEW, quiet).number == 1  # and the next run works
 
 
 def test_examples_are_ready_after_warming_up(loaded, examples, tmp_path, looks) -> None:
@@ -126,7 +126,7 @@ def test_examples_are_ready_after_warming_up(loaded, examples, tmp_path, looks) 
     assert looks == [1, 2]
     copy = tmp_path / "copied by gradio.mp4"
     copy.write_bytes((examples / "two.mp4").read_bytes())
-    take = studio.run("s", copy, Recipe(), studio.view, quiet)
+    take = studio.run("s", copy, SoundSettings(), studio.view, quiet)
     assert looks == [1, 2] and take.clip_name == "two.mp4"
     assert take.videos[studio.view].is_file()
 
@@ -136,24 +136,24 @@ def test_a_broken_example_does_not_stop_the_page(loaded, examples, caplog) -> No
     studio = Studio(loaded, examples=examples)
     studio.warm_up()
     assert "bad.mp4" in caplog.text
-    assert len(studio.run("s", examples / "one.mp4", Recipe(), studio.view, quiet).prediction) == 1
+    assert len(studio.run("s", examples / "one.mp4", SoundSettings(), studio.view, quiet).prediction) == 1
 
 
 def test_what_is_older_than_an_hour_is_let_go(loaded, examples, tmp_path, looks) -> None:
     clip = make_clip(tmp_path / "three.mp4", seconds=3)
     studio = Studio(loaded, examples=examples)
     studio.warm_up()
-    studio.run("s", Path(clip), Recipe(), VIEW, quiet)
+    studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
     studio.expire(0.0)
     assert not studio.session("s").takes
-    studio.run("s", Path(clip), Recipe(), VIEW, quiet)
-    studio.run("s", examples / "two.mp4", Recipe("mute"), VIEW, quiet)
+    studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
+    studio.run("s", examples / "two.mp4", SoundSettings("mute"), VIEW, quiet)
     assert looks == [1, 2, 3, 3]  # the examples, the clip, the clip again
 
 
 def test_the_original_keeps_its_sound_when_the_first_take_is_muted(studio, clip, tmp_path) -> None:
     foreign = tmp_path / "a clip.mkv"
     remux(Path(clip), foreign)
-    studio.run("s", foreign, Recipe("mute"), VIEW, quiet)
+    studio.run("s", foreign, SoundSettings("mute"), VIEW, quiet)
     original = studio.session("s").original
     assert original.suffix == ".mp4" and load_clip(original).waveform.abs().max() > 0.1

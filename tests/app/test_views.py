@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from acvis_kit.app import views
-from acvis_kit.app.recipe import Recipe
-from acvis_kit.app.studio import Take, View
+from acvis_kit.app.sound_settings import SoundSettings
+from acvis_kit.app.studio import Take, TakeView
 from tests.app.conftest import quiet
 
-VIEW = View(0.0)
+VIEW = TakeView(0.0)
 
 
 @pytest.fixture
 def take(studio, clip) -> Take:
-    return studio.run("s", Path(clip), Recipe(), VIEW, quiet)
+    return studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
 
 
 def test_the_timeline_holds_sound_counts_probabilities_and_a_lane_a_track(take) -> None:
@@ -34,7 +34,7 @@ def test_the_timeline_holds_sound_counts_probabilities_and_a_lane_a_track(take) 
 
 
 def test_a_timeline_without_tracks_says_so(take) -> None:
-    figure = views.timeline(take, View(0.94))
+    figure = views.timeline(take, TakeView(0.94))
     assert "no object above the threshold" in figure.layout.annotations[-1].text
 
 
@@ -47,7 +47,7 @@ def test_the_waveform_keeps_its_peaks() -> None:
 
 
 def test_a_second_shows_its_masks_at_the_opacity_asked_for(take) -> None:
-    picture, masks, colours = views.second(take, View(0.0, opacity=0.25), 1)
+    picture, masks, colours = views.second(take, TakeView(0.0, opacity=0.25), 1)
     assert picture.shape == (64, 96, 3)
     shown = [track for track in take.prediction.tracks if track.areas()[1]]
     assert len(masks) == len(shown) and len(colours) == len(masks)
@@ -67,19 +67,19 @@ def test_rows_give_class_score_seconds_and_share(take) -> None:
     assert 0 <= rows[0]["share"] <= 1
     table = views.track_table(take, VIEW)
     assert table.count("<tr>") == 4 and rows[0]["object"] in table
-    assert "No object scores" in views.track_table(take, View(0.94))
+    assert "No object scores" in views.track_table(take, TakeView(0.94))
 
 
 def test_the_summary_gives_both_times_and_escapes_names(studio, clip, tmp_path) -> None:
     nasty = tmp_path / "<img src=x>.mp4"
     nasty.write_bytes(Path(clip).read_bytes())
-    first = views.summary(studio.run("s", nasty, Recipe(), VIEW, quiet), VIEW)
+    first = views.summary(studio.run("s", nasty, SoundSettings(), VIEW, quiet), VIEW)
     assert "<img" not in first and "once per clip" in first and "3 objects are marked" in first
-    second = views.summary(studio.run("s", nasty, Recipe("mute"), VIEW, quiet), VIEW)
+    second = views.summary(studio.run("s", nasty, SoundSettings("mute"), VIEW, quiet), VIEW)
     assert "the picture was known" in second and "silence" in second
 
 
 def test_the_liveliest_second_has_the_most_masks(take) -> None:
     shown = [sum(bool(track.areas()[t]) for track in take.prediction.tracks) for t in range(2)]
     assert shown[views.liveliest(take, VIEW)] == max(shown)
-    assert views.liveliest(take, View(0.94)) == 0
+    assert views.liveliest(take, TakeView(0.94)) == 0

@@ -16,19 +16,19 @@ SETTINGS = {**SMALL, "batch": 1, "clip_frames": 2, "warmup": 1, "score_threshold
 
 def test_a_table_is_run_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_data(tmp_path / "data")
-    card = ["--card", str(tmp_path / "card")]
+    ledger = ["--ledger", str(tmp_path / "ledger")]
     common = [
-        "--data", str(data), "--out", str(tmp_path / "runs"), *card, "--steps", "1", "--audio-pretraining-steps", "1",
+        "--data", str(data), "--out", str(tmp_path / "runs"), *ledger, "--steps", "1", "--audio-pretraining-steps", "1",
         "--eval-clips", "1", "--workers", "0", "--threads", "1", "--device", "cpu", "--seed", "0",
         *(word for name, value in SETTINGS.items() for word in ("--set", f"{name}={json.dumps(value)}")),
     ]  # fmt: skip
     assert main(["ablate", "k_max", "--row", "K_max 2", "--row", "K_max 3", *common]) == 0
     assert main(["ablate", "k_max", "--row", "K_max 3", "--resume", *common]) == 0
     assert "0 runs to go" in capsys.readouterr().err
-    assert main(["ablate", "report", *card]) == 0
-    text = (tmp_path / "card" / "report.md").read_text()
+    assert main(["ablate", "report", *ledger]) == 0
+    text = (tmp_path / "ledger" / "report.md").read_text()
     assert "| **K_max 2** (baseline) | 1 |" in text and "| K_max 4 | not run |" in text
-    assert "ACQG, 1 token a second" in text and (tmp_path / "card" / "k_max.json").is_file()
+    assert "ACQG, 1 token a second" in text and (tmp_path / "ledger" / "k_max.json").is_file()
 
 
 def test_the_tables_and_rows_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +45,7 @@ def test_the_tables_and_rows_are_listed(capsys: pytest.CaptureFixture[str]) -> N
         (["report", "k_max"], "stand alone"),
         (["k_max", "--data", ".", "--jobs", "0"], "at least 1"),
         (["k_max", "--data", "/nowhere"], "acvis synth"),
-        (["report", "--card", "/nowhere"], "holds no runs"),
+        (["report", "--ledger", "/nowhere"], "holds no runs"),
     ],
 )
 def test_mistakes_are_told(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +54,8 @@ def test_mistakes_are_told(words: list[str], told: str, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("--eyes", "--visual-weights"), ("--ears-steps", "--audio-pretraining-steps")]
+    ("old", "new"),
+    [("--eyes", "--visual-weights"), ("--ears-steps", "--audio-pretraining-steps"), ("--card", "--ledger")],
 )
 def test_old_options_are_answered_with_the_new_ones(capsys, old: str, new: str) -> None:
     with pytest.raises(SystemExit):

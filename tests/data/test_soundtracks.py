@@ -29,7 +29,7 @@ def test_muted_and_foreign_recordings_have_no_sounding_objects(split: AVISegSpli
     assert {sample.sound for sample in samples} == {"mute", "foreign"}
     for sample in samples:
         assert not sample.targets.counts.any() and len(sample.targets.labels) == 0
-        assert sample.targets.masks.shape == (0, 5, 64, 96) and sample.targets.heard is None
+        assert sample.targets.masks.shape == (0, 5, 64, 96) and sample.targets.audio_labels is None
     # video 1 has both classes, so no other video is foreign to it
     assert {sample.sound for sample in samples if sample.video_id == 1} == {"mute"}
 

@@ -82,7 +82,7 @@ def test_truth_is_that_of_the_drawn_seconds(folder: Path) -> None:
         assert targets.counts.tolist() == sounding.sum(axis=0).tolist()
         assert np.array_equal(targets.sounding.numpy(), sounding[kept])
         masks = np.stack([thing.mask((64, 96)) for thing in things])[:, None] & sounding[..., None, None]
-        assert np.array_equal(targets.masks.numpy(), masks[kept]) and targets.heard is None
+        assert np.array_equal(targets.masks.numpy(), masks[kept]) and targets.audio_labels is None
         levels = torch.tensor([tone_of(sample.video_id - 1, t) for t in sample.seconds])
         assert torch.allclose(sample.log_mel, log_mel(levels[:, None].expand(-1, 16000)), atol=2e-2)
         sizes.add(tuple(sample.frames.shape))
@@ -196,7 +196,7 @@ def test_scenes_and_annotations_tell_the_same(synth: AVISegSplit, tmp_path: Path
     objects = 0
     for draw in range(12):
         one, other = with_scenes.sample(draw), without.sample(draw)
-        assert same(one, other) and one.targets.heard is not None and other.targets.heard is None
+        assert same(one, other) and one.targets.audio_labels is not None and other.targets.audio_labels is None
         objects += len(one.targets.labels)
     assert objects > 6
 
@@ -215,7 +215,7 @@ def test_everything_visible_is_a_target_and_only_some_of_it_sounds(synth: AVISeg
         assert [clips.class_names[n] for n in targets.labels] == [
             thing.class_name for thing, k in zip(scene.objects, kept, strict=True) if k
         ]
-        for row, t in zip(targets.heard, seconds, strict=True):
+        for row, t in zip(targets.audio_labels, seconds, strict=True):
             audible = {part.voice.class_name for part in scene.soundtrack.parts if part.seconds[t]}
             assert {clips.class_names[n] for n in row.nonzero().flatten()} == audible
         # nothing in a sound may tell whether it was read from a file or rendered
@@ -231,7 +231,7 @@ def test_a_muted_scene_is_seen_and_not_heard(synth: AVISegSplit) -> None:
     for draw in range(6):
         targets, before = clips.sample(draw).targets, plain.sample(draw)
         assert len(targets.labels) >= len(before.targets.labels) and clips.sample(draw).seconds == before.seconds
-        assert not (targets.sounding.any() or targets.counts.any() or targets.heard.any())
+        assert not (targets.sounding.any() or targets.counts.any() or targets.audio_labels.any())
     muted = TrainingClips(synth, **of_kind("mute"))
     assert not any(len(muted.sample(draw).targets.labels) for draw in range(6))
     silence = log_mel(torch.zeros(1, 16000))
@@ -243,8 +243,8 @@ def test_a_foreign_sound_is_of_no_class_in_the_picture(synth: AVISegSplit) -> No
     for draw in range(6):
         sample = clips.sample(draw)
         assert not (sample.targets.sounding.any() or sample.targets.counts.any()) and len(sample.targets.labels)
-        assert sample.targets.heard.any(dim=1).all()
-        heard = {clips.class_names[n] for n in sample.targets.heard.any(dim=0).nonzero().flatten()}
+        assert sample.targets.audio_labels.any(dim=1).all()
+        heard = {clips.class_names[n] for n in sample.targets.audio_labels.any(dim=0).nonzero().flatten()}
         assert not heard & {thing.class_name for thing in scenes[sample.video_id].objects}
 
 
@@ -256,8 +256,8 @@ def test_a_swapped_sound_has_a_truth_of_its_own(synth: AVISegSplit) -> None:
         seen = targets.masks.flatten(2).any(dim=2)
         assert not (targets.sounding & ~seen).any() and torch.equal(targets.sounding.sum(dim=0), targets.counts)
         for n, t in targets.sounding.nonzero().tolist():
-            assert targets.heard[t, targets.labels[n]]
-        changed += not torch.equal(targets.heard, before.heard)
+            assert targets.audio_labels[t, targets.labels[n]]
+        changed += not torch.equal(targets.audio_labels, before.audio_labels)
         sounding += int(targets.sounding.sum())
     assert changed > 6 and sounding > 12
 
@@ -269,8 +269,8 @@ def test_an_offscreen_voice_is_heard_and_changes_nobody(synth: AVISegSplit) -> N
     for draw in range(6):
         targets, before = clips.sample(draw).targets, plain.sample(draw).targets
         assert torch.equal(targets.sounding, before.sounding) and torch.equal(targets.counts, before.counts)
-        assert not (before.heard & ~targets.heard).any()
-        more += int((targets.heard & ~before.heard).sum())
+        assert not (before.audio_labels & ~targets.audio_labels).any()
+        more += int((targets.audio_labels & ~before.audio_labels).sum())
     assert more > 6
 
 
@@ -293,6 +293,6 @@ def test_what_can_be_seen_to_sound_does_not_depend_on_the_sound(synth: AVISegSpl
         scene, seconds = scenes[sample.video_id], list(sample.seconds)
         kept = np.stack([thing.masks(seconds) for thing in scene.objects]).any(axis=(1, 2, 3))
         cues = np.stack([thing.cue[seconds] for thing in scene.objects])[kept]
-        assert np.array_equal(sample.targets.signs.numpy(), cues)
+        assert np.array_equal(sample.targets.cue_labels.numpy(), cues)
         shown += int(cues.sum())
     assert shown

@@ -18,7 +18,7 @@ from acvis_kit.data.synth.records import SceneRecord, load_scenes
 from acvis_kit.data.synth.writer import write_dataset
 from acvis_kit.errors import DataError
 from acvis_kit.evaluation.listening import (
-    Share,
+    Proportion,
     Soundtracks,
     draw_swap,
     listen,
@@ -182,10 +182,10 @@ def test_twins_by_hand(scenes: dict[int, SceneRecord]) -> None:
 
 
 def test_a_share_pools_seconds_over_clips() -> None:
-    share = Share.of([(1, 2), (3, 3), (0, 0)])
+    share = Proportion.of([(1, 2), (3, 3), (0, 0)])
     assert (share.value, share.seconds) == (4 / 5, 5)
     assert 0.5 <= share.low <= share.value <= share.high <= 1
-    assert np.isnan(Share.of([(0, 0)]).value)
+    assert np.isnan(Proportion.of([(0, 0)]).value)
 
 
 def test_evaluate_listen_prints_the_table_and_writes_it(

@@ -29,7 +29,7 @@ def generators(count: int, seed: int = 0) -> list[torch.Generator]:
 
 def random_output(
     clips: int = 2,
-    seconds: int = 4,
+    frames: int = 4,
     *,
     frame_layers: int = 3,
     supervised: int = 2,
@@ -46,21 +46,21 @@ def random_output(
 
     answers, classes, width = supervised * clips, 3, 5
     return ModelOutput(
-        frame_class_logits=noise(frame_layers, clips, seconds, queries, classes + 1),
-        frame_mask_logits=noise(frame_layers, clips, seconds, queries, *SIZE),
-        count_logits=noise(clips, seconds, 2),
+        frame_class_logits=noise(frame_layers, clips, frames, queries, classes + 1),
+        frame_mask_logits=noise(frame_layers, clips, frames, queries, *SIZE),
+        count_logits=noise(clips, frames, 2),
         video=VideoOutput(
             class_logits=noise(video_layers, answers, queries, classes + 1),
             mask_embeds=noise(1),
             video_similarity=noise(video_layers, answers, queries, width),
-            frame_similarity=noise(answers, seconds, queries, width),
-            sounding_logits=noise(video_layers, answers, seconds, queries),
+            frame_similarity=noise(answers, frames, queries, width),
+            sounding_logits=noise(video_layers, answers, frames, queries),
         ),
-        video_mask_logits=noise(video_layers, answers, queries, seconds, *SIZE),
-        frame_sounding_logits=noise(frame_layers, clips, seconds, queries),
-        audio_class_logits=noise(clips, seconds, classes),
-        pixel_class_logits=noise(clips, seconds, classes + 1, *SIZE),
-        pixel_sign_logits=noise(clips, seconds, *SIZE),
+        video_mask_logits=noise(video_layers, answers, queries, frames, *SIZE),
+        frame_sounding_logits=noise(frame_layers, clips, frames, queries),
+        audio_class_logits=noise(clips, frames, classes),
+        pixel_class_logits=noise(clips, frames, classes + 1, *SIZE),
+        pixel_sign_logits=noise(clips, frames, *SIZE),
     )
 
 
@@ -72,9 +72,9 @@ def leaves(output: ModelOutput) -> dict[str, Tensor]:
     return own | video
 
 
-def box(seconds: int, *where: tuple[int, int, int, int] | None) -> Tensor:
+def box(frames: int, *where: tuple[int, int, int, int] | None) -> Tensor:
     """A mask (T, 24, 32) with one box (top, left, bottom, right) per second, None for nothing."""
-    mask = torch.zeros(seconds, 4 * SIZE[0], 4 * SIZE[1], dtype=torch.bool)
+    mask = torch.zeros(frames, 4 * SIZE[0], 4 * SIZE[1], dtype=torch.bool)
     for t, place in enumerate(where):
         if place is not None:
             top, left, bottom, right = place
@@ -82,28 +82,28 @@ def box(seconds: int, *where: tuple[int, int, int, int] | None) -> Tensor:
     return mask
 
 
-def random_targets(objects: int, seconds: int = 4, *, seed: int = 0, heard: bool = True) -> Targets:
+def random_targets(objects: int, frames: int = 4, *, seed: int = 0, audio_labels: bool = True) -> Targets:
     """Objects that come and go; about half of them sound."""
     g = seeded(seed)
-    masks = torch.zeros(objects, seconds, 4 * SIZE[0], 4 * SIZE[1], dtype=torch.bool)
+    masks = torch.zeros(objects, frames, 4 * SIZE[0], 4 * SIZE[1], dtype=torch.bool)
     for n in range(objects):
-        for t in range(seconds):
+        for t in range(frames):
             top, left = torch.randint(0, 16, (2,), generator=g).tolist()
             masks[n, t, top : top + 8, left : left + 10] = torch.rand((), generator=g) < 0.7
-    sounding = torch.rand(objects, seconds, generator=g) < 0.5
+    sounding = torch.rand(objects, frames, generator=g) < 0.5
     return Targets(
         labels=torch.randint(0, 3, (objects,), generator=g),
         masks=masks,
         sounding=sounding,
         counts=(sounding & masks.flatten(2).any(-1)).sum(0),
-        heard=torch.rand(seconds, 3, generator=g) < 0.5 if heard else None,
-        signs=sounding & (torch.rand(objects, seconds, generator=g) < 0.5) if heard else None,
+        audio_labels=torch.rand(frames, 3, generator=g) < 0.5 if audio_labels else None,
+        cue_labels=sounding & (torch.rand(objects, frames, generator=g) < 0.5) if audio_labels else None,
     )
 
 
 def shuffled(targets: Targets, order: list[int]) -> Targets:
     """The same objects in another order."""
-    moved = {name: getattr(targets, name)[order] for name in ("labels", "masks", "sounding", "signs")}
+    moved = {name: getattr(targets, name)[order] for name in ("labels", "masks", "sounding", "cue_labels")}
     return replace(targets, **moved)
 
 

@@ -158,7 +158,7 @@ def split(output: ModelOutput, rank: int, clips: int, supervised: int) -> ModelO
 
 def test_two_processes_learn_what_one_learns_from_both_clips() -> None:
     """With unequal numbers of objects, so that a normaliser of one process alone would show."""
-    whole, targets = random_output(), [random_targets(5), random_targets(1, seed=3, heard=False)]
+    whole, targets = random_output(), [random_targets(5), random_targets(1, seed=3, audio_labels=False)]
     one = Criterion(CONFIG)(whole, targets, generators=generators(2))
     sum(one.values()).backward()
     parts = [split(whole, rank, clips=2, supervised=2) for rank in (0, 1)]
@@ -216,7 +216,7 @@ def test_nan_in_masks_that_no_object_needs_is_found_too() -> None:
 def test_where_nothing_is_to_be_found_losses_and_gradients_are_finite(case: str) -> None:
     hidden = random_targets(2)
     hidden = replace(hidden, masks=torch.zeros_like(hidden.masks))
-    nothing = random_targets(0, heard=False)
+    nothing = random_targets(0, audio_labels=False)
     targets = {
         "no object": [nothing, nothing],
         "objects without a mask": [hidden, hidden],
@@ -271,7 +271,7 @@ def test_half_precision_is_summed_in_single() -> None:
         ({"sounding": torch.zeros(2, 3, dtype=torch.bool)}, "sounding"),
         ({"counts": torch.tensor([0, 1])}, "counts"),
         ({"counts": torch.tensor([0, -1, 1, 1])}, "-1"),
-        ({"heard": torch.zeros(4, 4, dtype=torch.bool)}, "heard"),
+        ({"audio_labels": torch.zeros(4, 4, dtype=torch.bool)}, "audio_labels"),
     ],
 )
 def test_targets_that_do_not_fit_are_refused_by_name(change: dict[str, Tensor], message: str) -> None:

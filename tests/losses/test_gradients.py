@@ -53,25 +53,27 @@ EXCEPTIONS = {
 }
 
 
-def targets(config: ACVISConfig, seconds: int) -> list[Targets]:
+def targets(config: ACVISConfig, length: int) -> list[Targets]:
     """Two clips of 64x64: two objects of which one sounds and shows it, and one that sounds half of the time."""
-    masks = torch.zeros(3, seconds, 64, 64, dtype=torch.bool)
+    masks = torch.zeros(3, length, 64, 64, dtype=torch.bool)
     masks[0, :, 4:30, 4:30] = True
     masks[1, :, 36:60, 30:60] = True
-    masks[2, : seconds // 2, 10:50, 10:50] = True
-    sounding = torch.zeros(3, seconds, dtype=torch.bool)
-    sounding[0] = sounding[2, : seconds // 2] = True
+    masks[2, : length // 2, 10:50, 10:50] = True
+    sounding = torch.zeros(3, length, dtype=torch.bool)
+    sounding[0] = sounding[2, : length // 2] = True
     if config.targets == "sounding":
         masks &= sounding[:, :, None, None]
-    heard = torch.zeros(seconds, 3, dtype=torch.bool)
-    heard[:, 0] = True
+    audio_labels = torch.zeros(length, 3, dtype=torch.bool)
+    audio_labels[:, 0] = True
     return [
-        Targets(torch.tensor([0, 1]), masks[:2], sounding[:2], sounding[:2].sum(0), heard, signs=sounding[:2]),
+        Targets(
+            torch.tensor([0, 1]), masks[:2], sounding[:2], sounding[:2].sum(0), audio_labels, cue_labels=sounding[:2]
+        ),
         Targets(torch.tensor([2]), masks[2:], sounding[2:], sounding[2:].sum(0), None),
     ]
 
 
-def train_once(config: ACVISConfig, seconds: int = 2) -> ACVIS:
+def train_once(config: ACVISConfig, length: int = 2) -> ACVIS:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = ACVIS(config).train()
@@ -80,9 +82,9 @@ def train_once(config: ACVISConfig, seconds: int = 2) -> ACVIS:
         with torch.no_grad():  # deformable attention starts with zero weights, behind which positions learn nothing yet
             for parameter in model.parameters():
                 parameter += 0.02 * torch.randn(parameter.shape)
-        frames = torch.randint(0, 256, (2, seconds, 3, 64, 64), dtype=torch.uint8)
-        output = model(frames, torch.randn(2, seconds, 96, 64))
-    losses = Criterion(config)(output, targets(config, seconds), generators=generators(2))
+        frames = torch.randint(0, 256, (2, length, 3, 64, 64), dtype=torch.uint8)
+        output = model(frames, torch.randn(2, length, 96, 64))
+    losses = Criterion(config)(output, targets(config, length), generators=generators(2))
     assert all(loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
     return model

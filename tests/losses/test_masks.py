@@ -57,7 +57,7 @@ def test_a_perfect_mask_costs_nothing_and_its_inverse_nearly_all() -> None:
 
 
 def test_silent_seconds_count_at_the_video_level() -> None:
-    """An object that is there in one of two seconds: a mask in the other second costs."""
+    """An object that is there in one of two frames: a mask in the other second costs."""
     truth = Truth([targets(absent=True)], 1, 2, 3, SIZE, "cpu")
     sets = truth.of_videos(1)
     matches = Matches(torch.tensor([0]), torch.tensor([[0]]), torch.tensor([[0]]), True)

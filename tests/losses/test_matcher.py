@@ -46,7 +46,7 @@ def test_places_beyond_a_set_s_size_are_never_matched() -> None:
 def test_an_empty_set_has_no_pairs() -> None:
     assert pairs(assign(torch.zeros(1, 2, 3, 1), sets_of(0, 1))) == [(1, 0, 0)]
     none = assign(torch.zeros(2, 2, 3, 0), sets_of(0, 0))
-    assert none.queries.shape == (2, 0) and none.sane
+    assert none.queries.shape == (2, 0) and none.finite
 
 
 def test_repeated_answers_are_matched_apart_with_the_same_objects() -> None:
@@ -62,16 +62,16 @@ def test_with_fewer_queries_than_objects_every_query_has_one() -> None:
 def test_costs_that_are_no_numbers_are_reported_and_do_not_stop_the_matching(value: float) -> None:
     costs = torch.tensor([[[[value, 1.0], [2.0, value]]]])
     matches = assign(costs, sets_of(2))
-    assert not matches.sane
+    assert not matches.finite
     assert pairs(matches) == [(0, 0, 1), (0, 1, 0)]
 
 
-@pytest.mark.parametrize(("broken", "sane"), [(0, True), (1, False)])
-def test_costs_beyond_a_set_s_size_may_be_anything(broken: int, sane: bool) -> None:
+@pytest.mark.parametrize(("broken", "finite"), [(0, True), (1, False)])
+def test_costs_beyond_a_set_s_size_may_be_anything(broken: int, finite: bool) -> None:
     """Two sets, of one and of two objects: in the first the second column means nothing."""
     costs = torch.zeros(1, 2, 2, 2)
     costs[0, broken, :, 1] = torch.nan
-    assert assign(costs, sets_of(1, 2)).sane is sane
+    assert assign(costs, sets_of(1, 2)).finite is finite
 
 
 def test_costs_of_masks_on_a_table() -> None:

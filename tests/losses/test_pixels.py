@@ -11,12 +11,12 @@ from acvis_kit.losses.truth import Truth
 K, NONE = 2, 0.1
 
 
-def truth_of(*masks: torch.Tensor, signs: list[bool] | None = None) -> Truth:
+def truth_of(*masks: torch.Tensor, cue_labels: list[bool] | None = None) -> Truth:
     """One clip of one frame of 8x8 pixels, maps of 2x2 cells; object n is of class n."""
     stack = torch.stack(masks)[:, None]
     n = len(masks)
-    seen = None if signs is None else torch.tensor(signs)[:, None]
-    target = Targets(torch.arange(n), stack, torch.ones(n, 1, dtype=torch.bool), torch.tensor([n]), signs=seen)
+    seen = None if cue_labels is None else torch.tensor(cue_labels)[:, None]
+    target = Targets(torch.arange(n), stack, torch.ones(n, 1, dtype=torch.bool), torch.tensor([n]), cue_labels=seen)
     return Truth([target], 1, 1, K, (2, 2), "cpu")
 
 
@@ -65,7 +65,7 @@ def test_an_empty_clip_is_all_none() -> None:
 
 
 def test_signs_are_asked_for_where_objects_are() -> None:
-    truth = truth_of(corner(0, 0), corner(1, 1), signs=[True, False])
+    truth = truth_of(corner(0, 0), corner(1, 1), cue_labels=[True, False])
     logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
     total, terms = pixel_sign_loss(logits, truth, NONE)
     total.backward()
@@ -90,9 +90,9 @@ def test_signs_are_asked_for_in_the_clips_that_tell_them() -> None:
             torch.stack(masks)[:, None],
             torch.ones(len(masks), 1, dtype=torch.bool),
             torch.tensor([len(masks)]),
-            signs=signs,
+            cue_labels=cue_labels,
         )
-        for masks, signs in (
+        for masks, cue_labels in (
             ([corner(0, 0), corner(0, 1), corner(1, 0)], None),
             ([corner(1, 1)], torch.tensor([[True]])),
         )

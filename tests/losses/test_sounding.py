@@ -1,4 +1,4 @@
-"""Who sounds and what is heard: only what can be known is asked."""
+"""Who sounds and what is audio_labels: only what can be known is asked."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.losses.samples import CONFIG, SIZE, generators, random_output, random
 
 
 def test_an_unknown_soundtrack_does_not_count() -> None:
-    """Of two clips one says what is heard: the mean is its own."""
+    """Of two clips one says what is audio_labels: the mean is its own."""
     output = random_output()
-    known, unknown = random_targets(2), random_targets(2, seed=1, heard=False)
+    known, unknown = random_targets(2), random_targets(2, seed=1, audio_labels=False)
     both = Criterion(CONFIG)(output, [known, unknown], generators=generators(2))["audio_class"]
-    logits, heard = output.audio_class_logits[0], known.heard.double()
-    want = torch.nn.functional.binary_cross_entropy_with_logits(logits, heard)
+    logits, audio_labels = output.audio_class_logits[0], known.audio_labels.double()
+    want = torch.nn.functional.binary_cross_entropy_with_logits(logits, audio_labels)
     torch.testing.assert_close(both, CONFIG.audio_class_weight * want)
 
 
 def test_the_sounding_loss_asks_only_where_the_object_is_seen() -> None:
-    """One query, one object, seen in seconds 0 and 2 of which it sounds in 2: -(log(1-s(x_0)) + log s(x_2)) / 2."""
+    """One query, one object, seen in frames 0 and 2 of which it sounds in 2: -(log(1-s(x_0)) + log s(x_2)) / 2."""
     masks = torch.zeros(1, 4, 4 * SIZE[0], 4 * SIZE[1], dtype=torch.bool)
     masks[0, [0, 2], :8, :8] = True
     sounding = torch.tensor([[False, True, True, True]])

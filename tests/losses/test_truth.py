@@ -12,7 +12,7 @@ PLACE = (0, 0, 8, 8)
 
 
 def truth() -> Truth:
-    """Clip 0: objects 0 (second 0), 1 (both seconds), 2 (never). Clip 1: nothing. Clip 2: object 3 (second 1)."""
+    """Clip 0: objects 0 (second 0), 1 (both frames), 2 (never). Clip 1: nothing. Clip 2: object 3 (second 1)."""
     masks = [
         torch.stack([box(2, PLACE, None), box(2, PLACE, PLACE), box(2, None, None)]),
         torch.zeros(0, 2, 4 * SIZE[0], 4 * SIZE[1], dtype=torch.bool),
@@ -35,22 +35,22 @@ def test_a_second_s_set_holds_the_objects_whose_mask_is_there() -> None:
     sets = truth().of_frames()
     assert listed(sets) == [[0, 1], [1], [], [], [], [3]]
     assert sets.clips.tolist() == [0, 0, 1, 1, 2, 2]
-    assert sets.seconds.tolist() == [[0], [1], [0], [1], [0], [1]]
+    assert sets.frames.tolist() == [[0], [1], [0], [1], [0], [1]]
     assert sets.valid.tolist() == [[True, True], [True, False], [False] * 2, [False] * 2, [False] * 2, [True, False]]
 
 
 def test_a_clip_s_set_holds_the_objects_seen_at_all() -> None:
     sets = truth().of_videos(3)
     assert listed(sets) == [[0, 1], [], [3]]
-    assert sets.seconds.tolist() == [[0, 1]] * 3
+    assert sets.frames.tolist() == [[0, 1]] * 3
     assert sets.wanted == 9
 
 
 def test_clips_that_do_not_know_what_is_heard_say_so() -> None:
-    assert truth().known.tolist() == [False] * 3
-    assert not truth().heard.any()
+    assert truth().has_audio_labels.tolist() == [False] * 3
+    assert not truth().audio_labels.any()
 
 
 def test_clips_that_do_not_know_the_signs_of_sound_say_so() -> None:
-    assert truth().told.tolist() == [False] * len(truth().labels)
-    assert not truth().signs.any()
+    assert truth().has_cue_labels.tolist() == [False] * len(truth().labels)
+    assert not truth().cue_labels.any()

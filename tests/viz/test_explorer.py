@@ -15,7 +15,7 @@ from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.masks import encode_masks
 from acvis_kit.viz import explorer as widgets
-from acvis_kit.viz.explorer import Explorer, View, explore
+from acvis_kit.viz.explorer import Explorer, ExplorerState, explore
 
 SECONDS = 4
 
@@ -42,36 +42,40 @@ def explorer() -> Explorer:
 
 
 def test_hiding_a_track_takes_its_mask_off_the_picture_alone(explorer: Explorer) -> None:
-    both = explorer.picture(View("original"), short_side=32)
-    one = explorer.picture(View("original", hidden=frozenset({0})), short_side=32)
-    bare = explorer.picture(View("original", hidden=frozenset({0, 1})), short_side=32)
+    both = explorer.picture(ExplorerState("original"), short_side=32)
+    one = explorer.picture(ExplorerState("original", hidden=frozenset({0})), short_side=32)
+    bare = explorer.picture(ExplorerState("original", hidden=frozenset({0, 1})), short_side=32)
     assert (both[8, 8] != one[8, 8]).any() and (one[8, 8] == bare[8, 8]).all()
     assert (one[26, 26] != bare[26, 26]).any()
 
 
 def test_the_threshold_and_the_count_gate_filter_tracks(explorer: Explorer) -> None:
-    assert [t.id for t in explorer.shown(View("original")).tracks] == [0, 1]
-    assert [t.id for t in explorer.shown(View("original", score_threshold=0.5)).tracks] == [0]
-    gated = explorer.shown(View("original", count_gate=True))  # one object sounds: the better mask of a second stays
+    assert [t.id for t in explorer.shown(ExplorerState("original")).tracks] == [0, 1]
+    assert [t.id for t in explorer.shown(ExplorerState("original", score_threshold=0.5)).tracks] == [0]
+    gated = explorer.shown(
+        ExplorerState("original", count_gate=True)
+    )  # one object sounds: the better mask of a second stays
     assert [(t.areas() > 0).tolist() for t in gated.tracks] == [[True, False] * 2, [False, True] * 2]
 
 
 def test_another_soundtrack_shows_its_own_prediction_and_plays_its_own_sound(explorer: Explorer) -> None:
-    assert not explorer.shown(View("muted")).tracks
+    assert not explorer.shown(ExplorerState("muted")).tracks
     assert not np.frombuffer(explorer.sound("muted")[44:], np.int16).any()
     assert (np.frombuffer(explorer.sound("original")[44:], np.int16) == 16383).all()
     assert len(explorer.sound("original")) == 44 + 2 * 16_000 * SECONDS
 
 
 def test_the_caption_says_how_likely_each_count_is(explorer: Explorer) -> None:
-    assert explorer.caption(View("original", t=2)) == ("second 2: <b>1 sounding</b> (0: 10 %, 1: 70 %, 2+: 20 %)")
+    assert explorer.caption(ExplorerState("original", t=2)) == (
+        "second 2: <b>1 sounding</b> (0: 10 %, 1: 70 %, 2+: 20 %)"
+    )
 
 
 def test_the_timeline_has_a_lane_per_track_and_escapes_names(explorer: Explorer) -> None:
-    lanes = explorer.timeline(View("original")).split("<tr>")[1:]
+    lanes = explorer.timeline(ExplorerState("original")).split("<tr>")[1:]
     assert [lane.count("background:rgb") for lane in lanes] == [SECONDS // 2, SECONDS]
     assert "&lt;cat&gt; #1" in lanes[1]
-    assert "nothing" in explorer.timeline(View("muted"))
+    assert "nothing" in explorer.timeline(ExplorerState("muted"))
 
 
 def test_without_a_kernel_it_is_a_still_picture(explorer: Explorer) -> None:

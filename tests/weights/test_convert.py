@@ -53,7 +53,7 @@ def test_vita_is_a_checkpoint_without_sound() -> None:
         if not re.search(r"av_sf|av_pre_proj|av_post_proj|\.av_proj|enc_av_", name)
     }
     config = convert.infer_config(deaf)
-    assert (config.query_generator, config.video_fusion, config.hears) == ("none", False, False)
+    assert (config.query_generator, config.video_fusion, config.uses_audio) == ("none", False, False)
     model = convert.from_reference(deaf)
     assert model.audio_encoder is None
 

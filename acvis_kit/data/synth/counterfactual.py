@@ -18,12 +18,14 @@ from acvis_kit.errors import ConfigError
 if TYPE_CHECKING:
     from acvis_kit.data.synth.records import SceneRecord
 
-Kind = Literal["mute", "swap", "foreign", "offscreen"]
+CounterfactualKind = Literal["mute", "swap", "foreign", "offscreen"]
 KEPT_TWINS = 0.5  # of the swaps keep the twins' own pattern, the others silence them: the drawn cue must not lie
 KEPT_WEIGHT = 0.25  # how readily an object starts in a swap that sounded in the original; the others 1
 
 
-def counterfactual(scene: SceneRecord, kind: Kind, rng: np.random.Generator) -> tuple[Soundtrack, np.ndarray]:
+def counterfactual(
+    scene: SceneRecord, kind: CounterfactualKind, rng: np.random.Generator
+) -> tuple[Soundtrack, np.ndarray]:
     """Another soundtrack of a scene.
 
     Args:

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.config import AVISEG_CLASSES
 from acvis_kit.data.synth.sounds import Voice
-from acvis_kit.data.synth.synthesis import draws
+from acvis_kit.data.synth.synthesis import Signal, draws
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.media.sound import load_sound
 
@@ -45,8 +44,6 @@ KEPT = 4  # grains of a pause kept before and after sound; a pause of twice as m
 JOIN = SAMPLE_RATE // 100  # samples over which cut ends fade, 10 ms
 EVEN = SAMPLE_RATE * 6 // 10  # samples of the window that evens out the level
 FLOOR = 0.03  # a local RMS this far below the highest is not brought up further
-
-Sound = NDArray[np.float32]
 
 
 class RecordedVoices:
@@ -97,7 +94,7 @@ class RecordedVoices:
                 "folder_names={FOLDER: CLASS} to use them.",
                 stacklevel=2,
             )
-        self._loops: OrderedDict[str, Sound] = OrderedDict()
+        self._loops: OrderedDict[str, Signal] = OrderedDict()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -114,7 +111,7 @@ class RecordedVoices:
         files = self.files[class_name]
         return Voice(class_name, int(rng.integers(2**31)), files[int(rng.integers(len(files)))])
 
-    def second(self, voice: Voice, second: int) -> Sound:
+    def second(self, voice: Voice, second: int) -> Signal:
         """One second of a recorded voice, float32 (16000,), about unit RMS; see `sounds.Recordings`.
 
         Raises:
@@ -127,7 +124,7 @@ class RecordedVoices:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_loops": OrderedDict()}  # a worker process reads its own
 
-    def _loop(self, source: str) -> Sound:
+    def _loop(self, source: str) -> Signal:
         loop = self._loops.pop(source, None)
         if loop is None:
             path = self.folder / source
@@ -162,7 +159,7 @@ class RecordedVoices:
         return found, unknown
 
 
-def audible_loop(sound: Sound) -> Sound | None:
+def audible_loop(sound: Signal) -> Signal | None:
     """A loop out of a recording in which every second is audible.
 
     Pauses longer than 0.16 s are cut down to that; what follows fades in and out over 10 ms. A very short sound is
@@ -191,7 +188,7 @@ def audible_loop(sound: Sound) -> Sound | None:
     return (loop / np.maximum(local, FLOOR * local.max())).astype(np.float32)
 
 
-def _faded(piece: Sound) -> Sound:
+def _faded(piece: Signal) -> Signal:
     ramp = np.minimum(1, (np.arange(len(piece)) + 0.5) / JOIN)
     return (piece * ramp * ramp[::-1]).astype(np.float32)
 

@@ -12,18 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth.sounds import VOICES, Recordings, Voice, render_second
-from acvis_kit.data.synth.synthesis import BLOCKS, STEP, draws, noise, stretch
+from acvis_kit.data.synth.synthesis import BLOCKS, STEP, Signal, draws, noise, stretch
 from acvis_kit.errors import ConfigError, DataError
 
 FADE = SAMPLE_RATE * 15 // 1000  # samples, 15 ms, inside the sounding second
 KNEE = 0.8  # below it the limiter does nothing
 NOISES = ("white", "pink", "brown", "hum", "wind")
-
-Sound = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Part:
                 f'no synthetic voice of class "{self.voice.class_name}": choose from {", ".join(VOICES)}.'
             )
 
-    def second(self, second: int, recordings: Recordings | None = None) -> Sound:
+    def second(self, second: int, recordings: Recordings | None = None) -> Signal:
         """One sounding second of it, float32 (16000,)."""
         wave = render_second(self.voice, second, recordings) * np.float32(10 ** (self.level_db / 20))
         if second == 0 or not self.seconds[second - 1]:
@@ -84,7 +81,7 @@ class Noise:
         if self.kind not in NOISES:
             raise ConfigError(f'a noise of kind "{self.kind}": choose from {", ".join(NOISES)}.')
 
-    def second(self, second: int) -> Sound:
+    def second(self, second: int) -> Signal:
         """One second of it, float32 (16000,)."""
         if self.kind == "hum":
             wave = _hum(self.seed)
@@ -121,7 +118,7 @@ class Soundtrack:
                     f"{self.length}: give one flag per second."
                 )
 
-    def render(self, start: int = 0, stop: int | None = None, recordings: Recordings | None = None) -> Sound:
+    def render(self, start: int = 0, stop: int | None = None, recordings: Recordings | None = None) -> Signal:
         """Seconds [start, stop), to the end if None.
 
         Args:
@@ -136,7 +133,7 @@ class Soundtrack:
         """
         return self.render_seconds(range(start, self.length if stop is None else stop), recordings).reshape(-1)
 
-    def render_seconds(self, seconds: Iterable[int], recordings: Recordings | None = None) -> Sound:
+    def render_seconds(self, seconds: Iterable[int], recordings: Recordings | None = None) -> Signal:
         """Scattered seconds, in any order: float32 (n, 16000), in [-1, 1]; errors as in `render`.
 
         Only parts that sound in a second are synthesised: about 1.5 ms each.
@@ -178,7 +175,7 @@ class Soundtrack:
             raise DataError(f"a soundtrack's entry contradicts itself: {error}") from error
 
 
-def limit(wave: Sound) -> Sound:
+def limit(wave: Signal) -> Signal:
     """Samples brought into [-1, 1], one by one: what is below 0.8 stays, the rest is bent towards 1 by a tanh.
 
     Pointwise, so that it does not matter which stretch is rendered; continuous up to the first derivative.
@@ -190,7 +187,7 @@ def limit(wave: Sound) -> Sound:
     return np.where(size <= KNEE, wave, np.copysign(np.minimum(bent, 1), wave)).astype(np.float32)
 
 
-def _hum(seed: int) -> Sound:
+def _hum(seed: int) -> Signal:
     """Mains: 50 or 60 Hz and its harmonics in shares that the seed sets; whole cycles in a second, so all are alike."""
     numbers = draws(seed, 20, 0, 17)[0]
     order = np.arange(1, 9)
@@ -203,7 +200,7 @@ def _hum(seed: int) -> Sound:
     return (level @ turns).astype(np.float32)
 
 
-def _gusts(seed: int, second: int) -> Sound:
+def _gusts(seed: int, second: int) -> Signal:
     """The level of wind at the second's 126 control points: three slow waves in its power, mean square 1 over time."""
     numbers = draws(seed, 21, 0, 6)[0].reshape(2, 3, 1)
     rates = np.array([0.07, 0.19, 0.43])[:, None] * (0.7 + 0.6 * numbers[0])  # Hz

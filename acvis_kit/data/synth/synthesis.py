@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from acvis_kit.clip import SAMPLE_RATE
 
-Floats = NDArray[np.floating]
+Signal = NDArray[np.floating]
 
 BLOCK = 128  # samples between control points, 8 ms
 BLOCKS = SAMPLE_RATE // BLOCK  # 125 in a second: whole seconds are whole blocks
@@ -129,20 +129,20 @@ def events(
     return Events(number[heard], following[heard], start[heard], end[heard], draws(seed, 3, number[heard], 8))
 
 
-def stretch(points: Floats) -> Floats:
+def stretch(points: Signal) -> Signal:
     """Control points (n + 1,) drawn out linearly to samples (n * 128,), in their dtype."""
     steps = points[1:] - points[:-1]
     return (points[:-1, None] + steps[:, None] * _RAMPS[points.dtype.char]).reshape(-1)
 
 
-def cycles(pitch: Floats) -> NDArray[np.float64]:
+def cycles(pitch: Signal) -> NDArray[np.float64]:
     """A pitch in Hz at control points (n,) -> the phase there in cycles (n,), 0 at the first."""
     phase = np.zeros(len(pitch))
     np.cumsum((pitch[1:] + pitch[:-1]) * (STEP / 2), out=phase[1:])
     return phase
 
 
-def envelope(points: int, attack: float, release: float) -> Floats:
+def envelope(points: int, attack: float, release: float) -> Signal:
     """0 at both ends, 1 between, rising and falling along a raised cosine: float64 (points,); times in seconds."""
     time = np.arange(points) * STEP
     rise = np.clip(time / max(attack, STEP), 0, 1)
@@ -150,22 +150,22 @@ def envelope(points: int, attack: float, release: float) -> Floats:
     return (0.5 - 0.5 * np.cos(np.pi * rise)) * (0.5 - 0.5 * np.cos(np.pi * fall))
 
 
-def harmonics(pitch: float) -> Floats:
+def harmonics(pitch: float) -> Signal:
     """The frequencies in Hz of a pitch's harmonics below 7.6 kHz, float64 (H,), H >= 1."""
     return pitch * np.arange(1, max(1, min(TABLE // 2 - 1, int(HIGHEST / pitch))) + 1)
 
 
-def resonance(frequency: Floats, centre: ArrayLike, width: ArrayLike) -> Floats:
+def resonance(frequency: Signal, centre: ArrayLike, width: ArrayLike) -> Signal:
     """A formant's gain, 1 at its centre, -3 dB at half a width away; all in Hz."""
     return 1 / np.sqrt(1 + ((frequency - centre) / (0.5 * np.asarray(width))) ** 2)
 
 
-def unit(amplitudes: Floats) -> Floats:
+def unit(amplitudes: Signal) -> Signal:
     """Amplitudes (..., H) scaled so that their sum of sines has an RMS of 1."""
     return amplitudes * np.sqrt(2 / (amplitudes**2).sum(axis=-1, keepdims=True).clip(1e-12))
 
 
-def wavetable(phase: Floats, amplitudes: Floats, position: Floats | None = None, pulse: bool = False) -> Floats:
+def wavetable(phase: Signal, amplitudes: Signal, position: Signal | None = None, pulse: bool = False) -> Signal:
     """A sum of harmonics whose amplitudes may change.
 
     Args:
@@ -197,12 +197,12 @@ def wavetable(phase: Floats, amplitudes: Floats, position: Floats | None = None,
     return low + blend * (_between(flat, cell + (TABLE + 1), rest) - low)
 
 
-def _between(table: Floats, cell: NDArray[np.int32], rest: Floats) -> Floats:
+def _between(table: Signal, cell: NDArray[np.int32], rest: Signal) -> Signal:
     low = table[cell]
     return low + rest * (table[cell + 1] - low)
 
 
-def partials(frequencies: Floats, phases: Floats, levels: Floats) -> Floats:
+def partials(frequencies: Signal, phases: Signal, levels: Signal) -> Signal:
     """A sum of sines of constant frequency whose levels change: a second as one product of matrices.
 
     sin(a + b) with a of the block and b of the sample within it is a product of rank two; a level that is linear within
@@ -228,7 +228,7 @@ def partials(frequencies: Floats, phases: Floats, levels: Floats) -> Floats:
     return (left.T @ right).reshape(-1)
 
 
-def _turn(cycle: Floats) -> Floats:
+def _turn(cycle: Signal) -> Signal:
     """Cycles -> radians within one turn, float32: reduced in double precision first."""
     return ((cycle - np.floor(cycle)) * (2 * np.pi)).astype(np.float32)
 
@@ -239,11 +239,11 @@ class Second:
 
     seed: int
     number: int
-    wave: Floats = field(default_factory=lambda: np.zeros(SAMPLE_RATE, dtype=np.float32))
-    _noises: dict[str, Floats] = field(default_factory=dict)
+    wave: Signal = field(default_factory=lambda: np.zeros(SAMPLE_RATE, dtype=np.float32))
+    _noises: dict[str, Signal] = field(default_factory=dict)
 
     def play(
-        self, start: int, phase: Floats, level: Floats, amplitudes: Floats, position: Floats | None = None, **how: bool
+        self, start: int, phase: Signal, level: Signal, amplitudes: Signal, position: Signal | None = None, **how: bool
     ) -> None:
         """Add a note: a wave table whose phase, level and position (n,) are given from block `start` on."""
         here, there = self._overlap(start, len(phase))
@@ -255,14 +255,14 @@ class Second:
         wave *= stretch(level[there].astype(np.float32))
         self.wave[here.start * BLOCK : (here.stop - 1) * BLOCK] += wave
 
-    def hiss(self, start: int, level: Floats, colour: str) -> None:
+    def hiss(self, start: int, level: Signal, colour: str) -> None:
         """Add noise of a colour with a level (n,) from block `start` on; RMS = level."""
         here, there = self._overlap(start, len(level))
         if here is not None:
             noise = self._noises.setdefault(colour, np.zeros(BLOCKS + 1))
             noise[here] += level[there]
 
-    def finish(self) -> Floats:
+    def finish(self) -> Signal:
         """The samples, float32 (16000,)."""
         for colour, level in self._noises.items():
             self.wave += noise(colour, self.seed, self.number) * stretch(level.astype(np.float32))
@@ -292,12 +292,12 @@ COLOURS = {
 }
 
 
-def _band(frequency: Floats, centre: float, octaves: float) -> Floats:
+def _band(frequency: Signal, centre: float, octaves: float) -> Signal:
     return np.exp(-0.5 * (np.log2(frequency.clip(1) / centre) / octaves) ** 2)
 
 
 @lru_cache(maxsize=32)
-def _noise_table(colour: str) -> Floats:
+def _noise_table(colour: str) -> Signal:
     """A circle of noise of unit RMS, cut open with a second and a bit of overlap, float32."""
     rng = np.random.Generator(np.random.Philox(key=sum(colour.encode())))
     spectrum = scipy.fft.rfft(rng.standard_normal(NOISE))
@@ -311,7 +311,7 @@ def _noise_table(colour: str) -> Floats:
     return table
 
 
-def noise(colour: str, seed: int, second: int) -> Floats:
+def noise(colour: str, seed: int, second: int) -> Signal:
     """A second of noise, RMS 1 (on average), without a click to its neighbours: float32 (16000,).
 
     Each second is another stretch of one long circle of noise; the previous second's stretch goes on for 50 ms.

@@ -13,8 +13,8 @@ from acvis_kit.data.synth.synthesis import (
     BLOCKS,
     STEP,
     Events,
-    Floats,
     Second,
+    Signal,
     Traits,
     cycles,
     draws,
@@ -30,7 +30,7 @@ REGISTER = (190.0, 480.0)  # Hz, the middle of what a player plays
 SCALES = ((0, 2, 4, 7, 9), (0, 3, 5, 7, 10), (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 4, 7))
 
 
-def violin(seed: int, second: int) -> Floats:
+def violin(seed: int, second: int) -> Signal:
     """A bowed string: partials like a sawtooth's through the body's resonances, vibrato that sets in, legato."""
     own, sound = Traits(seed), Second(seed, second)
     middle, scale = own.ratio(*REGISTER), own.one_of(SCALES)
@@ -52,7 +52,7 @@ def violin(seed: int, second: int) -> Floats:
     return sound.finish()
 
 
-def flute(seed: int, second: int) -> Floats:
+def flute(seed: int, second: int) -> Signal:
     """Nearly a sine, in a stream of breath; the loudness trembles more than the pitch."""
     own, sound = Traits(seed), Second(seed, second)
     middle, scale = own.ratio(*REGISTER) * 1.15, own.one_of(SCALES)
@@ -70,7 +70,7 @@ def flute(seed: int, second: int) -> Floats:
     return sound.finish()
 
 
-def saxophone(seed: int, second: int) -> Floats:
+def saxophone(seed: int, second: int) -> Signal:
     """A reed: scooped beginnings, a strong formant between 1 and 2 kHz, weak even partials, growl, wide vibrato."""
     own, sound = Traits(seed), Second(seed, second)
     middle, scale = own.ratio(*REGISTER) * 0.85, own.one_of(SCALES)
@@ -93,7 +93,7 @@ def saxophone(seed: int, second: int) -> Floats:
     return sound.finish()
 
 
-def trumpet(seed: int, second: int) -> Floats:
+def trumpet(seed: int, second: int) -> Signal:
     """Brass: tongued notes, steady in pitch, whose upper partials swell after the lower ones and fade before them."""
     own, sound = Traits(seed), Second(seed, second)
     middle, scale = own.ratio(*REGISTER), own.one_of(((0, 4, 7), (0, 4, 7, 12), (0, 5, 7), (0, 2, 4, 7)))
@@ -115,7 +115,7 @@ def trumpet(seed: int, second: int) -> Floats:
     return sound.finish()
 
 
-def accordion(seed: int, second: int) -> Floats:
+def accordion(seed: int, second: int) -> Signal:
     """Two or three reeds per note, out of tune with each other, in chords; the bellows tremble."""
     own = Traits(seed)
     middle, scale = own.ratio(*REGISTER) * 0.75, own.one_of(SCALES[2:4])
@@ -140,7 +140,7 @@ def accordion(seed: int, second: int) -> Floats:
     return partials(np.concatenate(frequencies), np.concatenate(phases), np.concatenate(levels) * bellows)
 
 
-def guitar(seed: int, second: int) -> Floats:
+def guitar(seed: int, second: int) -> Signal:
     """A plucked string: broken chords, upper partials gone first, a comb from the place where it is plucked."""
     own, sound = Traits(seed), Second(seed, second)
     middle, scale, place = own.ratio(*REGISTER) * 0.8, own.one_of(SCALES[2:4]), own.between(0.12, 0.3)
@@ -162,7 +162,7 @@ def guitar(seed: int, second: int) -> Floats:
     return sound.finish()
 
 
-def piano(seed: int, second: int) -> Floats:
+def piano(seed: int, second: int) -> Signal:
     """Struck strings: chords and single notes, slightly inharmonic, a soft hammer, a slow decay."""
     own, sound = Traits(seed), Second(seed, second)
     middle, scale, keys = own.ratio(*REGISTER), own.one_of(SCALES[:4]), own.one_of((1, 2, 3))
@@ -183,7 +183,7 @@ def piano(seed: int, second: int) -> Floats:
     return sound.finish()
 
 
-def _strike(sound: Second, blows: Events, frequencies: Floats, amplitudes: Floats, decay: Floats) -> None:
+def _strike(sound: Second, blows: Events, frequencies: Signal, amplitudes: Signal, decay: Signal) -> None:
     """Add strings that are struck and ring: frequencies (E, P) Hz, amplitudes (P,), decay (P,) 1 / s."""
     age = (np.arange(BLOCKS + 1) + sound.number * BLOCKS - blows.start[:, None]) * STEP  # (E, 126)
     force = 0.6 + 0.4 * blows.draws[:, 3]
@@ -199,7 +199,7 @@ def _notes(row: Events):
     return zip(row.number.tolist(), row.start.tolist(), row.end.tolist(), row.draws, strict=True)
 
 
-def _in_second(points: Floats, start: int, second: int) -> Floats:
+def _in_second(points: Signal, start: int, second: int) -> Signal:
     """Control points from block `start` on -> those at the second's 126, 0 outside."""
     inside = np.zeros(BLOCKS + 1)
     at = np.arange(BLOCKS + 1) + second * BLOCKS - start
@@ -213,7 +213,7 @@ def _step(scale: tuple[int, ...], degree: int) -> int:
     return 12 * (degree // len(scale)) + scale[degree % len(scale)]
 
 
-def _pitch(middle: float, scale: tuple[int, ...], u: Floats) -> float:
+def _pitch(middle: float, scale: tuple[int, ...], u: Signal) -> float:
     """A note's pitch in Hz: steps of the scale around the middle, near ones more often."""
     reach = len(scale)
     return middle * 2 ** (_step(scale, round((u[0] + u[1] - 1) * reach)) / 12)

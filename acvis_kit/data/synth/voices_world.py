@@ -11,8 +11,8 @@ import numpy as np
 from acvis_kit.data.synth.synthesis import (
     BLOCKS,
     STEP,
-    Floats,
     Second,
+    Signal,
     Traits,
     cycles,
     draws,
@@ -38,7 +38,7 @@ FORMANT_GAINS = np.array([1.0, 0.8, 0.6])
 FORMANT_WIDTHS = np.array([90.0, 120.0, 180.0])[:, None]  # Hz
 
 
-def person(seed: int, second: int) -> Floats:
+def person(seed: int, second: int) -> Signal:
     """Speech-like: glottal pulses through formants that move from vowel to vowel, syllables, consonants, melody."""
     own, sound = Traits(seed), Second(seed, second)
     base, tract = _speaker(own)
@@ -70,7 +70,7 @@ def person(seed: int, second: int) -> Floats:
     return sound.finish()
 
 
-def cat(seed: int, second: int) -> Floats:
+def cat(seed: int, second: int) -> Signal:
     """Meows: a pitch that rises and falls under a mouth that opens and closes."""
     own, sound = Traits(seed), Second(seed, second)
     base, size, rise = own.ratio(330, 640), own.between(0.85, 1.2), own.between(0.15, 0.45)
@@ -97,7 +97,7 @@ def cat(seed: int, second: int) -> Floats:
     return sound.finish()
 
 
-def dog(seed: int, second: int) -> Floats:
+def dog(seed: int, second: int) -> Signal:
     """Barks: short bursts, half voice and half noise, with a pitch that jumps up and drops."""
     own, sound = Traits(seed), Second(seed, second)
     base, period, noisy = own.ratio(170, 480), own.ratio(0.25, 0.5), own.between(0.45, 0.9)
@@ -123,13 +123,13 @@ def dog(seed: int, second: int) -> Floats:
     return sound.finish()
 
 
-def horse(seed: int, second: int) -> Floats:
+def horse(seed: int, second: int) -> Signal:
     """Two thirds whinny, a trembling pitch that comes down, and snort; one third gallops in threes, and snorts."""
     own = Traits(seed)
     return _gallop(own, Second(seed, second)) if own.chance(1 / 3) else _whinny(own, Second(seed, second))
 
 
-def _whinny(own: Traits, sound: Second) -> Floats:
+def _whinny(own: Traits, sound: Second) -> Signal:
     top, bottom, rate = own.ratio(750, 1300), own.between(0.35, 0.5), own.between(9, 14)
     depth, period, flutter = own.between(0.06, 0.14), own.ratio(1.3, 1.9), own.between(18, 28)
     formant, breath, share = own.ratio(1300, 2100), own.between(0.08, 0.2), own.between(0.68, 0.78)
@@ -148,7 +148,7 @@ def _whinny(own: Traits, sound: Second) -> Floats:
     return sound.finish()
 
 
-def _gallop(own: Traits, sound: Second) -> Floats:
+def _gallop(own: Traits, sound: Second) -> Signal:
     stride, tone, ring = own.ratio(0.42, 0.58), own.ratio(600, 1100), own.between(26, 40)
     beats, dull, flutter = own.one_of(((0, 0.3, 0.58), (0, 0.24, 0.5), (0, 0.33, 0.66))), own.between(0.3, 0.7), 22
     for number, start, end, u in zip(*_rows(events(sound.seed, sound.number, stride, 0, 0.03, tail=0.4)), strict=True):
@@ -174,7 +174,7 @@ def _snort(sound: Second, start: int, points: int, flutter: float, level: float)
     sound.hiss(start, 0.7 * shape, "breath")
 
 
-def car(seed: int, second: int) -> Floats:
+def car(seed: int, second: int) -> Signal:
     """An engine: unequal firings, in one cycle of the wave table, at a speed that drifts; exhaust, rumble, tyres.
 
     It never ends, so its phase is a closed form of time: f (t + sum of a / (2 pi r) (1 - cos(2 pi r t)))."""

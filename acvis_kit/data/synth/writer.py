@@ -33,11 +33,11 @@ MARKER = ".unfinished.json"  # in the folder of a split while it is written
 SMALLEST, LARGEST = 64, 1024  # pixels of a frame
 LONGEST = 600  # seconds of a clip
 
-Made = tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]  # entries for videos, scenes and annotations
+WrittenClip = tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]  # entries for videos, scenes and annotations
 
 
 @dataclass(frozen=True)
-class Job:
+class ClipJob:
     """One clip to be made."""
 
     folder: Path
@@ -91,7 +91,7 @@ def write_dataset(
 
 def _write_split(
     out: Path, split: str, count: int, recipe: dict[str, Any], source: Material,
-    run: Callable[[list[Job]], Iterator[Made]], progress: bool,
+    run: Callable[[list[ClipJob]], Iterator[WrittenClip]], progress: bool,
 ) -> None:  # fmt: skip
     folder = out / split
     shutil.rmtree(folder, ignore_errors=True)  # `_is_done` has seen that it is ours
@@ -101,7 +101,7 @@ def _write_split(
 
     size, seconds = recipe["size"], tuple(recipe["seconds"])
     counts = recipe.get("counts", "usual")
-    jobs = [Job(folder, split, n, recipe["seed"], size, seconds, counts) for n in range(count)]
+    jobs = [ClipJob(folder, split, n, recipe["seed"], size, seconds, counts) for n in range(count)]
     videos, scenes, annotations = [], [], []
     made = run(jobs)
     if progress:
@@ -123,7 +123,7 @@ def _write_split(
     (folder / MARKER).unlink()
 
 
-def make_clip(job: Job, material: Material) -> Made:
+def make_clip(job: ClipJob, material: Material) -> WrittenClip:
     """Write the frames and the sound of one clip; its entries for `videos`, `scenes` and `annotations`."""
     streams = np.random.SeedSequence([job.seed, zlib.crc32(job.split.encode()), job.index]).spawn(2)
     plan, paint = (np.random.default_rng(stream) for stream in streams)
@@ -152,7 +152,7 @@ def _pool(workers: int, make: Callable[[], Material]) -> AbstractContextManager[
     return ProcessPoolExecutor(workers, context, initializer=_Worker.begin, initargs=(make,))
 
 
-def _run(jobs: list[Job], pool: ProcessPoolExecutor | None, source: Material, chunk: int) -> Iterator[Made]:
+def _run(jobs: list[ClipJob], pool: ProcessPoolExecutor | None, source: Material, chunk: int) -> Iterator[WrittenClip]:
     if pool is None:
         yield from (make_clip(job, source) for job in jobs)
     else:
@@ -170,7 +170,7 @@ class _Worker:
         cls.material = make()
 
     @classmethod
-    def make_clip(cls, job: Job) -> Made:
+    def make_clip(cls, job: ClipJob) -> WrittenClip:
         return make_clip(job, cls.material)
 
 

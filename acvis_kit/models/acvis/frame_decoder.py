@@ -71,12 +71,12 @@ class FrameDecoder(nn.Module):
 
         states = [self.norm(queries)]
         layers = zip(self.cross_attention, self.self_attention, self.feed_forward, strict=True)
-        for i, (look, talk, think) in enumerate(layers):
+        for i, (cross, self_, ffn) in enumerate(layers):
             scale = i % len(tokens)
-            mask = self.where_to_look(states[-1], small[scale])
-            queries = look(queries, tokens[scale], positions, places[scale], mask)
-            queries = talk(queries, positions)
-            queries = think(queries)
+            mask = self.attention_mask(states[-1], small[scale])
+            queries = cross(queries, tokens[scale], positions, places[scale], mask)
+            queries = self_(queries, positions)
+            queries = ffn(queries)
             states.append(self.norm(queries))
 
         if not self.training:
@@ -87,7 +87,7 @@ class FrameDecoder(nn.Module):
         return FrameOutput(out, None)
 
     @torch.no_grad()
-    def where_to_look(self, states: Tensor, fine: Tensor) -> Tensor:
+    def attention_mask(self, states: Tensor, fine: Tensor) -> Tensor:
         """Inside its own mask; everywhere, if that is empty. The count token always looks everywhere.
 
         Args:

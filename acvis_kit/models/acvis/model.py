@@ -22,7 +22,7 @@ from acvis_kit.models.acvis.count import CountHead
 from acvis_kit.models.acvis.frame_decoder import FrameDecoder
 from acvis_kit.models.acvis.query_generator import QueryGenerator
 from acvis_kit.models.acvis.tracker import Tracker, VideoOutput
-from acvis_kit.models.encoders.audio import Sound, build_audio_encoder
+from acvis_kit.models.encoders.audio import AudioFeatures, build_audio_encoder
 from acvis_kit.models.encoders.backbones import build_backbone
 from acvis_kit.models.encoders.pixel_decoder import PixelDecoder, PixelFeatures
 
@@ -110,12 +110,12 @@ class ACVIS(
         image = F.pad(image, (0, -width % divisor, 0, -height % divisor))
         return self.pixel_decoder(self.backbone(image))
 
-    def hear(self, log_mel: Tensor | None = None, audio_features: Tensor | None = None) -> Sound | None:
+    def hear(self, log_mel: Tensor | None = None, audio_features: Tensor | None = None) -> AudioFeatures | None:
         """The sound as tokens: of log-mel seconds (B, T, 96, 64), or precomputed vectors (B, T, 128) as they are."""
-        if not self.config.hears:
+        if not self.config.uses_audio:
             return None
         if audio_features is not None:
-            sound = Sound(audio_features.to(self.pixel_mean.dtype))
+            sound = AudioFeatures(audio_features.to(self.pixel_mean.dtype))
         else:
             assert self.audio_encoder is not None, "precomputed features are needed: the Predictor says so to the user"
             sound = self.audio_encoder(log_mel.to(self.pixel_mean.dtype))
@@ -123,7 +123,7 @@ class ACVIS(
             sound = sound._replace(class_logits=self.audio_class_head(sound.clip))
         return sound
 
-    def decode_frames(self, pixels: PixelFeatures, sound: Sound | None) -> FrameState:
+    def decode_frames(self, pixels: PixelFeatures, sound: AudioFeatures | None) -> FrameState:
         """Queries listen, then look at the picture of their second. N frames; the sound's B * T must equal N."""
         tokens = self.frame_decoder.tokens(pixels.scales)
         queries = self.query_generator(sound, tokens)
@@ -131,7 +131,7 @@ class ACVIS(
         count_logits = self.count_head(out.count_token) if self.count_head is not None else None
         return FrameState(out.queries, count_logits)
 
-    def track(self, queries: Tensor, sound: Sound | None) -> VideoOutput:
+    def track(self, queries: Tensor, sound: AudioFeatures | None) -> VideoOutput:
         """Frame queries (B, T, Q_f, C) of whole clips -> tracks."""
         return self.tracker(queries, sound)
 
@@ -143,7 +143,7 @@ class ACVIS(
         Args:
             frames: (B, T, 3, H, W). log_mel: (B, T, 96, 64), or audio_features: (B, T, 128).
         """
-        clips, seconds = frames.shape[:2]
+        clips, length = frames.shape[:2]
         pixels = self.encode(frames.flatten(0, 1))
         sound = self.hear(log_mel, audio_features)
         state = self.decode_frames(pixels, sound)
@@ -151,28 +151,32 @@ class ACVIS(
         class_logits, mask_logits = self.frame_decoder.predict(states, pixels.fine)
         sounding_logits = None
         if self.config.targets == "visible":
-            heard = sound.class_logits.flatten(0, 1) if sound is not None and self.config.audio_classes else None
-            sounding_logits = self.frame_decoder.sounding_head(states, class_logits, heard)  # (D_f, B * T, Q_f)
+            audio_class_logits = (
+                sound.class_logits.flatten(0, 1) if sound is not None and self.config.audio_classes else None
+            )
+            sounding_logits = self.frame_decoder.sounding_head(
+                states, class_logits, audio_class_logits
+            )  # (D_f, B * T, Q_f)
 
         queries = states[-self.config.supervised_frame_layers :]  # (L, B * T, Q_f, C)
         layers = queries.shape[0]
         video = self.track(
-            queries.unflatten(1, (clips, seconds)).flatten(0, 1), sound.repeat(layers) if sound is not None else None
+            queries.unflatten(1, (clips, length)).flatten(0, 1), sound.repeat(layers) if sound is not None else None
         )
         return ModelOutput(
-            frame_class_logits=class_logits.unflatten(1, (clips, seconds)),
-            frame_mask_logits=mask_logits.unflatten(1, (clips, seconds)),
-            count_logits=state.count_logits.unflatten(0, (clips, seconds)) if state.count_logits is not None else None,
+            frame_class_logits=class_logits.unflatten(1, (clips, length)),
+            frame_mask_logits=mask_logits.unflatten(1, (clips, length)),
+            count_logits=state.count_logits.unflatten(0, (clips, length)) if state.count_logits is not None else None,
             video=video,
             video_mask_logits=self.video_masks(video.mask_embeds, pixels.fine, layers),
-            frame_sounding_logits=sounding_logits.unflatten(1, (clips, seconds))
+            frame_sounding_logits=sounding_logits.unflatten(1, (clips, length))
             if sounding_logits is not None
             else None,
             audio_class_logits=sound.class_logits if sound is not None else None,
-            pixel_class_logits=self.pixel_class_head(pixels.fine).unflatten(0, (clips, seconds))
+            pixel_class_logits=self.pixel_class_head(pixels.fine).unflatten(0, (clips, length))
             if self.pixel_class_head is not None
             else None,
-            pixel_sign_logits=self.pixel_sign_head(pixels.fine).squeeze(1).unflatten(0, (clips, seconds))
+            pixel_sign_logits=self.pixel_sign_head(pixels.fine).squeeze(1).unflatten(0, (clips, length))
             if self.pixel_sign_head is not None
             else None,
         )
@@ -184,10 +188,10 @@ class ACVIS(
             embeds: (D_v, L * B, Q_v, C). fine: F of all frames, (B * T, C, H / 4, W / 4), shared by the L frame layers.
         """
         clips = embeds.shape[1] // layers
-        seconds = fine.shape[0] // clips
+        length = fine.shape[0] // clips
         of_clip = embeds.unflatten(1, (layers, clips)).permute(2, 0, 1, 3, 4).flatten(1, 3)  # (B, D_v * L * Q_v, C)
-        masks = self.tracker.pixel_embedding.mask_logits(of_clip.repeat_interleave(seconds, 0), fine)
-        masks = masks.unflatten(1, (len(embeds), layers, -1)).unflatten(0, (clips, seconds))
+        masks = self.tracker.pixel_embedding.mask_logits(of_clip.repeat_interleave(length, 0), fine)
+        masks = masks.unflatten(1, (len(embeds), layers, -1)).unflatten(0, (clips, length))
         return masks.permute(2, 3, 0, 4, 1, 5, 6).flatten(
             1, 2
         )  # (B, T, D_v, L, Q_v, h, w) -> (D_v, L * B, Q_v, T, h, w)

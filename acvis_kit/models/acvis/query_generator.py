@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from acvis_kit.config import ACVISConfig
-from acvis_kit.models.encoders.audio import NUM_PATCHES, Sound
+from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures
 from acvis_kit.models.layers.attention import CrossAttentionLayer
 
 NUM_SCALES = 3
@@ -31,7 +31,7 @@ class QueryGenerator(nn.Module):
     def __init__(self, config: ACVISConfig, patch_dim: int | None = None) -> None:
         super().__init__()
         dim = config.hidden_dim
-        self.kind = config.query_generator if config.hears_in_frames else "none"
+        self.kind = config.query_generator if config.uses_audio_in_frames else "none"
         self.audio_tokens = config.audio_tokens
         self.query_features = nn.Parameter(torch.randn(config.num_frame_queries, dim))
         self.query_positions = nn.Parameter(torch.randn(config.num_frame_queries, dim))
@@ -58,7 +58,7 @@ class QueryGenerator(nn.Module):
         """([1 +] Q_f, C), the count token's first."""
         return self._with_token(self.query_positions)
 
-    def forward(self, sound: Sound | None, tokens: Sequence[Tensor]) -> Tensor:
+    def forward(self, sound: AudioFeatures | None, tokens: Sequence[Tensor]) -> Tensor:
         """
         Args:
             sound: of B clips of T seconds; None where the generator does not hear.
@@ -74,20 +74,20 @@ class QueryGenerator(nn.Module):
             return queries + self.blend(sound, tokens)
         return queries
 
-    def audio_keys(self, sound: Sound) -> tuple[Tensor, Tensor | None]:
+    def audio_keys(self, sound: AudioFeatures) -> tuple[Tensor, Tensor | None]:
         """What the queries attend to: (N, A, C) and its position, A = 1 for "clip" and 24 for "patch"."""
         if self.audio_tokens == "patch":
             return self.project(sound.patches.flatten(0, 1)), self.patch_position
         return self.project(sound.clip.flatten(0, 1))[:, None], None
 
-    def listen(self, queries: Tensor, sound: Sound) -> Tensor:
+    def listen(self, queries: Tensor, sound: AudioFeatures) -> Tensor:
         """ACVIS' audio-centric query generator: cross-attentions from queries to sound (eq. 2-3), no FFN."""
         keys, key_position = self.audio_keys(sound)
         for layer in self.layers:
             queries = layer(queries, keys, self.positions(), key_position)
         return queries
 
-    def blend(self, sound: Sound, tokens: Sequence[Tensor]) -> Tensor:
+    def blend(self, sound: AudioFeatures, tokens: Sequence[Tensor]) -> Tensor:
         """AVISM's: the sound, placed like each query, looks at each scale; three views become one vector per query."""
         positions = self.positions()
         heard, _ = self.audio_keys(sound)

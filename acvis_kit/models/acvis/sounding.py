@@ -18,7 +18,7 @@ class SoundingHead(nn.Module):
     """The state of a query -> how likely its object sounds.
 
     Args:
-        dim: C. agreement: whether the network names the classes that it hears (`audio_classes`).
+        dim: C. agreement: whether the network names the classes that it uses_audio (`audio_classes`).
     """
 
     def __init__(self, dim: int, agreement: bool) -> None:
@@ -26,20 +26,20 @@ class SoundingHead(nn.Module):
         self.from_state = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, 1))
         self.agreement = nn.Parameter(torch.ones(())) if agreement else None
 
-    def forward(self, states: Tensor, class_logits: Tensor, heard: Tensor | None) -> Tensor:
+    def forward(self, states: Tensor, class_logits: Tensor, audio_class_logits: Tensor | None) -> Tensor:
         """
         Args:
             states: (..., Q, C). class_logits: (..., Q, K + 1), of the same queries, "none" last.
-            heard: (..., K), logits of the classes that can be heard; None where the network does not name them.
+            audio_class_logits: (..., K); None where the network has no head for sound classes.
 
         Returns:
             (..., Q) logits.
         """
         logits = self.from_state(states).squeeze(-1)
-        if self.agreement is None or heard is None:
+        if self.agreement is None or audio_class_logits is None:
             return logits
         seen = class_logits.detach().softmax(-1)[..., :-1]  # what is seen must not change to please the ear
-        return logits + self.agreement * (seen * heard.unsqueeze(-2)).sum(-1)
+        return logits + self.agreement * (seen * audio_class_logits.unsqueeze(-2)).sum(-1)
 
 
 class TrackSounding(nn.Module):
@@ -54,20 +54,25 @@ class TrackSounding(nn.Module):
         self.head = SoundingHead(dim, agreement)
 
     def forward(
-        self, states: Tensor, tokens: Tensor, slot_positions: Tensor, class_logits: Tensor, heard: Tensor | None
+        self,
+        states: Tensor,
+        tokens: Tensor,
+        slot_positions: Tensor,
+        class_logits: Tensor,
+        audio_class_logits: Tensor | None,
     ) -> Tensor:
         """
         Args:
             states: (D, B, Q_v, C). tokens: (B, T, Q_f, C), of the tracker's encoders, slot_positions: (Q_f, C).
-            class_logits: (D, B, Q_v, K + 1). heard: (B, T, K) or None.
+            class_logits: (D, B, Q_v, K + 1). audio_class_logits: (B, T, K) or None.
 
         Returns:
             (D, B, T, Q_v) logits.
         """
         layers, clips = states.shape[:2]
-        seconds = tokens.shape[1]
-        asking = states[:, :, None].expand(-1, -1, seconds, -1, -1).flatten(0, 2)  # (D * B * T, Q_v, C)
+        length = tokens.shape[1]
+        asking = states[:, :, None].expand(-1, -1, length, -1, -1).flatten(0, 2)  # (D * B * T, Q_v, C)
         asked = tokens.expand(layers, -1, -1, -1, -1).flatten(0, 2)  # (D * B * T, Q_f, C)
         found = self.look_up(asking, asked, token_position=slot_positions)
-        found = found.unflatten(0, (layers, clips, seconds))
-        return self.head(found, class_logits[:, :, None], heard)
+        found = found.unflatten(0, (layers, clips, length))
+        return self.head(found, class_logits[:, :, None], audio_class_logits)

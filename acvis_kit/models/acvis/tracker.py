@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from acvis_kit.config import ACVISConfig
 from acvis_kit.models.acvis.sounding import TrackSounding
-from acvis_kit.models.encoders.audio import Sound
+from acvis_kit.models.encoders.audio import AudioFeatures
 from acvis_kit.models.layers.attention import MLP, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
 from acvis_kit.models.layers.pixel_embedding import PixelEmbedding
 
@@ -58,8 +58,8 @@ class Tracker(nn.Module):
         encoder, decoder = range(config.tracker_layers), range(config.video_layers)
         self.object_attention = nn.ModuleList(SelfAttentionLayer(dim, heads) for _ in encoder)
         self.object_feed_forward = nn.ModuleList(FeedForwardLayer(dim, config.feedforward_dim) for _ in encoder)
-        self.hears = config.video_fusion
-        if self.hears:
+        self.uses_audio = config.video_fusion
+        if self.uses_audio:
             self.project_sound = nn.Linear(config.audio_dim, dim)
             self.sound_attention = nn.ModuleList(CrossAttentionLayer(dim, heads) for _ in encoder)
             self.sound_feed_forward = nn.ModuleList(FeedForwardLayer(dim, config.feedforward_dim) for _ in encoder)
@@ -78,7 +78,7 @@ class Tracker(nn.Module):
         self.video_similarity = nn.Linear(dim, dim)
         self.sounding = TrackSounding(dim, heads, config.audio_classes) if config.targets == "visible" else None
 
-    def forward(self, frame_queries: Tensor, sound: Sound | None) -> VideoOutput:
+    def forward(self, frame_queries: Tensor, sound: AudioFeatures | None) -> VideoOutput:
         """
         Args:
             frame_queries: (B, T, Q_f, C), normed. sound: of the same B clips; None where nothing is heard.
@@ -90,8 +90,8 @@ class Tracker(nn.Module):
         class_logits = self.class_head(states)
         sounding_logits = None
         if self.sounding is not None:
-            heard = sound.class_logits if sound is not None else None
-            sounding_logits = self.sounding(states, tokens, self.slot_positions, class_logits, heard)
+            audio_class_logits = sound.class_logits if sound is not None else None
+            sounding_logits = self.sounding(states, tokens, self.slot_positions, class_logits, audio_class_logits)
         return VideoOutput(
             class_logits,
             self.mask_head(states),
@@ -106,9 +106,9 @@ class Tracker(nn.Module):
         missing = -length % self.window  # whole windows: zeros at the end, after the projections
         # Passed on without a name: the first layer lets go of it (ten minutes weigh 60 MB).
         tokens = self.encode_objects(F.pad(self.project(frame_queries), (0, 0, 0, 0, 0, missing)), length)
-        if self.hears:
-            heard = F.pad(self.project_sound(sound), (0, 0, 0, missing))
-            tokens = tokens + self.encode_sound(heard, tokens, length)[:, :, None]  # added once, at the end
+        if self.uses_audio:
+            padded = F.pad(self.project_sound(sound), (0, 0, 0, missing))
+            tokens = tokens + self.encode_sound(padded, tokens, length)[:, :, None]  # added once, at the end
         return tokens[:, :length]
 
     def encode_objects(self, tokens: Tensor, length: int) -> Tensor:
@@ -136,9 +136,9 @@ class Tracker(nn.Module):
         memory = tokens.flatten(1, 2)
         queries = self.query_features.expand(tokens.shape[0], -1, -1)
         states = []
-        for collect, talk, think in zip(self.cross_attention, self.self_attention, self.feed_forward, strict=True):
-            queries = collect(queries, memory, self.query_positions, placed_tokens=places)
-            queries = think(talk(queries, self.query_positions))
+        for cross, self_, ffn in zip(self.cross_attention, self.self_attention, self.feed_forward, strict=True):
+            queries = cross(queries, memory, self.query_positions, placed_tokens=places)
+            queries = ffn(self_(queries, self.query_positions))
             states.append(self.norm(queries))
         return states
 
@@ -185,7 +185,7 @@ class Windows:
         at_once = max(1, WINDOWS_AT_ONCE // self.batch)
         for first in range(0, len(self.barrier), at_once):
             barrier = self.barrier[first : first + at_once]
-            where = self._seconds(first, len(barrier))
+            where = self._frames(first, len(barrier))
             made = run(*(self._cut(x, where) for x in streams), mask=self._mask(barrier, rows, columns))
             out = made.new_empty(streams[0].shape) if out is None else out
             made = made.reshape(self.batch, len(barrier) * self.window, rows, -1)
@@ -193,15 +193,15 @@ class Windows:
                 out[:, piece] = part
         return out
 
-    def _seconds(self, first: int, count: int) -> list[slice]:
+    def _frames(self, first: int, count: int) -> list[slice]:
         """Where in time `count` windows lie: in one piece, or two where they wrap around the clip's beginning."""
         start, stop = first * self.window - self.shift, (first + count) * self.window - self.shift
         return [slice(start, stop)] if start >= 0 else [slice(self.time + start, self.time), slice(0, stop)]
 
     def _cut(self, x: Tensor, where: list[slice]) -> Tensor:
         """(B, T, Q, C) -> (windows, W * Q, C), the windows of one clip after those of another."""
-        seconds = x[:, where[0]] if len(where) == 1 else torch.cat([x[:, piece] for piece in where], dim=1)
-        return seconds.reshape(-1, self.window * x.shape[2], x.shape[3])
+        frames = x[:, where[0]] if len(where) == 1 else torch.cat([x[:, piece] for piece in where], dim=1)
+        return frames.reshape(-1, self.window * x.shape[2], x.shape[3])
 
     def _mask(self, barrier: Tensor, rows: int, columns: int) -> Tensor | None:
         if not barrier.any():

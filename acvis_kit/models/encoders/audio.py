@@ -21,8 +21,8 @@ PATCH_GRID = (6, 4)  # times x frequencies of the last map of a log-mel second (
 NUM_PATCHES = PATCH_GRID[0] * PATCH_GRID[1]  # A
 
 
-class Sound(NamedTuple):
-    """What the network hears.
+class AudioFeatures(NamedTuple):
+    """What the network uses_audio.
 
     Attributes:
         clip: (B, T, 128), one vector per second.
@@ -34,23 +34,23 @@ class Sound(NamedTuple):
     patches: Tensor | None = None
     class_logits: Tensor | None = None
 
-    def seconds(self, start: int, stop: int) -> Sound:
-        """Only the seconds from `start` up to `stop`."""
-        return Sound(*(None if part is None else part[:, start:stop] for part in self))
+    def frames(self, start: int, stop: int) -> AudioFeatures:
+        """Only the frames from `start` up to `stop`."""
+        return AudioFeatures(*(None if part is None else part[:, start:stop] for part in self))
 
-    def repeat(self, times: int) -> Sound:
+    def repeat(self, times: int) -> AudioFeatures:
         """The clips one after another, `times` over."""
-        return Sound(*(None if part is None else part.repeat(times, *[1] * (part.ndim - 1)) for part in self))
+        return AudioFeatures(*(None if part is None else part.repeat(times, *[1] * (part.ndim - 1)) for part in self))
 
     @classmethod
-    def join(cls, parts: Sequence[Sound]) -> Sound:
+    def join(cls, parts: Sequence[AudioFeatures]) -> AudioFeatures:
         """Stretches of the same clips, one after another in time."""
         return cls(*(None if part[0] is None else torch.cat(part, 1) for part in zip(*parts, strict=True)))
 
 
 def build_audio_encoder(config: ACVISConfig) -> nn.Module | None:
     """The encoder that `config.audio_encoder` names; None where features are precomputed or nothing is heard."""
-    if config.audio_encoder == "precomputed" or not config.hears:
+    if config.audio_encoder == "precomputed" or not config.uses_audio:
         return None
     if config.audio_encoder == "vggish":
         return VGGish(quantize=config.audio_features == "vggish_quantized")
@@ -92,15 +92,15 @@ class VGGish(nn.Module):
             self.register_buffer("pca_eigen_vectors", torch.eye(128))
             self.register_buffer("pca_means", torch.zeros(128))
 
-    def forward(self, log_mel: Tensor) -> Sound:
+    def forward(self, log_mel: Tensor) -> AudioFeatures:
         """log_mel (B, T, 96, 64) -> vectors (B, T, 128) and patches (B, T, 24, 512), time by time."""
-        seconds = log_mel.flatten(0, 1)[:, None]  # (B * T, 1, 96, 64)
-        patches = self.features(seconds).permute(0, 2, 3, 1).flatten(1, 2)  # (B * T, A, 512)
+        examples = log_mel.flatten(0, 1)[:, None]  # (B * T, 1, 96, 64)
+        patches = self.features(examples).permute(0, 2, 3, 1).flatten(1, 2)  # (B * T, A, 512)
         vector = self.embeddings(patches.flatten(1))
         if self.quantize:
             vector = self.whiten_and_round(vector)
         shape = log_mel.shape[:2]
-        return Sound(vector.unflatten(0, shape), patches.unflatten(0, shape))
+        return AudioFeatures(vector.unflatten(0, shape), patches.unflatten(0, shape))
 
     def whiten_and_round(self, vector: Tensor) -> Tensor:
         """VGGish's published post-processing: (N, 128) -> (N, 128), whole numbers 0..255."""
@@ -135,11 +135,11 @@ class CompactAudioEncoder(nn.Module):
         self.features = nn.Sequential(*layers)
         self.embedding = nn.Sequential(nn.Linear(2 * PATCH_GRID[1] * before, dim), nn.ReLU())
 
-    def forward(self, log_mel: Tensor) -> Sound:
+    def forward(self, log_mel: Tensor) -> AudioFeatures:
         """log_mel (B, T, 96, 64) -> vectors (B, T, dim) and patches (B, T, 24, 128), time by time."""
         image = (log_mel.flatten(0, 1)[:, None] - LOG_MEL_MEAN) / LOG_MEL_STD  # (B * T, 1, 96, 64)
         map_ = self.features(image)  # (B * T, 128, 6, 4)
         patches = map_.permute(0, 2, 3, 1).flatten(1, 2)
         vector = self.embedding(torch.cat([map_.mean(dim=2), map_.amax(dim=2)], 1).flatten(1))
         shape = log_mel.shape[:2]
-        return Sound(vector.unflatten(0, shape), patches.unflatten(0, shape))
+        return AudioFeatures(vector.unflatten(0, shape), patches.unflatten(0, shape))

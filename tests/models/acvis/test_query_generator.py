@@ -7,7 +7,7 @@ import torch
 
 from acvis_kit.config import ACVISConfig
 from acvis_kit.models.acvis.query_generator import QueryGenerator
-from acvis_kit.models.encoders.audio import Sound
+from acvis_kit.models.encoders.audio import AudioFeatures
 from tests.conftest import TINY
 
 
@@ -17,13 +17,13 @@ def generator(**changes: object) -> tuple[QueryGenerator, ACVISConfig]:
     return QueryGenerator(config, patch_dim=96), config
 
 
-def draw(config: ACVISConfig) -> tuple[Sound, list[torch.Tensor]]:
+def draw(config: ACVISConfig) -> tuple[AudioFeatures, list[torch.Tensor]]:
     g = torch.Generator().manual_seed(1)
-    sound = Sound(torch.randn(1, 2, config.audio_dim, generator=g), torch.randn(1, 2, 24, 96, generator=g))
+    sound = AudioFeatures(torch.randn(1, 2, config.audio_dim, generator=g), torch.randn(1, 2, 24, 96, generator=g))
     return sound, [torch.randn(2, n, config.hidden_dim, generator=g) for n in (4, 16, 64)]
 
 
-def first_update(own: QueryGenerator, sound: Sound) -> torch.Tensor:
+def first_update(own: QueryGenerator, sound: AudioFeatures) -> torch.Tensor:
     """What the first cross-attention adds to each query, before the norm: (N, 1 + Q, C)."""
     keys, place = own.audio_keys(sound)
     queries = own._with_token(own.query_features).expand(2, -1, -1)
@@ -49,7 +49,7 @@ def test_with_patches_every_query_can_take_something_else() -> None:
 def test_another_sound_gives_other_queries(kind: str, tokens: str) -> None:
     own, config = generator(query_generator=kind, audio_tokens=tokens)
     sound, scales = draw(config)
-    other = Sound(sound.clip.flip(1), sound.patches.flip(1))
+    other = AudioFeatures(sound.clip.flip(1), sound.patches.flip(1))
     assert own(sound, scales).shape == (2, 1 + config.num_frame_queries, config.hidden_dim)
     assert not torch.allclose(own(sound, scales), own(other, scales))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from acvis_kit.models.acvis.tracker import Tracker, Windows, _block
-from acvis_kit.models.encoders.audio import Sound
+from acvis_kit.models.encoders.audio import AudioFeatures
 from tests.conftest import TINY
 
 
@@ -83,10 +83,13 @@ def test_one_row_of_sound_a_second_is_what_a_copy_for_every_query_gives(tracker:
 
 def test_clips_of_a_batch_do_not_mix(tracker: Tracker) -> None:
     queries, sound = draw(8, clips=3)
-    together, alone = tracker(queries, Sound(sound)), tracker(queries[1:2], Sound(sound[1:2]))
+    together, alone = tracker(queries, AudioFeatures(sound)), tracker(queries[1:2], AudioFeatures(sound[1:2]))
     torch.testing.assert_close(together.class_logits[:, 1:2], alone.class_logits)
     torch.testing.assert_close(together.mask_embeds[:, 1:2], alone.mask_embeds)
-    assert together.frame_similarity is None and tracker.train()(queries, Sound(sound)).frame_similarity is not None
+    assert (
+        together.frame_similarity is None
+        and tracker.train()(queries, AudioFeatures(sound)).frame_similarity is not None
+    )
 
 
 def test_objects_reach_over_a_window_only_by_shifts_at_inference(tracker: Tracker) -> None:

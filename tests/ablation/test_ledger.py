@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acvis_kit.ablation.card import Card, pack, unpack
+from acvis_kit.ablation.ledger import RunLedger, pack, unpack
 from acvis_kit.errors import DataError
 
 
@@ -24,10 +24,10 @@ def test_draws_come_back_to_a_hundredth() -> None:
 
 
 def test_a_line_per_run_is_written_and_read_again(tmp_path: Path) -> None:
-    card = Card(tmp_path)
-    card.add(line(0, 12.5))
-    card.add(line(1, 50.0))
-    again = Card(tmp_path)
+    ledger = RunLedger(tmp_path)
+    ledger.add(line(0, 12.5))
+    ledger.add(line(1, 50.0))
+    again = RunLedger(tmp_path)
     assert [entry["seed"] for entry in again.lines] == [0, 1] and again.has("k", 1) and not again.has("k", 2)
     assert again.line("k", 0)["paper"]["gate_off"] == {"mAP": 12.5, "HOTA": None}
     assert np.array_equal(again.draws("k", 1, "gate_off"), [[50, np.nan], [100, 0]], equal_nan=True)
@@ -37,28 +37,31 @@ def test_a_line_per_run_is_written_and_read_again(tmp_path: Path) -> None:
 
 
 def test_a_run_done_again_takes_the_place_of_its_line(tmp_path: Path) -> None:
-    card = Card(tmp_path)
+    ledger = RunLedger(tmp_path)
     for seed, value in ((0, 1.0), (1, 2.0), (0, 3.0)):
-        card.add(line(seed, value))
-    assert [entry["paper"]["gate_off"]["mAP"] for entry in Card(tmp_path).lines] == [3.0, 2.0]
+        ledger.add(line(seed, value))
+    assert [entry["paper"]["gate_off"]["mAP"] for entry in RunLedger(tmp_path).lines] == [3.0, 2.0]
 
 
 def test_lines_that_another_command_wrote_meanwhile_stay(tmp_path: Path) -> None:
-    one, other = Card(tmp_path), Card(tmp_path)
+    one, other = RunLedger(tmp_path), RunLedger(tmp_path)
     other.add(line(1, 2.0))
     one.add(line(0, 1.0))
-    assert {entry["seed"] for entry in Card(tmp_path).lines} == {0, 1}
+    assert {entry["seed"] for entry in RunLedger(tmp_path).lines} == {0, 1}
 
 
 def test_runs_of_another_machine_can_be_taken(tmp_path: Path) -> None:
-    here, there = Card(tmp_path / "here"), Card(tmp_path / "there")
+    here, there = RunLedger(tmp_path / "here"), RunLedger(tmp_path / "there")
     here.add(line(0, 1.0))
     there.add(line(0, 5.0, key="other"))
     assert here.take(there) == 1
-    assert len(Card(tmp_path / "here").lines) == 2 and Card(tmp_path / "here").draws("other", 0, "gate_off") is not None
+    assert (
+        len(RunLedger(tmp_path / "here").lines) == 2
+        and RunLedger(tmp_path / "here").draws("other", 0, "gate_off") is not None
+    )
 
 
 def test_a_damaged_file_names_its_line(tmp_path: Path) -> None:
     (tmp_path / "runs.jsonl").write_text('{"key": "k", "seed": 0}\n{"key":')
     with pytest.raises(DataError, match=r"runs\.jsonl, line 2"):
-        Card(tmp_path)
+        RunLedger(tmp_path)

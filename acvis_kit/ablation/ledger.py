@@ -1,4 +1,4 @@
-"""The card of the ablations: runs.jsonl, a line per run, and draws.jsonl, what intervals are made of."""
+"""The ledger of the ablations: runs.jsonl, a line per run, and draws.jsonl, what intervals are made of."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RUNS, DRAWS = "runs.jsonl", "draws.jsonl"
 UNDEFINED = -1  # NaN, among hundredths of a percent
 
 
-class Card:
+class RunLedger:
     """A folder that keeps what runs found; a run that is done again takes the place of its earlier line.
 
     Args:
@@ -59,8 +59,8 @@ class Card:
         self._lines[place] = _plain(line)
         self._write()
 
-    def take(self, other: Card) -> int:
-        """Add the lines of another card, of runs done elsewhere; how many there are."""
+    def take(self, other: RunLedger) -> int:
+        """Add the lines of another ledger, of runs done elsewhere; how many there are."""
         self._lines |= other._lines
         self._draws |= other._draws
         self._write()

@@ -28,7 +28,7 @@ NEEDS = {  # which controls belong to which sound
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SoundSettings:
     """One take's sound.
 
     Attributes:
