@@ -173,8 +173,8 @@ class _ClipScores:
                     head,
                     exact,
                     (_agree(shown, true, MOST), length),
-                    *((control[f"{kind}_silent"], control[f"{kind}_seconds"]) for kind in ("muted", "foreign")),
-                    (control["swap_followed"], control["swap_seconds"]),
+                    *((control[f"{kind}_silent"], control[f"{kind}_frames"]) for kind in ("muted", "foreign")),
+                    (control["swap_followed"], control["swap_frames"]),
                 ]
             )
         return np.array(rows, np.float64)

@@ -278,7 +278,7 @@ def twin_seconds(shown: ShownMasks, scene: SceneRecord) -> tuple[int, int]:
             continue
         total += 1
         truth = [sounding[0].segmentations[t], silent[0].segmentations[t]]
-        for _, mask in shown.seconds[t]:
+        for _, mask in shown.frames[t]:
             on_right, on_wrong = iou([mask], truth)[0]
             if max(on_right, on_wrong) > ON_OBJECT:
                 right += on_right > on_wrong
@@ -330,7 +330,7 @@ def _summary(split: AVISegSplit, notes: Sequence[_ClipResults]) -> Listening:
         for name in ("original", "noisy")
     )
     scores = {name: [note.counts[name] for note in notes if name in note.counts] for name in COUNTED}
-    counted = {name: Proportion.of([(s.confusion.trace(), s.seconds) for s in own]) for name, own in scores.items()}
+    counted = {name: Proportion.of([(s.confusion.trace(), s.frames) for s in own]) for name, own in scores.items()}
     empty = CountScore.empty(scores["original"][0].k_max)
     return Listening(
         report=report,

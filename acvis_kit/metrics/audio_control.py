@@ -42,35 +42,35 @@ class ShownMasks:
     """What a model shows under one soundtrack.
 
     Attributes:
-        seconds: for each of T seconds the non-empty masks in it, as (score, RLE), by falling score.
+        frames: for each of T frames the non-empty masks in it, as (score, RLE), by falling score.
     """
 
-    seconds: tuple[tuple[tuple[float, RLE], ...], ...]
+    frames: tuple[tuple[tuple[float, RLE], ...], ...]
 
     def __len__(self) -> int:
         """Seconds."""
-        return len(self.seconds)
+        return len(self.frames)
 
     @classmethod
-    def from_tracks(cls, tracks: ArrayLike | Sequence[ObjectMasks], scores: ArrayLike, seconds: int) -> ShownMasks:
+    def from_tracks(cls, tracks: ArrayLike | Sequence[ObjectMasks], scores: ArrayLike, length: int) -> ShownMasks:
         """From N tracks and their scores; empty masks are dropped, equal scores keep the order of the tracks.
 
         Args:
             tracks: bool (N, T, H, W), or N lists of T run-length codes.
             scores: (N,), or (N, T) where the ranking changes from second to second.
-            seconds: T; N may be 0.
+            length: T; N may be 0.
 
         Raises:
-            DataError: numbers of tracks, scores or seconds that differ, NaN among the scores, masks of several sizes.
+            DataError: numbers of tracks, scores or frames that differ, NaN among the scores, masks of several sizes.
         """
         codes = [_codes(track) for track in tracks]
         scores = np.asarray(scores, dtype=np.float64)
         if scores.ndim <= 1:
-            scores = np.broadcast_to(scores.reshape(-1, 1), (scores.size, seconds))
-        if scores.shape != (len(codes), seconds) or any(len(track) != seconds for track in codes):
+            scores = np.broadcast_to(scores.reshape(-1, 1), (scores.size, length))
+        if scores.shape != (len(codes), length) or any(len(track) != length for track in codes):
             raise DataError(
-                f"{len(codes)} tracks of {sorted({len(track) for track in codes})} seconds with scores "
-                f"{scores.shape} for {seconds} seconds: every track needs a mask and a score per second."
+                f"{len(codes)} tracks of {sorted({len(track) for track in codes})} frames with scores "
+                f"{scores.shape} for {length} frames: every track needs a mask and a score per second."
             )
         if np.isnan(scores).any():
             raise DataError("the scores of the tracks hold NaN: there is no highest one, mend them first.")
@@ -79,7 +79,7 @@ class ShownMasks:
         return cls(
             tuple(
                 tuple((float(scores[n, t]), codes[n][t]) for n in order[:, t] if codes[n][t] is not None)
-                for t in range(seconds)
+                for t in range(length)
             )
         )
 
@@ -114,21 +114,21 @@ class ControlSums:
     """Seconds of one clip; they add up: `sums_a + sums_b`. Shares and intervals are `control_score`'s.
 
     Attributes:
-        muted_seconds, muted_silent: judged under mute, and those of them without a mask.
-        foreign_seconds, foreign_silent: the same under foreign sound.
-        swap_seconds, swap_followed: new sound audible and its object visible, and those of them in which the
+        muted_frames, muted_silent: judged under mute, and those of them without a mask.
+        foreign_frames, foreign_silent: the same under foreign sound.
+        swap_frames, swap_followed: new sound audible and its object visible, and those of them in which the
             highest-scoring mask is on it.
-        iou_seconds: new sound audible and the former object visible and sounding in the original; in them
+        iou_frames: new sound audible and the former object visible and sounding in the original; in them
         iou_original, iou_swapped: sums of the former object's IoU with the mask that fits it best, under each sound.
     """
 
-    muted_seconds: float = 0.0
+    muted_frames: float = 0.0
     muted_silent: float = 0.0
-    foreign_seconds: float = 0.0
+    foreign_frames: float = 0.0
     foreign_silent: float = 0.0
-    swap_seconds: float = 0.0
+    swap_frames: float = 0.0
     swap_followed: float = 0.0
-    iou_seconds: float = 0.0
+    iou_frames: float = 0.0
     iou_original: float = 0.0
     iou_swapped: float = 0.0
 
@@ -192,15 +192,15 @@ def clip_control(
 
     Raises:
         ConfigError: a threshold outside its range.
-        DataError: seconds or sizes of masks that differ.
+        DataError: numbers of frames or sizes of masks that differ.
     """
     if not 0 <= iou_threshold < 1:
         raise ConfigError(f"iou_threshold={iou_threshold} must be at least 0 and below 1.")
     total = ControlSums()
     if muted is not None:
-        total += ControlSums(muted_seconds=len(muted), muted_silent=_silent(muted))
+        total += ControlSums(muted_frames=len(muted), muted_silent=_silent(muted))
     if foreign is not None:
-        total += ControlSums(foreign_seconds=len(foreign), foreign_silent=_silent(foreign))
+        total += ControlSums(foreign_frames=len(foreign), foreign_silent=_silent(foreign))
     for swap in swaps:
         total += _swap_sums(swap, iou_threshold)
     return total
@@ -230,11 +230,11 @@ def control_score(
 
 def _numbers(sums: NDArray[np.float64], measured: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """`NUMBERS` (..., 7) of the fields of `ControlSums` (..., 9); `measured` (3,) are the parts of the summary."""
-    muted_seconds, muted, foreign_seconds, foreign, swap_seconds, followed, iou_seconds, original, swapped = (
-        np.moveaxis(sums, -1, 0)
+    muted_frames, muted, foreign_frames, foreign, swap_frames, followed, iou_frames, original, swapped = np.moveaxis(
+        sums, -1, 0
     )
-    parts = np.stack([_share(muted, muted_seconds), _share(foreign, foreign_seconds), _share(followed, swap_seconds)])
-    original, swapped = _share(original, iou_seconds), _share(swapped, iou_seconds)
+    parts = np.stack([_share(muted, muted_frames), _share(foreign, foreign_frames), _share(followed, swap_frames)])
+    original, swapped = _share(original, iou_frames), _share(swapped, iou_frames)
     if measured is None:
         measured = ~np.isnan(parts)
     summary = parts[measured].mean(0) if measured.any() else np.full_like(original, np.nan)
@@ -247,7 +247,7 @@ def _share(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
 
 
 def _silent(shown: ShownMasks) -> int:
-    return sum(not masks for masks in shown.seconds)
+    return sum(not masks for masks in shown.frames)
 
 
 def _swap_sums(swap: Swap, iou_threshold: float) -> ControlSums:
@@ -255,19 +255,19 @@ def _swap_sums(swap: Swap, iou_threshold: float) -> ControlSums:
     lengths = {len(part) for part in (swap.original, swap.swapped, former, new, audible)}
     if audible.ndim != 1 or audible.dtype != bool or len(lengths) != 1:
         raise DataError(
-            f"a swap has parts of {sorted(lengths)} seconds and audible of {audible.dtype} {audible.shape}: all parts "
+            f"a swap has parts of {sorted(lengths)} frames and audible of {audible.dtype} {audible.shape}: all parts "
             "need the same length, and audible is bool (T,)."
         )
     total = ControlSums()
     for t in np.flatnonzero(audible):
-        before = [mask for _, mask in swap.original.seconds[t]]
-        after = [mask for _, mask in swap.swapped.seconds[t]]
+        before = [mask for _, mask in swap.original.frames[t]]
+        after = [mask for _, mask in swap.swapped.frames[t]]
         _check_sizes([former[t], new[t], *before, *after])
         if new[t] is not None:
-            total += ControlSums(swap_seconds=1, swap_followed=_best_iou(after[:1], new[t]) > iou_threshold)
+            total += ControlSums(swap_frames=1, swap_followed=_best_iou(after[:1], new[t]) > iou_threshold)
         if former[t] is not None:
             change = {"iou_original": _best_iou(before, former[t]), "iou_swapped": _best_iou(after, former[t])}
-            total += ControlSums(iou_seconds=1, **change)
+            total += ControlSums(iou_frames=1, **change)
     return total
 
 

@@ -24,13 +24,13 @@ class CountScore:
 
     Attributes:
         confusion: int64 (K_max + 1, K_max + 1), seconds; rows are the true class, columns the predicted one.
-        bin_seconds: int64 (bins,), seconds whose winning probability fell into the bin; none without probabilities.
+        bin_frames: int64 (bins,), seconds whose winning probability fell into the bin; none without probabilities.
         bin_confidence: float64 (bins,), sum of those probabilities.
         bin_correct: int64 (bins,), how many of those seconds had the winning class right.
     """
 
     confusion: NDArray[np.int64]
-    bin_seconds: NDArray[np.int64]
+    bin_frames: NDArray[np.int64]
     bin_confidence: NDArray[np.float64]
     bin_correct: NDArray[np.int64]
 
@@ -61,16 +61,16 @@ class CountScore:
 
     @property
     def bins(self) -> int:
-        return len(self.bin_seconds)
+        return len(self.bin_frames)
 
     @property
-    def seconds(self) -> int:
+    def frames(self) -> int:
         return int(self.confusion.sum())
 
     @property
     def accuracy(self) -> float:
         """Share of the seconds whose class of {0, 1, ..., "K_max or more"} is right; NaN without seconds."""
-        return _share(self.confusion.trace(), self.seconds)
+        return _share(self.confusion.trace(), self.frames)
 
     @property
     def mean_absolute_error(self) -> float:
@@ -79,7 +79,7 @@ class CountScore:
         Counts of 3 and 7 are both "2 or more" to K_max = 2 and differ by 0: a lower bound of the error of the counts.
         """
         classes = np.arange(self.k_max + 1)
-        return _share((self.confusion * abs(classes[:, None] - classes)).sum(), self.seconds)
+        return _share((self.confusion * abs(classes[:, None] - classes)).sum(), self.frames)
 
     @property
     def calibration_error(self) -> float:
@@ -88,7 +88,7 @@ class CountScore:
         Over bins of equal width, the mean of |share right - mean winning probability|, weighted by seconds (Guo et al.,
         On Calibration of Modern Neural Networks, 2017, eq. 5).
         """
-        return _share(abs(self.bin_correct - self.bin_confidence).sum(), self.bin_seconds.sum())
+        return _share(abs(self.bin_correct - self.bin_confidence).sum(), self.bin_frames.sum())
 
     @property
     def reliability(self) -> dict[str, NDArray]:
@@ -98,12 +98,12 @@ class CountScore:
             "edges" float64 (bins + 1,) from 0 to 1; per bin "confidence", the mean winning probability, and "accuracy",
             the share right, both float64 (bins,) and NaN in empty bins; "seconds" int64 (bins,).
         """
-        below = np.where(self.bin_seconds > 0, self.bin_seconds, np.nan)
+        below = np.where(self.bin_frames > 0, self.bin_frames, np.nan)
         return {
             "edges": bin_edges(self.bins),
             "confidence": self.bin_confidence / below,
             "accuracy": self.bin_correct / below,
-            "seconds": self.bin_seconds,
+            "frames": self.bin_frames,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,11 +111,11 @@ class CountScore:
         return {
             "k_max": self.k_max,
             "classes": [*map(str, range(self.k_max)), f"{self.k_max}+"],
-            "seconds": self.seconds,
+            "frames": self.frames,
             "accuracy": self.accuracy,
             "mean_absolute_error": self.mean_absolute_error,
             "calibration_error": self.calibration_error,
-            "seconds_with_probabilities": int(self.bin_seconds.sum()),
+            "frames_with_probabilities": int(self.bin_frames.sum()),
             "confusion": self.confusion.tolist(),
             "reliability": {key: values.tolist() for key, values in self.reliability.items()},
         }
@@ -159,7 +159,7 @@ def score_counts(
     if probabilities is not None:
         winning = probabilities.max(1)
         place = np.clip(np.searchsorted(bin_edges(bins), winning, side="left") - 1, 0, bins - 1)
-        np.add.at(score.bin_seconds, place, 1)
+        np.add.at(score.bin_frames, place, 1)
         np.add.at(score.bin_confidence, place, winning)
         np.add.at(score.bin_correct, place, probabilities.argmax(1) == true)
     return score

@@ -46,7 +46,7 @@ def count_table(score: CountScore) -> str:
     rows = zip(names, score.confusion.tolist(), strict=True)
     return "\n".join(
         [
-            f"counting, {score.seconds} frames",
+            f"counting, {score.frames} frames",
             f"  accuracy{100 * score.accuracy:>10.2f}",
             f"  error   {score.mean_absolute_error:>10.2f}   mean absolute, counts cut at {names[-1]}",
             f"  ECE     {100 * score.calibration_error:>10.2f}   calibration of its probabilities",

@@ -24,10 +24,10 @@ def masks(letters: str) -> np.ndarray:
     return out
 
 
-def shown(*tracks: str, seconds: int = 0) -> ShownMasks:
+def shown(*tracks: str, length: int = 0) -> ShownMasks:
     """Tracks by falling score, one letter per second."""
     return ShownMasks.from_tracks(
-        [masks(t) for t in tracks], np.arange(len(tracks), 0, -1), len(tracks[0]) if tracks else seconds
+        [masks(t) for t in tracks], np.arange(len(tracks), 0, -1), len(tracks[0]) if tracks else length
     )
 
 
@@ -37,14 +37,14 @@ def hears(letters: str) -> np.ndarray:
 
 def test_silence_is_a_second_without_a_mask() -> None:
     sums = clip_control(muted=shown("..d.", ".c.."), foreign=shown("d.."))
-    assert (sums.muted_silent, sums.muted_seconds) == (2, 4)
-    assert (sums.foreign_silent, sums.foreign_seconds) == (2, 3)
+    assert (sums.muted_silent, sums.muted_frames) == (2, 4)
+    assert (sums.foreign_silent, sums.foreign_frames) == (2, 3)
     score = control_score([sums])
     assert (score.silent_when_muted, score.silent_when_foreign) == (1 / 2, 2 / 3)
 
 
 def test_no_tracks_are_silent_in_every_second() -> None:
-    assert clip_control(muted=shown(seconds=5)).muted_silent == 5
+    assert clip_control(muted=shown(length=5)).muted_silent == 5
     no_arrays = ShownMasks.from_tracks(np.zeros((0, 3, 2, 2), dtype=bool), np.zeros(0), 3)
     assert clip_control(foreign=no_arrays).foreign_silent == 3
 
@@ -63,7 +63,7 @@ def test_a_deaf_model_follows_nothing_and_changes_nothing() -> None:
 
 
 def test_a_model_that_shows_nothing_has_two_thirds_and_no_iou_to_lose() -> None:
-    nothing = shown(seconds=3)
+    nothing = shown(length=3)
     swap = Swap(nothing, nothing, former=masks("ddd"), new=masks("ccc"), audible=hears("111"))
     score = control_score([clip_control(nothing, nothing, [swap])])
     assert (score.summary, score.iou_original, score.iou_change) == (2 / 3, 0, 0)
@@ -73,7 +73,7 @@ def test_the_highest_score_must_be_on_the_new_object() -> None:
     """0 and 1: on it. 2: it is there, but below the dog. 3: nothing. 4: half of it, IoU 2/4, not above 1/2."""
     swap = Swap(shown("....."), shown("ccd.C", "ddc.."), masks("....."), masks("ccccc"), hears("11111"))
     sums = clip_control(swaps=[swap])
-    assert (sums.swap_followed, sums.swap_seconds, sums.iou_seconds) == (2, 5, 0)
+    assert (sums.swap_followed, sums.swap_frames, sums.iou_frames) == (2, 5, 0)
     assert clip_control(swaps=[swap], iou_threshold=0.49).swap_followed == 3
     assert clip_control(swaps=[swap], iou_threshold=0).swap_followed == 3
 
@@ -95,8 +95,8 @@ def test_an_empty_mask_does_not_stand_for_its_track() -> None:
 def test_only_seconds_are_judged_in_which_the_new_sound_is_heard_and_its_object_seen() -> None:
     swap = Swap(shown("dddd"), shown("d.cd"), former=masks("dddd"), new=masks("c.cc"), audible=hears("1110"))
     sums = clip_control(swaps=[swap])
-    assert (sums.swap_followed, sums.swap_seconds) == (1, 2)  # seconds 0 and 2
-    assert (sums.iou_seconds, sums.iou_original, sums.iou_swapped) == (3, 3, 1)
+    assert (sums.swap_followed, sums.swap_frames) == (1, 2)  # seconds 0 and 2
+    assert (sums.iou_frames, sums.iou_original, sums.iou_swapped) == (3, 3, 1)
 
 
 def test_the_former_object_is_judged_where_it_sounded_by_the_mask_that_fits_it_best() -> None:
@@ -110,7 +110,7 @@ def test_the_former_object_is_judged_where_it_sounded_by_the_mask_that_fits_it_b
         audible=hears("11111"),
     )
     sums = clip_control(swaps=[swap])
-    assert (sums.iou_seconds, sums.iou_original, sums.iou_swapped) == (4, 5 / 2, 2)
+    assert (sums.iou_frames, sums.iou_original, sums.iou_swapped) == (4, 5 / 2, 2)
     score = control_score([sums])
     assert (score.iou_original, score.iou_swapped, score.iou_change) == (5 / 8, 1 / 2, -1 / 8)
 
@@ -119,13 +119,13 @@ def test_several_swaps_of_a_clip_add_up() -> None:
     one = Swap(shown("d"), shown("c"), masks("d"), masks("c"), hears("1"))
     back = Swap(shown("c"), shown("c"), masks("c"), masks("d"), hears("1"))
     sums = clip_control(swaps=[one, back])
-    assert (sums.swap_seconds, sums.swap_followed, sums.iou_swapped) == (2, 1, 1)
+    assert (sums.swap_frames, sums.swap_followed, sums.iou_swapped) == (2, 1, 1)
 
 
 def test_clips_pool_by_seconds() -> None:
     score = control_score([clip_control(muted=shown(".")), clip_control(muted=shown("ddd"))])
     assert (score.silent_when_muted, score.clips) == (1 / 4, 2)
-    assert score.sums == ControlSums(muted_seconds=4, muted_silent=1)
+    assert score.sums == ControlSums(muted_frames=4, muted_silent=1)
 
 
 def test_the_summary_is_the_mean_of_what_was_measured() -> None:
@@ -191,7 +191,7 @@ def test_a_prediction_is_ranked_by_track_score_times_mean_mask_probability() -> 
     tracks = (track(0, 0.9, "dd.", [0.5, 1.0, 0.0]), track(1, 0.8, "cc.", [1.0, 0.5, 0.0]))
     prediction = Prediction(tracks, torch.zeros(3, dtype=torch.int64), None, ("dog",), (1, 8))
     taken = ShownMasks.from_prediction(prediction)
-    assert [len(second) for second in taken.seconds] == [2, 2, 0]
+    assert [len(second) for second in taken.frames] == [2, 2, 0]
     swap = Swap(shown("..."), taken, masks("..."), masks("ccc"), hears("111"))
     assert clip_control(swaps=[swap]).swap_followed == 1  # 0.45 < 0.8 in second 0, 0.9 > 0.4 in second 1
     empty = Prediction((), torch.zeros(3, dtype=torch.int64), None, ("dog",), (1, 8))
@@ -202,7 +202,7 @@ def test_the_dictionary_can_be_written_as_json() -> None:
     written = json.loads(json.dumps(control_score([clip_control(muted=shown(".d"))]).to_dict()))
     assert written["silent_when_muted"] == 1 / 2
     assert written["intervals"]["silent_when_muted"] == [1 / 2, 1 / 2]
-    assert written["sums"]["muted_seconds"] == 2
+    assert written["sums"]["muted_frames"] == 2
 
 
 def test_what_cannot_be_compared_is_an_error_that_says_why() -> None:
@@ -211,11 +211,11 @@ def test_what_cannot_be_compared_is_an_error_that_says_why() -> None:
         clip_control(swaps=[Swap(shown("d"), shown("d"), wide, masks("c"), hears("1"))])
     with pytest.raises(DataError, match=r"masks of \[\(1, 8\), \(1, 9\)\] pixels"):
         ShownMasks.from_tracks([masks("d"), wide], [1, 1], 1)
-    with pytest.raises(DataError, match=r"parts of \[1, 2\] seconds"):
+    with pytest.raises(DataError, match=r"parts of \[1, 2\] frames"):
         clip_control(swaps=[Swap(shown("d"), shown("d"), masks("dd"), masks("c"), hears("1"))])
     with pytest.raises(DataError, match="audible of float64"):
         clip_control(swaps=[Swap(shown("d"), shown("d"), masks("d"), masks("c"), np.ones(1))])
-    with pytest.raises(DataError, match=r"1 tracks of \[2\] seconds with scores \(1, 3\) for 3 seconds"):
+    with pytest.raises(DataError, match=r"1 tracks of \[2\] frames with scores \(1, 3\) for 3 frames"):
         ShownMasks.from_tracks([masks("dd")], [1], 3)
     with pytest.raises(DataError, match=r"scores \(2, 1\)"):
         ShownMasks.from_tracks([masks("d")], [1, 2], 1)

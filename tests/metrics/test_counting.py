@@ -31,7 +31,7 @@ def test_accuracy_error_and_confusion_by_hand() -> None:
     assert score.confusion.tolist() == [[1, 1, 0], [0, 1, 0], [1, 1, 1]]
     assert score.accuracy == 3 / 6
     assert score.mean_absolute_error == (1 + 2 + 1) / 6
-    assert (score.k_max, score.seconds) == (2, 6)
+    assert (score.k_max, score.frames) == (2, 6)
 
 
 def test_calibration_by_hand() -> None:
@@ -39,7 +39,7 @@ def test_calibration_by_hand() -> None:
     score = score_counts(TRUE, PROBS, bins=5)
     curve = score.reliability
     assert curve["edges"].tolist() == [0, 1 / 5, 2 / 5, 3 / 5, 4 / 5, 1]
-    assert curve["seconds"].tolist() == [0, 0, 3, 1, 2]
+    assert curve["frames"].tolist() == [0, 0, 3, 1, 2]
     assert curve["accuracy"] == pytest.approx([np.nan, np.nan, 1 / 3, 0, 1], nan_ok=True)
     assert curve["confidence"] == pytest.approx([np.nan, np.nan, 1.6 / 3, 0.7, 1.9 / 2], nan_ok=True)
     assert score.calibration_error == pytest.approx((3 * (1.6 / 3 - 1 / 3) + 1 * 0.7 + 2 * (1 - 0.95)) / 6)
@@ -64,7 +64,7 @@ def test_counts_above_k_max_are_one_class_and_no_error_among_each_other() -> Non
 def test_counts_alone_have_no_calibration() -> None:
     score = score_counts([0, 1], predicted_counts=np.array([0, 1]), k_max=3)
     assert score.accuracy == 1 and np.isnan(score.calibration_error)
-    assert score.to_dict()["seconds_with_probabilities"] == 0
+    assert score.to_dict()["frames_with_probabilities"] == 0
 
 
 def test_other_counts_than_the_winning_class_can_be_judged_and_leave_the_calibration() -> None:
@@ -77,9 +77,9 @@ def test_videos_pool_by_seconds() -> None:
     parts = [score_counts(TRUE[:1], PROBS[:1]), score_counts(TRUE[1:], PROBS[1:])]
     pooled, whole = sum(parts, CountScore.empty(2)), score_counts(TRUE, PROBS)
     assert pooled.accuracy == 3 / 6 != np.mean([part.accuracy for part in parts])
-    for name in ("confusion", "bin_seconds", "bin_confidence", "bin_correct"):
+    for name in ("confusion", "bin_frames", "bin_confidence", "bin_correct"):
         assert getattr(pooled, name) == pytest.approx(getattr(whole, name))
-    assert parts[0].seconds == 1  # unchanged
+    assert parts[0].frames == 1  # unchanged
 
 
 def test_no_seconds_give_nan() -> None:
@@ -95,7 +95,7 @@ def test_one_second() -> None:
 
 def test_a_probability_on_an_edge_belongs_to_the_bin_below_and_the_ends_to_theirs() -> None:
     score = score_counts([0, 0, 0], [[0.5, 0.5], [0.75, 0.25], [1, 0]], bins=4)
-    assert score.bin_seconds.tolist() == [0, 1, 1, 1]
+    assert score.bin_frames.tolist() == [0, 1, 1, 1]
 
 
 def test_the_dictionary_can_be_written_as_json() -> None:
@@ -107,7 +107,7 @@ def test_the_dictionary_can_be_written_as_json() -> None:
 def test_tensors_in_half_precision_are_accepted() -> None:
     logits = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
     score = score_counts(torch.arange(50) % 6, logits.softmax(1).half())
-    assert score.seconds == 50 and score.bin_seconds.sum() == 50
+    assert score.frames == 50 and score.bin_frames.sum() == 50
 
 
 def test_what_cannot_be_scored_is_an_error_that_says_why() -> None:
@@ -141,4 +141,4 @@ def test_scores_keep_to_their_ranges(seconds: list[tuple[int, int, float]]) -> N
     score = score_counts(true, probabilities, predicted)
     assert score.mean_absolute_error == pytest.approx(1 - score.accuracy)  # with two classes
     assert 0 <= score.calibration_error <= 1
-    assert score.bin_seconds.sum() == len(seconds)
+    assert score.bin_frames.sum() == len(seconds)
