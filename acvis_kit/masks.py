@@ -172,7 +172,7 @@ def runs(text: str | bytes) -> list[int]:
 
 
 def _coco() -> ModuleType:
-    """pycocotools' masks, imported where masks are coded: a machine without it can still import the kit.
+    """Pycocotools' masks, imported where masks are coded: a machine without it can still import the kit.
 
     Raises:
         DataError: it is not installed.

@@ -43,7 +43,7 @@ class Track:
         return torch.from_numpy(areas(list(self.masks)))
 
     def mask(self, t: int) -> np.ndarray:
-        """bool (h, w) of frame t."""
+        """Bool (h, w) of frame t."""
         return decode(self.masks[t])
 
 
@@ -92,7 +92,7 @@ class Prediction:
         return self.count_probs.shape[1] - 1 if self.count_probs is not None else None
 
     def masks(self) -> Tensor:
-        """bool (N, T, h, w). Large for long clips: `Track.mask(t)` gives one."""
+        """Bool (N, T, h, w). Large for long clips: `Track.mask(t)` gives one."""
         out = torch.zeros(len(self.tracks), len(self), *self.size, dtype=torch.bool)
         for n, track in enumerate(self.tracks):
             for t in range(len(self)):

@@ -36,7 +36,7 @@ class Sets:
 
     @property
     def valid(self) -> Tensor:
-        """bool (N, M), which places of `objects` hold one."""
+        """Bool (N, M), which places of `objects` hold one."""
         return torch.arange(self.objects.shape[1]) < self.sizes[:, None]
 
     @property

@@ -123,7 +123,7 @@ def _add_sound(picture: Path, waveform: Tensor, path: Path) -> None:
 
 
 def _check_exit(process: Popen) -> None:
-    """moviepy does not look at it."""
+    """Moviepy does not look at it."""
     if process.returncode:
         raise OSError(f"FFmpeg ended with code {process.returncode}; is the disk full?")
 

@@ -242,7 +242,7 @@ def _numbers(sums: NDArray[np.float64], measured: NDArray[np.bool_] | None = Non
 
 
 def _share(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
-    """part / whole, NaN where whole is 0."""
+    """Part / whole, NaN where whole is 0."""
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)
 
 

@@ -289,7 +289,7 @@ def _check_truth(truth: NDArray, classes: int, ignore: int | None) -> None:
 
 
 def _ratio(above: NDArray, below: NDArray) -> NDArray[np.float64]:
-    """above / below without the entries that are 0 / 0."""
+    """Above / below without the entries that are 0 / 0."""
     return above[below > 0] / below[below > 0]
 
 

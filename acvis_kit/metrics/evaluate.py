@@ -82,7 +82,7 @@ class Report:
 
     @cached_property
     def per_class(self) -> dict[str, dict[str, float]]:
-        """mAP and HOTA of each class, by its name, with its numbers of true and predicted tracks."""
+        """MAP and HOTA of each class, by its name, with its numbers of true and predicted tracks."""
         found = self._parts
         ap, ar = found.precision[0].mean(2), found.recall[0, 0].mean(1)  # (R, K), (K,)
         rows = dict(zip(tally.MAP_KEYS, [*ap, ar], strict=True))

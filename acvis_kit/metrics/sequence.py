@@ -139,7 +139,8 @@ class Sequence:
 
     def as_defined(self) -> Sequence:
         """The same video without what must not matter: empty masks count as absent, tracks without a pixel are gone,
-        and the rest stands in the order of its contents."""
+        and the rest stands in the order of its contents.
+        """
         true = self.true_rank[self.true_area.any(0)[self.true_rank]]
         pred = self.pred_rank[self.pred_area.any(0)[self.pred_rank]]
         true_area, pred_area = self.true_area[:, true], self.pred_area[:, pred]

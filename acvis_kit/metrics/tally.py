@@ -130,7 +130,7 @@ def mean_defined(values: Floats, axis: int) -> Floats:
 
 
 def quotient(part: Floats, whole: Floats) -> Floats:
-    """part / whole, NaN where whole is 0."""
+    """Part / whole, NaN where whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 

@@ -118,7 +118,7 @@ class Painter:
         return np.asarray(image)
 
     def _mask(self, track: Track, t: int) -> np.ndarray:
-        """bool (H, W), at the size of the picture."""
+        """Bool (H, W), at the size of the picture."""
         mask = track.mask(t)
         if mask.shape == self.size:
             return mask

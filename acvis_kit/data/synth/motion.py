@@ -104,7 +104,7 @@ def _draw_path(
 
 
 def _draw_absences(rng: np.random.Generator, count: int, length: int, wanted: np.ndarray) -> np.ndarray:
-    """bool (N, T): who is out of the picture; late entries, early exits, and leaving to come back."""
+    """Bool (N, T): who is out of the picture; late entries, early exits, and leaving to come back."""
     absent = np.zeros((count, length), bool)
     for n in rng.permutation(count):
         if rng.random() > 0.6:

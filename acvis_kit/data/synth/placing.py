@@ -49,7 +49,7 @@ class Patch:
         return int(self.visible.sum())
 
     def mask(self, size: int) -> np.ndarray:
-        """bool (size, size) of the frame."""
+        """Bool (size, size) of the frame."""
         out = np.zeros((size, size), bool)
         out[self.window] = self.visible
         return out

@@ -85,7 +85,7 @@ class SceneRecord:
 
     @property
     def sounding(self) -> np.ndarray:
-        """bool (N, T)."""
+        """Bool (N, T)."""
         return np.stack([thing.sounding for thing in self.objects])
 
     @property

@@ -59,7 +59,7 @@ class Scene:
 
     @property
     def offscreen(self) -> np.ndarray:
-        """bool (T,), seconds with a sound from outside the picture."""
+        """Bool (T,), seconds with a sound from outside the picture."""
         rows = [part.seconds for part in self.soundtrack.parts if part.object is None]
         return np.any(rows, axis=0) if rows else np.zeros(self.length, bool)
 

@@ -51,7 +51,7 @@ class Sprite:
 
     @cached_property
     def opaque(self) -> np.ndarray:
-        """bool (h, w) of `picture`."""
+        """Bool (h, w) of `picture`."""
         return np.asarray(self.picture.getchannel("A")) >= 128
 
     @property

@@ -177,7 +177,8 @@ def _snort(sound: Second, start: int, points: int, flutter: float, level: float)
 def car(seed: int, second: int) -> Signal:
     """An engine: unequal firings, in one cycle of the wave table, at a speed that drifts; exhaust, rumble, tyres.
 
-    It never ends, so its phase is a closed form of time: f (t + sum of a / (2 pi r) (1 - cos(2 pi r t)))."""
+    It never ends, so its phase is a closed form of time: f (t + sum of a / (2 pi r) (1 - cos(2 pi r t))).
+    """
     own = Traits(seed)
     cylinders = own.one_of((3, 4, 6, 8))
     firing, pipe, box = own.ratio(38, 130), own.ratio(140, 420), own.ratio(500, 1100)

@@ -20,7 +20,7 @@ class CountHead(nn.Linear):
         self.kind = kind
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """logits (..., K_max or K_max + 1) -> probabilities (..., K_max + 1) of 0, 1, ..., K_max "or more"."""
+        """Logits (..., K_max or K_max + 1) -> probabilities (..., K_max + 1) of 0, 1, ..., K_max "or more"."""
         return ordinal_probabilities(logits) if self.kind == "ordinal" else logits.softmax(-1)
 
 

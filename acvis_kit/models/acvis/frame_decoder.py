@@ -18,11 +18,10 @@ from acvis_kit.models.layers.positions import sine_position
 
 
 class FrameOutput(NamedTuple):
-    """
-    Attributes:
-        queries: (D, N, Q_f, C), normed states without the count token, before the first layer and after each: D = 1 +
-            frame_layers; at inference the last alone, D = 1.
-        count_token: (N, C), its normed state after the last layer; None without a count head.
+    """Attributes:
+    queries: (D, N, Q_f, C), normed states without the count token, before the first layer and after each: D = 1 +
+        frame_layers; at inference the last alone, D = 1.
+    count_token: (N, C), its normed state after the last layer; None without a count head.
     """
 
     queries: Tensor
@@ -58,10 +57,9 @@ class FrameDecoder(nn.Module):
     def forward(
         self, queries: Tensor, positions: Tensor, tokens: Sequence[Tensor], pixels: PixelFeatures
     ) -> FrameOutput:
-        """
-        Args:
-            queries: (N, [1 +] Q_f, C) from the query generator, positions: ([1 +] Q_f, C).
-            tokens: (N, H * W, C) of strides 32, 16, 8. pixels: of the same frames.
+        """Args:
+        queries: (N, [1 +] Q_f, C) from the query generator, positions: ([1 +] Q_f, C).
+        tokens: (N, H * W, C) of strides 32, 16, 8. pixels: of the same frames.
         """
         like = {"dtype": queries.dtype, "device": queries.device}
         shapes = [scale.shape[-2:] for scale in pixels.scales]

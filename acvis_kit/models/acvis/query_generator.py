@@ -59,8 +59,7 @@ class QueryGenerator(nn.Module):
         return self._with_token(self.query_positions)
 
     def forward(self, sound: AudioFeatures | None, tokens: Sequence[Tensor]) -> Tensor:
-        """
-        Args:
+        """Args:
             sound: of B clips of T seconds; None where the generator does not hear.
             tokens: of the picture, (N, H * W, C) for strides 32, 16, 8, level embedding included; N = B * T.
 

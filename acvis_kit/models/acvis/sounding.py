@@ -27,8 +27,7 @@ class SoundingHead(nn.Module):
         self.agreement = nn.Parameter(torch.ones(())) if agreement else None
 
     def forward(self, states: Tensor, class_logits: Tensor, audio_class_logits: Tensor | None) -> Tensor:
-        """
-        Args:
+        """Args:
             states: (..., Q, C). class_logits: (..., Q, K + 1), of the same queries, "none" last.
             audio_class_logits: (..., K); None where the network has no head for sound classes.
 
@@ -61,8 +60,7 @@ class TrackSounding(nn.Module):
         class_logits: Tensor,
         audio_class_logits: Tensor | None,
     ) -> Tensor:
-        """
-        Args:
+        """Args:
             states: (D, B, Q_v, C). tokens: (B, T, Q_f, C), of the tracker's encoders, slot_positions: (Q_f, C).
             class_logits: (D, B, Q_v, K + 1). audio_class_logits: (B, T, K) or None.
 

@@ -79,9 +79,8 @@ class Tracker(nn.Module):
         self.sounding = TrackSounding(dim, heads, config.audio_classes) if config.targets == "visible" else None
 
     def forward(self, frame_queries: Tensor, sound: AudioFeatures | None) -> VideoOutput:
-        """
-        Args:
-            frame_queries: (B, T, Q_f, C), normed. sound: of the same B clips; None where nothing is heard.
+        """Args:
+        frame_queries: (B, T, Q_f, C), normed. sound: of the same B clips; None where nothing is heard.
         """
         tokens = self.encode(frame_queries, sound.clip if sound is not None else None)  # (B, T, Q_f, C)
         states = torch.stack(self.decode(tokens))  # (D, B, Q_v, C)

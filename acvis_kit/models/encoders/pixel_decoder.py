@@ -93,12 +93,12 @@ class DeformableLayer(nn.Module):
         self.feed_forward = FeedForwardLayer(dim, config.pixel_feedforward_dim, PyramidLinear)
 
     def forward(self, tokens: Tensor, position: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-        """tokens (N, S, C), position (S, C), reference (S, 2). Returns (N, S, C)."""
+        """Tokens (N, S, C), position (S, C), reference (S, 2). Returns (N, S, C)."""
         return self.feed_forward(self.norm(tokens + self.attention(tokens + position, reference, tokens, shapes)))
 
 
 def _cell_centres(height: int, width: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """x and y of every cell's centre in units of the picture: (H * W, 2)."""
+    """X and y of every cell's centre in units of the picture: (H * W, 2)."""
     y = (torch.arange(height, dtype=dtype, device=device) + 0.5) / height
     x = (torch.arange(width, dtype=dtype, device=device) + 0.5) / width
     return torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], dim=-1).flatten(0, 1)

@@ -58,7 +58,7 @@ class ShiftedWindowAttention(swin_transformer.ShiftedWindowAttention):
     """torchvision's parameters; windows are shifted on every odd block, whatever the size of the map."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, H, W, C) -> (N, H, W, C)."""
+        """X (N, H, W, C) -> (N, H, W, C)."""
         height, width = x.shape[1:3]
         side, shift = self.window_size[0], self.shift_size[0]
         x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))  # zeros, after the norm

@@ -75,7 +75,7 @@ class CrossAttentionLayer(nn.Module):
         mask: Tensor | None = None,
         placed_tokens: Tensor | None = None,
     ) -> Tensor:
-        """x (B, Q, C) looks at tokens (B, K, C); `mask` as in `Attention`. Returns (B, Q, C).
+        """X (B, Q, C) looks at tokens (B, K, C); `mask` as in `Attention`. Returns (B, Q, C).
 
         `placed_tokens` are tokens + token_position, where several layers look at the same.
         """
@@ -92,7 +92,7 @@ class SelfAttentionLayer(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, position: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """x (B, Q, C), `mask` as in `Attention`. Returns (B, Q, C)."""
+        """X (B, Q, C), `mask` as in `Attention`. Returns (B, Q, C)."""
         placed = _add(x, position)
         return self.norm(x + self.attention(placed, placed, x, mask))
 
@@ -109,7 +109,7 @@ class FeedForwardLayer(nn.Module):
         nn.init.xavier_uniform_(self.linear2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., C) -> (..., C)."""
+        """X (..., C) -> (..., C)."""
         return self.norm(x + self.linear2(F.relu(self.linear1(x), inplace=True)))
 
 

@@ -72,8 +72,7 @@ class DeformableAttention(nn.Module):
             nn.init.zeros_(projection.bias)
 
     def forward(self, query: Tensor, reference: Tensor, tokens: Tensor, shapes: Shapes) -> Tensor:
-        """
-        Args:
+        """Args:
             query: (N, S, C), what decides where to look. S is the number of tokens of all levels.
             reference: (S, 2), x and y in [0, 1] around which each token looks; float32, or float64 in a float64 model.
             tokens: (N, S, C), what is looked at, the levels one after another.
