@@ -1,11 +1,11 @@
-"""The Space: the kit's page, with the weights that $ACVIS_WEIGHTS names or the bundled ones."""
+"""The Space: the kit's page with the weights named by $ACVIS_WEIGHTS, else the bundled ones."""
 
 import os
 from contextlib import suppress
 from dataclasses import replace
 
 with suppress(ImportError):
-    import spaces  # noqa: F401 (must be imported before torch touches a graphics card)
+    import spaces  # noqa: F401 (must be imported before torch uses a GPU)
 
 import torch
 

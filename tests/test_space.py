@@ -1,4 +1,4 @@
-"""The Space: its front matter is valid, its pins agree with the kit, and the wheel starts it in a new environment."""
+"""The Space: its front matter is valid, its pins agree with the kit, and it starts from the wheel."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ def test_the_wheel_holds_what_the_space_needs(wheel: Path) -> None:
 
 
 def test_the_space_starts_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
-    """The kit's code comes from the wheel; its dependencies are lent from this environment."""
+    """The kit's code comes from the wheel, its dependencies from this environment."""
     pytest.importorskip("gradio")
     packages = new_environment(tmp_path)
-    (packages / "lent.pth").write_text("\n".join(site.getsitepackages()))
+    (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
     subprocess.run([*PIP, "install", "-q", "--no-deps", "--target", packages, wheel], check=True)
     assert_it_starts(tmp_path)
 
 
 @pytest.mark.skipif(
     not ON_CI and os.environ.get("ACVIS_TEST_SPACE") != "1",
-    reason="installs PyTorch anew, 8 GB on the disk for some minutes: ACVIS_TEST_SPACE=1 asks for it",
+    reason="installs PyTorch again (8 GB on disk, some minutes): set ACVIS_TEST_SPACE=1 to run it",
 )
-def test_the_space_starts_in_an_environment_of_its_requirements(wheel: Path, tmp_path: Path) -> None:
+def test_the_space_starts_in_an_environment_with_only_its_requirements(wheel: Path, tmp_path: Path) -> None:
     packages = new_environment(tmp_path)
     try:
         for file in (wheel, SPACE / "requirements.txt"):
@@ -91,14 +91,14 @@ def test_the_space_starts_in_an_environment_of_its_requirements(wheel: Path, tmp
 
 
 def new_environment(folder: Path) -> Path:
-    """A virtual environment in folder/venv without anything; where its packages go."""
+    """Make an empty virtual environment in folder/venv; return its site-packages."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     (packages,) = (folder / "venv").glob("lib/python*/site-packages")
     return packages
 
 
 def assert_it_starts(folder: Path) -> None:
-    """The Space in folder/venv opens with the bundled weights."""
+    """Assert that the Space in folder/venv serves its page with the bundled weights."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -107,19 +107,19 @@ def assert_it_starts(folder: Path) -> None:
     shutil.copy(SPACE / "app.py", folder)
     running = subprocess.Popen([folder / "venv/bin/python", "app.py"], cwd=folder, env=environment)
     try:
-        page = fetched(f"http://127.0.0.1:{port}/", running)
+        page = fetch(f"http://127.0.0.1:{port}/", running)
     finally:
         running.terminate()
         running.wait()
     assert "Hear what the model hears" in page and "acvis-synth-tiny" in page
 
 
-def fetched(url: str, process: subprocess.Popen, patience: float = 180) -> str:
-    end = time.monotonic() + patience
+def fetch(url: str, process: subprocess.Popen, timeout: float = 180) -> str:
+    end = time.monotonic() + timeout
     while process.poll() is None and time.monotonic() < end:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return answer.read().decode()
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return response.read().decode()
         except OSError:
             time.sleep(1)
     raise AssertionError(f"the Space did not answer (exit status {process.poll()})")

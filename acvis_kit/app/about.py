@@ -1,4 +1,4 @@
-"""What the page says about its weights: their name, what they were trained on, what they cannot do."""
+"""The page's texts about its weights: name, training data, limits."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ TITLE = "Hear what the model hears"
 
 
 def header(loaded: Loaded) -> str:
-    """The head of the page: what it does, which weights are loaded, and a loud word if they mean nothing."""
+    """The head of the page, HTML: what it does, which weights are loaded, and a warning if they are random."""
     badge = f"<span class='badge'>weights: <code>{html.escape(loaded.name)}</code></span>"
     text = (
         f"<div class='head'><h1>{TITLE}</h1>{badge}</div>"
         "<p class='lead'>Which objects in a video <em>sound</em>, second by second? Choose a clip, change its sound, "
-        "and watch the masks follow what is heard.</p>"
+        "and see how the masks change.</p>"
     )
     if loaded.entry is not None:
         limits = f"{loaded.entry.trained_on} <strong>{loaded.entry.limits}</strong>"
         text += f"<p class='limits'>Trained on {limits} <a href='#about'>More</a></p>"
     if loaded.name == RANDOM:
-        text += _alert("The weights are random: nothing was learned, and the masks mean nothing.", "loud")
+        text += _alert("The weights are random: the model is not trained, and the masks mean nothing.", "loud")
     if loaded.notice:
         text += _alert(loaded.notice, "notice")
     return text
@@ -32,35 +32,35 @@ def _alert(text: str, kind: str) -> str:
 
 
 def panel(loaded: Loaded) -> str:
-    """The facts about the weights, and how to load others."""
+    """A table of facts about the weights, and how to load others; HTML."""
     rows = [("name", f"<code>{html.escape(loaded.name)}</code>")]
     if loaded.repository:
         rows.append(("repository", f"<code>{html.escape(loaded.repository)}</code>"))
-    bundled = "part of this installation" if loaded.entry and not loaded.repository else "a file of this machine"
+    local = "part of this installation" if loaded.entry and not loaded.repository else "a file on this machine"
     if loaded.name != RANDOM:
-        rows.append(("revision", f"<code>{loaded.commit}</code>" if loaded.commit else bundled))
+        rows.append(("revision", f"<code>{loaded.commit}</code>" if loaded.commit else local))
     if loaded.sha256:
         rows.append(("sha256", f"<code>{loaded.sha256[:16]}…</code>"))
     entry = loaded.entry
     if entry is not None:
-        rows += [("trained on", html.escape(entry.trained_on)), ("what they cannot do", html.escape(entry.limits))]
+        rows += [("trained on", html.escape(entry.trained_on)), ("limits", html.escape(entry.limits))]
         rows.append(("licence", html.escape(entry.licence)))
         rows += [(html.escape(name), f"{value:g}") for name, value in entry.scores.items()]
     elif loaded.name == RANDOM:
         rows.append(("trained on", "nothing"))
     else:
-        rows.append(("trained on", "not in the kit's table: ask whoever made the file"))
+        rows.append(("trained on", "unknown: the weights are not in the kit's table. Ask whoever made the file"))
     config = loaded.model.config
     rows.append(("classes", html.escape(", ".join(config.class_names))))
     if config.count_head != "none":
-        most = config.k_max
-        rows.append(("count", f"0 to {most}; {most}+ means {most} or more"))
+        k_max = config.k_max
+        rows.append(("count", f"0 to {k_max}; {k_max}+ means {k_max} or more"))
     table = "".join(f"<tr><th scope='row'>{name}</th><td>{value}</td></tr>" for name, value in rows)
     return (
         f"<div class='about'><table aria-label='The weights'>{table}</table>"
-        "<p>To load the checkpoints that the authors of AVISeg published, trained on filmed videos:</p>"
+        "<p>To load the checkpoints that the authors of AVISeg published, which were trained on filmed videos:</p>"
         "<pre><code>acvis demo --weights ruohguo/avis\n"
         "acvis convert CHECKPOINT.pth FOLDER &amp;&amp; acvis demo --weights FOLDER</code></pre>"
-        "<p>A score is the model's own confidence, not a measured accuracy. Clips are not kept: they and "
-        "their results are deleted within an hour.</p></div>"
+        "<p>A score is the model's confidence, not a measured accuracy. Clips and their results are deleted "
+        "within an hour.</p></div>"
     )

@@ -1,4 +1,4 @@
-"""Clips as the page keeps them: encoded at once, with what a browser needs to show them."""
+"""Clips as the page keeps them: their visual features, and pictures that a browser can show."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,19 +18,20 @@ from PIL import Image
 from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import MediaError
 from acvis_kit.inference.features import VisualFeatures
+from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.media.decoding import find_stream, opened
 from acvis_kit.media.load import iter_source_frames, load_clip
 from acvis_kit.media.write import write_video
 from acvis_kit.weights.published import ASSETS
 
-SHORT_SIDE = 720  # pixels of overlays and masks, at most; two cores write about as many pictures a second as there are
+SHORT_SIDE = 720  # pixels of overlays and masks, at most; two cores write such a video in about its duration
 STILL_SIDE = 480  # pixels of the pictures that the timeline shows
-CLIPS_KEPT = 3  # encoded at last, beside the examples; the features of each take up to the predictor's budget
-EXAMPLES_VARIABLE = "ACVIS_EXAMPLES"  # a folder to take the examples from instead
-KEY_BYTES = 2**20  # of a file's beginning and end, which tell it from others
+CLIPS_KEPT = 3  # besides the examples; the features of each take up to the predictor's budget
+EXAMPLES_VARIABLE = "ACVIS_EXAMPLES"  # names a folder to take the examples from instead
+KEY_BYTES = 2**20  # of a file's beginning and of its end, hashed into its key
 
-# What Chromium, Firefox and Safari play (HEVC, 10 bits and MPEG-4 part 2 are not among it).
+# What Chromium, Firefox and Safari play. They do not all play HEVC, 10 bits or MPEG-4 part 2.
 CONTAINERS = (".mp4", ".m4v", ".webm")
 CODECS = {"h264", "vp8", "vp9", "av1"}
 SOUND_CODECS = {"aac", "mp3", "opus", "vorbis"}
@@ -38,13 +40,13 @@ PIXELS = {"yuv420p", "yuvj420p"}
 
 @dataclass
 class EncodedClip:
-    """A clip that the model has encoded at.
+    """A clip and its visual features.
 
     Attributes:
-        features: of its picture; their clip has no pixels any more, only the size at which it is drawn.
-        stills: a JPEG of each second.
-        seconds: that looking took.
-        at: when it was encoded at, by the monotonic clock.
+        features: of the clip's frames; `features.clip` has no pixels any more, only the size at which it is drawn.
+        stills: T JPEGs, one of each frame.
+        seconds: that reading and encoding took.
+        at: when it was encoded, by the monotonic clock.
     """
 
     features: VisualFeatures
@@ -54,7 +56,7 @@ class EncodedClip:
 
 
 class ClipCache:
-    """Clips that were encoded at, by content: the last `CLIPS_KEPT`, and those that are pinned (the examples)."""
+    """Encoded clips by the content of their files: the last `CLIPS_KEPT`, and those that are pinned (the examples)."""
 
     def __init__(self, predictor: Predictor, max_seconds: float) -> None:
         self.predictor, self.max_seconds = predictor, max_seconds
@@ -63,52 +65,64 @@ class ClipCache:
         self._lock = threading.Lock()
 
     def get(self, path: Path, report: Progress, *, pin: bool = False) -> tuple[EncodedClip, bool]:
-        """The clip in the file, and whether it had been encoded at before.
+        """The clip in the file, encoded unless it is in the cache, and whether it was.
 
         Raises:
-            MediaError: the file is gone, or cannot be read.
+            MediaError: the file does not exist any more, or cannot be read.
         """
         key = content_key(path)
         with self._lock:
             encoded = self._pinned.get(key) or self._kept.pop(key, None)
-        known = encoded is not None
+        cached = encoded is not None
         if encoded is None:
-            with self._lock:  # makes room before the next one's features need it
+            with self._lock:  # make room before the new features need it
                 while len(self._kept) >= CLIPS_KEPT:
                     self._kept.popitem(last=False)
-            encoded = self._look(path, report)
-        # The same picture may have come from another session's file, which may be gone by now.
-        encoded.features.clip = replace(encoded.features.clip, source=path)
+            encoded = self._encode(path, report)
+        # The cached clip may come from another session's file, which may be deleted by now.
+        encoded.features.clip = replace(clip_of(encoded.features), source=path)
         with self._lock:
             if pin or key in self._pinned:
                 self._pinned[key] = encoded
             else:
                 self._kept[key] = encoded
-        return encoded, known
+        return encoded, cached
 
     def expire(self, older_than: float) -> None:
-        """Let go of clips encoded at so many seconds ago; the examples stay."""
+        """Drop clips that were encoded more than `older_than` seconds ago; the examples stay."""
         limit = time.monotonic() - older_than
         with self._lock:
             for key in [key for key, encoded in self._kept.items() if encoded.at <= limit]:
                 del self._kept[key]
 
-    def _look(self, path: Path, report: Progress) -> EncodedClip:
+    def _encode(self, path: Path, report: Progress) -> EncodedClip:
         began = time.monotonic()
         clip = load_clip(path, max_seconds=self.max_seconds, too_long="trim", progress=report)
         features = self.predictor.encode(clip, progress=report)
         stills = []
         for frame in clip.frames:
             stills.append(still_of(frame.permute(1, 2, 0).numpy()))
-            report("look", len(clip), len(clip))  # somebody may cancel
-        # The frames, up to 4 GB, have done their work: overlays read the file again, at the size they are drawn at.
+            report("look", len(clip), len(clip))  # raises if the run was cancelled
+        # The frames, up to 4 GB, are not needed any more: overlays read the file again, at the size they are drawn at.
         blank = clip.frames.new_zeros(1).expand(len(clip), 3, *drawn_size(clip.size))
         features.clip = replace(clip, frames=blank)
         return EncodedClip(features, stills, time.monotonic() - began)
 
 
+def clip_of(result: VisualFeatures | Prediction) -> Clip:
+    """The clip of features or of a prediction; on the page both are made from one."""
+    assert result.clip is not None, "the page encodes clips, not bare frames"
+    return result.clip
+
+
+def file_of(clip: Clip) -> Path:
+    """The file of a clip; on the page every clip is read from one."""
+    assert clip.source is not None, "the page reads clips from files"
+    return clip.source
+
+
 def drawn_size(size: tuple[int, int], short_side: int = SHORT_SIDE) -> tuple[int, int]:
-    """(H, W) of overlays and masks of a clip: at most `short_side` on the short side, then even."""
+    """(H, W) of a clip's overlays and masks: the clip's, or scaled to a short side of `short_side` and even numbers."""
     short = min(size)
     if short <= short_side:
         return size
@@ -117,10 +131,10 @@ def drawn_size(size: tuple[int, int], short_side: int = SHORT_SIDE) -> tuple[int
 
 
 def content_key(path: Path) -> str:
-    """Tells files apart by size, beginning and end, so that a copy counts as the same clip.
+    """A key from a file's size, beginning and end; a copy has the same key.
 
     Raises:
-        MediaError: there is no such file (any more).
+        MediaError: the file does not exist (any more).
     """
     try:
         size = path.stat().st_size
@@ -132,34 +146,35 @@ def content_key(path: Path) -> str:
             else:
                 parts.append(file.read(KEY_BYTES))
     except OSError:
-        raise MediaError("The clip is no longer here, files are deleted after an hour: choose it again.") from None
+        raise MediaError("The clip is no longer here (files are deleted after an hour): choose it again.") from None
     return f"{size}-{hashlib.sha256(b''.join(parts)).hexdigest()}"
 
 
 def plays_in_browsers(path: Path) -> bool:
-    """Whether browsers play the file as it is; False where that is not known for sure."""
+    """Whether browsers play the file as it is; False in doubt."""
     if path.suffix.lower() not in CONTAINERS:
         return False
     with opened(path) as container:
         video, audio = find_stream(container, "video"), find_stream(container, "audio")
         if video is None or video.codec_context.name.removeprefix("lib").split("-")[0] not in _decoders():
             return False
-        if video.codec_context.pix_fmt not in PIXELS:
+        if getattr(video.codec_context, "pix_fmt", None) not in PIXELS:
             return False
         return audio is None or audio.codec_context.name.removeprefix("lib") in SOUND_CODECS
 
 
 def _decoders() -> set[str]:
-    return CODECS | {"dav1d", "aom"}  # FFmpeg's names of decoders of AV1
+    return CODECS | {"dav1d", "aom"}  # FFmpeg's names of AV1 decoders
 
 
 def original_for_browsers(clip: Clip, folder: Path, report: Progress) -> Path:
-    """The clip's own file where browsers play it, else a copy in H.264 and AAC, written into `folder`."""
-    if plays_in_browsers(clip.source):
-        return clip.source
+    """The clip's file if browsers play it, else a copy in H.264 and AAC, written into `folder`."""
+    source = file_of(clip)
+    if plays_in_browsers(source):
+        return source
     total = max(1, round(clip.duration * clip.source_fps))
 
-    def pictures():
+    def pictures() -> Iterator[np.ndarray]:
         for done, (_, _, picture) in enumerate(iter_source_frames(clip), start=1):
             yield picture
             report("preview", done, total)
@@ -168,20 +183,20 @@ def original_for_browsers(clip: Clip, folder: Path, report: Progress) -> Path:
 
 
 def example_files(folder: Path | None = None) -> list[Path]:
-    """The bundled clips, by name; those of `folder`, or of $ACVIS_EXAMPLES, instead."""
+    """The MP4 files of `folder`, else of $ACVIS_EXAMPLES, else the bundled clips; sorted by name."""
     named = os.environ.get(EXAMPLES_VARIABLE)
     folder = folder or (Path(named) if named else ASSETS / "clips")
     return sorted(folder.glob("*.mp4")) if folder.is_dir() else []
 
 
 def example_title(path: Path) -> str:
-    """ "dog-and-violin.mp4" -> "Dog and violin"."""
+    """The title of an example: "dog-and-violin.mp4" -> "Dog and violin"."""
     words = path.stem.replace("_", " ").replace("-", " ").strip()
     return words[:1].upper() + words[1:]
 
 
 def poster(path: Path) -> Image.Image:
-    """A picture of the clip, for a button; grey where it cannot be read."""
+    """The first frame of the clip, for a button, at most 320 x 320; grey if the clip cannot be read."""
     try:
         frame = load_clip(path, end=1).frames[0].permute(1, 2, 0).numpy()
     except MediaError:
@@ -197,9 +212,9 @@ def picture_of(still: bytes) -> np.ndarray:
 
 
 def still_of(frame: np.ndarray) -> bytes:
-    """A frame (H, W, 3) as a JPEG of `STILL_SIDE`."""
+    """A frame, uint8 (H, W, 3), as a JPEG with a short side of at most `STILL_SIDE`."""
     image = Image.fromarray(frame)
-    height, width = drawn_size(frame.shape[:2], STILL_SIDE)
+    height, width = drawn_size((frame.shape[0], frame.shape[1]), STILL_SIDE)
     buffer = io.BytesIO()
-    image.resize((width, height), Image.BOX).save(buffer, "JPEG", quality=88)
+    image.resize((width, height), Image.Resampling.BOX).save(buffer, "JPEG", quality=88)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What can be taken home of a take: overlay, result, counts, masks, and the lines of Python that repeat it."""
+"""Downloads of a take: overlay, result, counts, masks, and the lines of Python that repeat it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from acvis_kit.app.clips import clip_of, file_of
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.studio import CANDIDATES, Take, TakeView, new_folder, without_folders
 from acvis_kit.inference.prediction import Prediction
@@ -17,7 +18,7 @@ NAMES = ("overlay.mp4", "result.json", "counts.csv", "masks.zip")
 
 
 def write_files(take: Take, view: TakeView, overlay: Path) -> list[Path]:
-    """Overlay, JSON (AVISeg's result format under "results"), CSV and zip, named as in `NAMES`."""
+    """The overlay, and a JSON (AVISeg's result format under "results"), a CSV and a zip, named as in `NAMES`."""
     folder = new_folder()
     prediction = without_folders(take.shown(view))
     _, result, counts, masks = (folder / name for name in NAMES)
@@ -25,9 +26,9 @@ def write_files(take: Take, view: TakeView, overlay: Path) -> list[Path]:
 
 
 def write_masks(prediction: Prediction, path: Path) -> Path:
-    """A PNG, black and white, for each track and second in which it has a mask: dog-0/00003.png."""
+    """A zip with a black-and-white PNG for each track and frame in which it has a mask: dog-0/00003.png."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
-        archive.writestr("README.txt", f"masks of {prediction.clip.source.name}: <class>-<track>/<frame>.png\n")
+        archive.writestr("README.txt", f"masks of {file_of(clip_of(prediction)).name}: <class>-<track>/<frame>.png\n")
         for track in prediction.tracks:
             name = f"{prediction.class_names[track.label]}-{track.id}"
             for t, area in enumerate(track.areas().tolist()):
@@ -39,7 +40,7 @@ def write_masks(prediction: Prediction, path: Path) -> Path:
 
 
 def python_lines(take: Take, view: TakeView, loaded: Loaded, max_seconds: float) -> str:
-    """The run as a script; files are named as the visitor named them."""
+    """The run as a Python script, with the names of files but not their folders."""
     settings = take.settings
     size, top_k = take.prediction.size, min(loaded.model.config.top_k, CANDIDATES)
     weights = f"ak.load_model({_source_of(loaded)!r})"
@@ -52,7 +53,7 @@ def python_lines(take: Take, view: TakeView, loaded: Loaded, max_seconds: float)
         f"model = {weights}",
         f'clip = ak.load_clip({take.clip_name!r}, max_seconds={max_seconds:g}, too_long="trim")',
         f"predictor = ak.Predictor(model, score_threshold={view.threshold:g}, count_gate={view.gate}, top_k={top_k})",
-        "features = predictor.encode(clip)  # look once, then listen as often as you like",
+        "features = predictor.encode(clip)  # once per clip; decode it with as many sounds as you like",
         f"sound = {_edit_code(settings)}",
         f"prediction = predictor.decode(features, sound, output_size={size})",
         "print(prediction.summary())",
@@ -63,13 +64,14 @@ def python_lines(take: Take, view: TakeView, loaded: Loaded, max_seconds: float)
 
 
 def _source_of(loaded: Loaded) -> str:
+    """The argument of `load_model` for these weights."""
     if loaded.repository:
         return f"{loaded.repository}@{loaded.commit}"
     return loaded.entry.id if loaded.entry else loaded.name
 
 
 def _edit_code(settings: SoundSettings) -> str:
-    """The edit as Python, with the other file's name and not the server's folders."""
+    """The edit as a Python expression, with the name of the other file but not its folder."""
     other = repr(Path(settings.other).name) if settings.other else "''"
     return {
         "original": "ak.AudioEdit.original()",

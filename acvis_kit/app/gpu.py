@@ -1,6 +1,6 @@
-"""ZeroGPU on a Hugging Face Space: a graphics card that is lent for the seconds a function asks for.
+"""ZeroGPU on a Hugging Face Space: a function gets a GPU for the seconds that it requests.
 
-Where the package `spaces` is not installed nothing here does anything.
+Without the package `spaces`, `runner` returns None and the page runs the model in its own process.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from acvis_kit.app.clips import drawn_size, still_of
+from acvis_kit.app.clips import clip_of, drawn_size, still_of
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.media.decoding import claimed_end, opened
 from acvis_kit.media.load import load_clip
@@ -21,23 +21,26 @@ if TYPE_CHECKING:
     from acvis_kit.clip import Clip
     from acvis_kit.inference.prediction import Prediction
 
-START, PER_SECOND = 15.0, 0.5  # seconds of the card: to begin, and for a second of the clip
-LONGEST = 120.0  # what a visitor may ask for at once
+START, PER_SECOND = 15.0, 0.5  # GPU seconds: to begin, and for each second of the clip
+LONGEST = 120.0  # GPU seconds that one run may request
 
 
 def duration_of(clip: str, max_seconds: float) -> int:
-    """Seconds of the card that a clip needs, from its length."""
+    """GPU seconds to request for the clip in a file, from its length; at most `LONGEST`."""
     with opened(Path(clip)) as container:
         length = claimed_end(container, "video") or (container.duration or 0) / 1e6 or max_seconds
     return round(min(LONGEST, START + PER_SECOND * min(length, max_seconds)))
 
 
 class GpuResult(NamedTuple):
-    """What the lent card has made of a clip with one sound.
+    """The result of a run on the GPU. Its clips have no pixels.
 
     Attributes:
-        prediction: with its clip. source: the clip with its own sound; both clips without pixels.
-        stills: a JPEG of each frame. looking, listening: seconds.
+        prediction: with its clip, which has the sound that the model received.
+        source: the clip with its original sound.
+        stills: T JPEGs, one of each frame.
+        looking: seconds that reading and encoding the clip took.
+        listening: seconds that decoding took.
     """
 
     prediction: Prediction
@@ -48,9 +51,9 @@ class GpuResult(NamedTuple):
 
 
 def runner(predictor: Predictor, max_seconds: float) -> Callable[[str, SoundSettings], GpuResult] | None:
-    """A function of a clip's path and a settings that runs on a lent card; None where there is nothing to lend.
+    """A function of a clip's path and its sound settings that runs on ZeroGPU; None without the package `spaces`.
 
-    It runs in a process of its own: paths and plain values go in, plain values come out, and nothing is kept there.
+    It runs in a separate process: its arguments and its result are pickled, and the process keeps no state.
     """
     try:
         import spaces
@@ -65,7 +68,7 @@ def runner(predictor: Predictor, max_seconds: float) -> Callable[[str, SoundSett
         prediction = predictor.decode(features, settings.edit(), output_size=drawn_size(loaded.size))
         blank = loaded.frames.new_zeros(1).expand(len(loaded), 3, *drawn_size(loaded.size))
         stills = [still_of(frame.permute(1, 2, 0).numpy()) for frame in loaded.frames]
-        slim = replace(prediction, clip=replace(prediction.clip, frames=blank))
+        slim = replace(prediction, clip=replace(clip_of(prediction), frames=blank))
         return GpuResult(slim, replace(loaded, frames=blank), stills, looking, time.monotonic() - began - looking)
 
     return spaces.GPU(duration=lambda clip, settings: duration_of(clip, max_seconds))(predict)

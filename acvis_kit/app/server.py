@@ -1,4 +1,4 @@
-"""Serving the page, and sweeping up after it."""
+"""Serving the page, and deleting its old files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from acvis_kit.errors import ConfigError
 from acvis_kit.weights.load import Loaded
 
 MAX_UPLOAD = "1gb"
-SWEEP_EVERY, KEEP_SECONDS = 300, 3000  # together less than an hour
+SWEEP_EVERY, KEEP_SECONDS = 300, 3000  # seconds; together less than an hour, the limit that the page promises
 
 
 def launch(
@@ -34,17 +34,21 @@ def launch(
     """Serve the page until interrupted.
 
     Args:
-        loaded: the model, on the device it is to run on, and where it is from; see `hub.open_weights`.
-        host, port: where to listen; 0.0.0.0 lets other machines in. None: what gradio's environment variables say.
-        share: ask gradio for a public address; then everything goes through its servers.
+        loaded: the model, on the device it is to run on, and where it is from; see `weights.load.open_weights`.
+        host: address to serve on; 0.0.0.0 accepts connections from other machines.
+        port: port to serve on; None takes it from gradio's environment variables.
+        share: request a public address from gradio; all traffic then goes through its servers.
         open_browser: open the page in the default browser.
-        block: False returns at once; `close()` of what is returned ends the server, `local_url` says where it is.
+        block: wait until interrupted; False returns at once.
         examples: a folder of clips instead of the bundled ones.
+
+    Returns:
+        The page: `close()` stops the server, `local_url` is its address.
 
     Raises:
         ConfigError: the port is taken.
     """
-    if not os.environ.get("GRADIO_TEMP_DIR"):  # a folder of our own, that can be swept
+    if not os.environ.get("GRADIO_TEMP_DIR"):  # a separate folder, whose old files can be deleted
         os.environ["GRADIO_TEMP_DIR"] = folder = tempfile.mkdtemp(prefix="acvis-page-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     studio = Studio(loaded, examples=examples)
@@ -62,7 +66,7 @@ def launch(
             head=style.HEAD,
             max_file_size=MAX_UPLOAD,
             allowed_paths=[str(path) for path in studio.examples.values()],
-            run_history=False,  # would keep clips in the browser's storage
+            run_history=False,  # it would keep clips in the browser's storage
             footer_links=["api"],
             ssr_mode=False,
         )
@@ -78,9 +82,9 @@ def launch(
 
 
 def sweep(folder: Path, older_than: float = KEEP_SECONDS) -> int:
-    """Delete files of gradio's cache older than so many seconds, and folders left empty; returns how many files."""
-    limit, gone = time.time() - older_than, 0
-    for path in sorted(folder.rglob("*"), reverse=True):  # what is inside comes before its folder
+    """Delete files in `folder` older than `older_than` seconds, and old empty folders; return the number of files."""
+    limit, deleted = time.time() - older_than, 0
+    for path in sorted(folder.rglob("*"), reverse=True):  # contents come before their folder
         try:
             if path.stat().st_mtime > limit:
                 continue
@@ -89,10 +93,10 @@ def sweep(folder: Path, older_than: float = KEEP_SECONDS) -> int:
                     path.rmdir()
             else:
                 path.unlink()
-                gone += 1
-        except OSError:  # in use, or gone already
+                deleted += 1
+        except OSError:  # in use, or deleted already
             continue
-    return gone
+    return deleted
 
 
 def _sweep_for_ever(folder: Path, studio: Studio) -> None:

@@ -1,4 +1,4 @@
-"""What happens behind the page: sessions, their takes, and the one model that they share."""
+"""The page's state: sessions, their takes, and the one model that they share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from pathlib import Path
 import gradio as gr
 
 from acvis_kit.app import gpu
-from acvis_kit.app.clips import ClipCache, content_key, drawn_size, example_files, original_for_browsers
+from acvis_kit.app.clips import (
+    ClipCache,
+    clip_of,
+    content_key,
+    drawn_size,
+    example_files,
+    file_of,
+    original_for_browsers,
+)
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import AcvisError, MediaError
@@ -26,22 +34,28 @@ from acvis_kit.viz.overlay import write_overlay
 from acvis_kit.weights.load import Loaded
 
 MAX_SECONDS = 120  # longer clips are trimmed
-FEATURES_MB = 512  # of one clip in memory, the rest goes to disk
-FLOOR = 0.1  # tracks that score lower are not kept: the threshold's slider begins here
-CANDIDATES = 40  # pairs of query and class whose masks are made
+FEATURES_MB = 512  # of one clip in memory; the rest goes to disk
+FLOOR = 0.1  # score; lower tracks are not kept, and the threshold's slider begins here
+CANDIDATES = 40  # pairs of query and class whose masks are computed, at most
 SESSIONS_KEPT = 16
-TAKES_KEPT = 8  # of a session; a take is run-length codes and a video
+TAKES_KEPT = 8  # per session; a take is run-length codes and videos
 
 logger = logging.getLogger(__name__)
 
 
 class Cancelled(AcvisError):
-    """Somebody pressed Cancel, or left."""
+    """The visitor pressed Cancel or closed the page."""
 
 
 @dataclass(frozen=True)
 class TakeView:
-    """How a take is shown; changing it asks nothing of the network."""
+    """How a take is shown. Another view does not run the model again.
+
+    Attributes:
+        threshold: tracks score higher than this.
+        gate: limit the masks of each frame to the predicted count.
+        opacity: of the masks, 0..1.
+    """
 
     threshold: float
     gate: bool = False
@@ -50,12 +64,19 @@ class TakeView:
 
 @dataclass
 class Take:
-    """What the model made of a clip with one sound.
+    """One run of a clip with one sound.
 
     Attributes:
-        prediction: all tracks above the floor; `shown` filters them.
-        source: the clip with its own sound, without pixels. stills: a JPEG of each second.
-        looking, listening, drawing: seconds; looking is 0 where the picture was known.
+        number: from 1 within the session; 0 until the take is added to one.
+        clip_name: name of the clip's file.
+        settings: the sound.
+        prediction: all tracks above `Studio.floor`; `shown` filters them.
+        source: the clip with its original sound, without pixels.
+        stills: T JPEGs, one of each frame.
+        looking: seconds that reading and encoding the clip took; 0 if it was encoded before.
+        listening: seconds that decoding took.
+        drawing: seconds that drawing the first overlay took.
+        at: when the take was run, by the monotonic clock.
         videos: overlays drawn so far.
     """
 
@@ -76,29 +97,38 @@ class Take:
         return f"Take {self.number}: {self.clip_name} with {self.settings.label()}"
 
     def shown(self, view: TakeView) -> Prediction:
-        """What is left above the threshold and, if wanted, under the count."""
+        """The prediction above the view's threshold and, with `view.gate`, within the predicted count."""
         prediction = self.prediction.above(view.threshold)
         return prediction.gated() if view.gate else prediction
 
 
 @dataclass
 class Session:
-    """One visitor: the clip now encoded at, its original for the browser, the takes, and the last error's sentence."""
+    """The state of one visitor.
+
+    Attributes:
+        clip: file of the latest take's clip.
+        original: a file of that clip that browsers play.
+        takes: the last `TAKES_KEPT`, by number.
+        made: number of takes so far.
+        error: the last error's message, HTML.
+        cancelled: set to stop the current run.
+    """
 
     clip: Path | None = None
     original: Path | None = None
     takes: OrderedDict[int, Take] = field(default_factory=OrderedDict)
     made: int = 0
-    error: str = ""  # HTML
+    error: str = ""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
 class Studio:
-    """Runs the model for all sessions, one at a time; the pictures it has encoded at are kept by content.
+    """Runs the model for all sessions, one clip at a time, and caches encoded clips.
 
     Args:
         loaded: the model and where it is from.
-        max_seconds: where longer clips are trimmed.
+        max_seconds: longer clips are trimmed to this.
         examples: a folder of clips instead of the bundled ones.
     """
 
@@ -118,14 +148,15 @@ class Studio:
         self.examples = {path.stem: path for path in example_files(examples)}
         self._sessions: OrderedDict[str | None, Session] = OrderedDict()
         self._lock = threading.Lock()  # of the sessions
-        self._network = threading.Lock()  # one clip at a time is in the model
-        self.running = 0  # takes now being made
+        self._network = threading.Lock()  # the model processes one clip at a time
+        self.running = 0  # runs in progress
         self._keys = {path: content_key(path) for path in self.examples.values()}
         self._warm: dict[Path, Take] = {}
         self._home = tempfile.TemporaryDirectory(prefix="acvis-examples-", ignore_cleanup_errors=True)
         self._run_on_gpu = gpu.runner(self.predictor, max_seconds)
 
     def session(self, key: str | None) -> Session:
+        """The session with this key, made if there is none; the last `SESSIONS_KEPT` are kept."""
         with self._lock:
             session = self._sessions.pop(key, None) or Session()
             self._sessions[key] = session
@@ -134,23 +165,31 @@ class Studio:
             return session
 
     def forget(self, key: str | None) -> None:
-        """A visitor has left."""
+        """Cancel the session's run and delete the session."""
         self.cancel(key)
         with self._lock:
             self._sessions.pop(key, None)
 
     def cancel(self, key: str | None) -> None:
-        """Stop what the session is running; the next run begins anew."""
+        """Stop the session's run; the next run is not affected."""
         with self._lock:
             session = self._sessions.get(key)
         if session is not None:
             session.cancelled.set()
 
     def run(self, key: str | None, clip: Path, settings: SoundSettings, view: TakeView, report: Progress) -> Take:
-        """A new take of a clip, with its overlay drawn.
+        """Add a take of a clip to the session, with its overlay drawn.
+
+        Args:
+            key: of the session.
+            clip: a video file.
+            settings: the sound.
+            view: how to draw the overlay.
+            report: called with ("wait", "read", "look", "listen", "draw", "preview" or "write", done, total).
 
         Raises:
-            AcvisError: what is wrong with the files or the numbers. Cancelled: the session was cancelled.
+            AcvisError: files that cannot be read, or numbers out of range.
+            Cancelled: the session was cancelled.
         """
         session = self.session(key)
         session.cancelled = cancelled = threading.Event()
@@ -166,22 +205,22 @@ class Studio:
         cancelled: threading.Event,
         report: Progress,
     ) -> Take:
-        def watched(what: str, done: int, total: int) -> None:
+        def report_or_stop(what: str, done: int, total: int) -> None:
             if cancelled.is_set():
                 raise Cancelled("The run was cancelled.")
             report(what, done, total)
 
         clip = self._example(clip) or clip
         ready = self._warm.get(clip) if settings == SoundSettings() else None
-        take = ready or self._take(clip, settings, watched)
+        take = ready or self._take(clip, settings, report_or_stop)
         take = replace(take, videos=dict(take.videos), at=time.monotonic())
         if session.clip != clip:
             folder = new_folder()
-            session.original = original_for_browsers(take.source, folder, watched)
+            session.original = original_for_browsers(take.source, folder, report_or_stop)
             session.clip = clip
         if view not in take.videos:
             began = time.monotonic()
-            self.video(take, view, watched)
+            self.video(take, view, report_or_stop)
             take.drawing = time.monotonic() - began
         with self._lock:
             session.made += 1
@@ -202,16 +241,16 @@ class Studio:
                 self.running -= 1
 
     def video(self, take: Take, view: TakeView, report: Progress | None = None) -> Path:
-        """The take's overlay as this view shows it, drawn unless it lies there already.
+        """The take's overlay in this view, drawn unless it exists.
 
         Raises:
-            MediaError: the clip was deleted meanwhile.
+            MediaError: the clip's file has been deleted.
         """
         ready = take.videos.get(view)
         if ready is not None and ready.is_file():
             return ready
-        if not take.prediction.clip.source.is_file():
-            raise MediaError("The clip is no longer here, files are deleted after an hour: choose it again.")
+        if not file_of(clip_of(take.prediction)).is_file():
+            raise MediaError("The clip is no longer here (files are deleted after an hour): choose it again.")
         folder = new_folder()
         try:
             if report is not None:
@@ -224,10 +263,10 @@ class Studio:
         return path
 
     def take(self, key: str | None, number: int) -> Take:
-        """A take of the session.
+        """The session's take with this number.
 
         Raises:
-            MediaError: it is not kept any more.
+            MediaError: the take is not kept any more.
         """
         take = self.session(key).takes.get(number)
         if take is None:
@@ -235,7 +274,7 @@ class Studio:
         return take
 
     def expire(self, older_than: float) -> None:
-        """Let go of takes and pictures older than so many seconds; the examples stay."""
+        """Drop takes and encoded clips older than `older_than` seconds; the examples stay."""
         self.clip_cache.expire(older_than)
         limit = time.monotonic() - older_than
         with self._lock:
@@ -244,7 +283,7 @@ class Studio:
                     del session.takes[number]
 
     def warm_up(self) -> None:
-        """Look at the examples, listen to them and draw them, so that one click shows them."""
+        """Run the model on the examples and draw their overlays, so that a click shows them at once."""
         for name, path in self.examples.items():
             try:
                 take = self._take(path, SoundSettings(), lambda *_: None, pin=True)
@@ -255,11 +294,11 @@ class Studio:
                 take.drawing = time.monotonic() - began
                 take.videos[self.view] = video
                 self._warm[path] = take
-            except Exception:  # the page works without it
+            except Exception:  # the page works without it; a click on the example reports the error
                 logger.exception("the example %s could not be prepared", path.name)
 
     def _example(self, clip: Path) -> Path | None:
-        """The example that a file of gradio's cache is a copy of."""
+        """The example of which this file is a copy (gradio copies files to its cache); None if there is none."""
         key = content_key(clip)
         return next((path for path in self.examples.values() if self._keys[path] == key), None)
 
@@ -271,28 +310,29 @@ class Studio:
         try:
             if self._run_on_gpu is not None:
                 return Take(0, clip.name, settings, *self._run_on_gpu(str(clip), settings))
-            encoded, known = self.clip_cache.get(clip, report, pin=pin)
+            encoded, cached = self.clip_cache.get(clip, report, pin=pin)
             began = time.monotonic()
             size = drawn_size(encoded.features.source_size)
-            source = encoded.features.clip
+            source = clip_of(encoded.features)
             report("listen", 0, len(source))
             prediction = self.predictor.decode(encoded.features, edit, output_size=size, progress=report)
         finally:
             self._network.release()
         listening = time.monotonic() - began
-        looking = 0.0 if known else encoded.seconds
+        looking = 0.0 if cached else encoded.seconds
         return Take(0, clip.name, settings, prediction, source, encoded.stills, looking, listening)
 
 
 def new_folder() -> Path:
-    """A folder of its own in gradio's cache, where old files are swept away."""
+    """A new folder in gradio's cache, where `server.sweep` deletes old files."""
     cache = Path(gr.utils.get_upload_folder())
     cache.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix="acvis-", dir=cache))
 
 
 def without_folders(prediction: Prediction) -> Prediction:
-    """The prediction with files named as the user named them: the server's folders are nobody's business."""
-    source = prediction.clip.source
+    """The prediction with the names of files alone, so that visitors do not get the server's folders."""
+    clip = clip_of(prediction)
+    source = file_of(clip)
     notes = tuple(note.replace(str(source), source.name) for note in prediction.notes)
-    return replace(prediction, notes=notes, clip=replace(prediction.clip, source=Path(source.name)))
+    return replace(prediction, notes=notes, clip=replace(clip, source=Path(source.name)))

@@ -1,4 +1,4 @@
-"""How the page looks, and the few lines of JavaScript that tie its pictures together."""
+"""The page's theme, CSS and JavaScript."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from acvis_kit.app.clips import poster
 
 
 def theme() -> gr.themes.Base:
-    """Quiet greys, one warm colour, and only fonts that every machine has: nothing is fetched from elsewhere."""
+    """Greys, orange, and system fonts: the page requests nothing from other hosts."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     return gr.themes.Soft(
         primary_hue="orange",
@@ -81,10 +81,10 @@ CSS = """
   font-size: .82rem; line-height: 1.2; font-weight: 500; justify-content: flex-start;
   align-items: stretch; white-space: normal; }
 #examples button::before { content: ""; height: 64px; border-radius: 6px; background: #94a3b8 center / cover; }
-#clip button[aria-label^="Trim"], #clip button[aria-label^="Reset"] { display: none; }  /* would fetch FFmpeg */
+#clip button[aria-label^="Trim"], #clip button[aria-label^="Reset"] { display: none; }  /* they would download FFmpeg */
 #clip .video-container { height: 238px; }
 #clip .video-container > :is(.upload-container, .wrap) { height: 196px; min-height: 0; }  /* the choice of file or
-  camera lies below it */
+  camera is below it */
 #other [data-testid=upload-icon] { display: none; }
 #viewers input { text-overflow: ellipsis; margin-right: 22px; }
 #clip.unplayable .video-container > .wrap::after { position: absolute; inset: 35% 12% auto; text-align: center;
@@ -102,7 +102,7 @@ footer > .divider { display: none; }
 #caption { padding: 0 2px; }
 #tracks { padding: 8px 14px; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius);
   background: var(--block-background-fill); }
-/* Nothing of a take is shown before there is one; the width stays, by which the timeline is drawn. */
+/* Hide a take's components until there is a take, but keep their width: the timeline is drawn to it. */
 .gradio-container:not(:has(#frame img)) .of-a-take { visibility: hidden; height: 0; overflow: hidden; }
 #timeline .modebar { display: none; }
 .tracks { overflow-x: auto; width: 0; min-width: 100%; }  /* a table must not widen the page */
@@ -135,7 +135,7 @@ footer > .divider { display: none; }
 
 
 def posters(paths: Iterable[Path]) -> str:
-    """CSS that puts a picture of each example on its button; inside the style, where no file can go missing."""
+    """CSS that puts a picture of each example on its button. The pictures are inline: no file can be deleted."""
     rules = []
     for i, path in enumerate(paths, start=1):
         buffer = io.BytesIO()
@@ -145,13 +145,13 @@ def posters(paths: Iterable[Path]) -> str:
     return "\n".join(rules)
 
 
-# A click anywhere on the timeline goes to that second: of the slider, and of the videos. Players get names.
+# A click on the timeline moves the slider and the paused videos to that second. Players get accessible names.
 HEAD = """
 <script>
 (() => {
   const go = (seconds) => {
     const input = document.querySelector('#second input[type=number]');
-    const second = Math.floor(seconds);  // anywhere in the last second is the last second
+    const second = Math.floor(seconds);  // a click within a second selects that second
     if (input && second >= 0 && second <= Number(input.max || 1e9)) {
       const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set;
       set.call(input, second);
@@ -169,7 +169,7 @@ HEAD = """
     const seconds = axis.p2d(event.clientX - drag.getBoundingClientRect().left);
     if (seconds >= 0 && seconds < axis.range[1]) go(seconds);
   }, true);
-  // What no browser plays is no mistake: Run makes a copy. gradio's player would report an error, and is kept from it.
+  // A clip that the browser does not play is no error: Run makes a copy. So gradio's player must not get the event.
   document.addEventListener('error', (event) => {
     const clip = event.target.matches && event.target.matches('#clip video') && event.target.closest('#clip');
     if (!clip) return;
@@ -180,7 +180,7 @@ HEAD = """
     const clip = event.target.matches && event.target.matches('#clip video') && event.target.closest('#clip');
     if (clip) clip.classList.remove('unplayable');
   }, true);
-  // gradio gives its players no names; who cannot see them needs some.
+  // gradio gives its players no accessible names.
   const names = {clip: 'The clip', 'left-video': 'The left video', 'right-video': 'The right video'};
   new MutationObserver(() => {
     for (const [id, name] of Object.entries(names)) {
@@ -196,7 +196,7 @@ HEAD = """
 </script>
 """
 
-# Both videos from the beginning; the take is heard, the other one is only seen.
+# Plays both videos from the beginning. Only the last one, on the right, has sound.
 PLAY_BOTH = """
 () => {
   const videos = [...document.querySelectorAll('#viewers video')];

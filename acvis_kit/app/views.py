@@ -1,4 +1,4 @@
-"""A take to look at: the timeline, one second with its masks, the table of tracks, the summary."""
+"""Views of a take: the timeline, one second with its masks, the table of tracks, the summary."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import torch
 from PIL import Image
 from plotly.subplots import make_subplots
+from torch import Tensor
 
-from acvis_kit.app.clips import picture_of
+from acvis_kit.app.clips import clip_of, picture_of
 from acvis_kit.app.studio import Take, TakeView, without_folders
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.viz.overlay import COUNT_SCALE, sounding_spans, track_colour, track_name
 
-POINTS = 600  # of the drawn waveform
-INK, FAINT = "#7c8aa0", "rgba(124, 138, 160, 0.25)"  # read on white and on black
-LANE, LANES_SHOWN = 26, 8
+POINTS = 600  # of the drawn waveform, at most
+INK, FAINT = "#7c8aa0", "rgba(124, 138, 160, 0.25)"  # readable on white and on black
+LANE, LANES_SHOWN = 26, 8  # pixels per lane; lanes at most
 
 
 def timeline(take: Take, view: TakeView) -> go.Figure:
-    """Second by second: the sound that the model was given with the count on it, how sure it is, and a lane a track."""
+    """The take over time: the model's input sound with the counts, the count probabilities, and a lane per track."""
     prediction = take.shown(view)
     lanes = prediction.tracks[:LANES_SHOWN]
     counted = prediction.count_probs is not None
@@ -34,8 +36,8 @@ def timeline(take: Take, view: TakeView) -> go.Figure:
     seconds = len(prediction) / prediction.fps
     _add_waveform(figure, prediction)
     _add_counts(figure, prediction)
-    if counted:
-        _add_probabilities(figure, prediction)
+    if prediction.count_probs is not None:
+        _add_probabilities(figure, prediction, prediction.count_probs)
     _add_lanes(figure, prediction, lanes, row=len(heights))
     figure.update_xaxes(
         range=[0, seconds], dtick=_step(seconds), showgrid=True, gridcolor=FAINT, zeroline=False, fixedrange=True
@@ -57,7 +59,7 @@ def timeline(take: Take, view: TakeView) -> go.Figure:
 
 
 def _add_waveform(figure: go.Figure, prediction: Prediction) -> None:
-    low, high, times = envelope(prediction.clip.waveform.numpy())
+    low, high, times = envelope(clip_of(prediction).waveform.numpy())
     figure.add_scatter(
         x=np.concatenate([times, times[::-1]]).round(3).tolist(),
         y=np.concatenate([high, low[::-1]]).round(3).tolist(),
@@ -74,7 +76,10 @@ def _add_waveform(figure: go.Figure, prediction: Prediction) -> None:
 
 
 def envelope(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lowest and highest sample of each stretch, scaled to the loudest (but a whisper stays small), and its time."""
+    """A waveform (S,) in N <= `POINTS` blocks: lowest sample, highest sample and time in seconds of each, all (N,).
+
+    The samples are divided by the largest absolute one, at least 0.05: faint sounds stay small.
+    """
     block = max(1, -(-len(waveform) // POINTS))
     padded = np.pad(waveform, (0, -len(waveform) % block)).reshape(-1, block)
     scale = max(0.05, float(np.abs(waveform).max(initial=0.0)))
@@ -83,7 +88,7 @@ def envelope(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _add_counts(figure: go.Figure, prediction: Prediction) -> None:
-    """The count of each second, written over the waveform."""
+    """The count of each frame above the waveform; of about 30 frames in long clips."""
     every = max(1, round(len(prediction) / 30))
     shown = range(0, len(prediction), every)
     figure.add_scatter(
@@ -99,15 +104,16 @@ def _add_counts(figure: go.Figure, prediction: Prediction) -> None:
     )
 
 
-def _add_probabilities(figure: go.Figure, prediction: Prediction) -> None:
-    for k in range(prediction.k_max + 1):
+def _add_probabilities(figure: go.Figure, prediction: Prediction, probabilities: Tensor) -> None:
+    """The count probabilities (T, K_max + 1) as stacked bars, one stack per frame."""
+    for k in range(probabilities.shape[1]):
         name = f"{k}+" if k == prediction.k_max else str(k)
         figure.add_bar(
             x=[(t + 0.5) / prediction.fps for t in range(len(prediction))],
-            y=prediction.count_probs[:, k].tolist(),
+            y=probabilities[:, k].tolist(),
             width=0.96 / prediction.fps,
             name=f"{name} sounding",
-            marker={"color": COUNT_SCALE[k % len(COUNT_SCALE)], "line": {"width": 1, "color": INK}},  # on black too
+            marker={"color": COUNT_SCALE[k % len(COUNT_SCALE)], "line": {"width": 1, "color": INK}},  # visible on black
             hovertemplate=f"{name} sounding: %{{y:.0%}}<extra></extra>",
             row=2,
             col=1,
@@ -143,36 +149,47 @@ def _add_lanes(figure: go.Figure, prediction: Prediction, lanes: tuple[Track, ..
 
 
 def _step(seconds: float) -> float:
+    """Seconds between ticks of an axis this long: at most 12 ticks up to 6 minutes."""
     return next((step for step in (1, 2, 5, 10, 15, 30) if seconds / step <= 12), 60)
 
 
 def second(take: Take, view: TakeView, t: int) -> tuple[np.ndarray, list[tuple[np.ndarray, str]], dict[str, str]]:
-    """Frame t with its masks: picture (H, W, 3), (opacity per pixel (H, W), label) per mask, label -> colour."""
+    """Frame t with its masks.
+
+    Returns:
+        The picture, uint8 (H, W, 3); per mask its opacity per pixel, float (H, W), and its label; label -> colour.
+    """
     prediction = take.shown(view)
     t = min(max(0, t), len(prediction) - 1)
     picture = picture_of(take.stills[t])
-    masks, colours = [], {}
+    masks: list[tuple[np.ndarray, str]] = []
+    colours: dict[str, str] = {}
     for track in prediction.tracks:
         mask = track.mask(t)
         if mask.any():
             label = f"{track_name(prediction, track)} {track.score:.2f}"
-            small = Image.fromarray(mask.astype(np.uint8) * 255).resize(picture.shape[1::-1], Image.BILINEAR)
+            small = Image.fromarray(mask.astype(np.uint8) * 255).resize(picture.shape[1::-1], Image.Resampling.BILINEAR)
             masks.append(((np.asarray(small) > 127) * view.opacity, label))
             colours[label] = "#{:02x}{:02x}{:02x}".format(*track_colour(track.id))
     return picture, masks, colours
 
 
 def second_caption(take: Take, t: int) -> str:
-    """ "Second 3 to 4: 2+ sounding"."""
+    """The caption of frame t, Markdown: "Second 3 to 4: **2+ sounding** (probability 91%)"."""
     prediction = take.prediction
     t = min(max(0, t), len(prediction) - 1)
     return f"Second {t / prediction.fps:g} to {(t + 1) / prediction.fps:g}: **{prediction.count_text(t)} sounding**" + (
-        "" if prediction.count_probs is None else f", {prediction.count_probs[t].max():.0%} sure"
+        "" if prediction.count_probs is None else f" (probability {prediction.count_probs[t].max():.0%})"
     )
 
 
 def track_rows(take: Take, view: TakeView) -> list[dict[str, Any]]:
-    """Per track: its name, class, score, the seconds in which it sounds, and its share of the picture then."""
+    """One row per track, for the table and the endpoint.
+
+    Returns:
+        Dictionaries of "object" (its name), "class", "score", "seconds" (how long it sounds), "spans" ([start, end]
+        pairs, seconds), "share" (mean fraction of the picture in its sounding frames) and "colour" (#rrggbb).
+    """
     prediction = take.shown(view)
     pixels = prediction.size[0] * prediction.size[1]
     rows = []
@@ -199,37 +216,36 @@ def track_table(take: Take, view: TakeView) -> str:
     rows = track_rows(take, view)
     if not rows:
         return (
-            "<p class='nothing'>No object scores above the threshold. Lower it, or the model heard nothing that it "
-            "knows.</p>"
+            "<p class='nothing'>No object scores above the threshold. Lower the threshold to see weaker detections.</p>"
         )
     body = "".join(
         f"<tr><td><span class='chip' style='background:{row['colour']}'></span>{html.escape(row['object'])}</td>"
         f"<td>{row['score']:.2f}</td><td>{_when(row)}</td><td>{row['share']:.1%}</td></tr>"
         for row in rows
     )
-    heads = ("object", "score", "sounds", "of the picture")
+    heads = ("object", "score", "sounds", "picture area")
     head = "".join(f"<th scope='col'>{text}</th>" for text in heads)
     table = f"<table aria-label='Objects'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f"<div class='tracks'>{table}</div>"
 
 
 def _when(row: dict[str, Any]) -> str:
-    """ "5 s: 1 to 3, 7 to 10"."""
+    """When a track sounds: "5 s: 1 to 3, 7 to 10", or "never"."""
     spans = ", ".join(f"{start:g} to {end:g}" for start, end in row["spans"])
     return f"{row['seconds']:g} s: {spans}" if spans else "never"
 
 
 def summary(take: Take, view: TakeView) -> str:
-    """What was heard, what was found, how long it took, and all notes; Markdown."""
+    """The clip and its sound, the number of objects, the durations, and all notes; Markdown."""
     prediction = without_folders(take.shown(view))
     objects = len(prediction.tracks)
     found = {0: "Nothing is marked.", 1: "1 object is marked."}.get(objects, f"{objects} objects are marked.")
     name, label = html.escape(take.clip_name), html.escape(take.settings.label())
-    looking = f"looking {take.looking:.1f} s (once per clip)" if take.looking else "looking 0 s (the picture was known)"
+    encoding = f"{take.looking:.1f} s (once per clip)" if take.looking else "0 s (done before)"
     lines = [
         f"**{name}** with **{label}**, {len(prediction) / prediction.fps:g} s. **{found}**",
         "",
-        f"<small>{looking} · listening {take.listening:.1f} s · drawing {take.drawing:.1f} s</small>",
+        f"<small>encoding {encoding} · decoding {take.listening:.1f} s · drawing {take.drawing:.1f} s</small>",
         "",
         *(f"* {html.escape(note)}" for note in prediction.notes),
     ]
@@ -237,7 +253,6 @@ def summary(take: Take, view: TakeView) -> str:
 
 
 def liveliest(take: Take, view: TakeView) -> int:
-    """The first of the seconds with the most masks: what one wants to see of a new take."""
-    prediction = take.shown(view)
-    shown = sum((track.areas() > 0).int() for track in prediction.tracks)
-    return int(shown.argmax()) if prediction.tracks else 0
+    """The first of the frames with the most masks, shown first of a new take; 0 without tracks."""
+    tracks = take.shown(view).tracks
+    return int(torch.stack([track.areas() > 0 for track in tracks]).sum(0).argmax()) if tracks else 0

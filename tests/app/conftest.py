@@ -1,10 +1,9 @@
-"""What the page's tests share: random weights that mark three things, a small clip, and a cache of one's own."""
+"""Fixtures of the page's tests: random weights that mark three objects, a small clip, a separate cache."""
 
 from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from acvis_kit.app.studio import Studio
 
 @pytest.fixture(scope="session")
 def loaded() -> Loaded:
-    """Random weights that mark three things whatever they see."""
+    """Random weights that mark three objects in every clip."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = replace(PRESETS["acvis-synth-tiny"], score_threshold=0.0, top_k=3, short_side=64)
@@ -57,18 +56,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by a clip's length whenever its picture is encoded, by this test: others' servers may still warm up."""
-    made: list[int] = []
+def encoded_lengths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of the clips that are encoded by this test's thread (servers of other tests may still warm up)."""
+    lengths: list[int] = []
     encode = Predictor.encode
 
     def counted(self: Predictor, clip: Clip, **options: object) -> VisualFeatures:
         if threading.current_thread() is threading.main_thread():
-            made.append(len(clip))
+            lengths.append(len(clip))
         return encode(self, clip, **options)
 
     monkeypatch.setattr(Predictor, "encode", counted)
-    return made
+    return lengths
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +76,9 @@ def made_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def clip(made_clip: Path, tmp_path: Path) -> Iterator[str]:
-    """Two seconds of noise with a tone; the test's own copy."""
-    yield str(shutil.copy(made_clip, tmp_path / made_clip.name))
+def clip(made_clip: Path, tmp_path: Path) -> str:
+    """Two seconds of noise with a tone; a copy for one test."""
+    return str(shutil.copy(made_clip, tmp_path / made_clip.name))
 
 
 def make_clip(path: Path, seconds: int = 2) -> str:
@@ -89,4 +88,4 @@ def make_clip(path: Path, seconds: int = 2) -> str:
 
 
 def quiet(*_: object) -> None:
-    """A report that nobody reads."""
+    """A `Progress` that does nothing."""

@@ -1,4 +1,4 @@
-"""Clips are encoded at once, by content, and browsers get what they can play."""
+"""Each clip is encoded once, whatever its file's name, and browsers get files that they play."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ from acvis_kit.media.load import load_clip
 from tests.app.conftest import make_clip, quiet
 
 
-def test_a_copy_of_a_clip_is_not_looked_at_again(studio, clip, tmp_path, looks) -> None:
-    first, known = studio.clip_cache.get(Path(clip), quiet)
+def test_a_copy_of_a_clip_is_not_encoded_again(studio, clip, tmp_path, encoded_lengths) -> None:
+    first, cached = studio.clip_cache.get(Path(clip), quiet)
     copy = Path(shutil.copy(clip, tmp_path / "copy.mp4"))
-    second, known_then = studio.clip_cache.get(copy, quiet)
-    assert looks == [2] and (known, known_then) == (False, True)
+    second, cached_then = studio.clip_cache.get(copy, quiet)
+    assert encoded_lengths == [2] and (cached, cached_then) == (False, True)
     assert second is first and second.features.clip.source == copy
 
 
-def test_a_file_that_changed_is_looked_at_again(studio, clip, looks) -> None:
+def test_a_file_that_changed_is_encoded_again(studio, clip, encoded_lengths) -> None:
     studio.clip_cache.get(Path(clip), quiet)
     make_clip(Path(clip), seconds=1)
     studio.clip_cache.get(Path(clip), quiet)
-    assert looks == [2, 1]
+    assert encoded_lengths == [2, 1]
 
 
-def test_only_the_latest_clips_are_kept_and_the_pinned(studio, tmp_path, looks) -> None:
+def test_only_the_latest_and_the_pinned_clips_are_kept(studio, tmp_path, encoded_lengths) -> None:
     paths = [Path(make_clip(tmp_path / f"{n}.mp4", seconds=n)) for n in range(1, clips.CLIPS_KEPT + 3)]
     studio.clip_cache.get(paths[0], quiet, pin=True)
     for path in paths[1:]:
         studio.clip_cache.get(path, quiet)
-    looks.clear()
+    encoded_lengths.clear()
     studio.clip_cache.get(paths[0], quiet)
     studio.clip_cache.get(paths[-1], quiet)
-    assert looks == []
+    assert encoded_lengths == []
     studio.clip_cache.get(paths[1], quiet)
-    assert looks == [2]
+    assert encoded_lengths == [2]
 
 
-def test_a_looked_at_clip_keeps_stills_and_no_pixels(studio, clip) -> None:
+def test_an_encoded_clip_keeps_stills_and_no_pixels(studio, clip) -> None:
     encoded, _ = studio.clip_cache.get(Path(clip), quiet)
     assert encoded.features.clip.frames.untyped_storage().nbytes() == 1
     assert encoded.features.clip.size == (64, 96)
     assert len(encoded.stills) == 2 and clips.picture_of(encoded.stills[1]).shape == (64, 96, 3)
 
 
-def test_large_pictures_are_drawn_smaller_and_even() -> None:
+def test_large_pictures_are_drawn_smaller_with_even_sides() -> None:
     assert clips.drawn_size((1920, 1080)) == (1280, 720)
     assert clips.drawn_size((1081, 1999)) == (720, 1332)
     assert clips.drawn_size((63, 97)) == (63, 97)
 
 
-def test_what_browsers_play_is_shown_as_it_is(clip) -> None:
+def test_a_file_that_browsers_play_is_shown_as_it_is(clip) -> None:
     source = load_clip(clip)
     assert clips.plays_in_browsers(Path(clip))
     assert clips.original_for_browsers(source, Path("/nowhere"), quiet) == Path(clip)
 
 
-def test_what_they_do_not_play_gets_a_copy_with_its_sound(clip, tmp_path) -> None:
+def test_a_file_that_browsers_do_not_play_gets_a_copy_with_its_sound(clip, tmp_path) -> None:
     """The same streams in Matroska."""
     foreign = tmp_path / "a clip.mkv"
     remux(Path(clip), foreign)
@@ -76,7 +76,7 @@ def test_what_they_do_not_play_gets_a_copy_with_its_sound(clip, tmp_path) -> Non
     assert len(copy) == 2 and copy.waveform.abs().max() > 0.2
 
 
-def test_a_missing_file_says_that_files_are_deleted(studio, tmp_path) -> None:
+def test_a_missing_file_raises_a_media_error(studio, tmp_path) -> None:
     with pytest.raises(MediaError, match="no longer here"):
         studio.clip_cache.get(tmp_path / "gone.mp4", quiet)
 
@@ -88,10 +88,10 @@ def test_examples_come_from_a_folder_with_readable_titles(examples, monkeypatch)
     assert clips.example_title(Path("dog-and_violin.mp4")) == "Dog and violin"
 
 
-def test_a_poster_is_made_of_what_can_be_read(examples, tmp_path) -> None:
+def test_a_poster_of_an_unreadable_file_is_grey(examples, tmp_path) -> None:
     assert clips.poster(examples / "one.mp4").size == (96, 64)
-    (tmp_path / "liar.mp4").write_text("no")
-    assert np.asarray(clips.poster(tmp_path / "liar.mp4")).std() == 0
+    (tmp_path / "fake.mp4").write_text("no")
+    assert np.asarray(clips.poster(tmp_path / "fake.mp4")).std() == 0
 
 
 def remux(source: Path, target: Path) -> None:
@@ -105,10 +105,10 @@ def remux(source: Path, target: Path) -> None:
                 made.mux(packet)
 
 
-def test_reading_reports_and_can_be_broken_off(clip) -> None:
-    told = []
-    load_clip(clip, progress=lambda *at: told.append(at))
-    assert told == [("read", 1, 2), ("read", 2, 2)]
+def test_reading_reports_progress_and_can_be_stopped(clip) -> None:
+    reports = []
+    load_clip(clip, progress=lambda *at: reports.append(at))
+    assert reports == [("read", 1, 2), ("read", 2, 2)]
 
     def stop(*_: object) -> None:
         raise InterruptedError

@@ -1,4 +1,4 @@
-"""What is taken home is what was shown, and the Python lines repeat it."""
+"""The downloads hold what the page shows, and the Python lines repeat the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def take(studio, clip) -> Take:
     return studio.run("s", Path(clip), SoundSettings("keep", start=1), VIEW, quiet)
 
 
-def test_files_have_the_promised_names_and_no_folders_of_the_server_inside(take, cache) -> None:
+def test_files_have_fixed_names_and_no_folders_of_the_server_inside(take, cache) -> None:
     files = downloads.write_files(take, VIEW, take.videos[VIEW])
     assert tuple(file.name for file in files) == downloads.NAMES
     assert all(file.is_relative_to(cache) for file in files)
@@ -59,7 +59,7 @@ def test_the_python_lines_repeat_the_run(take, loaded, tmp_path, monkeypatch) ->
 
 
 @pytest.mark.parametrize("sound", ["original", "mute", "swap", "mix", "noise", "shift", "keep"])
-def test_the_line_of_the_sound_is_the_recipe(sound) -> None:
+def test_the_python_line_of_the_sound_makes_the_same_edit(sound) -> None:
     import acvis_kit as ak
 
     settings = SoundSettings(sound, "dog.wav", 3, 2, 1, 4)

@@ -1,4 +1,4 @@
-"""Serving: ports, programs, what can be fetched and what not, and sweeping."""
+"""Serving: ports, the endpoint, which files can be fetched, and deletion of old files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def page(loaded, examples, cache):
     served.close()
 
 
-def test_a_taken_port_is_named(loaded):
+def test_a_taken_port_raises_a_config_error(loaded):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -37,7 +37,7 @@ def test_a_taken_port_is_named(loaded):
             launch(loaded, port=taken.getsockname()[1], block=False)
 
 
-def test_a_program_can_use_the_page(page, clip, tmp_path):
+def test_a_program_can_call_the_endpoint(page, clip, tmp_path):
     from gradio_client import Client, handle_file
 
     client = Client(page.local_url, verbose=False, download_files=tmp_path)
@@ -54,7 +54,7 @@ def test_only_uploads_examples_and_results_can_be_fetched(page, clip, examples, 
     import httpx
 
     secret = tmp_path / "secret.txt"
-    secret.write_text("nobody's business")
+    secret.write_text("secret")
 
     def status(path: str | Path) -> int:
         return httpx.get(f"{page.local_url}gradio_api/file={path}").status_code
@@ -76,7 +76,7 @@ def test_only_uploads_examples_and_results_can_be_fetched(page, clip, examples, 
         )
 
 
-def test_old_files_are_swept_and_new_ones_stay(tmp_path):
+def test_old_files_are_deleted_and_new_ones_stay(tmp_path):
     old, new = tmp_path / "a" / "old.mp4", tmp_path / "b" / "new.mp4"
     for file in (old, new):
         file.parent.mkdir()
@@ -97,7 +97,7 @@ def test_predict_is_the_one_public_endpoint(page):
     assert page.delete_cache[0] + page.delete_cache[1] <= 3600
 
 
-def test_gradio_reports_nothing_to_its_makers():
+def test_gradio_sends_no_usage_reports():
     from gradio import analytics
 
     assert not analytics.analytics_enabled()

@@ -1,4 +1,4 @@
-"""What the controls say, as an edit of the sound and as words."""
+"""Sound settings become an edit and a label."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from acvis_kit.media.edit import AudioEdit
 @pytest.mark.parametrize(
     ("settings", "edit", "words"),
     [
-        (SoundSettings(), AudioEdit.original(), "its own sound"),
+        (SoundSettings(), AudioEdit.original(), "its original sound"),
         (SoundSettings("mute"), AudioEdit.mute(), "silence"),
         (SoundSettings("swap", "/a/dog.wav"), AudioEdit.swap("/a/dog.wav"), "the sound of dog.wav"),
         (SoundSettings("mix", "/a/dog.wav", -6), AudioEdit.mix("/a/dog.wav", gain_db=-6), "that of dog.wav (-6 dB)"),
@@ -22,18 +22,18 @@ from acvis_kit.media.edit import AudioEdit
         (SoundSettings("keep", start=1), AudioEdit.keep(1, None), "from 1 s to the end"),
     ],
 )
-def test_a_recipe_is_an_edit_and_says_so_in_words(settings: SoundSettings, edit: AudioEdit, words: str) -> None:
+def test_settings_become_an_edit_and_a_label(settings: SoundSettings, edit: AudioEdit, words: str) -> None:
     assert settings.edit() == edit
     assert words in settings.label()
 
 
-def test_every_sound_on_offer_is_known() -> None:
+def test_every_sound_of_the_page_has_an_edit() -> None:
     for _, sound in SOUNDS:
         assert SoundSettings(sound, "x.wav", 1, 1, 0, 1).edit().steps
     assert set(NEEDS) < {sound for _, sound in SOUNDS}
 
 
-def test_unknown_and_incomplete_recipes_are_refused() -> None:
+def test_unknown_and_incomplete_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="choose one of original, mute"):
         SoundSettings("louder").edit()
     for sound in ("swap", "mix"):

@@ -1,4 +1,4 @@
-"""Sessions and takes: one look a clip, one sound a take, nothing mixed, nothing left running."""
+"""Sessions and takes: a clip is encoded once, a take has one sound, sessions are separate, runs can be stopped."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.app.test_clips import remux
 VIEW = TakeView(0.0)
 
 
-def test_another_take_does_not_look_again_and_says_how_long_each_took(studio, clip, looks) -> None:
+def test_another_take_does_not_encode_again_and_gives_its_durations(studio, clip, encoded_lengths) -> None:
     first = studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
     second = studio.run("s", Path(clip), SoundSettings("mute"), VIEW, quiet)
-    assert looks == [2]
+    assert encoded_lengths == [2]
     assert first.looking > 0 and second.looking == 0 and second.listening > 0 and second.drawing > 0
     assert (first.number, second.number) == (1, 2)
     assert list(studio.session("s").takes) == [1, 2]
@@ -37,12 +37,12 @@ def test_another_take_does_not_look_again_and_says_how_long_each_took(studio, cl
         (SoundSettings("shift", seconds=1), [0, 1]),
     ],
 )
-def test_a_takes_video_has_the_sound_that_the_model_was_given(studio, clip, settings, loud) -> None:
+def test_a_takes_video_has_the_sound_that_the_model_received(studio, clip, settings, loud) -> None:
     take = studio.run("s", Path(clip), settings, VIEW, quiet)
-    heard = load_clip(take.videos[VIEW]).waveform[: 2 * 16000].reshape(2, 16000)[:, 2000:-2000]
-    assert [int(second.abs().max() > 0.1) for second in heard] == loud
+    sound = load_clip(take.videos[VIEW]).waveform[: 2 * 16000].reshape(2, 16000)[:, 2000:-2000]
+    assert [int(second.abs().max() > 0.1) for second in sound] == loud
     if not any(loud):
-        assert heard.abs().max() == 0
+        assert sound.abs().max() == 0
 
 
 def test_the_sound_of_an_example_can_be_swapped_in(loaded, examples, tmp_path) -> None:
@@ -58,7 +58,7 @@ def blank(n: int):
     return torch.zeros(n, 64, 96, 3, dtype=torch.uint8)
 
 
-def test_switches_ask_nothing_of_the_network(studio, clip, monkeypatch) -> None:
+def test_another_view_does_not_run_the_model(studio, clip, monkeypatch) -> None:
     take = studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
     monkeypatch.setattr(studio, "predictor", None)
     assert len(take.shown(VIEW).tracks) == 3
@@ -73,13 +73,13 @@ def test_switches_ask_nothing_of_the_network(studio, clip, monkeypatch) -> None:
     assert studio.video(take, TakeView(0.0, opacity=0.1)) == drawn  # drawn once
 
 
-def test_sessions_do_not_see_each_others_takes(studio, clip) -> None:
+def test_a_session_cannot_get_a_take_of_another(studio, clip) -> None:
     studio.run("a", Path(clip), SoundSettings("mute"), VIEW, quiet)
     with pytest.raises(MediaError, match="no longer kept"):
         studio.take("b", 1)
 
 
-def test_old_sessions_and_old_takes_are_let_go(studio, clip) -> None:
+def test_only_the_latest_takes_and_sessions_are_kept(studio, clip) -> None:
     for _ in range(TAKES_KEPT + 1):
         studio.run("s", Path(clip), SoundSettings("mute"), VIEW, quiet)
     assert list(studio.session("s").takes) == list(range(2, TAKES_KEPT + 2))
@@ -88,7 +88,7 @@ def test_old_sessions_and_old_takes_are_let_go(studio, clip) -> None:
     assert not studio.session("s").takes
 
 
-def test_clients_at_once_are_all_answered_and_nothing_is_mixed(studio, tmp_path) -> None:
+def test_simultaneous_runs_all_finish_with_their_own_clips(studio, tmp_path) -> None:
     paths = [Path(make_clip(tmp_path / f"{n}.mp4", seconds=n)) for n in (1, 2, 3, 4)]
     takes = {}
 
@@ -105,7 +105,7 @@ def test_clients_at_once_are_all_answered_and_nothing_is_mixed(studio, tmp_path)
 
 
 @pytest.mark.parametrize("stage", ["read", "look", "listen", "write"])
-def test_cancelling_stops_the_worker_wherever_it_is(studio, clip, cache, stage) -> None:
+def test_cancelling_stops_the_run_in_every_stage(studio, clip, cache, stage) -> None:
     stopped = []
 
     def report(what: str, done: int, total: int) -> None:
@@ -120,14 +120,14 @@ def test_cancelling_stops_the_worker_wherever_it_is(studio, clip, cache, stage) 
     assert studio.run("s", Path(clip), SoundSettings(), VIEW, quiet).number == 1  # and the next run works
 
 
-def test_examples_are_ready_after_warming_up(loaded, examples, tmp_path, looks) -> None:
+def test_examples_are_ready_after_warm_up(loaded, examples, tmp_path, encoded_lengths) -> None:
     studio = Studio(loaded, examples=examples)
     studio.warm_up()
-    assert looks == [1, 2]
+    assert encoded_lengths == [1, 2]
     copy = tmp_path / "copied by gradio.mp4"
     copy.write_bytes((examples / "two.mp4").read_bytes())
     take = studio.run("s", copy, SoundSettings(), studio.view, quiet)
-    assert looks == [1, 2] and take.clip_name == "two.mp4"
+    assert encoded_lengths == [1, 2] and take.clip_name == "two.mp4"
     assert take.videos[studio.view].is_file()
 
 
@@ -139,7 +139,7 @@ def test_a_broken_example_does_not_stop_the_page(loaded, examples, caplog) -> No
     assert len(studio.run("s", examples / "one.mp4", SoundSettings(), studio.view, quiet).prediction) == 1
 
 
-def test_what_is_older_than_an_hour_is_let_go(loaded, examples, tmp_path, looks) -> None:
+def test_expired_takes_and_clips_are_dropped(loaded, examples, tmp_path, encoded_lengths) -> None:
     clip = make_clip(tmp_path / "three.mp4", seconds=3)
     studio = Studio(loaded, examples=examples)
     studio.warm_up()
@@ -148,7 +148,7 @@ def test_what_is_older_than_an_hour_is_let_go(loaded, examples, tmp_path, looks)
     assert not studio.session("s").takes
     studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
     studio.run("s", examples / "two.mp4", SoundSettings("mute"), VIEW, quiet)
-    assert looks == [1, 2, 3, 3]  # the examples, the clip, the clip again
+    assert encoded_lengths == [1, 2, 3, 3]  # the examples, the clip, the clip again
 
 
 def test_the_original_keeps_its_sound_when_the_first_take_is_muted(studio, clip, tmp_path) -> None:

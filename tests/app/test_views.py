@@ -1,4 +1,4 @@
-"""A take on the page: figure, frame, table, words."""
+"""The views of a take: timeline, frame, table, summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def take(studio, clip) -> Take:
     return studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
 
 
-def test_the_timeline_holds_sound_counts_probabilities_and_a_lane_a_track(take) -> None:
+def test_the_timeline_has_sound_counts_probabilities_and_a_lane_per_track(take) -> None:
     figure = views.timeline(take, VIEW)
     wave, counts, *rest = figure.data
     assert max(wave.y) > 0.8 and wave.x[-1] < 2
@@ -46,7 +46,7 @@ def test_the_waveform_keeps_its_peaks() -> None:
     assert times[low.argmin()] == pytest.approx(12345 / 16000, abs=0.1)
 
 
-def test_a_second_shows_its_masks_at_the_opacity_asked_for(take) -> None:
+def test_a_second_shows_its_masks_at_the_opacity_of_the_view(take) -> None:
     picture, masks, colours = views.second(take, TakeView(0.0, opacity=0.25), 1)
     assert picture.shape == (64, 96, 3)
     shown = [track for track in take.prediction.tracks if track.areas()[1]]
@@ -70,16 +70,16 @@ def test_rows_give_class_score_seconds_and_share(take) -> None:
     assert "No object scores" in views.track_table(take, TakeView(0.94))
 
 
-def test_the_summary_gives_both_times_and_escapes_names(studio, clip, tmp_path) -> None:
-    nasty = tmp_path / "<img src=x>.mp4"
-    nasty.write_bytes(Path(clip).read_bytes())
-    first = views.summary(studio.run("s", nasty, SoundSettings(), VIEW, quiet), VIEW)
+def test_the_summary_gives_durations_and_escapes_names(studio, clip, tmp_path) -> None:
+    odd_name = tmp_path / "<img src=x>.mp4"
+    odd_name.write_bytes(Path(clip).read_bytes())
+    first = views.summary(studio.run("s", odd_name, SoundSettings(), VIEW, quiet), VIEW)
     assert "<img" not in first and "once per clip" in first and "3 objects are marked" in first
-    second = views.summary(studio.run("s", nasty, SoundSettings("mute"), VIEW, quiet), VIEW)
-    assert "the picture was known" in second and "silence" in second
+    second = views.summary(studio.run("s", odd_name, SoundSettings("mute"), VIEW, quiet), VIEW)
+    assert "encoding 0 s" in second and "silence" in second
 
 
-def test_the_liveliest_second_has_the_most_masks(take) -> None:
+def test_the_liveliest_frame_has_the_most_masks(take) -> None:
     shown = [sum(bool(track.areas()[t]) for track in take.prediction.tracks) for t in range(2)]
     assert shown[views.liveliest(take, VIEW)] == max(shown)
     assert views.liveliest(take, TakeView(0.94)) == 0

@@ -1,4 +1,4 @@
-"""A real Chromium for the tests beside this file. Where there is none they are skipped; on CI they fail instead."""
+"""A real Chromium for the tests in this folder. Without one they are skipped; on CI they fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"
 
 
 def unavailable(reason: str) -> None:
-    """Skip, or fail where the tests must run."""
+    """Skip the test; on CI, fail it."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason}; on CI the browser tests must run")
     pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""The page as a visitor meets it: clips in, takes out, nothing asked of another host, no control out of reach."""
+"""The page in a browser: clips become takes, no other host gets a request, every control can be reached."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 SECONDS = 3
-PATIENCE = 60_000  # ms; a run takes one or two seconds
+TIMEOUT = 60_000  # ms; a run takes one or two seconds
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disc that wanders over grey while a tone sounds, H.264 and AAC."""
+    """A disc that moves over grey, with a tone; H.264 and AAC."""
     return make_disc(tmp_path_factory.mktemp("clip") / "disc.mp4", (200, 60, 40))
 
 
 @pytest.fixture(scope="module")
 def served(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blocks]:
-    """A page with random weights and two examples; they mark three things whatever they see."""
+    """A page with two examples, and random weights that mark three objects in every clip."""
     from acvis_kit import app
 
     torch.manual_seed(0)
@@ -70,7 +70,7 @@ def make_disc(path: Path, colour: tuple[int, int, int], seconds: int = SECONDS) 
 
 @pytest.fixture
 def hosts() -> set[str]:
-    """The hosts that the visit asked for something, of whatever scheme but inline data."""
+    """The hosts that got a request of the visit, of any scheme except inline data."""
     return set()
 
 
@@ -78,16 +78,16 @@ def hosts() -> set[str]:
 def visit(browser: Browser, served: Blocks, hosts: set[str]) -> Iterator[Page]:
     """The page, just opened."""
     page = browser.new_page(viewport={"width": 1280, "height": 900}, permissions=["camera", "microphone"])
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(TIMEOUT)
     for event in ("request", "websocket"):
-        page.on(event, lambda asked: note(hosts, asked.url))
+        page.on(event, lambda request: add_host(hosts, request.url))
     page.goto(served.local_url)
     page.locator("#run").wait_for()
     yield page
     page.close()
 
 
-def note(hosts: set[str], url: str) -> None:
+def add_host(hosts: set[str], url: str) -> None:
     if not url.startswith("data:"):
         hosts.add(urlsplit(url.removeprefix("blob:")).netloc)
 
@@ -101,15 +101,19 @@ def upload(page: Page, file: Path) -> None:
     page.locator("#clip video").wait_for(state="attached")
 
 
-def run(page: Page, says: str) -> None:
-    """Press the button and wait for the summary to say so."""
+def run(page: Page, summary: str) -> None:
+    """Press the button and wait until the summary has this text."""
     page.get_by_role("button", name="Run", exact=True).click()
-    page.locator("#summary", has_text=says).wait_for()
+    page.locator("#summary", has_text=summary).wait_for()
     page.locator("#right-video video").wait_for()
 
 
-def hear(page: Page, sound: str) -> None:
-    page.get_by_role("radio", name=sound, exact=True).check()
+def choose_sound(page: Page, sound: str) -> None:
+    """Choose a sound by its value."""
+    from acvis_kit.app.sound_settings import SOUNDS
+
+    label = {value: label for label, value in SOUNDS}[sound]
+    page.get_by_role("radio", name=label, exact=True).check()
 
 
 def download(page: Page, name: str, folder: Path) -> Path:
@@ -128,10 +132,10 @@ def rms(path: Path) -> float:
     return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2)))
 
 
-def test_one_click_shows_an_example(visit, hosts, tmp_path):
-    assert "the masks mean nothing" in visit.get_by_role("alert").inner_text()
+def test_an_example_runs_with_one_click(visit, hosts, tmp_path):
+    assert "weights are random" in visit.get_by_role("alert").inner_text()
     visit.get_by_role("button", name="Red disc").click()
-    visit.locator("#summary", has_text="red-disc.mp4 with its own sound").wait_for()
+    visit.locator("#summary", has_text="red-disc.mp4 with its original sound").wait_for()
     for side in ("left", "right"):
         video = visit.locator(f"#{side}-video video")
         video.wait_for()
@@ -146,17 +150,17 @@ def test_one_click_shows_an_example(visit, hosts, tmp_path):
 
 def test_takes_are_compared_and_each_has_its_sound(visit, clip, tmp_path):
     upload(visit, clip)
-    run(visit, "with its own sound")
-    hear(visit, "Silence")
+    run(visit, "with its original sound")
+    choose_sound(visit, "mute")
     run(visit, "with silence")
-    assert "the picture was known" in visit.locator("#summary").inner_text()
+    assert "encoding 0 s" in visit.locator("#summary").inner_text()
     assert rms(download(visit, "overlay.mp4", tmp_path)) == 0
     for name in ("result.json", "counts.csv", "masks.zip"):
         assert download(visit, name, tmp_path).stat().st_size > 0
 
     visit.get_by_label("Left", exact=True).click()
-    visit.get_by_role("option", name="Take 1: disc.mp4 with its own sound").click()
-    visit.wait_for_function(  # asked anew each time: the page may put another element in a player's place
+    visit.get_by_role("option", name="Take 1: disc.mp4 with its original sound").click()
+    visit.wait_for_function(  # queried each time: the page may replace a player's element
         """() => {
             const [a, b] = ["left", "right"].map(side => document.querySelector(`#${side}-video video`));
             return a && b && a.currentSrc.includes("overlay") && a.currentSrc !== b.currentSrc;
@@ -164,14 +168,14 @@ def test_takes_are_compared_and_each_has_its_sound(visit, clip, tmp_path):
     )
 
 
-def test_the_sound_of_another_example_is_heard(visit, tmp_path):
+def test_the_sound_of_another_example_can_be_chosen(visit, tmp_path):
     silent = write_video(tmp_path / "silent.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 10, 10, torch.zeros(16000))
     upload(visit, silent)
-    hear(visit, "Another sound")
+    choose_sound(visit, "swap")
     visit.get_by_role("button", name="Run", exact=True).click()
     visit.locator("#summary").get_by_text("There is no other sound yet").wait_for()
     visit.get_by_label("The other sound").first.click()
-    visit.get_by_role("option", name="of the example: Blue disc").click()
+    visit.get_by_role("option", name="Blue disc").click()
     run(visit, "with the sound of blue-disc.mp4")
     assert rms(download(visit, "overlay.mp4", tmp_path)) > 0.1
 
@@ -180,7 +184,7 @@ def test_the_threshold_and_a_click_on_the_timeline_change_what_is_shown(visit, c
     upload(visit, clip)
     run(visit, "3 objects are marked")
     plot = visit.locator("#timeline .nsewdrag").first
-    box = plot.bounding_box()  # the plot lies below the window's edge: a locator scrolls, the mouse would not
+    box = plot.bounding_box()  # the plot is below the window's edge: a locator scrolls, the mouse does not
     plot.click(position={"x": box["width"] * 0.9, "y": box["height"] / 2})
     visit.locator("#caption", has_text="Second 2 to 3").wait_for()
 
@@ -191,11 +195,11 @@ def test_the_threshold_and_a_click_on_the_timeline_change_what_is_shown(visit, c
     visit.locator("#tracks", has_text="No object scores").wait_for()
 
 
-def test_a_file_that_is_no_video_gets_a_sentence_and_the_page_goes_on(visit, clip, tmp_path):
-    for name, content in (("liar.mp4", "I am no video.\n" * 20), ("empty.mp4", "")):
-        liar = tmp_path / name
-        liar.write_text(content)
-        upload(visit, liar)
+def test_a_file_that_is_no_video_gets_a_message_and_the_page_still_works(visit, clip, tmp_path):
+    for name, content in (("fake.mp4", "not a video\n" * 20), ("empty.mp4", "")):
+        fake = tmp_path / name
+        fake.write_text(content)
+        upload(visit, fake)
         visit.get_by_role("button", name="Run", exact=True).click()
         visit.locator("#summary", has_text=f"{name} is ").get_by_role("alert").wait_for()
         assert "Traceback" not in visit.content()
@@ -203,7 +207,7 @@ def test_a_file_that_is_no_video_gets_a_sentence_and_the_page_goes_on(visit, cli
     run(visit, "disc.mp4")
 
 
-def test_what_browsers_do_not_play_is_shown_as_a_copy(visit, clip, tmp_path):
+def test_a_file_that_browsers_do_not_play_is_shown_as_a_copy(visit, clip, tmp_path):
     import imageio_ffmpeg
 
     old = tmp_path / "old.avi"
@@ -211,7 +215,7 @@ def test_what_browsers_do_not_play_is_shown_as_a_copy(visit, clip, tmp_path):
     subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", clip, *encoder, old], check=True)
     upload(visit, old)
     visit.locator("#clip.unplayable").wait_for()
-    run(visit, "old.avi with its own sound")
+    run(visit, "old.avi with its original sound")
     for side in ("left", "right"):
         visit.wait_for_function(f"() => document.querySelector('#{side}-video video').readyState >= 1")
     assert not visit.get_by_text("Video not playable").count()
@@ -246,13 +250,13 @@ def test_every_control_can_be_reached_with_the_keyboard(visit, clip):
     assert wanted <= reached
 
 
-def test_progress_is_seen_within_a_second_and_cancelling_stops_the_worker_within_three(visit, served, tmp_path):
+def test_progress_is_shown_within_a_second_and_cancelling_stops_the_run_within_three(visit, served, tmp_path):
     from acvis_kit.app.handlers import DOING
 
     upload(visit, make_disc(tmp_path / "long.mp4", (90, 90, 20), seconds=90))
     visit.get_by_role("button", name="Run", exact=True).click()
-    told = "|".join(DOING.values())
-    visit.wait_for_function(f"() => /{told}/.test(document.querySelector('#summary').innerText)", timeout=1000)
+    steps = "|".join(DOING.values())
+    visit.wait_for_function(f"() => /{steps}/.test(document.querySelector('#summary').innerText)", timeout=1000)
     visit.get_by_role("button", name="Cancel", exact=True).click()
     clicked = time.monotonic()
     visit.locator("#summary", has_text="Cancelled").wait_for()
@@ -261,12 +265,12 @@ def test_progress_is_seen_within_a_second_and_cancelling_stops_the_worker_within
     assert time.monotonic() - clicked < 3
     assert not visit.locator("#right-video video").count()
     visit.get_by_role("button", name="Red disc").click()
-    visit.locator("#summary", has_text="red-disc.mp4 with its own sound").wait_for()
+    visit.locator("#summary", has_text="red-disc.mp4 with its original sound").wait_for()
 
 
 def test_the_lines_of_python_repeat_the_run(visit, clip, tmp_path, monkeypatch):
     upload(visit, clip)
-    hear(visit, "Its own, shifted in time")
+    choose_sound(visit, "shift")
     visit.locator("#shift input[type=number]").fill("1")
     run(visit, "1 s later")
     visit.get_by_role("button", name="This run in Python").click()
@@ -279,11 +283,11 @@ def test_the_lines_of_python_repeat_the_run(visit, clip, tmp_path, monkeypatch):
 
 
 def test_the_webcam_records_a_clip(visit):
-    """Chromium's own: a disc that grows, and a beep each second."""
+    """Chromium's fake camera: a disc that grows, and a beep each second."""
     visit.get_by_role("button", name="Capture from camera").click()
     visit.get_by_text("Click to Access Webcam").click()
     visit.get_by_role("button", name="start recording").click()
     visit.wait_for_timeout(2500)
     visit.get_by_title("stop recording").click()  # the button's own name does not change
     visit.locator("#clip video[src*=file]").wait_for()
-    run(visit, "with its own sound")
+    run(visit, "with its original sound")
