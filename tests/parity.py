@@ -1,4 +1,4 @@
-"""Golden tensors of the reference: the weights they were made with, and how to compare with them."""
+"""Golden tensors of the reference: the weights they were computed with, and how to compare with them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shapes(case: str) -> dict[str, list[int]]:
 
 
 def fill(names: dict[str, list[int]]) -> dict[str, Tensor]:
-    """The weights that the golden tensors were made with: a recipe instead of a file."""
+    """The weights of the golden tensors, generated from their names instead of stored in a file."""
     out = {}
     for name, shape in names.items():
         g = torch.Generator().manual_seed(zlib.crc32(name.encode()))
@@ -53,7 +53,7 @@ def fill(names: dict[str, list[int]]) -> dict[str, Tensor]:
 
 
 def disagreement(got: Tensor | np.ndarray, want: np.ndarray) -> float:
-    """Largest difference relative to the largest value; `got` may be larger than `want`, which then is its corner."""
+    """Largest difference relative to the largest value. A larger `got` is cropped to the shape of `want`."""
     got = np.asarray(got, dtype=np.float64)
     got = got[tuple(slice(n) for n in want.shape)]
     assert got.shape == want.shape, f"{got.shape} against {want.shape}"
@@ -62,5 +62,5 @@ def disagreement(got: Tensor | np.ndarray, want: np.ndarray) -> float:
 
 
 def tolerance(want: np.ndarray) -> float:
-    """Golden arrays stored as float32 hold seven digits."""
+    """1e-5 for golden arrays stored as float32, which have seven digits; else 1e-8."""
     return 1e-5 if want.dtype == np.float32 else 1e-8

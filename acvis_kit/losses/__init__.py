@@ -1,1 +1,1 @@
-"""What training minimises: the network's output against the truth. Never used at inference."""
+"""The losses of training: the network's output against the ground truth. Not used at inference."""

@@ -1,8 +1,8 @@
-"""All losses of a training step, weighted, under names: "frame/class", "video/dice", "similarity", "count", ...
+"""All weighted losses of a training step by name: "frame/class", "video/dice", "similarity", "count", ...
 
-Every loss is a sum of terms over their number. On several processes the number is that of all of them together, so
-that a batch means the same however it is spread: two processes with one clip each learn exactly what one learns from
-both.
+Every loss is a sum of terms divided by the number of terms. With several processes it is the number of terms of all
+processes, so that the distribution of a batch has no effect: two processes with one clip each get exactly the gradient
+of one process with both.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from acvis_kit.losses.sounding import audio_class_loss, sounding_loss
 from acvis_kit.losses.truth import Sets, Truth
 from acvis_kit.models.acvis.model import ModelOutput
 
-LossSum = tuple[Tensor, Tensor | float]  # the sum of a loss over this process' terms, and how many these are
+LossSum = tuple[Tensor, Tensor | float]  # the sum of a loss over the terms of this process, and their number
 
 
 class NotFiniteError(AcvisError):
-    """A loss that is infinite or not a number, on any process. Raised on all of them, so that none waits for it."""
+    """A loss that is infinite or NaN on any process. Raised on all processes, so that none waits for another."""
 
 
 class Criterion:
-    """Compares what the network says with what is true.
+    """The weighted losses of the network's output against the ground truth.
 
     Args:
-        config: its fields of learning, from `num_points` to `audio_class_weight`.
-        world_size: processes that train together. They average their gradients, hence each divides its sums by the
-            number of terms of all processes / world_size.
+        config: uses the fields under "learning", from `num_points` to `pixel_sign_weight`.
+        world_size: number of processes. They average their gradients, so each divides its sums by the number of terms
+            of all processes / world_size.
     """
 
     def __init__(self, config: ACVISConfig, world_size: int = 1) -> None:
@@ -53,31 +53,34 @@ class Criterion:
         generators: Generators = None,
         reduce: Callable[[Tensor], Tensor] = lambda terms: terms,
     ) -> dict[str, Tensor]:
-        """The weighted losses; their sum is what training minimises.
+        """The weighted losses; training minimises their sum.
 
         Args:
-            output: of the network in training mode. (In evaluation mode only the last layers are there, and no
+            output: of the network in training mode. (In evaluation mode it has only the last layers, and there is no
                 "similarity".)
             targets: one per clip.
-            generators: one per clip, for the points of its masks. None: torch's global generator, and then the draws
+            generators: one per clip, for the points of its masks. None: torch's global generator; the draws then
                 depend on the batch.
             reduce: sums a float64 vector over all processes and returns it. Called once.
 
         Returns:
-            Scalars, each differentiable; zero with gradient zero where there is nothing to compare.
+            Differentiable scalars by name; zero with gradient zero where there is nothing to compare.
 
         Raises:
-            DataError: targets that do not fit the output. NotFiniteError: see there.
+            DataError: targets that do not fit the output.
+            NotFiniteError: a loss or a matching cost that is infinite or NaN.
+            ValueError: another number of generators than of clips.
         """
         if generators is not None and len(generators) != len(targets):
             raise ValueError(f"{len(generators)} generators for {len(targets)} clips: give one per clip")
         with torch.autocast(output.frame_class_logits.device.type, enabled=False):  # sums in half precision overflow
-            shares, finite = self._shares(output, targets, generators)
-            return self._normalise(shares, finite, reduce)
+            sums, finite = self._sums(output, targets, generators)
+            return self._normalise(sums, finite, reduce)
 
-    def _shares(
+    def _sums(
         self, output: ModelOutput, targets: Sequence[Targets], generators: Generators
     ) -> tuple[dict[str, LossSum], dict[str, bool]]:
+        """The sums of this process by name, and whether the costs of each matching are finite."""
         frame_classes, video = output.frame_class_logits, output.video
         _, clips, length, _, classes = frame_classes.shape
         size = output.frame_mask_logits.shape[-2:]
@@ -89,29 +92,28 @@ class Criterion:
         frame = self._match(*frame_set, truth, frames, generators)
         track = self._match(*video_set, truth, videos, generators)
 
-        shares: dict[str, LossSum] = {}
+        sums: dict[str, LossSum] = {}
         for level, given, sets, matches in (("frame", frame_set, frames, frame), ("video", video_set, videos, track)):
-            found = set_losses(*given, truth, sets, matches, self.config, generators)
-            shares |= {f"{level}/{name}": share for name, share in found.items()}
+            of_level = set_losses(*given, truth, sets, matches, self.config, generators)
+            sums |= {f"{level}/{name}": loss for name, loss in of_level.items()}
         if video.frame_similarity is not None:
             supervised = frame._replace(queries=frame.queries[-repeats:], objects=frame.objects[-repeats:])
             last = track._replace(queries=track.queries[-1:], objects=track.objects[-1:])
-            shares["similarity"] = similarity_loss(video.frame_similarity, video.video_similarity[-1], supervised, last)
+            sums["similarity"] = similarity_loss(video.frame_similarity, video.video_similarity[-1], supervised, last)
         if output.count_logits is not None:
-            shares["count"] = self._count(output.count_logits, truth.counts)
+            sums["count"] = self._count(output.count_logits, truth.counts)
         if output.frame_sounding_logits is not None:
-            shares["frame/sounding"] = sounding_loss(
-                output.frame_sounding_logits.flatten(1, 2).unsqueeze(2), truth, frames, frame
-            )
+            frame_sounding = output.frame_sounding_logits.flatten(1, 2).unsqueeze(2)  # (D, B * T, 1, Q_f)
+            sums["frame/sounding"] = sounding_loss(frame_sounding, truth, frames, frame)
         if video.sounding_logits is not None:
-            shares["video/sounding"] = sounding_loss(video.sounding_logits, truth, videos, track)
+            sums["video/sounding"] = sounding_loss(video.sounding_logits, truth, videos, track)
         if output.audio_class_logits is not None:
-            shares["audio_class"] = audio_class_loss(output.audio_class_logits, truth)
+            sums["audio_class"] = audio_class_loss(output.audio_class_logits, truth)
         if output.pixel_class_logits is not None:
-            shares["pixel_class"] = pixel_class_loss(_exact(output.pixel_class_logits), truth, self.config.none_weight)
+            sums["pixel_class"] = pixel_class_loss(_exact(output.pixel_class_logits), truth, self.config.none_weight)
         if output.pixel_sign_logits is not None:
-            shares["pixel_sign"] = pixel_sign_loss(_exact(output.pixel_sign_logits), truth, self.config.none_weight)
-        return shares, {"the matching of frame queries": frame.finite, "the matching of video queries": track.finite}
+            sums["pixel_sign"] = pixel_sign_loss(_exact(output.pixel_sign_logits), truth, self.config.none_weight)
+        return sums, {"the matching of frame queries": frame.finite, "the matching of video queries": track.finite}
 
     def _match(
         self, class_logits: Tensor, mask_logits: Tensor, truth: Truth, sets: Sets, generators: Generators
@@ -132,29 +134,29 @@ class Criterion:
         return getattr(self.config, f"{kind}_weight")
 
     def _normalise(
-        self, shares: dict[str, LossSum], finite: dict[str, bool], reduce: Callable[[Tensor], Tensor]
+        self, sums: dict[str, LossSum], finite: dict[str, bool], reduce: Callable[[Tensor], Tensor]
     ) -> dict[str, Tensor]:
-        """Sums over terms of all processes. Whether all is finite travels in the same message."""
-        sums = torch.stack([total.detach() for total, _ in shares.values()])
-        exact = torch.float32 if sums.device.type == "mps" else torch.float64
-        terms = torch.stack([torch.as_tensor(n, dtype=exact, device=sums.device) for _, n in shares.values()])
-        broken = torch.cat([~sums.isfinite(), ~torch.tensor(list(finite.values()), device=sums.device)])
-        everywhere = reduce(torch.cat([terms, broken.to(exact)]))
-        terms, broken = everywhere[: len(shares)], everywhere[len(shares) :].tolist()
-        if any(broken):
-            names = [name for name, bad in zip([*shares, *finite], broken, strict=True) if bad]
+        """Weighted sums over the terms of all processes. The same reduction detects values that are not finite."""
+        totals = torch.stack([total.detach() for total, _ in sums.values()])
+        device, exact = totals.device, torch.float32 if totals.device.type == "mps" else torch.float64
+        terms = torch.stack([torch.as_tensor(n, dtype=exact, device=device) for _, n in sums.values()])
+        not_finite = torch.cat([~totals.isfinite(), ~torch.tensor(list(finite.values()), device=device)])
+        everywhere = reduce(torch.cat([terms, not_finite.to(exact)]))
+        terms, failed = everywhere[: len(sums)], everywhere[len(sums) :].tolist()  # failed: number of processes
+        if any(failed):
+            names = [name for name, number in zip([*sums, *finite], failed, strict=True) if number]
             raise NotFiniteError(
                 f"not a finite number: {', '.join(names)}. The network's output holds NaN or infinity: lower the "
-                "learning rate or clip the gradient harder, train in float32, and look for NaN in features given to it"
+                "learning rate, clip the gradient to a smaller norm, train in float32, or look for NaN in its inputs"
             )
-        least = torch.tensor([1e-6 if name.endswith("/class") else 1.0 for name in shares], device=sums.device)
+        least = torch.tensor([1e-6 if name.endswith("/class") else 1.0 for name in sums], device=device)
         terms = terms.maximum(least.to(exact)) / self.world_size
         return {
             name: self._weight(name) * total / n.to(total.dtype)
-            for (name, (total, _)), n in zip(shares.items(), terms, strict=True)
+            for (name, (total, _)), n in zip(sums.items(), terms, strict=True)
         }
 
 
 def _exact(logits: Tensor) -> Tensor:
-    """In single precision at least."""
+    """In float32, or in float64 where the logits are."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

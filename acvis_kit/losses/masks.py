@@ -1,6 +1,6 @@
 """The set losses: classes of all queries, masks of the matched ones (Mask2Former; the video level follows VITA).
 
-All return a sum, not a mean: the criterion divides by the terms of all processes together.
+All return a sum, not a mean: the criterion divides by the number of terms of all processes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ def class_loss(logits: Tensor, labels: Tensor, none_weight: float) -> tuple[Tens
     """Weighted cross-entropy; the last class is "none".
 
     Args:
-        logits: (..., K + 1). labels: int64 (...). none_weight: of "none", that of the others being 1.
+        logits: (..., K + 1).
+        labels: int64 (...), K for "none".
+        none_weight: weight of "none"; the other classes have weight 1.
 
     Returns:
         The sum of weight * cross-entropy, and the sum of the weights.
@@ -33,10 +35,11 @@ def class_loss(logits: Tensor, labels: Tensor, none_weight: float) -> tuple[Tens
 def mask_loss(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy (mean over points) and dice, 1 - (2s + 1) / (d + 1), each summed over the masks.
 
-    s is the sum of p * truth over the points, d the sum of p plus that of truth.
+    s is the sum of p * truth over the points, d is the sum of p plus that of truth.
 
     Args:
-        logits, truth: (R, P) at the same points, truth in [0, 1].
+        logits: (R, P), masks at P points each.
+        truth: (R, P) in [0, 1], at the same points.
     """
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="sum") / max(logits.shape[1], 1)
     p = logits.sigmoid()
@@ -56,12 +59,17 @@ def set_losses(
     """Class, mask and dice losses, summed over the D layers.
 
     Args:
-        class_logits: (D, A, Q, K + 1). mask_logits: (D, A, Q, S, H, W). A answers as in `Sets`.
-        matches: on the CPU.
+        class_logits: (D, A, Q, K + 1), A answers as in `Sets`.
+        mask_logits: (D, A, Q, S, H, W).
+        truth: of the batch.
+        sets: of the level.
+        matches: of the same sets, on the CPU.
+        config: uses none_weight, num_points, oversample_ratio and importance_ratio.
+        generators: as in `draw`.
 
     Returns:
-        "class", "mask" and "dice", each the sum over all layers and the terms of *one* layer (they are equal in all).
-        The terms of masks are the objects of the truth, matched or not.
+        "class", "mask" and "dice", each the sum over all layers and the number of terms of *one* layer (they are equal
+        in all). The terms of "mask" and "dice" are the objects of the truth, matched or not.
     """
     device, dtype = class_logits.device, torch.promote_types(class_logits.dtype, torch.float32)
     queries = class_logits.shape[2]
@@ -74,16 +82,16 @@ def set_losses(
     labels.scatter_(1, rows, truth.labels[found.objects])
     classes, weights = class_loss(class_logits.to(dtype).flatten(1, 2), labels, config.none_weight)
 
-    entropy = dice = 0.0
+    entropy = dice = class_logits.new_zeros((), dtype=dtype)
     for layer, picked, objects in zip(mask_logits.unbind(), rows, found.objects, strict=True):
         logits = layer.flatten(0, 1).index_select(0, picked).to(dtype)  # (R, S, H, W)
         points = uncertain_points(
             logits.detach(), clips, config.num_points, config.oversample_ratio, config.importance_ratio, generators
         )  # (R, S, P, 2)
         planes = objects[:, None] * truth.frames + frames  # (R, S)
-        wanted = sample_masks(truth.masks, planes, points, dtype).flatten(1)  # (R, S * P)
-        got = sample_logits(logits.flatten(0, 1)[:, None], points.flatten(0, 1))  # (R * S, 1, P)
-        layer_entropy, layer_dice = mask_loss(got.reshape(wanted.shape), wanted)
+        true = sample_masks(truth.masks, planes, points, dtype).flatten(1)  # (R, S * P)
+        predicted = sample_logits(logits.flatten(0, 1)[:, None], points.flatten(0, 1))  # (R * S, 1, P)
+        layer_entropy, layer_dice = mask_loss(predicted.reshape(true.shape), true)
         entropy, dice = entropy + layer_entropy, dice + layer_dice
     return {
         "class": (classes, weights / len(class_logits)),

@@ -1,7 +1,7 @@
-"""What stands at each pixel, and can it be seen to sound: dense supervision for eyes that start from nothing (ours).
+"""Losses of every pixel's class and cue, for training the visual parts from random weights (ours).
 
-Queries that are matched to objects teach a network to see slowly, because for long they do not know what to look for.
-Naming every pixel needs no matching; it teaches the features that the queries feed on, and is not used later.
+With matched queries alone the visual features are trained slowly, because the queries need long to specialise. The
+losses here need no matching. They train the features that the queries attend to; their heads are not used at inference.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from acvis_kit.losses.truth import Truth
 
 
 def pixel_class_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of every cell of the fine map, cells without an object weighing `none_weight`.
+    """Cross-entropy of every cell of the fine map.
 
-    Cells that several masks claim (annotations may overlap) are left out.
+    Cells inside several masks (annotations may overlap) are left out.
 
     Args:
-        logits: (B, T, K + 1, h, w), "none" last. truth: with masks of everything visible.
+        logits: (B, T, K + 1, h, w), "none" last.
+        truth: with masks of everything visible.
+        none_weight: weight of cells without an object; the others have weight 1.
 
     Returns:
         The weighted sum, and the sum of the weights.
@@ -36,17 +38,18 @@ def pixel_class_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[
 
 
 def pixel_sign_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy of every cell of an object: can it be seen to sound?
+    """Binary cross-entropy of every cell of an object: does the object have a visible cue that it sounds?
 
-    Two objects of one class sound alike. Which of them sounds is to be seen in small things beside it (AVIS-Synth
-    draws arcs that tremble, outside of the mask), which no other loss asks for. Cells without a sign, which are most,
-    weigh `none_weight`.
+    Twins (two objects of one class) sound alike. Only a cue shows which of them sounds (AVIS-Synth draws trembling arcs
+    beside it, outside of the mask), and no other loss trains the network to detect cues.
 
     Args:
-        logits: (B, T, h, w). truth: with masks of everything visible.
+        logits: (B, T, h, w).
+        truth: with masks of everything visible. Clips without cue labels are left out.
+        none_weight: weight of cells of objects without a cue, which are most; the others have weight 1.
 
     Returns:
-        The weighted sum, and the sum of the weights; of the clips in which the cue_labels are known.
+        The weighted sum, and the sum of the weights.
     """
     masks = _cells(truth, *logits.shape[-2:]) & truth.has_cue_labels[:, None, None, None]  # (G, T, h, w)
     of_objects = logits[truth.clips.to(logits.device)]
@@ -57,6 +60,6 @@ def pixel_sign_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[T
 
 
 def _cells(truth: Truth, height: int, width: int) -> Tensor:
-    """The masks on a coarser grid, bool (G, T, h, w): what is in the middle of a cell."""
+    """The masks on a coarser grid, bool (G, T, h, w): their value in the middle of each cell."""
     rows, columns = (truth.masks.shape[-2] // height, truth.masks.shape[-1] // width)
     return truth.masks[:, rows // 2 :: rows, columns // 2 :: columns].unflatten(0, (-1, truth.frames))

@@ -1,8 +1,8 @@
 """Masks are compared at a few random points instead of at every pixel (PointRend, as Mask2Former uses it).
 
-Points are (x, y) in [0, 1], from the left and upper edge of the picture, so that one point means the same place in mask
-logits and in masks of another size. Every clip has a generator of its own: what is drawn for a clip depends on that
-clip alone, not on its neighbours in the batch nor on the process that it was given to.
+Points are (x, y) in [0, 1], from the left and upper edge of the frame, so that a point is the same place in mask logits
+and in masks of another size. Every clip has its own generator: its points depend neither on the other clips of the
+batch nor on the process that handles it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from torch import Tensor
 Generators = Sequence[torch.Generator] | None
 
 
-def draw(clips: Tensor, shape: tuple[int, ...], generators: Generators, device: torch.device) -> Tensor:
+def draw(clips: Tensor, shape: tuple[int, ...], generators: Generators, device: torch.device | str) -> Tensor:
     """Uniform points for each row, every clip from its own generator.
 
     Args:
-        clips: int64 (R,) on the CPU, the clip that each row belongs to. shape: of the points of a row, P last.
+        clips: int64 (R,) on the CPU, the clip of each row.
+        shape: of the points of a row, P last.
         generators: one per clip; None draws everything from torch's global generator.
+        device: of the result.
 
     Returns:
-        float32 (R, *shape, 2) in [0, 1). Rows of one clip get its draws in their order.
+        float32 (R, *shape, 2) in [0, 1). The draws of a clip go to its rows in order.
     """
     if generators is None:
         return torch.rand(len(clips), *shape, 2, device=device)
@@ -38,10 +40,11 @@ def draw(clips: Tensor, shape: tuple[int, ...], generators: Generators, device: 
 
 
 def sample_logits(logits: Tensor, points: Tensor) -> Tensor:
-    """Bilinear values of maps at points of their own; zero outside, as the reference samples.
+    """Bilinear samples of maps at points of their own; zero outside, as in the reference.
 
     Args:
-        logits: (R, X, H, W). points: (R, P, 2), shared by the X maps of a row.
+        logits: (R, X, H, W).
+        points: (R, P, 2), shared by the X maps of a row.
 
     Returns:
         (R, X, P), differentiable.
@@ -51,10 +54,13 @@ def sample_logits(logits: Tensor, points: Tensor) -> Tensor:
 
 
 def sample_masks(masks: Tensor, planes: Tensor, points: Tensor, dtype: torch.dtype) -> Tensor:
-    """As `sample_logits`, for boolean masks that lie in one stack: four look-ups a point, and no copy of any mask.
+    """As `sample_logits`, for boolean masks in one stack: four look-ups per point, and no mask is copied.
 
     Args:
-        masks: bool (M, H, W). planes: int64 (...), which of them. points: (..., P, 2).
+        masks: bool (M, H, W).
+        planes: int64 (...), indices of masks.
+        points: (..., P, 2).
+        dtype: of the result, floating.
 
     Returns:
         (..., P) in [0, 1].
@@ -62,14 +68,14 @@ def sample_masks(masks: Tensor, planes: Tensor, points: Tensor, dtype: torch.dty
     height, width = masks.shape[-2:]
     x, y = (points.to(dtype) * points.new_tensor([width, height], dtype=dtype) - 0.5).unbind(-1)  # of pixel centres
     left, top = x.floor(), y.floor()
-    right_share, lower_share = x - left, y - top
+    right_weight, lower_weight = x - left, y - top
     first = (planes * (height * width))[..., None]
-    flat, out = masks.reshape(-1), 0
-    for column, x_share in ((left, 1 - right_share), (left + 1, right_share)):
-        for row, y_share in ((top, 1 - lower_share), (top + 1, lower_share)):
+    flat, out = masks.reshape(-1), x.new_zeros(())
+    for column, x_weight in ((left, 1 - right_weight), (left + 1, right_weight)):
+        for row, y_weight in ((top, 1 - lower_weight), (top + 1, lower_weight)):
             inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
             place = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
-            out = out + x_share * y_share * (inside & flat[first + place])
+            out = out + x_weight * y_weight * (inside & flat[first + place])
     return out
 
 
@@ -77,23 +83,27 @@ def sample_masks(masks: Tensor, planes: Tensor, points: Tensor, dtype: torch.dty
 def uncertain_points(
     logits: Tensor, clips: Tensor, count: int, oversample: float, importance: float, generators: Generators
 ) -> Tensor:
-    """Where a mask is least decided, and some points anywhere.
+    """Points where a mask is least certain, and some uniform ones.
 
-    Of `oversample` * P uniform points the `importance` * P with the smallest |logit| are kept; the rest of the P are
-    uniform (Mask2Former: P = 12,544, 3, 75 %).
+    Of `oversample` * P uniform points the `importance` * P with the smallest |logit| are kept; the others of the P are
+    new uniform points (Mask2Former: P = 12,544, oversample 3, importance 0.75).
 
     Args:
-        logits: (R, S, H, W), each map with points of its own. clips: int64 (R,) on the CPU.
+        logits: (R, S, H, W); each map has its own points.
+        clips: int64 (R,) on the CPU, the clip of each row.
         count: P.
+        oversample: candidates per point, at least 1.
+        importance: fraction of uncertain points, in [0, 1].
+        generators: as in `draw`.
 
     Returns:
         (R, S, P, 2).
     """
     rows, frames = logits.shape[:2]
-    sure = int(importance * count)
+    uncertain = int(importance * count)
     candidates = draw(clips, (frames, int(count * oversample)), generators, logits.device).flatten(0, 1)
     certainty = sample_logits(logits.flatten(0, 1)[:, None], candidates)[:, 0].abs()  # (R * S, oversample * P)
-    chosen = certainty.topk(sure, dim=1, largest=False, sorted=False).indices
+    chosen = certainty.topk(uncertain, dim=1, largest=False, sorted=False).indices
     kept = candidates.gather(1, chosen[..., None].expand(-1, -1, 2)).unflatten(0, (rows, frames))
-    anywhere = draw(clips, (frames, count - sure), generators, logits.device)
-    return torch.cat([kept, anywhere], dim=2)
+    uniform = draw(clips, (frames, count - uncertain), generators, logits.device)
+    return torch.cat([kept, uniform], dim=2)

@@ -1,7 +1,7 @@
-"""Queries of one object should look alike, at both levels: the similarity loss (AVISM and VITA).
+"""The similarity loss: queries of one object get similar embeddings, at both levels (AVISM and VITA).
 
-All matched queries of a clip are compared with each other, those of its frames and those of the video; the dot
-product of two embeddings is the logit of "the same object".
+All matched queries of a clip, of its frames and of the video, are compared in pairs. The dot product of two embeddings
+is the logit of "the same object".
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from acvis_kit.losses.matcher import Matches
 
 
 def similarity_loss(frame_embeds: Tensor, video_embeds: Tensor, frame: Matches, video: Matches) -> tuple[Tensor, int]:
-    """Binary cross-entropy over all pairs inside one answer (a clip as one supervised frame layer sees it).
+    """Binary cross-entropy over all pairs of queries of one answer (a clip with one supervised frame layer).
 
     Args:
-        frame_embeds: (A, T, Q_f, C), A = L * B. video_embeds: (A, Q_v, C), of the last layer.
-        frame: of the L supervised layers, D = L, sets b * T + t. video: of the last layer, D = 1. Both on the CPU.
+        frame_embeds: (A, T, Q_f, C), A = L * B.
+        video_embeds: (A, Q_v, C), of the last layer.
+        frame: matches of the L supervised layers, D = L, answers b * T + t; on the CPU.
+        video: matches of the last layer, D = 1; on the CPU.
 
     Returns:
-        The sum over pairs, each query's pair with itself included, and the number of pairs.
+        The sum over pairs, including each query with itself, and the number of pairs.
     """
     answers, frames, queries = frame_embeds.shape[:3]
     layers = len(frame.queries)
@@ -39,7 +41,7 @@ def similarity_loss(frame_embeds: Tensor, video_embeds: Tensor, frame: Matches, 
     group = torch.cat([frame_sets // frames, video.answers])
     objects = torch.cat([frame.objects.flatten(), video.objects[0]])
 
-    # Side by side in a table of answers, so that all pairs are one product.
+    # One row of a padded table per answer, so that all pairs are one product.
     sizes = torch.bincount(group, minlength=answers)
     order = group.argsort(stable=True)
     place = torch.empty_like(order)

@@ -1,7 +1,7 @@
-"""The truth of a batch as tensors: one stack of masks, and which objects each set of queries has to find.
+"""The ground truth of a batch as tensors: one stack of masks, and the objects that each set of queries is matched with.
 
-A *set* is what one set of queries is matched with: at the frame level the objects of one second, at the video level
-the objects of one clip. Both are written as `Sets`, so that one loss serves both levels.
+A *set* holds the objects of one frame at the frame level, and the objects of one clip at the video level. Both are
+represented by `Sets`, so that one loss serves both levels. An *answer* is one set of predictions for a set.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ class Sets:
     """N sets of at most M objects, over S frames each (1 at the frame level, T at the video level). On the CPU.
 
     Attributes:
-        objects: int64 (N, M), rows of the `Truth`; a set's objects first, then zeros.
-        sizes: int64 (N,), objects of each set.
-        frames: int64 (N, S). clips: int64 (N,), where the set comes from.
-        repeats: how often the network answers for all sets: once, or, at the video level, once per supervised frame
-            layer, in blocks. Answer i belongs to set i mod N.
+        objects: int64 (N, M), rows of the `Truth`; the objects of a set first, then zeros.
+        sizes: int64 (N,), number of objects of each set.
+        frames: int64 (N, S), the frames of each set within its clip.
+        clips: int64 (N,), the clip of each set.
+        repeats: number of answers to each set: one, or at the video level one per supervised frame layer, in blocks.
+            Answer i belongs to set i mod N.
     """
 
     objects: Tensor
@@ -36,33 +37,52 @@ class Sets:
 
     @property
     def valid(self) -> Tensor:
-        """Bool (N, M), which places of `objects` hold one."""
+        """Bool (N, M), which entries of `objects` are objects and not padding."""
         return torch.arange(self.objects.shape[1]) < self.sizes[:, None]
 
     @property
     def wanted(self) -> int:
-        """Objects of all sets, over all repeats: what mask losses are divided by."""
+        """Number of objects of all sets, times repeats: the divisor of the mask losses."""
         return int(self.sizes.sum()) * self.repeats
 
 
 class Truth:
-    """The targets of B clips of T frames, G objects in all.
+    """The targets of B clips of T frames, G objects in all; on the device of the output except where noted.
 
     Attributes:
-        labels: int64 (G,), sounding: bool (G, T), masks: bool (G * T, H, W), on the device of the output.
-        counts: int64 (B, T). audio_labels: bool (B, T, K) and has_audio_labels: bool (B,), the clips that have them.
-        cue_labels: bool (G, T), False without labels; has_cue_labels: bool (G,), the objects of clips that have them.
-        present: bool (G, T), where a mask is not empty; clips: int64 (G,), on the CPU.
+        batch: B.
+        frames: T.
+        labels: int64 (G,).
+        sounding: bool (G, T).
+        masks: bool (G * T, H, W).
+        counts: int64 (B, T).
+        audio_labels: bool (B, T, K), False without labels.
+        has_audio_labels: bool (B,), the clips with audio labels.
+        cue_labels: bool (G, T), False without labels.
+        has_cue_labels: bool (G,), the objects of clips with cue labels.
+        present: bool (G, T), where a mask is not empty; on the CPU.
+        clips: int64 (G,), the clip of each object; on the CPU.
 
     Args:
-        targets: one per clip. frames: T of the output. classes: K. size: (H, W) of the mask logits.
+        targets: one per clip.
+        clips: B of the output.
+        frames: T of the output.
+        classes: K.
+        size: (H, W) of the mask logits.
+        device: of the output.
 
     Raises:
         DataError: targets that do not fit the output, naming the clip and both values.
     """
 
     def __init__(
-        self, targets: Sequence[Targets], clips: int, frames: int, classes: int, size: tuple[int, int], device: str
+        self,
+        targets: Sequence[Targets],
+        clips: int,
+        frames: int,
+        classes: int,
+        size: Sequence[int],
+        device: torch.device | str,
     ) -> None:
         if len(targets) != clips:
             raise DataError(f"the batch has {clips} clips, but targets of {len(targets)}: give one Targets per clip")
@@ -80,8 +100,8 @@ class Truth:
         self.labels = torch.cat([target.labels for target in targets]).to(device)
         self.sounding = torch.cat([target.sounding for target in targets]).to(device)
         self.counts = torch.stack([target.counts for target in targets]).to(device)
-        unknown = torch.zeros(frames, classes, dtype=torch.bool)
-        audio_labels = [unknown if target.audio_labels is None else target.audio_labels for target in targets]
+        without = torch.zeros(frames, classes, dtype=torch.bool)
+        audio_labels = [without if target.audio_labels is None else target.audio_labels for target in targets]
         self.audio_labels = torch.stack([one.to(device) for one in audio_labels])
         self.has_audio_labels = torch.tensor([target.audio_labels is not None for target in targets]).to(device)
         self.cue_labels = torch.cat([t.sounding & False if t.cue_labels is None else t.cue_labels for t in targets]).to(
@@ -90,14 +110,14 @@ class Truth:
         self.has_cue_labels = torch.tensor([target.cue_labels is not None for target in targets])[self.clips].to(device)
 
     def of_frames(self) -> Sets:
-        """One set per second, clip by clip: the objects whose mask is not empty there."""
+        """One set per frame, clip by clip: the objects whose mask is not empty there."""
         g, t = self.present.nonzero(as_tuple=True)
         clips = torch.arange(self.batch).repeat_interleave(self.frames)
         frames = torch.arange(self.frames).repeat(self.batch)
         return self._sets(g, self.clips[g] * self.frames + t, clips, frames[:, None], 1)
 
     def of_videos(self, layers: int) -> Sets:
-        """One set per clip: the objects whose mask is not empty in some second; answered once per frame layer."""
+        """One set per clip, with `layers` answers each: the objects whose mask is not empty in some frame."""
         g = self.present.any(1).nonzero()[:, 0]
         frames = torch.arange(self.frames).expand(self.batch, -1)
         return self._sets(g, self.clips[g], torch.arange(self.batch), frames, layers)
@@ -111,8 +131,8 @@ class Truth:
         return Sets(table, sizes, frames, clips, repeats)
 
 
-def check(number: int, target: Targets, frames: int, classes: int, size: tuple[int, int]) -> None:
-    """Whether the truth of a clip fits the output.
+def check(number: int, target: Targets, frames: int, classes: int, size: Sequence[int]) -> None:
+    """Check that the targets of clip `number` fit an output of T frames, K classes and (H, W) mask logits.
 
     Raises:
         DataError: naming the clip, both values and the remedy.
@@ -122,14 +142,14 @@ def check(number: int, target: Targets, frames: int, classes: int, size: tuple[i
     if target.masks.ndim != 4 or target.masks.shape[:2] != (objects, frames):
         raise DataError(
             f"{where}: masks of shape {tuple(target.masks.shape)}, but there are {objects} labels and the output has "
-            f"{frames} frames: give masks (N, T, H, W) of the frames that the network saw"
+            f"{frames} frames: give masks (N, T, H, W) for the network's input frames"
         )
     if target.masks.dtype != torch.bool:
         raise DataError(f"{where}: masks are {target.masks.dtype}, they must be torch.bool")
     height, width = target.masks.shape[2:]
     if height * size[1] != width * size[0] or height < size[0]:
         raise DataError(
-            f"{where}: masks of {height}x{width} do not lie over mask logits of {size[0]}x{size[1]}: give them at the "
+            f"{where}: masks of {height}x{width} do not fit mask logits of {size[0]}x{size[1]}: give them at the "
             "size of the padded input"
         )
     shapes = {

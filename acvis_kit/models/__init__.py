@@ -1,1 +1,1 @@
-"""The networks. `acvis.py` is the place to start."""
+"""The networks. Start with `acvis/model.py`."""

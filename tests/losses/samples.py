@@ -1,4 +1,4 @@
-"""What the tests of losses compare: random outputs of a network, small truths, and the golden ones."""
+"""Data for the tests of losses: random outputs of a network, small targets, and the golden ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from acvis_kit.models.acvis.model import ModelOutput
 from acvis_kit.models.acvis.tracker import VideoOutput
 
 CONFIG = replace(PRESETS["acvis-synth-tiny"], num_points=64, class_names=("cat", "dog", "bass"))
-SIZE = (6, 8)  # of the mask logits; the truth is four times as large
+SIZE = (6, 8)  # of the mask logits; target masks are four times as large
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -38,7 +38,7 @@ def random_output(
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> ModelOutput:
-    """An output with everything in it, K = 3; every tensor a leaf that wants a gradient."""
+    """A complete output, K = 3; every tensor is a leaf that requires a gradient."""
     g = seeded(seed)
 
     def noise(*shape: int) -> Tensor:
@@ -65,7 +65,7 @@ def random_output(
 
 
 def leaves(output: ModelOutput) -> dict[str, Tensor]:
-    """The tensors of an output by name, without the embeddings that no loss reads."""
+    """The tensors of an output by name, without the embeddings that no loss uses."""
     own = {name: value for name, value in output._asdict().items() if isinstance(value, Tensor)}
     video = {f"video.{name}": value for name, value in output.video._asdict().items() if value is not None}
     del video["video.mask_embeds"]
@@ -73,7 +73,7 @@ def leaves(output: ModelOutput) -> dict[str, Tensor]:
 
 
 def box(frames: int, *where: tuple[int, int, int, int] | None) -> Tensor:
-    """A mask (T, 24, 32) with one box (top, left, bottom, right) per second, None for nothing."""
+    """A mask (T, 24, 32) with one box (top, left, bottom, right) per frame, None for an empty mask."""
     mask = torch.zeros(frames, 4 * SIZE[0], 4 * SIZE[1], dtype=torch.bool)
     for t, place in enumerate(where):
         if place is not None:
@@ -83,7 +83,7 @@ def box(frames: int, *where: tuple[int, int, int, int] | None) -> Tensor:
 
 
 def random_targets(objects: int, frames: int = 4, *, seed: int = 0, audio_labels: bool = True) -> Targets:
-    """Objects that come and go; about half of them sound."""
+    """Objects that are present in about 70 % of the frames and sound in about half of them."""
     g = seeded(seed)
     masks = torch.zeros(objects, frames, 4 * SIZE[0], 4 * SIZE[1], dtype=torch.bool)
     for n in range(objects):
@@ -108,7 +108,7 @@ def shuffled(targets: Targets, order: list[int]) -> Targets:
 
 
 class Golden:
-    """`losses.npz` as an output and targets of ours. The small fixture lacks the earlier video layers."""
+    """`losses.npz` as an output and targets of the kit. The small fixture lacks the earlier video layers."""
 
     def __init__(self, folder: Path) -> None:
         self.file = np.load(folder / "losses.npz")
@@ -131,7 +131,7 @@ class Golden:
 
     def __getitem__(self, name: str) -> Tensor:
         value = torch.from_numpy(self.file[name])
-        if name.endswith("pred_masks"):  # stored four times coarser
+        if name.endswith("pred_masks"):  # stored at a quarter of the size
             value = value.float().repeat_interleave(4, -1).repeat_interleave(4, -2)
         return value
 

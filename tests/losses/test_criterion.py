@@ -1,4 +1,4 @@
-"""The criterion against the reference's numbers, on its own terms, and on several processes."""
+"""The criterion against the reference's numbers, by itself, and on several processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def one_layer(output: ModelOutput, frame: int, video: int) -> ModelOutput:
     )
 
 
-def test_every_set_loss_of_every_layer_is_the_reference_s(golden: Golden) -> None:
+def test_every_set_loss_of_every_layer_equals_the_reference_s(golden: Golden) -> None:
     criterion = Criterion(golden.config)
     compared = 0
     for number, layer in enumerate(golden.frame_layers):
@@ -49,7 +49,7 @@ def test_every_set_loss_of_every_layer_is_the_reference_s(golden: Golden) -> Non
     assert compared == 24
 
 
-def test_the_similarity_loss_is_the_reference_s(golden: Golden) -> None:
+def test_the_similarity_loss_equals_the_reference_s(golden: Golden) -> None:
     got = Criterion(replace(golden.config, similarity_weight=1.0))(golden.output, golden.targets)
     assert got["similarity"].item() == pytest.approx(golden.file["loss.loss_clip_sim"][0], rel=1e-5)
 
@@ -72,7 +72,7 @@ def test_every_part_of_the_output_gets_a_gradient() -> None:
     sum(losses.values()).backward()
     for name, leaf in leaves(output).items():
         assert leaf.grad is not None and leaf.grad.isfinite().all() and leaf.grad.abs().sum() > 0, name
-        if name != "video.video_similarity":  # of the last layer alone
+        if name != "video.video_similarity":  # of the last layer only
             per_layer = leaf.grad.abs().flatten(1).sum(1)
             assert (per_layer > 0).all(), name
 
@@ -87,7 +87,7 @@ def test_weights_of_the_configuration_scale_their_losses() -> None:
             torch.testing.assert_close(after[name], before[name] * (2 if name.endswith(kind) else 1))
 
 
-def test_the_order_of_objects_changes_nothing() -> None:
+def test_the_order_of_objects_has_no_effect() -> None:
     output, targets = random_output(), [random_targets(4), random_targets(3, seed=1)]
     before = Criterion(CONFIG)(output, targets, generators=generators(2))
     turned = [shuffled(targets[0], [2, 0, 3, 1]), shuffled(targets[1], [1, 2, 0])]
@@ -105,19 +105,19 @@ def test_the_same_generators_give_the_same_losses_and_others_do_not() -> None:
 
 
 class Processes:
-    """Two threads that stand for two processes: `reduce` sums what both have brought."""
+    """Two threads in the role of two processes: `reduce` sums the vectors of both."""
 
     def __init__(self) -> None:
         self.barrier = threading.Barrier(2, timeout=20)
-        self.brought: dict[int, Tensor] = {}
+        self.terms: dict[int, Tensor] = {}
         self.failed: dict[int, BaseException] = {}
 
     def run(self, outputs: list[ModelOutput], targets: list[list[Targets]]) -> None:
         def work(rank: int) -> None:
             def reduce(terms: Tensor) -> Tensor:
-                self.brought[rank] = terms
+                self.terms[rank] = terms
                 self.barrier.wait()
-                return self.brought[0] + self.brought[1]
+                return self.terms[0] + self.terms[1]
 
             criterion = Criterion(CONFIG, world_size=2)
             own = generators(2 * len(targets[0]))[rank * len(targets[0]) :][: len(targets[0])]
@@ -131,7 +131,7 @@ class Processes:
             thread.start()
         for thread in threads:
             thread.join()
-        assert set(self.brought) == {0, 1}, "both must have come to the sum"
+        assert set(self.terms) == {0, 1}, "both must have reached the sum"
 
 
 def split(output: ModelOutput, rank: int, clips: int, supervised: int) -> ModelOutput:
@@ -156,8 +156,8 @@ def split(output: ModelOutput, rank: int, clips: int, supervised: int) -> ModelO
     return ModelOutput(**own, video=type(output.video)(**video))
 
 
-def test_two_processes_learn_what_one_learns_from_both_clips() -> None:
-    """With unequal numbers of objects, so that a normaliser of one process alone would show."""
+def test_two_processes_have_the_gradients_of_one_process_with_both_clips() -> None:
+    """With unequal numbers of objects, so that normalising per process would give another result."""
     whole, targets = random_output(), [random_targets(5), random_targets(1, seed=3, audio_labels=False)]
     one = Criterion(CONFIG)(whole, targets, generators=generators(2))
     sum(one.values()).backward()
@@ -197,14 +197,14 @@ def test_a_broken_output_on_one_process_stops_both() -> None:
     ],
 )
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_what_is_not_a_number_is_named(name: str, loss: str, value: float) -> None:
+def test_losses_that_are_not_finite_are_named(name: str, loss: str, value: float) -> None:
     output = random_output(1)
     broken = torch.full_like(getattr(output, name), value)
     with pytest.raises(NotFiniteError, match=loss):
         Criterion(CONFIG)(output._replace(**{name: broken}), [random_targets(2)])
 
 
-def test_nan_in_masks_that_no_object_needs_is_found_too() -> None:
+def test_nan_in_masks_that_no_object_is_matched_with_is_found_too() -> None:
     output = random_output(1)
     masks = output.frame_mask_logits.detach().clone()
     masks[0, 0, :, -1] = torch.nan
@@ -212,24 +212,24 @@ def test_nan_in_masks_that_no_object_needs_is_found_too() -> None:
         Criterion(CONFIG)(output._replace(frame_mask_logits=masks), [random_targets(2)])
 
 
-@pytest.mark.parametrize("case", ["no object", "objects without a mask", "objects in one clip alone"])
-def test_where_nothing_is_to_be_found_losses_and_gradients_are_finite(case: str) -> None:
+@pytest.mark.parametrize("case", ["no object", "objects without a mask", "objects in one clip only"])
+def test_with_nothing_to_match_losses_and_gradients_are_finite(case: str) -> None:
     hidden = random_targets(2)
     hidden = replace(hidden, masks=torch.zeros_like(hidden.masks))
     nothing = random_targets(0, audio_labels=False)
     targets = {
         "no object": [nothing, nothing],
         "objects without a mask": [hidden, hidden],
-        "objects in one clip alone": [nothing, random_targets(2)],
+        "objects in one clip only": [nothing, random_targets(2)],
     }[case]
     output = random_output()
     losses = Criterion(CONFIG)(output, targets, generators=generators(2))
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
     assert losses["frame/class"] > 0 and losses["count"] > 0
-    if case != "objects in one clip alone":
-        silent = ("frame/mask", "frame/dice", "video/mask", "video/dice", "similarity", "frame/sounding")
-        assert all(losses[name] == 0 for name in silent)
+    if case != "objects in one clip only":
+        zero = ("frame/mask", "frame/dice", "video/mask", "video/dice", "similarity", "frame/sounding")
+        assert all(losses[name] == 0 for name in zero)
     for name, leaf in leaves(output).items():
         assert leaf.grad is not None and leaf.grad.isfinite().all(), name
 
@@ -240,7 +240,7 @@ def test_more_objects_than_queries_leave_some_objects_out() -> None:
     assert all(loss.isfinite() for loss in losses.values())
 
 
-def test_a_clip_of_one_second_is_enough() -> None:
+def test_a_clip_of_one_frame_is_enough() -> None:
     losses = Criterion(CONFIG)(random_output(1, 1), [random_targets(3, 1)], generators=generators(1))
     assert all(loss.isfinite() for loss in losses.values())
 
@@ -252,7 +252,7 @@ def test_in_evaluation_mode_there_is_no_similarity() -> None:
     assert "similarity" not in losses and losses["video/class"].isfinite()
 
 
-def test_half_precision_is_summed_in_single() -> None:
+def test_half_precision_is_summed_in_single_precision() -> None:
     want = Criterion(CONFIG)(random_output(1), [random_targets(3)], generators=generators(1))
     got = Criterion(CONFIG)(random_output(1, dtype=torch.bfloat16), [random_targets(3)], generators=generators(1))
     for name, loss in got.items():
@@ -274,13 +274,13 @@ def test_half_precision_is_summed_in_single() -> None:
         ({"audio_labels": torch.zeros(4, 4, dtype=torch.bool)}, "audio_labels"),
     ],
 )
-def test_targets_that_do_not_fit_are_refused_by_name(change: dict[str, Tensor], message: str) -> None:
+def test_targets_that_do_not_fit_are_refused_and_named(change: dict[str, Tensor], message: str) -> None:
     good = random_targets(2)
     with pytest.raises(DataError, match=f"clip 1.*{message}"):
         Criterion(CONFIG)(random_output(), [good, replace(good, **change)])
 
 
-def test_one_targets_per_clip_is_asked_for() -> None:
+def test_another_number_of_targets_than_of_clips_is_refused() -> None:
     with pytest.raises(DataError, match=r"2 clips.*1"):
         Criterion(CONFIG)(random_output(), [random_targets(2)])
 

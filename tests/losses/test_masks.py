@@ -1,4 +1,4 @@
-"""Class, mask and dice losses on tables small enough to work out by hand."""
+"""Class, mask and dice losses on small tables, computed by hand."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_dice_and_entropy_of_a_table() -> None:
     assert entropy.item() == pytest.approx(want / 4, rel=1e-12)
 
 
-def test_masks_are_summed_each_being_a_mean_over_its_points() -> None:
+def test_the_losses_of_masks_are_means_over_points_and_summed_over_masks() -> None:
     logits = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
     truth = (torch.rand(3, 8, generator=torch.Generator().manual_seed(1)) < 0.5).float()
     apart = [mask_loss(logits[i : i + 1], truth[i : i + 1]) for i in range(3)]
@@ -41,36 +41,36 @@ def test_masks_are_summed_each_being_a_mean_over_its_points() -> None:
         torch.testing.assert_close(got, sum(parts))
 
 
-def test_a_perfect_mask_costs_nothing_and_its_inverse_nearly_all() -> None:
+def test_dice_is_near_0_for_a_perfect_mask_and_near_1_for_its_inverse() -> None:
     truth = Truth([targets()], 1, 2, 3, SIZE, "cpu")
     sets = truth.of_frames()
     matches = Matches(torch.tensor([0, 1]), torch.tensor([[1, 1]]), torch.tensor([[0, 0]]), True)
     coarse = truth.masks.view(2, SIZE[0], 4, SIZE[1], 4)[:, :, 0, :, 0]  # the boxes lie on the coarse grid
     classes = torch.zeros(1, 2, 2, 4)
     for sign, low, high in ((1, 0.0, 0.25), (-1, 0.9, 1.0)):
-        # At a box's edge bilinear logits change over four pixels, the truth at once: hence not exactly nothing.
+        # At a box's edge bilinear logits change over four pixels, the truth over one: hence not exactly 0.
         masks = sign * 200 * (coarse.float() - 0.5)[None, :, None, None].expand(1, 2, 2, 1, *SIZE)
         found = set_losses(classes, masks, truth, sets, matches, replace(CONFIG, importance_ratio=0.0), None)
-        dice, masks_wanted = found["dice"]
-        assert masks_wanted == 2
+        dice, terms = found["dice"]
+        assert terms == 2
         assert low <= dice.item() / 2 < high
 
 
-def test_silent_seconds_count_at_the_video_level() -> None:
-    """An object that is there in one of two frames: a mask in the other second costs."""
+def test_frames_without_the_object_count_at_the_video_level() -> None:
+    """An object that is present in one of two frames: a mask in the other frame raises the losses."""
     truth = Truth([targets(absent=True)], 1, 2, 3, SIZE, "cpu")
     sets = truth.of_videos(1)
     matches = Matches(torch.tensor([0]), torch.tensor([[0]]), torch.tensor([[0]]), True)
     logits = -9 * torch.ones(1, 1, 1, 2, *SIZE)
     logits[..., 0, 2:4, 2:6] = 9
-    quiet = set_losses(torch.zeros(1, 1, 1, 4), logits, truth, sets, matches, CONFIG, None)
+    empty = set_losses(torch.zeros(1, 1, 1, 4), logits, truth, sets, matches, CONFIG, None)
     logits[..., 1, 2:4, 2:6] = 9
-    loud = set_losses(torch.zeros(1, 1, 1, 4), logits, truth, sets, matches, CONFIG, None)
-    assert loud["mask"][0] > quiet["mask"][0] + 0.2
-    assert loud["dice"][0] > quiet["dice"][0] + 0.05
+    filled = set_losses(torch.zeros(1, 1, 1, 4), logits, truth, sets, matches, CONFIG, None)
+    assert filled["mask"][0] > empty["mask"][0] + 0.2
+    assert filled["dice"][0] > empty["dice"][0] + 0.05
 
 
-def test_the_terms_of_masks_are_the_objects_of_the_truth_and_at_the_video_level_of_every_frame_layer() -> None:
+def test_mask_losses_have_one_term_per_object_and_at_the_video_level_per_frame_layer() -> None:
     truth = Truth([targets(), targets(absent=True)], 2, 2, 3, SIZE, "cpu")
     assert truth.of_frames().wanted == 3
     assert truth.of_videos(3).wanted == 6

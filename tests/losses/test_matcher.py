@@ -1,4 +1,4 @@
-"""The assignment on tables, and the reference's."""
+"""The assignment on small tables, and the reference's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.parity import FULL, SMALL
 
 
 def sets_of(*sizes: int, repeats: int = 1) -> Sets:
-    """Sets of objects numbered through."""
+    """Sets of the given sizes, their objects numbered consecutively."""
     table = torch.zeros(len(sizes), max(sizes), dtype=torch.int64)
     numbers = iter(range(sum(sizes)))
     for row, size in zip(table, sizes, strict=True):
@@ -32,8 +32,8 @@ def pairs(matches: Matches, layer: int = 0) -> list[tuple[int, int, int]]:
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def test_the_least_total_wins_not_the_least_pair() -> None:
-    """Query 0 is nearest to both; 0-0 and 1-1 cost 1 + 9, 0-1 and 1-0 cost 2 + 3."""
+def test_the_least_total_is_chosen_not_the_least_pair() -> None:
+    """Query 0 has the lower cost with both objects; 0-0 and 1-1 cost 1 + 9, 0-1 and 1-0 cost 2 + 3."""
     costs = torch.tensor([[[[1.0, 2.0], [3.0, 9.0]]]])
     assert pairs(assign(costs, sets_of(2))) == [(0, 0, 1), (0, 1, 0)]
 
@@ -49,17 +49,17 @@ def test_an_empty_set_has_no_pairs() -> None:
     assert none.queries.shape == (2, 0) and none.finite
 
 
-def test_repeated_answers_are_matched_apart_with_the_same_objects() -> None:
-    costs = torch.tensor([[[[1.0], [2.0]], [[2.0], [1.0]]]])  # two answers to the one set
+def test_repeated_answers_are_matched_separately_with_the_same_objects() -> None:
+    costs = torch.tensor([[[[1.0], [2.0]], [[2.0], [1.0]]]])  # two answers to one set
     assert pairs(assign(costs, sets_of(1, repeats=2))) == [(0, 0, 0), (1, 1, 0)]
 
 
-def test_with_fewer_queries_than_objects_every_query_has_one() -> None:
+def test_with_fewer_queries_than_objects_every_query_is_matched() -> None:
     assert pairs(assign(torch.tensor([[[[3.0, 1.0, 2.0]]]]), sets_of(3))) == [(0, 0, 1)]
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_costs_that_are_no_numbers_are_reported_and_do_not_stop_the_matching(value: float) -> None:
+def test_costs_that_are_not_finite_are_reported_and_do_not_stop_the_matching(value: float) -> None:
     costs = torch.tensor([[[[value, 1.0], [2.0, value]]]])
     matches = assign(costs, sets_of(2))
     assert not matches.finite
@@ -68,13 +68,13 @@ def test_costs_that_are_no_numbers_are_reported_and_do_not_stop_the_matching(val
 
 @pytest.mark.parametrize(("broken", "finite"), [(0, True), (1, False)])
 def test_costs_beyond_a_set_s_size_may_be_anything(broken: int, finite: bool) -> None:
-    """Two sets, of one and of two objects: in the first the second column means nothing."""
+    """Two sets, of one and of two objects: in the first the second column is undefined."""
     costs = torch.zeros(1, 2, 2, 2)
     costs[0, broken, :, 1] = torch.nan
     assert assign(costs, sets_of(1, 2)).finite is finite
 
 
-def test_costs_of_masks_on_a_table() -> None:
+def test_mask_costs_by_hand() -> None:
     """p = 3/4, 1/4 against (1, 0) and (1, 1): entropies log(4/3) and log(16/3) / 2, dice 2/12 and 1 - 3/4."""
     logits = torch.tensor([[log(3), -log(3)]], dtype=torch.float64)
     entropy, dice = mask_costs(logits, torch.tensor([[1.0, 0.0], [1.0, 1.0]], dtype=torch.float64))
@@ -82,7 +82,7 @@ def test_costs_of_masks_on_a_table() -> None:
     assert dice[0].tolist() == pytest.approx([float(Fraction(1, 6)), float(Fraction(1, 4))])
 
 
-def test_a_cost_is_the_loss_that_the_pair_would_have() -> None:
+def test_the_cost_of_a_pair_equals_its_loss() -> None:
     g = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(2, 20, generator=g, dtype=torch.float64)
     truth = (torch.rand(3, 20, generator=g) < 0.5).double()
@@ -103,7 +103,7 @@ def test_the_class_is_part_of_the_cost() -> None:
 
 
 @pytest.mark.parametrize("folder", [SMALL, FULL])
-def test_frame_matches_are_the_reference_s(folder: object) -> None:
+def test_frame_matches_equal_the_reference_s(folder: object) -> None:
     if not folder.is_dir():
         pytest.skip("the shared golden data is not beside the checkout")
     golden = Golden(folder)

@@ -1,3 +1,5 @@
+"""Losses of every pixel's class and cue."""
+
 from __future__ import annotations
 
 import math
@@ -15,8 +17,8 @@ def truth_of(*masks: torch.Tensor, cue_labels: list[bool] | None = None) -> Trut
     """One clip of one frame of 8x8 pixels, maps of 2x2 cells; object n is of class n."""
     stack = torch.stack(masks)[:, None]
     n = len(masks)
-    seen = None if cue_labels is None else torch.tensor(cue_labels)[:, None]
-    target = Targets(torch.arange(n), stack, torch.ones(n, 1, dtype=torch.bool), torch.tensor([n]), cue_labels=seen)
+    cues = None if cue_labels is None else torch.tensor(cue_labels)[:, None]
+    target = Targets(torch.arange(n), stack, torch.ones(n, 1, dtype=torch.bool), torch.tensor([n]), cue_labels=cues)
     return Truth([target], 1, 1, K, (2, 2), "cpu")
 
 
@@ -26,13 +28,13 @@ def corner(row: int, column: int) -> torch.Tensor:
     return mask
 
 
-def test_undecided_logits_cost_the_logarithm_of_the_classes_at_every_cell() -> None:
+def test_equal_logits_give_the_logarithm_of_the_number_of_classes_at_every_cell() -> None:
     total, terms = pixel_class_loss(torch.zeros(1, 1, K + 1, 2, 2), truth_of(corner(0, 0), corner(1, 1)), NONE)
     assert math.isclose(terms.item(), 2 + 2 * NONE, rel_tol=1e-6)  # two cells with an object, two without
     assert math.isclose((total / terms).item(), math.log(3), rel_tol=1e-6)
 
 
-def test_the_right_names_cost_nothing_and_swapped_ones_much() -> None:
+def test_the_loss_is_0_for_the_right_classes_and_large_for_swapped_ones() -> None:
     right = torch.full((1, 1, K + 1, 2, 2), -50.0)
     right[0, 0, K] = 0
     right[0, 0, :, 0, 0] = torch.tensor([50.0, -50.0, -50.0])
@@ -43,7 +45,7 @@ def test_the_right_names_cost_nothing_and_swapped_ones_much() -> None:
     assert math.isclose(pixel_class_loss(swapped, truth, NONE)[0].item(), 2 * 100, rel_tol=1e-3)
 
 
-def test_a_cell_that_two_objects_claim_is_left_out() -> None:
+def test_a_cell_inside_two_masks_is_left_out() -> None:
     logits = torch.randn(1, 1, K + 1, 2, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
     total, terms = pixel_class_loss(logits, truth_of(corner(0, 0), corner(0, 0) | corner(0, 1)), NONE)
     total.backward()
@@ -51,7 +53,7 @@ def test_a_cell_that_two_objects_claim_is_left_out() -> None:
     assert logits.grad[0, 0, :, 0, 0].abs().max() == 0 and logits.grad[0, 0, :, 0, 1].abs().max() > 0
 
 
-def test_an_empty_clip_is_all_none() -> None:
+def test_without_objects_every_cell_is_of_class_none() -> None:
     target = Targets(
         torch.zeros(0, dtype=torch.int64),
         torch.zeros(0, 1, 8, 8, dtype=torch.bool),
@@ -64,27 +66,27 @@ def test_an_empty_clip_is_all_none() -> None:
     assert math.isclose(terms.item(), 4 * NONE, rel_tol=1e-6) and logits.grad.abs().sum() > 0
 
 
-def test_signs_are_asked_for_where_objects_are() -> None:
+def test_the_cue_loss_covers_the_cells_of_objects() -> None:
     truth = truth_of(corner(0, 0), corner(1, 1), cue_labels=[True, False])
     logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
     total, terms = pixel_sign_loss(logits, truth, NONE)
     total.backward()
     assert math.isclose(terms.item(), 1 + NONE, rel_tol=1e-6)
     assert math.isclose((total / terms).item(), math.log(2), rel_tol=1e-6)
-    expected = torch.tensor([[-0.5, 0.0], [0.0, 0.5 * NONE]])  # up where there is a sign, down where there is none
+    expected = torch.tensor([[-0.5, 0.0], [0.0, 0.5 * NONE]])  # up where there is a cue, down where there is none
     torch.testing.assert_close(logits.grad[0, 0], expected)
 
 
-def test_data_that_do_not_know_signs_teach_none() -> None:
+def test_without_cue_labels_there_is_no_cue_loss_and_no_gradient() -> None:
     logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
     total, terms = pixel_sign_loss(logits, truth_of(corner(0, 0)), NONE)
     total.backward()
     assert terms.item() == 0 and total.item() == 0 and logits.grad.abs().sum() == 0
 
 
-def test_signs_are_asked_for_in_the_clips_that_tell_them() -> None:
-    """The clip that tells nothing comes first and has more objects: rows of objects are not rows of clips."""
-    silent, telling = (
+def test_the_cue_loss_covers_only_clips_with_cue_labels() -> None:
+    """The clip without labels comes first and has more objects: rows of objects are not rows of clips."""
+    unlabelled, labelled = (
         Targets(
             torch.zeros(len(masks), dtype=torch.int64),
             torch.stack(masks)[:, None],
@@ -98,7 +100,7 @@ def test_signs_are_asked_for_in_the_clips_that_tell_them() -> None:
         )
     )
     logits = torch.zeros(2, 1, 2, 2, requires_grad=True)
-    total, terms = pixel_sign_loss(logits, Truth([silent, telling], 2, 1, K, (2, 2), "cpu"), NONE)
+    total, terms = pixel_sign_loss(logits, Truth([unlabelled, labelled], 2, 1, K, (2, 2), "cpu"), NONE)
     total.backward()
     assert terms.item() == 1
     expected = torch.zeros(2, 1, 2, 2)

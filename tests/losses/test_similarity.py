@@ -1,4 +1,4 @@
-"""The similarity loss by hand: which queries are compared, and what they should say."""
+"""The similarity loss by hand: which queries are compared, and with which labels."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def different(x: float) -> float:
     return log(1 + exp(x))
 
 
-def test_all_pairs_of_a_clip_are_compared_themselves_included() -> None:
-    """One second with queries 1 -> object 0 and 0 -> object 1, one video query 2 -> object 0: nine pairs."""
+def test_all_pairs_of_a_clip_are_compared_each_query_with_itself_included() -> None:
+    """One frame with queries 1 -> object 0 and 0 -> object 1, one video query 2 -> object 0: nine pairs."""
     frame = torch.tensor([[[[1.0, 0.0], [0.0, 2.0]]]], dtype=torch.float64)  # (A, T, Q_f, C)
     video = torch.tensor([[[9.0, 9.0], [9.0, 9.0], [3.0, 1.0]]], dtype=torch.float64)
     total, pairs = similarity_loss(frame, video, matches([0], [[1]], [[0]]), matches([0], [[2]], [[0]]))
@@ -39,7 +39,7 @@ def test_all_pairs_of_a_clip_are_compared_themselves_included() -> None:
 
 
 def test_clips_and_frame_layers_are_not_compared_with_each_other() -> None:
-    """Two layers, two clips, one second: four answers of one frame query and one video query, 4 x 4 pairs."""
+    """Two layers, two clips, one frame: four answers of one frame query and one video query, 4 x 4 pairs."""
     g = torch.Generator().manual_seed(0)
     frame = torch.randn(4, 1, 1, 3, generator=g, dtype=torch.float64)
     video = torch.randn(4, 1, 3, generator=g, dtype=torch.float64)
@@ -53,7 +53,7 @@ def test_clips_and_frame_layers_are_not_compared_with_each_other() -> None:
     assert total.item() == pytest.approx(want)
 
 
-def test_an_object_seen_in_two_seconds_is_the_same() -> None:
+def test_queries_of_one_object_in_two_frames_have_the_label_same() -> None:
     frame = torch.tensor([[[[1.0]], [[2.0]]]], dtype=torch.float64)
     nothing = matches([], [[]], [[]])
     video = torch.zeros(1, 1, 1, dtype=torch.float64)
@@ -63,7 +63,7 @@ def test_an_object_seen_in_two_seconds_is_the_same() -> None:
     assert total.item() == pytest.approx(same(1) + same(4) + 2 * different(2))
 
 
-def test_nothing_matched_is_zero_with_a_gradient() -> None:
+def test_without_matches_the_loss_and_its_gradient_are_zero() -> None:
     frame = torch.randn(1, 2, 3, 4, requires_grad=True)
     video = torch.randn(1, 3, 4, requires_grad=True)
     nothing = matches([], [[]], [[]])

@@ -1,4 +1,4 @@
-"""Which objects are to be found: per second at the frame level, per clip at the video level."""
+"""The objects to be matched: per frame at the frame level, per clip at the video level."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PLACE = (0, 0, 8, 8)
 
 
 def truth() -> Truth:
-    """Clip 0: objects 0 (second 0), 1 (both frames), 2 (never). Clip 1: nothing. Clip 2: object 3 (second 1)."""
+    """Clip 0: objects 0 (frame 0), 1 (both frames), 2 (never). Clip 1: nothing. Clip 2: object 3 (frame 1)."""
     masks = [
         torch.stack([box(2, PLACE, None), box(2, PLACE, PLACE), box(2, None, None)]),
         torch.zeros(0, 2, 4 * SIZE[0], 4 * SIZE[1], dtype=torch.bool),
@@ -31,7 +31,7 @@ def listed(sets: object) -> list[list[int]]:
     return [row[:size].tolist() for row, size in zip(sets.objects, sets.sizes.tolist(), strict=True)]
 
 
-def test_a_second_s_set_holds_the_objects_whose_mask_is_there() -> None:
+def test_the_set_of_a_frame_holds_the_objects_with_a_mask_there() -> None:
     sets = truth().of_frames()
     assert listed(sets) == [[0, 1], [1], [], [], [], [3]]
     assert sets.clips.tolist() == [0, 0, 1, 1, 2, 2]
@@ -39,18 +39,18 @@ def test_a_second_s_set_holds_the_objects_whose_mask_is_there() -> None:
     assert sets.valid.tolist() == [[True, True], [True, False], [False] * 2, [False] * 2, [False] * 2, [True, False]]
 
 
-def test_a_clip_s_set_holds_the_objects_seen_at_all() -> None:
+def test_the_set_of_a_clip_holds_the_objects_with_a_mask_in_any_frame() -> None:
     sets = truth().of_videos(3)
     assert listed(sets) == [[0, 1], [], [3]]
     assert sets.frames.tolist() == [[0, 1]] * 3
     assert sets.wanted == 9
 
 
-def test_clips_that_do_not_know_what_is_heard_say_so() -> None:
+def test_clips_without_audio_labels_are_marked() -> None:
     assert truth().has_audio_labels.tolist() == [False] * 3
     assert not truth().audio_labels.any()
 
 
-def test_clips_that_do_not_know_the_signs_of_sound_say_so() -> None:
+def test_objects_without_cue_labels_are_marked() -> None:
     assert truth().has_cue_labels.tolist() == [False] * len(truth().labels)
     assert not truth().cue_labels.any()

@@ -1,1 +1,1 @@
-"""ACVIS, and its relatives AVISM and VITA as fields of its configuration."""
+"""ACVIS; AVISM and VITA are configurations of the same class."""

@@ -1,4 +1,4 @@
-"""How many objects sound: ordinal regression (SAOC, ACVIS section 3.3) or, for comparison, classification."""
+"""The number of sounding objects: ordinal regression (SAOC, ACVIS section 3.3) or, for comparison, classification."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 
 class CountHead(nn.Linear):
-    """The count token's state -> logits.
+    """The count token's state (..., C) -> logits (..., K_max or K_max + 1).
 
     "ordinal": K_max logits, p_k = P(N > k | N > k - 1). "ce": K_max + 1 logits of 0, 1, ..., K_max "or more".
 
     Args:
-        dim: C. k_max: K_max. kind: "ordinal" or "ce".
+        dim: C.
+        k_max: K_max.
+        kind: "ordinal" or "ce".
     """
 
     def __init__(self, dim: int, k_max: int, kind: str) -> None:
@@ -25,7 +27,7 @@ class CountHead(nn.Linear):
 
 
 def ordinal_probabilities(logits: Tensor) -> Tensor:
-    """P(N > k) = p_0 ... p_k, so that it never rises with k; P(N = k) is the fall from one to the next.
+    """P(N = k) = P(N > k - 1) - P(N > k), where P(N > k) = p_0 ... p_k never rises with k.
 
     Args:
         logits: (..., K_max), of p_k = P(N > k | N > k - 1).
@@ -39,13 +41,14 @@ def ordinal_probabilities(logits: Tensor) -> Tensor:
 
 
 def count_of_independent(presence: Tensor, k_max: int) -> Tensor:
-    """How many of several things are there, each with a probability of its own (the Poisson binomial distribution).
+    """Distribution of the number of present objects, each present independently (Poisson binomial distribution).
 
     Args:
-        presence: (T, M), probabilities. k_max: counts of this and more are pooled.
+        presence: (T, M), the probability of each of M objects in each frame.
+        k_max: K_max; larger counts are pooled with it.
 
     Returns:
-        (T, K_max + 1), sums to 1: all on 0 where M is 0.
+        (T, K_max + 1), sums to 1; probability 1 for the count 0 where M is 0.
     """
     counts = presence.new_zeros(presence.shape[0], k_max + 1)
     counts[:, 0] = 1

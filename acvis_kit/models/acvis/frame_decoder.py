@@ -1,4 +1,4 @@
-"""The frame decoder: queries look at the picture of their second, each inside its own mask so far (Mask2Former)."""
+"""The frame decoder: each query attends to its frame inside its mask of the layer before (Mask2Former)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from acvis_kit.models.layers.positions import sine_position
 
 
 class FrameOutput(NamedTuple):
-    """Attributes:
-    queries: (D, N, Q_f, C), normed states without the count token, before the first layer and after each: D = 1 +
-        frame_layers; at inference the last alone, D = 1.
-    count_token: (N, C), its normed state after the last layer; None without a count head.
+    """States of the queries after the frame decoder.
+
+    Attributes:
+        queries: (D, N, Q_f, C), normed, without the count token, before the first layer and after each:
+            D = 1 + frame_layers. At inference only the last, D = 1.
+        count_token: (N, C), its normed state after the last layer; None without a count head.
     """
 
     queries: Tensor
@@ -31,7 +33,7 @@ class FrameOutput(NamedTuple):
 class FrameDecoder(nn.Module):
     """`frame_layers` times: masked cross-attention to one scale, self-attention, feed-forward network.
 
-    The scales take turns, coarsest first. Class and mask heads are shared by all layers.
+    Successive layers use strides 32, 16, 8 in turn. Class and mask heads are shared by all layers.
     """
 
     def __init__(self, config: ACVISConfig) -> None:
@@ -51,20 +53,24 @@ class FrameDecoder(nn.Module):
             self.sounding_head = SoundingHead(dim, config.audio_classes)
 
     def tokens(self, scales: Sequence[Tensor]) -> list[Tensor]:
-        """The pixel decoder's maps as tokens (N, H * W, C), each scale marked by its level embedding."""
+        """The pixel decoder's maps as tokens (N, H * W, C), plus the level embedding of each scale."""
         return [scale.flatten(2).transpose(1, 2) + e for scale, e in zip(scales, self.level_embed, strict=True)]
 
     def forward(
         self, queries: Tensor, positions: Tensor, tokens: Sequence[Tensor], pixels: PixelFeatures
     ) -> FrameOutput:
-        """Args:
-        queries: (N, [1 +] Q_f, C) from the query generator, positions: ([1 +] Q_f, C).
-        tokens: (N, H * W, C) of strides 32, 16, 8. pixels: of the same frames.
+        """All layers of the decoder.
+
+        Args:
+            queries: (N, [1 +] Q_f, C), from the query generator; the count token first, where there is one.
+            positions: ([1 +] Q_f, C), of the queries.
+            tokens: (N, H * W, C) of strides 32, 16, 8.
+            pixels: features of the same frames.
         """
-        like = {"dtype": queries.dtype, "device": queries.device}
+        dim, dtype, device = queries.shape[-1], queries.dtype, queries.device
         shapes = [scale.shape[-2:] for scale in pixels.scales]
-        places = [sine_position(h, w, queries.shape[-1], **like) for h, w in shapes]
-        # Resizing and the dot product commute: F is shrunk once, so that a layer's mask is made at its own small size.
+        places = [sine_position(h, w, dim, dtype=dtype, device=device) for h, w in shapes]  # (H * W, C) each
+        # Resizing and the dot product commute: F is resized once per scale, and each mask is computed at that size.
         small = [F.interpolate(pixels.fine, shape, mode="bilinear", align_corners=False) for shape in shapes]
 
         states = [self.norm(queries)]
@@ -86,10 +92,11 @@ class FrameDecoder(nn.Module):
 
     @torch.no_grad()
     def attention_mask(self, states: Tensor, fine: Tensor) -> Tensor:
-        """Inside its own mask; everywhere, if that is empty. The count token always looks everywhere.
+        """Where each query may attend: inside its mask, or everywhere if that is empty; the count token everywhere.
 
         Args:
-            states: (N, [1 +] Q_f, C), normed. fine: F at the size of the scale.
+            states: (N, [1 +] Q_f, C), normed.
+            fine: (N, C, H, W), F at the size of the scale.
 
         Returns:
             bool (N, 1, [1 +] Q_f, H * W), the same for all heads.
@@ -101,7 +108,7 @@ class FrameDecoder(nn.Module):
         return inside[:, None]
 
     def predict(self, states: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits (D, N, Q_f, K + 1) and mask logits (D, N, Q_f, H / 4, W / 4) of normed states (D, N, Q_f, C)."""
+        """Normed states (D, N, Q_f, C) -> class logits (D, N, Q_f, K + 1) and mask logits (D, N, Q_f, H / 4, W / 4)."""
         embeds = self.mask_head(states).transpose(0, 1).flatten(1, 2)  # (N, D * Q_f, C): one product for all layers
         masks = self.pixel_embedding.mask_logits(embeds, fine).unflatten(1, (len(states), -1)).transpose(0, 1)
         return self.class_head(states), masks

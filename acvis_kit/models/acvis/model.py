@@ -1,11 +1,11 @@
-"""ACVIS, wired as in figure 2 of the paper. AVISM and VITA are configurations of the same class.
+"""ACVIS, connected as in figure 2 of the paper. AVISM and VITA are configurations of the same class.
 
 frames ── backbone ── pixel decoder ──┬───────────────┬─────────────────┐
                                       │               │                 │
 sound ─── audio encoder ──┬── query generator ── frame decoder ── tracker ── masks, classes, identities
                           │                           │            │
                           └───────────────────────────┼────────────┘
-                                                      └── count head ── how many sound
+                                                      └── count head ── number of sounding objects
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from acvis_kit.models.encoders.pixel_decoder import PixelDecoder, PixelFeatures
 
 
 class FrameState(NamedTuple):
-    """A second after the frame decoder: what the tracker and the count head need of it.
+    """Output of the frame level for N frames.
 
     Attributes:
-        queries: (D, N, Q_f, C), normed; D = 1 at inference, see `FrameOutput`.
+        queries: (D, N, Q_f, C), normed; D = 1 at inference, see `FrameOutput`. The tracker reads the last layers.
         count_logits: (N, K_max) for "ordinal", (N, K_max + 1) for "ce"; None without a count head.
     """
 
@@ -40,18 +40,21 @@ class FrameState(NamedTuple):
 
 
 class ModelOutput(NamedTuple):
-    """What the losses compare with the truth. D_f, D_v: layers of the frame decoder + 1 and of the tracker's decoder.
+    """What the losses compare with the ground truth.
+
+    D_f is frame_layers + 1, D_v is video_layers, L is supervised_frame_layers; in evaluation mode all three are 1. The
+    tracker runs on the last L of the D_f states; clip b with state l has index l * B + b.
 
     Attributes:
-        frame_class_logits: (D_f, B, T, Q_f, K + 1). frame_mask_logits: (D_f, B, T, Q_f, H / 4, W / 4).
+        frame_class_logits: (D_f, B, T, Q_f, K + 1).
+        frame_mask_logits: (D_f, B, T, Q_f, H / 4, W / 4).
+        count_logits: (B, T, K_max or K_max + 1), None without a count head.
+        video: class logits (D_v, L * B, Q_v, K + 1) and embeddings.
+        video_mask_logits: (D_v, L * B, Q_v, T, H / 4, W / 4).
         frame_sounding_logits: (D_f, B, T, Q_f), None with `targets="sounding"`.
         audio_class_logits: (B, T, K), None without `audio_classes`.
         pixel_class_logits: (B, T, K + 1, H / 4, W / 4), None without `pixel_classes`.
-        pixel_sign_logits: (B, T, H / 4, W / 4), None without `pixel_signs`.
-        count_logits: (B, T, K_max or K_max + 1), or None.
-        video: class logits (D_v, L * B, Q_v, K + 1) and embeddings; the L last frame layers are stacked before the
-            clips.
-        video_mask_logits: (D_v, L * B, Q_v, T, H / 4, W / 4).
+        pixel_sign_logits: (B, T, H / 4, W / 4), logits of visible cues; None without `pixel_signs`.
     """
 
     frame_class_logits: Tensor
@@ -72,11 +75,17 @@ class ACVIS(
     tags=["audio-visual-instance-segmentation", "video", "audio"],
     license="mit",
 ):
-    """Audio-visual instance segmentation: masks, classes and identities of what sounds, second by second.
+    """Audio-visual instance segmentation: masks, classes and identities of sounding objects in every frame.
 
     Args:
-        config: or the dictionary that `config.json` holds.
+        config: the configuration, or its fields as a dictionary (as in `config.json`).
+
+    Raises:
+        ConfigError: a dictionary with unknown fields or invalid values.
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, config: ACVISConfig | dict[str, Any]) -> None:
         super().__init__()
@@ -86,7 +95,8 @@ class ACVIS(
         self.pixel_decoder = PixelDecoder(config, self.backbone.channels)
         self.audio_encoder = build_audio_encoder(config)
         self.audio_class_head = nn.Linear(config.audio_dim, config.num_classes) if config.audio_classes else None
-        self.query_generator = QueryGenerator(config, getattr(self.audio_encoder, "patch_dim", None))
+        patch_dim = self.audio_encoder.patch_dim if self.audio_encoder is not None else None
+        self.query_generator = QueryGenerator(config, patch_dim)
         self.frame_decoder = FrameDecoder(config)
         self.count_head = (
             CountHead(config.hidden_dim, config.k_max, config.count_head) if config.count_head != "none" else None
@@ -99,10 +109,10 @@ class ACVIS(
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
 
     def encode(self, frames: Tensor) -> PixelFeatures:
-        """What the picture alone says; no sound enters here.
+        """Backbone and pixel decoder. The result does not depend on the sound.
 
         Args:
-            frames: (N, 3, H, W), RGB, 0..255, uint8 or float; padded with zeros to multiples of 32 after normalising.
+            frames: (N, 3, H, W), RGB, 0..255, uint8 or float; normalised, then padded with zeros to multiples of 32.
         """
         height, width = frames.shape[-2:]
         image = (frames.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
@@ -111,20 +121,26 @@ class ACVIS(
         return self.pixel_decoder(self.backbone(image))
 
     def hear(self, log_mel: Tensor | None = None, audio_features: Tensor | None = None) -> AudioFeatures | None:
-        """The sound as tokens: of log-mel seconds (B, T, 96, 64), or precomputed vectors (B, T, 128) as they are."""
+        """Encode the sound of B clips; None without audio input.
+
+        Args:
+            log_mel: (B, T, 96, 64), of one second of sound around each frame.
+            audio_features: (B, T, 128), precomputed vectors, used in place of the audio encoder's.
+        """
         if not self.config.uses_audio:
             return None
         if audio_features is not None:
             sound = AudioFeatures(audio_features.to(self.pixel_mean.dtype))
         else:
-            assert self.audio_encoder is not None, "precomputed features are needed: the Predictor says so to the user"
+            assert self.audio_encoder is not None, "audio_features are needed here (checked in Predictor)"
+            assert log_mel is not None, "one of log_mel and audio_features is needed (checked in Predictor)"
             sound = self.audio_encoder(log_mel.to(self.pixel_mean.dtype))
         if self.audio_class_head is not None:
             sound = sound._replace(class_logits=self.audio_class_head(sound.clip))
         return sound
 
     def decode_frames(self, pixels: PixelFeatures, sound: AudioFeatures | None) -> FrameState:
-        """Queries listen, then look at the picture of their second. N frames; the sound's B * T must equal N."""
+        """Query generator, frame decoder and count head on N frames; B * T of the sound must equal N."""
         tokens = self.frame_decoder.tokens(pixels.scales)
         queries = self.query_generator(sound, tokens)
         out = self.frame_decoder(queries, self.query_generator.positions(), tokens, pixels)
@@ -132,16 +148,18 @@ class ACVIS(
         return FrameState(out.queries, count_logits)
 
     def track(self, queries: Tensor, sound: AudioFeatures | None) -> VideoOutput:
-        """Frame queries (B, T, Q_f, C) of whole clips -> tracks."""
+        """The tracker on the frame queries (B, T, Q_f, C) of whole clips."""
         return self.tracker(queries, sound)
 
     def forward(
         self, frames: Tensor, log_mel: Tensor | None = None, audio_features: Tensor | None = None
     ) -> ModelOutput:
-        """Training: all that the losses need, of all layers where `self.training`. For inference see `Predictor`.
+        """Everything that the losses need, from all layers in training mode. For inference see `Predictor`.
 
         Args:
-            frames: (B, T, 3, H, W). log_mel: (B, T, 96, 64), or audio_features: (B, T, 128).
+            frames: (B, T, 3, H, W), as in `encode`.
+            log_mel: (B, T, 96, 64), as in `hear`.
+            audio_features: (B, T, 128), as in `hear`.
         """
         clips, length = frames.shape[:2]
         pixels = self.encode(frames.flatten(0, 1))
@@ -149,54 +167,49 @@ class ACVIS(
         state = self.decode_frames(pixels, sound)
         states = state.queries  # (D_f, B * T, Q_f, C)
         class_logits, mask_logits = self.frame_decoder.predict(states, pixels.fine)
+        audio_class_logits = sound.class_logits if sound is not None else None  # (B, T, K)
         sounding_logits = None
         if self.config.targets == "visible":
-            audio_class_logits = (
-                sound.class_logits.flatten(0, 1) if sound is not None and self.config.audio_classes else None
-            )
-            sounding_logits = self.frame_decoder.sounding_head(
-                states, class_logits, audio_class_logits
-            )  # (D_f, B * T, Q_f)
+            of_frames = audio_class_logits.flatten(0, 1) if audio_class_logits is not None else None
+            sounding_logits = self.frame_decoder.sounding_head(states, class_logits, of_frames)  # (D_f, B * T, Q_f)
 
         queries = states[-self.config.supervised_frame_layers :]  # (L, B * T, Q_f, C)
         layers = queries.shape[0]
-        video = self.track(
-            queries.unflatten(1, (clips, length)).flatten(0, 1), sound.repeat(layers) if sound is not None else None
-        )
+        queries = queries.unflatten(1, (clips, length)).flatten(0, 1)  # (L * B, T, Q_f, C)
+        video = self.track(queries, sound.repeat(layers) if sound is not None else None)
+
+        def by_clip(x: Tensor | None, dim: int = 0) -> Tensor | None:
+            return x.unflatten(dim, (clips, length)) if x is not None else None  # B * T -> B, T
+
         return ModelOutput(
             frame_class_logits=class_logits.unflatten(1, (clips, length)),
             frame_mask_logits=mask_logits.unflatten(1, (clips, length)),
-            count_logits=state.count_logits.unflatten(0, (clips, length)) if state.count_logits is not None else None,
+            count_logits=by_clip(state.count_logits),
             video=video,
             video_mask_logits=self.video_masks(video.mask_embeds, pixels.fine, layers),
-            frame_sounding_logits=sounding_logits.unflatten(1, (clips, length))
-            if sounding_logits is not None
-            else None,
-            audio_class_logits=sound.class_logits if sound is not None else None,
-            pixel_class_logits=self.pixel_class_head(pixels.fine).unflatten(0, (clips, length))
-            if self.pixel_class_head is not None
-            else None,
-            pixel_sign_logits=self.pixel_sign_head(pixels.fine).squeeze(1).unflatten(0, (clips, length))
-            if self.pixel_sign_head is not None
-            else None,
+            frame_sounding_logits=by_clip(sounding_logits, dim=1),
+            audio_class_logits=audio_class_logits,
+            pixel_class_logits=by_clip(self.pixel_class_head(pixels.fine) if self.pixel_class_head else None),
+            pixel_sign_logits=by_clip(self.pixel_sign_head(pixels.fine).squeeze(1) if self.pixel_sign_head else None),
         )
 
     def video_masks(self, embeds: Tensor, fine: Tensor, layers: int) -> Tensor:
-        """Masks of video queries in every frame: (D_v, L * B, Q_v, T, H / 4, W / 4).
+        """Mask logits of video queries in every frame: (D_v, L * B, Q_v, T, H / 4, W / 4).
 
         Args:
-            embeds: (D_v, L * B, Q_v, C). fine: F of all frames, (B * T, C, H / 4, W / 4), shared by the L frame layers.
+            embeds: (D_v, L * B, Q_v, C), from the tracker.
+            fine: (B * T, C, H / 4, W / 4), F of all frames; the same for each of the L frame layers.
+            layers: L.
         """
         clips = embeds.shape[1] // layers
         length = fine.shape[0] // clips
         of_clip = embeds.unflatten(1, (layers, clips)).permute(2, 0, 1, 3, 4).flatten(1, 3)  # (B, D_v * L * Q_v, C)
         masks = self.tracker.pixel_embedding.mask_logits(of_clip.repeat_interleave(length, 0), fine)
         masks = masks.unflatten(1, (len(embeds), layers, -1)).unflatten(0, (clips, length))
-        return masks.permute(2, 3, 0, 4, 1, 5, 6).flatten(
-            1, 2
-        )  # (B, T, D_v, L, Q_v, h, w) -> (D_v, L * B, Q_v, T, h, w)
+        # (B, T, D_v, L, Q_v, h, w) -> (D_v, L * B, Q_v, T, h, w)
+        return masks.permute(2, 3, 0, 4, 1, 5, 6).flatten(1, 2)
 
     @classmethod
     def _from_pretrained(cls, **kwargs: Any) -> ACVIS:
-        """`from_pretrained` with strict loading: the mixin's default leaves a missing weight random."""
+        """`from_pretrained` with strict loading: by default the mixin leaves missing weights random."""
         return super()._from_pretrained(**{**kwargs, "strict": True})

@@ -1,9 +1,9 @@
-"""Queries that listen: what every frame query knows of the sound before it looks at the picture.
+"""The query generator: frame queries that receive the sound before they attend to the frame.
 
-ACVIS (section 3.2) lets the queries attend to the sound; AVISM adds one audio-visual vector to them; VITA has no sound.
-The sound of a second is a single vector in all three papers. A softmax over a single key is 1 whatever the query, so
-that every query of ACVIS' generator receives the same value: nothing is selected. With `audio_tokens="patch"` the keys
-are the 24 time-frequency patches of the second, and selection can happen.
+In ACVIS (section 3.2) the queries attend to the sound; AVISM adds one audio-visual vector to each; VITA has no sound.
+The papers encode the sound of a frame as a single vector. A softmax over a single key is 1 for every query, so that
+all queries of ACVIS' generator receive the same value: nothing is selected. With `audio_tokens="patch"` the keys are
+the 24 time-frequency patches of the frame's sound, and queries can select among them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ NUM_SCALES = 3
 
 
 class QueryGenerator(nn.Module):
-    """The frame queries of every second, behind the count token where there is one.
+    """The queries of every frame; the count token, where there is one, comes first.
 
     Args:
         config: uses query_generator, frame_fusion, count_head, audio_tokens and the sizes.
-        patch_dim: channels of the audio encoder's patches; None where it gives none.
+        patch_dim: C_a, channels of the audio encoder's patches; None without patches.
     """
 
     def __init__(self, config: ACVISConfig, patch_dim: int | None = None) -> None:
@@ -40,7 +40,7 @@ class QueryGenerator(nn.Module):
         if self.kind == "none":
             return
         if self.audio_tokens == "patch":
-            assert patch_dim is not None, "the configuration allows patches only with an encoder that gives them"
+            assert patch_dim is not None, "the configuration allows patches only with an encoder that returns them"
             self.project = nn.Linear(patch_dim, dim)
             self.patch_position = nn.Parameter(torch.randn(NUM_PATCHES, dim))
         else:
@@ -55,44 +55,51 @@ class QueryGenerator(nn.Module):
         return hasattr(self, "count_token")
 
     def positions(self) -> Tensor:
-        """([1 +] Q_f, C), the count token's first."""
+        """Position embeddings ([1 +] Q_f, C), the count token's first."""
         return self._with_token(self.query_positions)
 
     def forward(self, sound: AudioFeatures | None, tokens: Sequence[Tensor]) -> Tensor:
-        """Args:
-            sound: of B clips of T seconds; None where the generator does not hear.
-            tokens: of the picture, (N, H * W, C) for strides 32, 16, 8, level embedding included; N = B * T.
+        """The queries of N = B * T frames.
+
+        Args:
+            sound: of B clips of T frames; None where the generator has no audio input.
+            tokens: of the frames, (N, H * W, C) for strides 32, 16, 8, level embedding included.
 
         Returns:
             (N, [1 +] Q_f, C).
         """
         queries = self._with_token(self.query_features).expand(tokens[0].shape[0], -1, -1)
+        if self.kind == "none":
+            return queries
+        assert sound is not None, "both other kinds need the sound"
         if self.kind == "acqg":
             return self.listen(queries, sound)
-        if self.kind == "additive":
-            return queries + self.blend(sound, tokens)
-        return queries
+        return queries + self.blend(sound, tokens)
 
     def audio_keys(self, sound: AudioFeatures) -> tuple[Tensor, Tensor | None]:
-        """What the queries attend to: (N, A, C) and its position, A = 1 for "clip" and 24 for "patch"."""
+        """Audio tokens (N, A, C), A = 1 for "clip" and 24 for "patch", and their positions (A, C) or None."""
         if self.audio_tokens == "patch":
+            assert sound.patches is not None, "precomputed vectors are refused where the configuration needs patches"
             return self.project(sound.patches.flatten(0, 1)), self.patch_position
         return self.project(sound.clip.flatten(0, 1))[:, None], None
 
     def listen(self, queries: Tensor, sound: AudioFeatures) -> Tensor:
-        """ACVIS' audio-centric query generator: cross-attentions from queries to sound (eq. 2-3), no FFN."""
+        """ACVIS' audio-centric query generator: cross-attentions from queries to sound (eq. 2-3), without FFN."""
         keys, key_position = self.audio_keys(sound)
         for layer in self.layers:
             queries = layer(queries, keys, self.positions(), key_position)
         return queries
 
     def blend(self, sound: AudioFeatures, tokens: Sequence[Tensor]) -> Tensor:
-        """AVISM's: the sound, placed like each query, looks at each scale; three views become one vector per query."""
+        """AVISM's generator: one audio-visual vector per query, (N, [1 +] Q_f, C).
+
+        The audio vector, with the position of each query, attends to each scale; a linear layer merges the results.
+        """
         positions = self.positions()
-        heard, _ = self.audio_keys(sound)
-        heard = heard.expand(-1, positions.shape[0], -1)  # (N, 1, C) -> (N, [1 +] Q_f, C)
-        views = [layer(heard, scale, positions) for layer, scale in zip(self.layers, tokens, strict=True)]
-        return self.merge(torch.cat(views, dim=-1))
+        audio, _ = self.audio_keys(sound)
+        audio = audio.expand(-1, positions.shape[0], -1)  # (N, 1, C) -> (N, [1 +] Q_f, C)
+        per_scale = [layer(audio, scale, positions) for layer, scale in zip(self.layers, tokens, strict=True)]
+        return self.merge(torch.cat(per_scale, dim=-1))
 
     def _with_token(self, rows: Tensor) -> Tensor:
         return torch.cat([self.count_token, rows]) if self.has_count_token else rows

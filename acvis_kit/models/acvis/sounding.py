@@ -1,9 +1,9 @@
-"""Who sounds? One logit per query and second, for networks whose queries stand for everything visible.
+"""The sounding logit: one per query and frame, for networks whose queries stand for everything visible.
 
-The papers give masks to sounding objects alone, so that seeing and hearing are learned as one. With `targets="visible"`
-a query finds its object whether it sounds or not, and this logit decides whether it is shown. It listens in two ways:
-through the query's state, which has heard the sound and seen the object, and through agreement: a class that is heard
-speaks for the queries that see it.
+The papers predict masks of sounding objects only, so that vision and audio are trained for one common decision. With
+`targets="visible"` a query predicts its object's mask whether the object sounds or not, and this logit decides whether
+the mask is shown. It has two terms: one is computed from the query's state, which holds visual and audio information;
+the other is agreement between the classes of the query and the classes of the sound.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from acvis_kit.models.layers.attention import CrossAttentionLayer
 
 
 class SoundingHead(nn.Module):
-    """The state of a query -> how likely its object sounds.
+    """The state of a query -> the logit that its object sounds.
 
     Args:
-        dim: C. agreement: whether the network names the classes that it uses_audio (`audio_classes`).
+        dim: C.
+        agreement: whether the network classifies the sound (`audio_classes`).
     """
 
     def __init__(self, dim: int, agreement: bool) -> None:
@@ -27,9 +28,12 @@ class SoundingHead(nn.Module):
         self.agreement = nn.Parameter(torch.ones(())) if agreement else None
 
     def forward(self, states: Tensor, class_logits: Tensor, audio_class_logits: Tensor | None) -> Tensor:
-        """Args:
-            states: (..., Q, C). class_logits: (..., Q, K + 1), of the same queries, "none" last.
-            audio_class_logits: (..., K); None where the network has no head for sound classes.
+        """Sum of the logit of the state and, where there are audio classes, the agreement.
+
+        Args:
+            states: (..., Q, C).
+            class_logits: (..., Q, K + 1), of the same queries, "none" last.
+            audio_class_logits: (..., K); None where the network does not classify the sound.
 
         Returns:
             (..., Q) logits.
@@ -37,14 +41,14 @@ class SoundingHead(nn.Module):
         logits = self.from_state(states).squeeze(-1)
         if self.agreement is None or audio_class_logits is None:
             return logits
-        seen = class_logits.detach().softmax(-1)[..., :-1]  # what is seen must not change to please the ear
-        return logits + self.agreement * (seen * audio_class_logits.unsqueeze(-2)).sum(-1)
+        classes = class_logits.detach().softmax(-1)[..., :-1]  # the sounding loss must not change visual classes
+        return logits + self.agreement * (classes * audio_class_logits.unsqueeze(-2)).sum(-1)
 
 
 class TrackSounding(nn.Module):
-    """For each track and second: the track looks up what that second's frame queries say about its object.
+    """Sounding logits of tracks, frame by frame: each track attends to the frame queries of one frame at a time.
 
-    A track's state is one for the whole clip; whether it sounds changes from second to second.
+    A track has one state for the whole clip, but whether it sounds changes from frame to frame.
     """
 
     def __init__(self, dim: int, num_heads: int, agreement: bool) -> None:
@@ -60,17 +64,22 @@ class TrackSounding(nn.Module):
         class_logits: Tensor,
         audio_class_logits: Tensor | None,
     ) -> Tensor:
-        """Args:
-            states: (D, B, Q_v, C). tokens: (B, T, Q_f, C), of the tracker's encoders, slot_positions: (Q_f, C).
-            class_logits: (D, B, Q_v, K + 1). audio_class_logits: (B, T, K) or None.
+        """Cross-attention from tracks to the frame queries of each frame, then `SoundingHead`.
+
+        Args:
+            states: (D, B, Q_v, C), of the tracks.
+            tokens: (B, T, Q_f, C), from the tracker's encoders.
+            slot_positions: (Q_f, C), of the frame queries.
+            class_logits: (D, B, Q_v, K + 1), of the tracks.
+            audio_class_logits: (B, T, K) or None.
 
         Returns:
             (D, B, T, Q_v) logits.
         """
         layers, clips = states.shape[:2]
         length = tokens.shape[1]
-        asking = states[:, :, None].expand(-1, -1, length, -1, -1).flatten(0, 2)  # (D * B * T, Q_v, C)
-        asked = tokens.expand(layers, -1, -1, -1, -1).flatten(0, 2)  # (D * B * T, Q_f, C)
-        found = self.look_up(asking, asked, token_position=slot_positions)
-        found = found.unflatten(0, (layers, clips, length))
-        return self.head(found, class_logits[:, :, None], audio_class_logits)
+        tracks = states[:, :, None].expand(-1, -1, length, -1, -1).flatten(0, 2)  # (D * B * T, Q_v, C)
+        frames = tokens.expand(layers, -1, -1, -1, -1).flatten(0, 2)  # (D * B * T, Q_f, C)
+        tracks = self.look_up(tracks, frames, token_position=slot_positions)
+        tracks = tracks.unflatten(0, (layers, clips, length))  # (D, B, T, Q_v, C)
+        return self.head(tracks, class_logits[:, :, None], audio_class_logits)

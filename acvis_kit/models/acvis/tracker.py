@@ -1,7 +1,8 @@
 """The tracker: video queries gather the frame queries of a whole clip into tracks (AVISM on top of VITA).
 
-It sees queries, never pixels. Inside windows of W seconds an object encoder lets frame queries talk to each other and a
-sound encoder lets the sound look at them; then a decoder lets each video query collect what belongs to one object.
+Its input is frame queries, not pixels. Inside windows of W frames, an object encoder applies self-attention to the
+frame queries, and a sound encoder applies cross-attention from the sound to them. Then in a decoder each video query
+attends to the whole clip and collects the frame queries of one object.
 """
 
 from __future__ import annotations
@@ -20,20 +21,19 @@ from acvis_kit.models.encoders.audio import AudioFeatures
 from acvis_kit.models.layers.attention import MLP, CrossAttentionLayer, FeedForwardLayer, SelfAttentionLayer
 from acvis_kit.models.layers.pixel_embedding import PixelEmbedding
 
-BARRIER = -1000.0  # added to attention logits between seconds that must not see each other
+BARRIER = -1000.0  # added to attention logits between frames that must not attend to each other
 WINDOWS_AT_ONCE = 4  # of all clips together; bounds the memory of attention over long clips
 
 
 class VideoOutput(NamedTuple):
-    """D: decoder layers, all in training, the last alone at inference.
+    """Output of the tracker. D: decoder layers; all in training, only the last at inference.
 
     Attributes:
         class_logits: (D, B, Q_v, K + 1), "none" last.
         mask_embeds: (D, B, Q_v, C), to be multiplied with V.
-        video_similarity: (D, B, Q_v, C) and
-        frame_similarity: (B, T, Q_f, C), embeddings whose dot product says "the same object"; the latter in training
-            only, where the loss asks for it.
-        sounding_logits: (D, B, T, Q_v), whether a track sounds in a second; None with `targets="sounding"`.
+        video_similarity: (D, B, Q_v, C), embeddings whose dot products are logits of "the same object".
+        frame_similarity: (B, T, Q_f, C), likewise; None at inference, since only the loss uses it.
+        sounding_logits: (D, B, T, Q_v), whether a track sounds in a frame; None with `targets="sounding"`.
     """
 
     class_logits: Tensor
@@ -66,7 +66,7 @@ class Tracker(nn.Module):
 
         self.query_features = nn.Parameter(torch.randn(config.num_video_queries, dim))
         self.query_positions = nn.Parameter(torch.randn(config.num_video_queries, dim))
-        self.slot_positions = nn.Parameter(torch.randn(config.num_frame_queries, dim))  # the same every second
+        self.slot_positions = nn.Parameter(torch.randn(config.num_frame_queries, dim))  # the same in every frame
         self.cross_attention = nn.ModuleList(CrossAttentionLayer(dim, heads) for _ in decoder)
         self.self_attention = nn.ModuleList(SelfAttentionLayer(dim, heads) for _ in decoder)
         self.feed_forward = nn.ModuleList(FeedForwardLayer(dim, config.feedforward_dim) for _ in decoder)
@@ -79,8 +79,11 @@ class Tracker(nn.Module):
         self.sounding = TrackSounding(dim, heads, config.audio_classes) if config.targets == "visible" else None
 
     def forward(self, frame_queries: Tensor, sound: AudioFeatures | None) -> VideoOutput:
-        """Args:
-        frame_queries: (B, T, Q_f, C), normed. sound: of the same B clips; None where nothing is heard.
+        """Encoders, decoder and heads.
+
+        Args:
+            frame_queries: (B, T, Q_f, C), normed.
+            sound: of the same B clips; None without audio input.
         """
         tokens = self.encode(frame_queries, sound.clip if sound is not None else None)  # (B, T, Q_f, C)
         states = torch.stack(self.decode(tokens))  # (D, B, Q_v, C)
@@ -100,33 +103,34 @@ class Tracker(nn.Module):
         )
 
     def encode(self, frame_queries: Tensor, sound: Tensor | None) -> Tensor:
-        """Frame queries that know their neighbours in time and the sound: (B, T, Q_f, C)."""
+        """Both encoders: frame queries (B, T, Q_f, C) and sound (B, T, 128) -> frame queries (B, T, Q_f, C)."""
         length = frame_queries.shape[1]
         missing = -length % self.window  # whole windows: zeros at the end, after the projections
-        # Passed on without a name: the first layer lets go of it (ten minutes weigh 60 MB).
+        # The argument has no name here, so that the first layer can free it (60 MB for ten minutes).
         tokens = self.encode_objects(F.pad(self.project(frame_queries), (0, 0, 0, 0, 0, missing)), length)
         if self.uses_audio:
+            assert sound is not None, "a tracker with audio input gets the sound of its clips"
             padded = F.pad(self.project_sound(sound), (0, 0, 0, missing))
             tokens = tokens + self.encode_sound(padded, tokens, length)[:, :, None]  # added once, at the end
         return tokens[:, :length]
 
     def encode_objects(self, tokens: Tensor, length: int) -> Tensor:
-        """Queries of a window attend to each other; every other layer shifts the windows, at inference only."""
-        for i, (attend, feed) in enumerate(zip(self.object_attention, self.object_feed_forward, strict=True)):
+        """Self-attention inside windows, (B, T, Q_f, C); at inference every other layer shifts the windows."""
+        for i, (attention, ffn) in enumerate(zip(self.object_attention, self.object_feed_forward, strict=True)):
             windows = Windows(tokens, self.window, length, shifted=i % 2 == 1 and not self.training)
-            tokens = windows.each(_block(attend, feed), tokens)
+            tokens = windows.each(_block(attention, ffn), tokens)
         return tokens
 
     def encode_sound(self, sound: Tensor, tokens: Tensor, length: int) -> Tensor:
-        """The sound of each second attends to the queries of its window, which stay as they are: (B, T, C).
+        """The sound of each frame attends to the queries of its window, which do not change: (B, T, C).
 
-        The papers repeat the sound for every frame query. The copies start equal and see the same, so they stay equal:
-        one row per second is the same result at 1 / Q_f of the cost.
+        The papers repeat the sound for every frame query. The copies start equal and attend to the same queries, so
+        they stay equal: one row per frame gives the same result at 1 / Q_f of the cost.
         """
         stream = sound[:, :, None]  # (B, T, 1, C)
-        for i, (attend, feed) in enumerate(zip(self.sound_attention, self.sound_feed_forward, strict=True)):
+        for i, (attention, ffn) in enumerate(zip(self.sound_attention, self.sound_feed_forward, strict=True)):
             windows = Windows(tokens, self.window, length, shifted=i % 2 == 1)
-            stream = windows.each(_block(attend, feed), stream, tokens)
+            stream = windows.each(_block(attention, ffn), stream, tokens)
         return stream[:, :, 0]
 
     def decode(self, tokens: Tensor) -> list[Tensor]:
@@ -142,18 +146,19 @@ class Tracker(nn.Module):
         return states
 
 
-def _block(attend: nn.Module, feed: nn.Module) -> Callable[..., Tensor]:
-    return lambda *windows, mask: feed(attend(*windows, mask=mask))
+def _block(attention: nn.Module, ffn: nn.Module) -> Callable[..., Tensor]:
+    return lambda *windows, mask: ffn(attention(*windows, mask=mask))
 
 
 class Windows:
-    """Cuts time into windows of W seconds, some at a time, with the mask that each needs.
+    """Cuts time into windows of W frames and applies a function to them, a few at a time, with their attention masks.
 
     Args:
         like: (B, T, Q, C), T a multiple of W.
-        window: W. length: seconds of T that are real; the rest is padding, never looked at.
-        shifted: begin the first window ceil(W / 2) seconds before the clip. It holds the clip's end beside its
-            beginning: a barrier keeps them apart.
+        window: W.
+        length: number of real frames; the other T - length are padding and masked out.
+        shifted: start the first window ceil(W / 2) frames before the clip. It then holds the end and the beginning of
+            the clip; the mask separates them.
     """
 
     def __init__(self, like: Tensor, window: int, length: int, shifted: bool) -> None:
@@ -163,7 +168,7 @@ class Windows:
         self.barrier = self._barrier(length).to(like)  # (windows, W, W)
 
     def _barrier(self, length: int) -> Tensor:
-        """What is added to the logits between second i (row) and second j (column) of a window."""
+        """What is added to the logits between frame i (row) and frame j (column): (windows, W, W)."""
         padded = torch.arange(self.time).roll(self.shift).view(-1, self.window) >= length
         apart = padded[:, None, :].expand(-1, self.window, -1).clone()
         if self.shift:
@@ -172,14 +177,16 @@ class Windows:
         return apart * BARRIER
 
     def each(self, run: Callable[..., Tensor], *streams: Tensor) -> Tensor:
-        """What `run` makes of every window, put back in time. Beside the streams only the result is in memory.
+        """Apply `run` to every window and put the results in their places in time, (B, T, Q of the first stream, C).
+
+        Besides the streams, memory holds only the result and the few windows being processed.
 
         Args:
-            run: called with the windows of each stream (windows, W * Q, C) and mask=, their mask (windows, 1, W * Q of
-                the first, W * Q of the last) or None; returns what takes the place of the first stream's.
-            streams: (B, T, Q, C) each, Q may differ.
+            run: called with the windows of each stream (windows, W * Q, C) and their `mask` (windows, 1, W * Q of the
+                first stream, W * Q of the last) or None; returns new windows of the first stream.
+            *streams: (B, T, Q, C) each, Q may differ.
         """
-        out = None
+        out: Tensor | None = None
         rows, columns = streams[0].shape[2], streams[-1].shape[2]
         at_once = max(1, WINDOWS_AT_ONCE // self.batch)
         for first in range(0, len(self.barrier), at_once):
@@ -190,10 +197,11 @@ class Windows:
             made = made.reshape(self.batch, len(barrier) * self.window, rows, -1)
             for piece, part in zip(where, made.split([s.stop - s.start for s in where], dim=1), strict=True):
                 out[:, piece] = part
+        assert out is not None, "a clip has at least one frame, hence at least one window"
         return out
 
     def _frames(self, first: int, count: int) -> list[slice]:
-        """Where in time `count` windows lie: in one piece, or two where they wrap around the clip's beginning."""
+        """The frames of `count` windows: one slice, or two where they wrap around the beginning of the clip."""
         start, stop = first * self.window - self.shift, (first + count) * self.window - self.shift
         return [slice(start, stop)] if start >= 0 else [slice(self.time + start, self.time), slice(0, stop)]
 

@@ -1,1 +1,1 @@
-"""Encoders of pictures and sound: backbones, audio encoders, the pixel decoder."""
+"""Encoders of frames and sound: backbones, audio encoders, the pixel decoder."""

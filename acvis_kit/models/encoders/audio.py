@@ -1,12 +1,12 @@
-"""From log-mel seconds to tokens: VGGish (Hershey et al. 2017) and a compact encoder.
+"""From log-mel spectrograms to tokens: VGGish (Hershey et al. 2017) and a compact encoder.
 
-Both give one vector per second ("clip") and, where it is wanted, the last feature map as tokens of time and frequency
-("patch"). The papers use the vector alone, see `query_generator`.
+The input is the log-mel of one second of sound per frame. Both encoders return one vector per frame ("clip") and the
+last feature map as tokens of time and frequency ("patch"). The papers use only the vector, see `query_generator`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,18 +16,19 @@ from acvis_kit.config import ACVISConfig
 
 # Output channels of VGGish's 3x3 convolutions; M is a 2x2 max pooling.
 VGGISH_LAYERS = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M")
-LOG_MEL_MEAN, LOG_MEL_STD = -3.0, 1.5  # about those of AVIS-Synth, for an encoder that starts from nothing
-PATCH_GRID = (6, 4)  # times x frequencies of the last map of a log-mel second (96, 64)
+VGGISH_HIDDEN = 4096  # width of its two hidden linear layers
+LOG_MEL_MEAN, LOG_MEL_STD = -3.0, 1.5  # approximately those of AVIS-Synth, for training from random weights
+PATCH_GRID = (6, 4)  # times x frequencies of the last feature map of a log-mel (96, 64)
 NUM_PATCHES = PATCH_GRID[0] * PATCH_GRID[1]  # A
 
 
 class AudioFeatures(NamedTuple):
-    """What the network uses_audio.
+    """The encoded sound of B clips.
 
     Attributes:
-        clip: (B, T, 128), one vector per second.
+        clip: (B, T, 128), one vector per frame.
         patches: (B, T, A, C_a), tokens of time and frequency, or None.
-        class_logits: (B, T, K), which classes can be heard; None where the network does not name them.
+        class_logits: (B, T, K), the classes that sound; None without `audio_classes`.
     """
 
     clip: Tensor
@@ -36,20 +37,24 @@ class AudioFeatures(NamedTuple):
 
     def frames(self, start: int, stop: int) -> AudioFeatures:
         """Only the frames from `start` up to `stop`."""
-        return AudioFeatures(*(None if part is None else part[:, start:stop] for part in self))
+        return self._map(lambda part: part[:, start:stop])
 
     def repeat(self, times: int) -> AudioFeatures:
-        """The clips one after another, `times` over."""
-        return AudioFeatures(*(None if part is None else part.repeat(times, *[1] * (part.ndim - 1)) for part in self))
+        """The B clips `times` over, one block after another."""
+        return self._map(lambda part: part.repeat(times, *[1] * (part.ndim - 1)))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> AudioFeatures:
+        return AudioFeatures(change(self.clip), *(None if part is None else change(part) for part in self[1:]))
 
     @classmethod
     def join(cls, parts: Sequence[AudioFeatures]) -> AudioFeatures:
-        """Stretches of the same clips, one after another in time."""
-        return cls(*(None if part[0] is None else torch.cat(part, 1) for part in zip(*parts, strict=True)))
+        """Concatenation in time of parts of the same clips."""
+        clip, *others = zip(*parts, strict=True)
+        return cls(torch.cat(clip, 1), *(None if other[0] is None else torch.cat(other, 1) for other in others))
 
 
-def build_audio_encoder(config: ACVISConfig) -> nn.Module | None:
-    """The encoder that `config.audio_encoder` names; None where features are precomputed or nothing is heard."""
+def build_audio_encoder(config: ACVISConfig) -> VGGish | CompactAudioEncoder | None:
+    """The encoder that `config.audio_encoder` names; None with precomputed features or without audio input."""
     if config.audio_encoder == "precomputed" or not config.uses_audio:
         return None
     if config.audio_encoder == "vggish":
@@ -61,12 +66,14 @@ class VGGish(nn.Module):
     """VGGish, 72 M parameters.
 
     Args:
-        quantize: whiten the embedding by PCA, clip it to [-2, 2] and round it to 8 bits: values 0..255, used unscaled,
-            as ACVIS does. The rounding stops every gradient. False: the embedding as it is, 128 values >= 0, as AVISM
-            used.
+        quantize: whiten the embedding by PCA, clip it to [-2, 2] and round it to 8 bits: values 0..255, used unscaled
+            (as in ACVIS). The rounding stops every gradient. False: the embedding itself, 128 values >= 0 (as in
+            AVISM).
     """
 
     patch_dim = 512
+    pca_eigen_vectors: Tensor
+    pca_means: Tensor
 
     def __init__(self, quantize: bool = True) -> None:
         super().__init__()
@@ -74,18 +81,18 @@ class VGGish(nn.Module):
         layers: list[nn.Module] = []
         channels = 1
         for width in VGGISH_LAYERS:
-            if width == "M":
+            if isinstance(width, str):
                 layers.append(nn.MaxPool2d(2))
             else:
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
                 channels = width
         self.features = nn.Sequential(*layers)
         self.embeddings = nn.Sequential(
-            nn.Linear(NUM_PATCHES * channels, 4096),
+            nn.Linear(NUM_PATCHES * channels, VGGISH_HIDDEN),
             nn.ReLU(),
-            nn.Linear(4096, 4096),
+            nn.Linear(VGGISH_HIDDEN, VGGISH_HIDDEN),
             nn.ReLU(),
-            nn.Linear(4096, 128),
+            nn.Linear(VGGISH_HIDDEN, 128),
             nn.ReLU(),
         )
         if quantize:
@@ -93,7 +100,7 @@ class VGGish(nn.Module):
             self.register_buffer("pca_means", torch.zeros(128))
 
     def forward(self, log_mel: Tensor) -> AudioFeatures:
-        """log_mel (B, T, 96, 64) -> vectors (B, T, 128) and patches (B, T, 24, 512), time by time."""
+        """log_mel (B, T, 96, 64) -> vectors (B, T, 128) and patches (B, T, 24, 512), by time, then frequency."""
         examples = log_mel.flatten(0, 1)[:, None]  # (B * T, 1, 96, 64)
         patches = self.features(examples).permute(0, 2, 3, 1).flatten(1, 2)  # (B * T, A, 512)
         vector = self.embeddings(patches.flatten(1))
@@ -109,10 +116,10 @@ class VGGish(nn.Module):
 
 
 class CompactAudioEncoder(nn.Module):
-    """Eight convolutions with group norm, 0.5 M parameters, learned from nothing.
+    """Eight convolutions with group norm, 0.5 M parameters, trained from random weights.
 
-    The vector keeps the frequency axis (mean and maximum over time only): pitch tells sources apart, and a short bark
-    counts beside a long note.
+    The vector keeps the frequency axis: the map is averaged and maximised over time only. Pitch distinguishes sources,
+    and with the maximum a short bark counts beside a long note.
     """
 
     patch_dim = 128
@@ -136,10 +143,10 @@ class CompactAudioEncoder(nn.Module):
         self.embedding = nn.Sequential(nn.Linear(2 * PATCH_GRID[1] * before, dim), nn.ReLU())
 
     def forward(self, log_mel: Tensor) -> AudioFeatures:
-        """log_mel (B, T, 96, 64) -> vectors (B, T, dim) and patches (B, T, 24, 128), time by time."""
+        """log_mel (B, T, 96, 64) -> vectors (B, T, dim) and patches (B, T, 24, 128), by time, then frequency."""
         image = (log_mel.flatten(0, 1)[:, None] - LOG_MEL_MEAN) / LOG_MEL_STD  # (B * T, 1, 96, 64)
-        map_ = self.features(image)  # (B * T, 128, 6, 4)
-        patches = map_.permute(0, 2, 3, 1).flatten(1, 2)
-        vector = self.embedding(torch.cat([map_.mean(dim=2), map_.amax(dim=2)], 1).flatten(1))
+        features = self.features(image)  # (B * T, 128, 6, 4)
+        patches = features.permute(0, 2, 3, 1).flatten(1, 2)
+        vector = self.embedding(torch.cat([features.mean(dim=2), features.amax(dim=2)], 1).flatten(1))
         shape = log_mel.shape[:2]
         return AudioFeatures(vector.unflatten(0, shape), patches.unflatten(0, shape))

@@ -1,7 +1,7 @@
-"""Backbones: from a normalised picture to four feature maps of strides 4, 8, 16 and 32.
+"""Backbones: from a normalised frame to four feature maps of strides 4, 8, 16 and 32.
 
 Each backbone declares `channels` and `strides` and returns one map per entry. ResNets and Swin transformers keep
-torchvision's parameter names, so that its ImageNet weights load as they are.
+torchvision's parameter names, so that its ImageNet weights load unchanged.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,10 @@ from torch import Tensor, nn
 
 from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import WeightsError
+
+if TYPE_CHECKING:
+    from acvis_kit.models.encoders.resnet import ResNet
+    from acvis_kit.models.encoders.swin import Swin
 
 RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}  # of the four stages
 # width of the first stage, blocks of the four stages, heads of the four stages
@@ -27,10 +32,10 @@ SWIN_LAYOUTS = {
 }
 
 
-def build_backbone(config: ACVISConfig) -> nn.Module:
-    """The backbone that `config.backbone` names, with fresh weights.
+def build_backbone(config: ACVISConfig) -> ResNet | Swin | CompactBackbone:
+    """The backbone that `config.backbone` names, with random weights.
 
-    torchvision takes 2 s to import: only the backbones made of it do so.
+    torchvision takes 2 s to import: only the backbones built from it do so.
     """
     if config.backbone in RESNET_BLOCKS:
         from acvis_kit.models.encoders.resnet import ResNet
@@ -44,7 +49,7 @@ def build_backbone(config: ACVISConfig) -> nn.Module:
 
 
 class CompactBackbone(nn.Module):
-    """A ResNet-10 with group norm: 1 M parameters, learns from nothing. For AVIS-Synth and for trying things out."""
+    """A ResNet-10 with group norm, 1 M parameters, trained from random weights: for AVIS-Synth and experiments."""
 
     channels = (48, 96, 144, 192)
     strides = (4, 8, 16, 32)
@@ -69,7 +74,7 @@ class CompactBackbone(nn.Module):
 
 
 class _BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a 1x1 one, halving height and width."""
+    """Two 3x3 convolutions with a 1x1 convolution as shortcut; halves height and width."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -87,26 +92,31 @@ class _BasicBlock(nn.Module):
 def load_imagenet_weights(backbone: nn.Module, weights: Mapping[str, Tensor] | str | Path) -> None:
     """Copy torchvision's ImageNet classification weights into a ResNet or Swin.
 
-    The classifier and the counters of batch norm are left out. Swin's four output norms have no counterpart and stay.
+    The classifier and the batch counters of batch norm are left out. Swin's four output norms are not in torchvision's
+    weights and keep their values.
 
     Args:
+        backbone: a ResNet or Swin; changed in place.
         weights: a state dict, or the `.pth` file that torchvision publishes.
 
     Raises:
-        WeightsError: a file that holds no tensors; keys or shapes that do not fit, the first eight named.
+        WeightsError: a file that cannot be read; keys or shapes that do not fit, the first eight named.
     """
+    state: Mapping[str, Tensor]
     if isinstance(weights, str | Path):
         try:
-            weights = torch.load(weights, map_location="cpu", weights_only=True)
+            state = torch.load(weights, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise WeightsError(f"{weights} is not a file of torchvision's weights ({error})") from error
+    else:
+        state = weights
     ignored = ("fc.", "head.", "norm.")
-    given = {k: v for k, v in weights.items() if not k.startswith(ignored) and not k.endswith("num_batches_tracked")}
-    own = {k: v for k, v in backbone.state_dict().items() if not k.startswith("norms.")}
-    wrong = [f"missing {k}" for k in own if k not in given] + [f"unexpected {k}" for k in given if k not in own]
+    given = {k: v for k, v in state.items() if not k.startswith(ignored) and not k.endswith("num_batches_tracked")}
+    needed = {k: v for k, v in backbone.state_dict().items() if not k.startswith("norms.")}
+    wrong = [f"missing {k}" for k in needed if k not in given] + [f"unexpected {k}" for k in given if k not in needed]
     wrong += [
         f"{k}: {tuple(given[k].shape)} in the file, {tuple(v.shape)} in the model"
-        for k, v in own.items()
+        for k, v in needed.items()
         if k in given and given[k].shape != v.shape
     ]
     if wrong:

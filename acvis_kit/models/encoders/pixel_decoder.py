@@ -18,11 +18,12 @@ NORM_GROUPS = 32
 
 
 class PixelFeatures(NamedTuple):
-    """What the picture alone says.
+    """Visual features of N frames; they do not depend on the sound.
 
     Attributes:
         scales: three maps (N, C, H / s, W / s), s = 32, 16, 8.
-        fine: F, (N, C, H / 4, W / 4), from which the mask embeddings of frames (E) and video (V) are made.
+        fine: F, (N, C, H / 4, W / 4), from which the pixel embeddings of the frame masks (E) and video masks (V) are
+            computed.
     """
 
     scales: tuple[Tensor, Tensor, Tensor]
@@ -34,7 +35,7 @@ class PixelDecoder(nn.Module):
 
     Args:
         config: uses hidden_dim, num_heads, pixel_layers, pixel_points, pixel_feedforward_dim.
-        channels: of the backbone's maps, strides 4, 8, 16, 32.
+        channels: channels of the backbone's maps at strides 4, 8, 16, 32.
     """
 
     def __init__(self, config: ACVISConfig, channels: Sequence[int]) -> None:
@@ -57,20 +58,20 @@ class PixelDecoder(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, maps: Sequence[Tensor]) -> PixelFeatures:
-        """`maps`: the backbone's (N, C_i, H / s, W / s) for s = 4, 8, 16, 32, H and W multiples of 32."""
+        """The backbone's maps (N, C_i, H / s, W / s), s = 4, 8, 16, 32, H and W multiples of 32 -> features."""
         finest, *coarse = maps
         levels = [project(level) for project, level in zip(self.input_proj, reversed(coarse), strict=True)]
         shapes = [(level.shape[-2], level.shape[-1]) for level in levels]
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in levels], dim=1)  # (N, S, C)
 
-        like = {"dtype": tokens.dtype, "device": tokens.device}
+        dim, dtype, device = tokens.shape[-1], tokens.dtype, tokens.device
         position = torch.cat(  # (S, C)
             [
-                sine_position(h, w, tokens.shape[-1], **like) + e
+                sine_position(h, w, dim, dtype=dtype, device=device) + e
                 for (h, w), e in zip(shapes, self.level_embed, strict=True)
             ]
         )
-        reference = torch.cat([_cell_centres(h, w, **like) for h, w in shapes])
+        reference = torch.cat([_cell_centres(h, w, dtype=dtype, device=device) for h, w in shapes])  # (S, 2)
         for layer in self.layers:
             tokens = layer(tokens, position, reference, shapes)
 
@@ -83,7 +84,7 @@ class PixelDecoder(nn.Module):
 
 
 class DeformableLayer(nn.Module):
-    """Deformable self-attention and a feed-forward network, post-norm. The position enters the queries alone."""
+    """Deformable self-attention and a feed-forward network, post-norm. The position is added to the queries only."""
 
     def __init__(self, config: ACVISConfig, num_levels: int) -> None:
         super().__init__()
@@ -93,12 +94,12 @@ class DeformableLayer(nn.Module):
         self.feed_forward = FeedForwardLayer(dim, config.pixel_feedforward_dim, PyramidLinear)
 
     def forward(self, tokens: Tensor, position: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-        """Tokens (N, S, C), position (S, C), reference (S, 2). Returns (N, S, C)."""
+        """Tokens (N, S, C), position (S, C), reference (S, 2), shapes of the levels. Returns (N, S, C)."""
         return self.feed_forward(self.norm(tokens + self.attention(tokens + position, reference, tokens, shapes)))
 
 
 def _cell_centres(height: int, width: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """X and y of every cell's centre in units of the picture: (H * W, 2)."""
+    """The x and y of every cell's centre in units of the image: (H * W, 2)."""
     y = (torch.arange(height, dtype=dtype, device=device) + 0.5) / height
     x = (torch.arange(width, dtype=dtype, device=device) + 0.5) / width
     return torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], dim=-1).flatten(0, 1)

@@ -1,6 +1,6 @@
-"""ResNet-50 and 101 with frozen batch norm, of torchvision's parts and under its parameter names.
+"""ResNet-50 and 101 with frozen batch norm, built from torchvision's modules with its parameter names.
 
-Source: He et al. 2016; the stride lies in the 3x3 convolution, as in torchvision and in the reference's checkpoints.
+Source: He et al. 2016; the stride is in the 3x3 convolution, as in torchvision and in the reference's checkpoints.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 
 class ResNet(nn.Module):
-    """ResNet with the stride in the 3x3 convolution and batch norm frozen for good, statistics and affine part.
+    """ResNet with the stride in the 3x3 convolution; the statistics and affine part of batch norm are never trained.
 
     `forward`: (N, 3, H, W) -> four maps (N, C_i, H / s, W / s).
     """
@@ -38,7 +38,7 @@ class ResNet(nn.Module):
 
 
 class Bottleneck(resnet.Bottleneck):
-    """torchvision's parameters; each frozen norm is applied to the weights of its convolution instead of to the map."""
+    """torchvision's block, but each frozen norm is applied to the weights of its convolution instead of to the map."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', H / stride, W / stride)."""
@@ -50,7 +50,7 @@ class Bottleneck(resnet.Bottleneck):
 
 
 def _normed(x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> Tensor:
-    """norm(conv(x)), where norm(y) = y * scale + shift: the scale goes into the kernel, which is small."""
+    """norm(conv(x)), where norm(y) = y * scale + shift: scaling the kernel is cheaper than scaling the map."""
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     shift = norm.bias - norm.running_mean * scale
     return F.conv2d(x, conv.weight * scale.view(-1, 1, 1, 1), shift, conv.stride, conv.padding)

@@ -1,6 +1,6 @@
-"""Swin transformers of torchvision's parts and under its parameter names, with the reference's shifted windows.
+"""Swin transformers built from torchvision's modules with its parameter names, and the reference's shifted windows.
 
-The windows are ours: torchvision leaves the shift out where a window covers the whole map, the reference does not.
+torchvision omits the shift where a window covers the whole map. The reference does not, and neither does this module.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import swin_transformer
 
-SHIFT_BARRIER = -100.0  # added to attention logits between parts of a rolled window that are no neighbours
+SHIFT_BARRIER = -100.0  # added to attention logits between parts of a rolled window that are not adjacent
 
 
 class Swin(nn.Module):
-    """Swin transformer (Liu et al. 2021); every stage's output passes a LayerNorm of its own that is not fed onward.
+    """Swin transformer (Liu et al. 2021). Each output has its own LayerNorm; the next stage receives it unnormed.
 
     Args:
-        width: channels of the first stage. blocks, heads: per stage. window: side of a window in cells.
-        drop_path: stochastic depth of the last block, rising linearly from 0; acts in training only.
+        width: channels of the first stage.
+        blocks: number of blocks of each stage.
+        heads: number of attention heads of each stage.
+        window: side of a window in cells.
+        drop_path: stochastic depth of the last block, rising linearly from 0; in training only.
     """
 
     strides = (4, 8, 16, 32)
@@ -55,26 +58,26 @@ class Swin(nn.Module):
 
 
 class ShiftedWindowAttention(swin_transformer.ShiftedWindowAttention):
-    """torchvision's parameters; windows are shifted on every odd block, whatever the size of the map."""
+    """torchvision's attention, but windows are shifted in every odd block, whatever the size of the map."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """X (N, H, W, C) -> (N, H, W, C)."""
+        """(N, H, W, C) -> (N, H, W, C)."""
         height, width = x.shape[1:3]
         side, shift = self.window_size[0], self.shift_size[0]
         x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))  # zeros, after the norm
-        padded = x.shape[1:3]
+        padded_height, padded_width = x.shape[1:3]
         bias = self.get_relative_position_bias()  # (1, heads, side^2, side^2)
         if shift:
             x = x.roll((-shift, -shift), dims=(1, 2))
-            barrier = _shift_barrier(*padded, side, shift, like=x)  # (windows, side^2, side^2)
+            barrier = _shift_barrier(padded_height, padded_width, side, shift, like=x)  # (windows, side^2, side^2)
             bias = (bias + barrier[:, None]).repeat(x.shape[0], 1, 1, 1)  # (N * windows, heads, side^2, side^2)
 
         windows = _cut(x, side)  # (N * windows, side^2, C)
-        qkv = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(*qkv, attn_mask=bias.to(qkv.dtype))
-        windows = self.proj(seen.transpose(1, 2).flatten(2))
+        q, k, v = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))  # (N * windows, heads, side^2, D)
+        windows = self.proj(mixed.transpose(1, 2).flatten(2))
 
-        x = _join(windows, side, *padded)
+        x = _join(windows, side, padded_height, padded_width)
         if shift:
             x = x.roll((shift, shift), dims=(1, 2))
         return x[:, :height, :width]
@@ -93,7 +96,7 @@ def _join(windows: Tensor, side: int, height: int, width: int) -> Tensor:
 
 
 def _shift_barrier(height: int, width: int, side: int, shift: int, like: Tensor) -> Tensor:
-    """After a roll, opposite edges of the map share a window; what to add so that they do not see each other."""
+    """What to add to attention logits between opposite edges of the map, which share a window after a roll."""
 
     def regions(length: int) -> Tensor:
         place = torch.arange(length, device=like.device)

@@ -1,6 +1,6 @@
-"""The three blocks every transformer of the kit is made of, post-norm: x = LN(x + f(x)).
+"""The three transformer blocks of the kit, post-norm: x = LN(x + f(x)).
 
-Positions are added to queries and keys, never to values (Mask2Former; ACVIS and AVISM keep it).
+Positions are added to queries and keys, never to values (as in Mask2Former, ACVIS and AVISM).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention with one packed input projection, as `nn.MultiheadAttention` stores it, batch first.
+    """Multi-head attention, batch first, with one packed input projection as in `nn.MultiheadAttention`.
 
     Args:
         dim: C.
-        num_heads: must divide C.
+        num_heads: number of heads; must divide C.
     """
 
     def __init__(self, dim: int, num_heads: int) -> None:
@@ -32,8 +32,10 @@ class Attention(nn.Module):
         """softmax(q k^T / sqrt(C / heads) + mask) v, per head.
 
         Args:
-            query: (B, Q, C). key, value: (B, K, C).
-            mask: broadcastable to (B, heads, Q, K); bool, True where a query may look, or float, added to the logits.
+            query: (B, Q, C).
+            key: (B, K, C).
+            value: (B, K, C).
+            mask: broadcastable to (B, heads, Q, K); bool, True where a query may attend, or float, added to the logits.
 
         Returns:
             (B, Q, C).
@@ -43,11 +45,11 @@ class Attention(nn.Module):
         q = self._split_heads(F.linear(query, to_q, bias_q))
         k = self._split_heads(F.linear(key, to_k, bias_k))
         v = self._split_heads(F.linear(value, to_v, bias_v))
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (B, heads, Q, C / heads)
-        return self.out_proj(seen.transpose(1, 2).flatten(2))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (B, heads, Q, C / heads)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def weights(self, query: Tensor, key: Tensor) -> Tensor:
-        """What `forward` multiplies the values by, without a mask: (B, heads, Q, K), rows sum to 1. For looking at."""
+        """Attention weights of `forward` without a mask, for inspection: (B, heads, Q, K), rows sum to 1."""
         to_q, to_k, _ = self.in_proj_weight.chunk(3)
         bias_q, bias_k, _ = self.in_proj_bias.chunk(3)
         q = self._split_heads(F.linear(query, to_q, bias_q))
@@ -75,9 +77,9 @@ class CrossAttentionLayer(nn.Module):
         mask: Tensor | None = None,
         placed_tokens: Tensor | None = None,
     ) -> Tensor:
-        """X (B, Q, C) looks at tokens (B, K, C); `mask` as in `Attention`. Returns (B, Q, C).
+        """Attention from x (B, Q, C) to tokens (B, K, C), with `mask` as in `Attention`. Returns (B, Q, C).
 
-        `placed_tokens` are tokens + token_position, where several layers look at the same.
+        `placed_tokens`, where given, is tokens + token_position, computed once for several layers.
         """
         keys = _add(tokens, token_position) if placed_tokens is None else placed_tokens
         return self.norm(x + self.attention(_add(x, position), keys, tokens, mask))
@@ -92,7 +94,7 @@ class SelfAttentionLayer(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, position: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """X (B, Q, C), `mask` as in `Attention`. Returns (B, Q, C)."""
+        """Attention within x (B, Q, C), with `mask` as in `Attention`. Returns (B, Q, C)."""
         placed = _add(x, position)
         return self.norm(x + self.attention(placed, placed, x, mask))
 
@@ -109,7 +111,7 @@ class FeedForwardLayer(nn.Module):
         nn.init.xavier_uniform_(self.linear2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """X (..., C) -> (..., C)."""
+        """(..., C) -> (..., C)."""
         return self.norm(x + self.linear2(F.relu(self.linear1(x), inplace=True)))
 
 

@@ -1,9 +1,9 @@
 """Multi-scale deformable attention (Zhu et al. 2021, eq. 3) in plain PyTorch.
 
-A token does not look at every other token. It asks for a few points around itself on each scale, reads the picture
-there by bilinear interpolation, and mixes what it read. A bilinear sample is a weighted sum of four rows of a table,
-and the mix is a weighted sum of samples, so on a CPU the whole is one `embedding_bag` with weights; elsewhere it is
-`grid_sample`.
+A token does not attend to every other token. It predicts a few sampling points around itself on each level, samples
+the values there by bilinear interpolation, and sums the samples with predicted weights. A bilinear sample is a weighted
+sum of four rows of a table, and so is the sum of samples. Hence a CPU computes it by `embedding_bag` with weights;
+other devices use `grid_sample`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Shapes = Sequence[tuple[int, int]]  # (H, W) of each level
 
 
 class PyramidLinear(nn.Linear):
-    """A linear layer on the tokens (N, S, C) of a picture at strides 32, 16 and 8."""
+    """A linear layer on the tokens (N, S, C) of an image at strides 32, 16 and 8."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         return linear_on_pyramid(tokens, self.weight, self.bias)
@@ -28,21 +28,24 @@ class PyramidLinear(nn.Linear):
 def linear_on_pyramid(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`F.linear`; at inference on a CPU as a 1x1 convolution, which adds the bias while it multiplies: 8 % less time.
 
-    The picture that is convolved need not be the one the tokens come from. To each token of stride 32 belong 4 of
-    stride 16 and 16 of stride 8, so that all together always fill 21 rows.
+    The convolved array need not have the layout of the original image. For each token of stride 32 there are 4 of
+    stride 16 and 16 of stride 8, so the tokens always fill 21 rows.
     """
     n, length, dim = tokens.shape
     if torch.is_grad_enabled() or tokens.device.type != "cpu" or length % 21 or length == 21:
         return F.linear(tokens, weight, bias)
-    picture = tokens.reshape(n, 21, length // 21, dim).permute(0, 3, 1, 2)  # channels innermost in memory
-    return F.conv2d(picture, weight[:, :, None, None], bias).permute(0, 2, 3, 1).reshape(n, length, -1)
+    rows = tokens.reshape(n, 21, length // 21, dim).permute(0, 3, 1, 2)  # channels innermost in memory
+    return F.conv2d(rows, weight[:, :, None, None], bias).permute(0, 2, 3, 1).reshape(n, length, -1)
 
 
 class DeformableAttention(nn.Module):
-    """Each token reads `num_points` points per head and level and mixes them.
+    """Each token samples `num_points` points per head and level and sums them with weights.
 
     Args:
-        dim: C. num_heads: heads. num_levels: L. num_points: points per head and level.
+        dim: C.
+        num_heads: number of heads; must divide C.
+        num_levels: L.
+        num_points: points per head and level.
     """
 
     def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int) -> None:
@@ -56,7 +59,7 @@ class DeformableAttention(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """At first every head looks in its own direction, point p at p + 1 pixels, with equal weights."""
+        """Start with one direction per head, point p at p + 1 cells, and equal weights."""
         turn = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
         direction = torch.stack([turn.cos(), turn.sin()], dim=-1)  # (heads, 2)
         direction = direction / direction.abs().amax(dim=-1, keepdim=True)
@@ -72,10 +75,12 @@ class DeformableAttention(nn.Module):
             nn.init.zeros_(projection.bias)
 
     def forward(self, query: Tensor, reference: Tensor, tokens: Tensor, shapes: Shapes) -> Tensor:
-        """Args:
-            query: (N, S, C), what decides where to look. S is the number of tokens of all levels.
-            reference: (S, 2), x and y in [0, 1] around which each token looks; float32, or float64 in a float64 model.
-            tokens: (N, S, C), what is looked at, the levels one after another.
+        """Sample `tokens` around the reference points and sum the samples.
+
+        Args:
+            query: (N, S, C), from which the sampling points and weights are predicted; S tokens of all levels.
+            reference: (S, 2), the x and y in [0, 1] of each token's centre; float32, or float64 in a float64 model.
+            tokens: (N, S, C), from which values are sampled, the levels one after another.
             shapes: (H, W) of each level.
 
         Returns:
@@ -83,52 +88,55 @@ class DeformableAttention(nn.Module):
         """
         x, y, weights = self.where(query, reference, shapes)
         values = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))  # (N, S, heads, C / heads)
-        # On a CPU rows are read faster, but twice as slow where gradients have to go back through them.
-        read = sample_rows if values.device.type == "cpu" and not values.requires_grad else sample_grid
-        return self.output_proj(read(values, shapes, x, y, weights))
+        # On a CPU `sample_rows` is faster forward, but takes twice as long where gradients go back through it.
+        sample = sample_rows if values.device.type == "cpu" and not values.requires_grad else sample_grid
+        return self.output_proj(sample(values, shapes, x, y, weights))
 
     def where(self, query: Tensor, reference: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor, Tensor]:
-        """Where each token looks, and how much it weighs what it sees there.
+        """The sampling points of each token and their weights; arguments as in `forward`.
 
         Returns:
-            x and y, (N, S, heads, L, points), in cells of the level, the centre of its first cell at 0: in units of the
-            picture that is (x + 0.5) / W. weights (N, S, heads, L, points), which sum to 1 over levels and points
+            x and y, (N, S, heads, L, points), in cells of the level, with the centre of its first cell at 0: in units
+            of the image that is (x + 0.5) / W. weights (N, S, heads, L, points), which sum to 1 over levels and points
             together.
         """
         split = (self.num_heads, self.num_levels, self.num_points)
         offsets, mix = self.sampling_offsets, self.attention_weights
-        # One multiplication instead of three; x and y apart, so that arithmetic on them runs along whole rows.
+        # One multiplication instead of three; x and y are separate, so that arithmetic runs along whole rows.
         rows = torch.cat([offsets.weight[0::2], offsets.weight[1::2], mix.weight])
-        asked = linear_on_pyramid(query, rows, torch.cat([offsets.bias[0::2], offsets.bias[1::2], mix.bias]))
-        x, y, logits = asked.chunk(3, dim=-1)  # (N, S, heads * L * points) each
-        # Half precision would place a sample to within a few cells only: the sum is in the precision of `reference`.
+        projected = linear_on_pyramid(query, rows, torch.cat([offsets.bias[0::2], offsets.bias[1::2], mix.bias]))
+        x, y, logits = projected.chunk(3, dim=-1)  # (N, S, heads * L * points) each
+        # Half precision would be off by a few cells: the sum has the precision of `reference`.
         height, width = self._per_sample(shapes, reference)
         x, y = x + (reference[:, :1] * width - 0.5), y + (reference[:, 1:] * height - 0.5)
         weights = _softmax(logits.unflatten(-1, (self.num_heads, -1)))
         return x.unflatten(-1, split), y.unflatten(-1, split), weights.unflatten(-1, split[1:])
 
     def _per_sample(self, shapes: Shapes, like: Tensor) -> Tensor:
-        """Heights and widths of the level that each of a token's samples falls on: (2, heads * L * points)."""
+        """Height and width of the level of each of a token's samples: (2, heads * L * points)."""
         sizes = torch.tensor(shapes, dtype=like.dtype, device=like.device).T  # (2, L)
         return sizes.repeat_interleave(self.num_points, dim=1).repeat(1, self.num_heads)
 
 
 def _softmax(x: Tensor) -> Tensor:
-    """Over the last axis. PyTorch's own takes seven times as long on a CPU where that axis is as short as here."""
-    grown = (x - x.detach().amax(-1, keepdim=True)).exp()
-    return grown / grown.sum(-1, keepdim=True)
+    """Softmax over the last axis. PyTorch's takes seven times as long on a CPU where that axis is as short as here."""
+    powers = (x - x.detach().amax(-1, keepdim=True)).exp()
+    return powers / powers.sum(-1, keepdim=True)
 
 
 def sample_rows(values: Tensor, shapes: Shapes, x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """Weighted bilinear samples as weighted sums of table rows; zeros outside the picture.
+    """Weighted bilinear samples as weighted sums of table rows; zeros outside the image.
 
-    The levels lie below each other in one table, each within a border of zeros, so that places far outside can be moved
-    onto the border and no sample needs a test whether it lies inside. All rows are equally long: the corners right of,
-    below and diagonal to a sample's first are the same index into the table further on.
+    The levels lie below each other in one table, each within a border of zeros. Points far outside are moved onto the
+    border, so that no sample has to be tested for lying inside. All rows are equally long: the corners to the right of,
+    below and diagonal to a sample's first corner are at constant offsets in the table.
 
     Args:
-        values: (N, S, heads, D). shapes: (H, W) of each level.
-        x, y: (N, Q, heads, L, points), in cells. weights: the same shape.
+        values: (N, S, heads, D).
+        shapes: (H, W) of each level.
+        x: (N, Q, heads, L, points), in cells.
+        y: as x.
+        weights: as x.
 
     Returns:
         (N, Q, heads * D).
@@ -141,11 +149,11 @@ def sample_rows(values: Tensor, shapes: Shapes, x: Tensor, y: Tensor, weights: T
         """One number per level -> one per head, level and point, so that arithmetic runs along whole rows."""
         return torch.tensor(numbers, dtype=x.dtype, device=x.device).repeat_interleave(points).repeat(heads)
 
-    left, right_share = _split(x.flatten(2), per_sample([w for _, w in shapes]))
-    top, bottom_share = _split(y.flatten(2), per_sample([h for h, _ in shapes]))
-    lower = weights.flatten(2) * bottom_share
+    left, right_fraction = _split(x.flatten(2), per_sample([w for _, w in shapes]))
+    top, bottom_fraction = _split(y.flatten(2), per_sample([h for h, _ in shapes]))
+    lower = weights.flatten(2) * bottom_fraction
     upper = weights.flatten(2) - lower
-    lower_right, upper_right = lower * right_share, upper * right_share
+    lower_right, upper_right = lower * right_fraction, upper * right_fraction
 
     table = _bordered(values, shapes, pitch)  # (N * cells * heads + two rows, D)
     cells = (sum(h for h, _ in shapes) + 2 * num_levels) * pitch
@@ -154,9 +162,9 @@ def sample_rows(values: Tensor, shapes: Shapes, x: Tensor, y: Tensor, weights: T
     cell = (top + per_sample(rows_above)) * pitch + left  # exact in float32 below 2^24 cells
     index = (cell.int() * heads + (head + clip)).view(n * queries * heads, -1)
 
-    def corner(cells_on: int, share: Tensor) -> Tensor:
-        share = share.to(table.dtype).reshape(n * queries * heads, -1)
-        return F.embedding_bag(index, table[cells_on * heads :], per_sample_weights=share, mode="sum")
+    def corner(offset: int, weight: Tensor) -> Tensor:
+        weight = weight.to(table.dtype).reshape(n * queries * heads, -1)
+        return F.embedding_bag(index, table[offset * heads :], per_sample_weights=weight, mode="sum")
 
     summed = corner(0, upper - upper_right) + corner(1, upper_right)
     summed = summed + corner(pitch, lower - lower_right) + corner(pitch + 1, lower_right)
@@ -164,7 +172,7 @@ def sample_rows(values: Tensor, shapes: Shapes, x: Tensor, y: Tensor, weights: T
 
 
 def _split(place: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """The bordered cell at or before each place, as a float, and the share of the cell after it."""
+    """The bordered cell at or before each place, as a float, and the weight in [0, 1] of the next cell."""
     place = torch.minimum((place + 1).clamp(min=0), length + 1)
     first = place.detach().floor()
     return first, place - first
@@ -173,7 +181,7 @@ def _split(place: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
 def _bordered(values: Tensor, shapes: Shapes, pitch: int) -> Tensor:
     """All levels of all clips as rows of one table, each level with a border of zeros and `pitch` cells wide.
 
-    Two rows of cells more end the table: what lies below and beyond the last border is read too, with weight 0.
+    The table ends with two extra rows of cells: they are read, with weight 0, by samples on the last border.
     """
     n, _, heads, dim = values.shape
     height = sum(h + 2 for h, _ in shapes)
@@ -187,7 +195,7 @@ def _bordered(values: Tensor, shapes: Shapes, pitch: int) -> Tensor:
 
 
 def sample_grid(values: Tensor, shapes: Shapes, x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """The same as `sample_rows`, by `grid_sample`: faster on a GPU."""
+    """As `sample_rows`, but by `grid_sample`: faster on a GPU."""
     n, _, heads, dim = values.shape
     queries = x.shape[1]
     summed = values.new_zeros(n * heads, dim, queries)
@@ -195,9 +203,9 @@ def sample_grid(values: Tensor, shapes: Shapes, x: Tensor, y: Tensor, weights: T
     for i, (tokens, (height, width)) in enumerate(zip(levels, shapes, strict=True)):
         image = tokens.permute(0, 2, 3, 1).reshape(n * heads, dim, height, width)
         grid = torch.stack([(2 * x[..., i, :] + 1) / width - 1, (2 * y[..., i, :] + 1) / height - 1], dim=-1)
-        # Queries innermost, so that weighing runs along whole rows: (N * heads, points, Q, 2)
+        # Queries innermost, so that multiplying by weights runs along whole rows: (N * heads, points, Q, 2)
         grid = grid.permute(0, 2, 3, 1, 4).flatten(0, 1).to(image.dtype)
-        seen = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        share = weights[..., i, :].permute(0, 2, 3, 1).flatten(0, 1)  # (N * heads, points, Q)
-        summed = summed + (seen * share[:, None]).sum(2)  # (N * heads, D, Q)
+        samples = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        level_weights = weights[..., i, :].permute(0, 2, 3, 1).flatten(0, 1)  # (N * heads, points, Q)
+        summed = summed + (samples * level_weights[:, None]).sum(2)  # (N * heads, D, Q)
     return summed.view(n, heads * dim, queries).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Where a token stands in the picture, as sines (Mask2Former's position encoding)."""
+"""The sine encoding of a token's place in the image (as in Mask2Former)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sine_position(
 ) -> Tensor:
     """Sines and cosines of both coordinates, interleaved; the first half of the channels is y, the second x.
 
-    The coordinate of row i (from 1) is i / (height + 1e-6) * 2 pi. Computed in float32, or float64 where that is asked.
+    The coordinate of row i (from 1) is i / (height + 1e-6) * 2 pi. Computed in float32, or in float64 for that `dtype`.
 
     Returns:
         (H * W, C), row by row.

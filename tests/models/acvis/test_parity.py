@@ -17,7 +17,7 @@ from tests.parity import CASES, FULL, OVERRIDES, SMALL, disagreement, fill, shap
 
 @dataclass
 class Run:
-    """A golden case computed by the kit: tensors under the golden file's names, and predictions in both precisions."""
+    """A golden case computed by the kit: tensors by the golden file's names, and predictions in both precisions."""
 
     case: str
     model: ACVIS
@@ -47,7 +47,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 @torch.inference_mode()
 def stages(model: ACVIS, frames: torch.Tensor, sound: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Every stage on the way, cut as the golden file cuts it."""
+    """Tensors of every stage, cropped as in the golden file."""
     image = (frames - model.pixel_mean) / model.pixel_std
     image = torch.nn.functional.pad(image, (0, -image.shape[-1] % 32, 0, -image.shape[-2] % 32))
     maps = model.backbone(image)
@@ -59,16 +59,16 @@ def stages(model: ACVIS, frames: torch.Tensor, sound: dict[str, torch.Tensor]) -
     out |= {f"multi_scale.{i}.sample": scale[:, :16] for i, scale in enumerate(pixels.scales)}
     embedded = model.frame_decoder.pixel_embedding(pixels.fine)
     out["mask_features.sample"] = embedded[:, :8, ::4, ::4]
-    heard = model.hear(**{name: value[None] for name, value in sound.items()})
+    audio = model.hear(**{name: value[None] for name, value in sound.items()})
     if model.audio_encoder is not None:
-        out["audio_features"] = heard.clip[0]
-    state = model.decode_frames(pixels, heard)
+        out["audio_features"] = audio.clip[0]
+    state = model.decode_frames(pixels, audio)
     (classes,), (masks,) = model.frame_decoder.predict(state.queries, pixels.fine)
     out |= {"frame_queries": state.queries[0], "frame.pred_logits": classes}
     out["frame.pred_masks.sample"] = masks[:, :10, ::2, ::2]
     if state.count_logits is not None:
         out["count_logits"] = state.count_logits[:, None]
-    video = model.track(state.queries, heard)
+    video = model.track(state.queries, audio)
     out |= {"video.pred_logits": video.class_logits, "video.pred_mask_embed": video.mask_embeds}
     return out
 
@@ -97,13 +97,13 @@ def test_scores_labels_and_areas_equal_the_reference_in_float64(run: Run) -> Non
     assert np.abs(areas - golden["masks.area"][order]).max() <= 4
 
 
-def test_scores_in_float32_are_the_reference_to_four_digits(run: Run) -> None:
+def test_scores_in_float32_equal_the_reference_to_four_digits(run: Run) -> None:
     want = np.sort(np.load(SMALL / f"{run.case}.npz")["scores"])[::-1]
     assert len(run.single.tracks) == len(want)
     assert np.abs(run.single.scores.numpy() - want).max() < 1e-4
 
 
-def test_counts_follow_from_the_golden_count_logits(run: Run) -> None:
+def test_counts_are_those_of_the_golden_count_logits(run: Run) -> None:
     golden = np.load(SMALL / f"{run.case}.npz")
     if "count_logits" not in golden:
         assert run.exact.count_probs is None

@@ -1,4 +1,4 @@
-"""Windows of time: what may see what, and why one row of sound per second is enough."""
+"""Windows of time: which frames attend to which, and why one row of sound per frame is enough."""
 
 from dataclasses import replace
 
@@ -16,21 +16,21 @@ def tracker() -> Tracker:
     return Tracker(TINY).eval()
 
 
-def draw(seconds: int, clips: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+def draw(frames: int, clips: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(0)
-    queries = torch.randn(clips, seconds, TINY.num_frame_queries, TINY.hidden_dim, generator=g)
-    return queries, torch.randn(clips, seconds, TINY.audio_dim, generator=g)
+    queries = torch.randn(clips, frames, TINY.num_frame_queries, TINY.hidden_dim, generator=g)
+    return queries, torch.randn(clips, frames, TINY.audio_dim, generator=g)
 
 
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize("clips", [1, 2, 5])
-def test_every_window_is_visited_once_and_put_back_in_its_place(shifted: bool, clips: int) -> None:
-    x = torch.randn(clips, 54, 3, 4)  # 9 windows a clip, more than are cut at once
+def test_every_window_is_processed_once_and_put_back_in_its_place(shifted: bool, clips: int) -> None:
+    x = torch.randn(clips, 54, 3, 4)  # 9 windows per clip, more than are processed at once
     windows = Windows(x, 6, 50, shifted)
     assert torch.equal(windows.each(lambda own, mask: own + 1, x), x + 1)
 
 
-def test_a_window_holds_the_seconds_that_follow_each_other() -> None:
+def test_a_window_holds_consecutive_frames() -> None:
     x = torch.arange(54.0).view(1, 54, 1, 1)
     for shifted, begin in ((False, 0), (True, -3)):
         seen = []
@@ -46,39 +46,39 @@ def test_windows_of_the_last_stream_are_masked_for_the_rows_of_the_first() -> No
     assert shapes == [(4, 1, 6, 18)]
 
 
-def test_padded_seconds_are_never_looked_at() -> None:
+def test_padded_frames_are_masked_out() -> None:
     barrier = Windows(torch.zeros(1, 12, 1, 1), 6, 7, shifted=False).barrier
     assert (barrier[0] == 0).all()
     assert barrier[1].tolist() == [[0, -1000, -1000, -1000, -1000, -1000]] * 6
 
 
-def test_after_a_shift_the_end_of_the_clip_does_not_see_its_beginning() -> None:
+def test_after_a_shift_the_end_and_the_beginning_of_the_clip_are_masked_from_each_other() -> None:
     barrier = Windows(torch.zeros(1, 12, 1, 1), 6, 12, shifted=True).barrier
     apart = barrier[0] < 0
     assert apart[:3, 3:].all() and apart[3:, :3].all() and not apart[:3, :3].any() and not apart[3:, 3:].any()
     assert (barrier[1] == 0).all()
 
 
-def test_padding_changes_nothing(tracker: Tracker) -> None:
-    """7 seconds are padded to 12; whatever stands in the padding, the 7 seconds stay the same."""
+def test_values_in_the_padding_have_no_effect(tracker: Tracker) -> None:
+    """7 frames are padded to 12; the results of the 7 frames do not depend on the padding."""
     queries, sound = draw(7)
     want = tracker.encode(queries, sound)
     tokens = torch.nn.functional.pad(tracker.project(queries), (0, 0, 0, 0, 0, 5), value=9.0)
-    heard = torch.nn.functional.pad(tracker.project_sound(sound), (0, 0, 0, 5), value=-9.0)
+    padded = torch.nn.functional.pad(tracker.project_sound(sound), (0, 0, 0, 5), value=-9.0)
     tokens = tracker.encode_objects(tokens, 7)
-    got = tokens + tracker.encode_sound(heard, tokens, 7)[:, :, None]
+    got = tokens + tracker.encode_sound(padded, tokens, 7)[:, :, None]
     torch.testing.assert_close(got[:, :7], want)
 
 
-def test_one_row_of_sound_a_second_is_what_a_copy_for_every_query_gives(tracker: Tracker) -> None:
+def test_one_row_of_sound_per_frame_equals_a_copy_for_every_query(tracker: Tracker) -> None:
     queries, sound = draw(9)
     tokens = torch.nn.functional.pad(tracker.project(queries), (0, 0, 0, 0, 0, 3))
-    heard = torch.nn.functional.pad(tracker.project_sound(sound), (0, 0, 0, 3))
-    copies = heard[:, :, None].expand(-1, -1, TINY.num_frame_queries, -1)
-    for i, (attend, feed) in enumerate(zip(tracker.sound_attention, tracker.sound_feed_forward, strict=True)):
+    padded = torch.nn.functional.pad(tracker.project_sound(sound), (0, 0, 0, 3))
+    copies = padded[:, :, None].expand(-1, -1, TINY.num_frame_queries, -1)
+    for i, (attention, ffn) in enumerate(zip(tracker.sound_attention, tracker.sound_feed_forward, strict=True)):
         windows = Windows(tokens, 6, 9, shifted=i % 2 == 1)
-        copies = windows.each(_block(attend, feed), copies, tokens)
-    torch.testing.assert_close(copies, tracker.encode_sound(heard, tokens, 9)[:, :, None].expand_as(copies))
+        copies = windows.each(_block(attention, ffn), copies, tokens)
+    torch.testing.assert_close(copies, tracker.encode_sound(padded, tokens, 9)[:, :, None].expand_as(copies))
 
 
 def test_clips_of_a_batch_do_not_mix(tracker: Tracker) -> None:
@@ -92,21 +92,21 @@ def test_clips_of_a_batch_do_not_mix(tracker: Tracker) -> None:
     )
 
 
-def test_objects_reach_over_a_window_only_by_shifts_at_inference(tracker: Tracker) -> None:
+def test_objects_attend_across_windows_only_by_shifts_at_inference(tracker: Tracker) -> None:
     queries, _ = draw(12)
     tokens = tracker.project(queries)
     changed = tokens.clone()
     changed[:, 0] += 1
     reached = lambda: (tracker.encode_objects(changed, 12) - tracker.encode_objects(tokens, 12))[:, 6:].abs().max()  # noqa: E731
     layers = list(tracker.object_attention)
-    assert len(layers) == 2  # layer 0 as it is, layer 1 shifted: second 0 -> 3, 4, 5 -> 6, 7, 8
+    assert len(layers) == 2  # layer 0 not shifted, layer 1 shifted: frame 0 -> 3, 4, 5 -> 6, 7, 8
     assert reached() > 0
     tracker.train()
     assert reached() == 0
 
 
-def test_a_deaf_tracker_has_no_sound_encoder() -> None:
+def test_a_tracker_without_audio_input_has_no_sound_encoder() -> None:
     torch.manual_seed(0)
-    deaf = Tracker(replace(TINY, video_fusion=False)).eval()
-    assert not [name for name, _ in deaf.named_parameters() if "sound" in name]
-    assert deaf(draw(5)[0], None).class_logits.shape == (1, 1, TINY.num_video_queries, 27)
+    silent = Tracker(replace(TINY, video_fusion=False)).eval()
+    assert not [name for name, _ in silent.named_parameters() if "sound" in name]
+    assert silent(draw(5)[0], None).class_logits.shape == (1, 1, TINY.num_video_queries, 27)

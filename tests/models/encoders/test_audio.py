@@ -13,10 +13,10 @@ def vggish() -> VGGish:
 
 
 def test_quantised_features_are_whole_numbers_from_0_to_255(vggish: VGGish) -> None:
-    heard = vggish(torch.randn(1, 3, 96, 64))
-    assert heard.clip.shape == (1, 3, 128) and heard.patches.shape == (1, 3, 24, 512)
-    assert torch.equal(heard.clip, heard.clip.round())
-    assert heard.clip.min() >= 0 and heard.clip.max() <= 255
+    sound = vggish(torch.randn(1, 3, 96, 64))
+    assert sound.clip.shape == (1, 3, 128) and sound.patches.shape == (1, 3, 24, 512)
+    assert torch.equal(sound.clip, sound.clip.round())
+    assert sound.clip.min() >= 0 and sound.clip.max() <= 255
 
 
 def test_rounding_is_clip_to_two_and_eight_bits(vggish: VGGish) -> None:
@@ -32,9 +32,9 @@ def test_raw_features_are_not_negative_and_not_rounded() -> None:
     assert vector.min() >= 0 and not torch.equal(vector, vector.round())
 
 
-def test_patches_run_through_time_first_then_frequency(vggish: VGGish) -> None:
+def test_patches_are_ordered_by_time_then_frequency(vggish: VGGish) -> None:
     quiet, late = torch.zeros(1, 1, 96, 64), torch.zeros(1, 1, 96, 64)
-    late[0, 0, 80:] = 3  # only the last sixth of the second differs
+    late[0, 0, 80:] = 3  # only the last sixth of the time axis differs
     change = (vggish(late).patches - vggish(quiet).patches).abs().sum(-1).view(6, 4)
     assert change[:3].sum() == 0 and (change[5] > 0).all()
     high = torch.zeros(1, 1, 96, 64)
@@ -43,7 +43,7 @@ def test_patches_run_through_time_first_then_frequency(vggish: VGGish) -> None:
     assert change[:, 0].sum() == 0 and (change[:, 3] > 0).all()
 
 
-def test_a_second_is_heard_alone() -> None:
+def test_frames_are_encoded_independently() -> None:
     torch.manual_seed(0)
     encoder = CompactAudioEncoder().eval()
     mel = torch.randn(2, 3, 96, 64)

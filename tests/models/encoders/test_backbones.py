@@ -1,4 +1,4 @@
-"""Backbones declare what they give; torchvision's weights load into them; Swin shifts where torchvision does not."""
+"""Backbones return the maps that they declare; torchvision's weights load; Swin shifts where torchvision does not."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ from acvis_kit.models.encoders.swin import ShiftedWindowAttention
 
 @pytest.mark.parametrize("name", CHOICES["backbone"])
 def test_channels_and_strides_are_as_declared(name: str) -> None:
-    with torch.device("meta"):  # shapes alone
+    with torch.device("meta"):  # shapes only
         backbone = build_backbone(ACVISConfig(backbone=name, swin_window=12 if name == "swin_l" else 7)).eval()
         maps = backbone(torch.empty(2, 3, 64, 96))
     assert [tuple(m.shape) for m in maps] == [
@@ -48,7 +48,7 @@ def swin_weights() -> dict[str, torch.Tensor]:
     return swin_transformer.SwinTransformer([4, 4], 96, [2, 2, 6, 2], [3, 6, 12, 24], [7, 7]).state_dict()
 
 
-def test_torchvisions_swin_weights_load_whole_from_a_file(tmp_path) -> None:
+def test_torchvisions_swin_weights_load_from_a_file(tmp_path) -> None:
     backbone = build_backbone(ACVISConfig(backbone="swin_t"))
     given = swin_weights()
     torch.save(given, tmp_path / "swin_t.pth")
@@ -58,7 +58,7 @@ def test_torchvisions_swin_weights_load_whole_from_a_file(tmp_path) -> None:
     assert torch.equal(backbone.features[1][0].attn.qkv.weight, given["features.1.0.attn.qkv.weight"])
 
 
-def test_weights_of_another_network_are_refused_with_what_is_wrong() -> None:
+def test_weights_of_another_network_are_refused_and_the_wrong_keys_named() -> None:
     with pytest.raises(WeightsError, match=r"this ResNet: missing conv1\.weight.* more$"):
         load_imagenet_weights(build_backbone(ACVISConfig()), swin_weights())
 

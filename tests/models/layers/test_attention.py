@@ -1,4 +1,4 @@
-"""Our attention is PyTorch's, batch first, with positions on queries and keys alone."""
+"""Attention equals PyTorch's, batch first, with positions on queries and keys only."""
 
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch import nn
 from acvis_kit.models.layers.attention import Attention, CrossAttentionLayer
 
 
-def twin(dim: int, heads: int) -> tuple[Attention, nn.MultiheadAttention]:
+def attention_pair(dim: int, heads: int) -> tuple[Attention, nn.MultiheadAttention]:
     torch.manual_seed(0)
     ours, theirs = Attention(dim, heads), nn.MultiheadAttention(dim, heads, batch_first=True)
     nn.init.normal_(ours.in_proj_bias)
@@ -15,7 +15,7 @@ def twin(dim: int, heads: int) -> tuple[Attention, nn.MultiheadAttention]:
 
 
 def test_attention_equals_pytorchs() -> None:
-    ours, theirs = twin(32, 4)
+    ours, theirs = attention_pair(32, 4)
     q, k, v = torch.randn(2, 5, 32), torch.randn(2, 7, 32), torch.randn(2, 7, 32)
     mask = torch.rand(2, 1, 5, 7) > 0.5
     mask[..., 0] = True
@@ -24,18 +24,18 @@ def test_attention_equals_pytorchs() -> None:
     torch.testing.assert_close(ours(q, k, v, mask), theirs(q, k, v, attn_mask=blocked)[0])
 
 
-def test_weights_are_what_forward_multiplies_by() -> None:
-    ours, theirs = twin(32, 4)
+def test_weights_are_those_of_forward() -> None:
+    ours, theirs = attention_pair(32, 4)
     q, k = torch.randn(2, 5, 32), torch.randn(2, 7, 32)
     torch.testing.assert_close(ours.weights(q, k), theirs(q, k, k, average_attn_weights=False)[1])
 
 
-def test_positions_move_attention_but_are_never_added_to_values() -> None:
+def test_positions_change_attention_but_are_never_added_to_values() -> None:
     torch.manual_seed(0)
     layer = CrossAttentionLayer(16, 2)
     x, one_token = torch.randn(1, 3, 16), torch.randn(1, 1, 16)
     place = torch.randn(1, 16)
-    # with one token its weight is 1 wherever it stands: a position could show only through the value
+    # A single token has weight 1 at any position: a difference could only come from its value.
     torch.testing.assert_close(layer(x, one_token, None, place), layer(x, one_token))
     tokens = torch.randn(1, 4, 16)
     assert not torch.allclose(layer(x, tokens, None, torch.randn(4, 16)), layer(x, tokens))

@@ -1,4 +1,4 @@
-"""Deformable attention: two ways of sampling agree, and the arithmetic can be followed by hand."""
+"""Deformable attention: both sampling functions agree, and small cases are computed by hand."""
 
 import math
 
@@ -12,7 +12,7 @@ TOKENS = sum(h * w for h, w in SHAPES)
 
 
 def draw(queries: int = 7, heads: int = 2, points: int = 3, spread: float = 1.4, dtype=torch.float64):
-    """Random values and places, many of them outside the picture."""
+    """Random values and sampling points, many of them outside the image."""
     g = torch.Generator().manual_seed(0)
     values = torch.randn(2, TOKENS, heads, 4, generator=g, dtype=dtype)
     size = torch.tensor(SHAPES, dtype=dtype)
@@ -28,17 +28,17 @@ def test_rows_and_grid_agree_inside_and_far_outside(spread: float) -> None:
 
 
 def test_a_sample_between_four_cells_is_their_weighted_mean() -> None:
-    values = torch.tensor([[1.0, 2, 3, 4]]).view(1, 4, 1, 1)  # a picture [[1, 2], [3, 4]]
+    values = torch.tensor([[1.0, 2, 3, 4]]).view(1, 4, 1, 1)  # an image [[1, 2], [3, 4]]
     at = lambda x, y: sample_rows(  # noqa: E731
         values, [(2, 2)], torch.full((1, 1, 1, 1, 1), x), torch.full((1, 1, 1, 1, 1), y), torch.ones(1, 1, 1, 1, 1)
     ).item()
     assert at(0.0, 0.0) == 1
     assert at(0.25, 0.5) == pytest.approx((0.75 * 1 + 0.25 * 2 + 0.75 * 3 + 0.25 * 4) / 2)
-    assert at(-0.5, 0.0) == 0.5  # half of it lies outside, where the picture is 0
+    assert at(-0.5, 0.0) == 0.5  # half of it lies outside, where the image is 0
     assert at(-1.0, 0.0) == at(0.0, 2.0) == at(50.0, 50.0) == 0
 
 
-def test_both_ways_have_the_same_gradients() -> None:
+def test_rows_and_grid_have_the_same_gradients() -> None:
     values, x, y, weights = draw()
     gradients = []
     for sample in (sample_rows, sample_grid):
@@ -49,7 +49,7 @@ def test_both_ways_have_the_same_gradients() -> None:
         torch.testing.assert_close(rows, grid)
 
 
-def test_at_first_every_head_looks_its_own_way_at_1_2_3_4_cells() -> None:
+def test_initially_every_head_samples_in_its_own_direction_at_1_2_3_4_cells() -> None:
     layer = DeformableAttention(32, num_heads=8, num_levels=3, num_points=4)
     reference = torch.full((1, 2), 0.5)
     x, y, weights = layer.where(torch.randn(1, 1, 32), reference, SHAPES)
@@ -74,7 +74,7 @@ def test_weights_sum_to_one_over_levels_and_points_together() -> None:
 
 @pytest.mark.parametrize("length", [21, 42, 21 * 15, 100])
 def test_a_linear_layer_is_the_same_with_and_without_gradients(length: int) -> None:
-    """Without, it is a convolution."""
+    """Without gradients it is computed as a convolution."""
     g = torch.Generator().manual_seed(0)
     tokens, weight, bias = (torch.randn(s, generator=g, dtype=torch.float64) for s in ((2, length, 8), (12, 8), (12,)))
     want = linear_on_pyramid(tokens, weight, bias)
