@@ -1,5 +1,6 @@
-"""Scores: of tracks (mAP, HOTA, FSLA), of counts, of how far the sound steers the masks, and of audio-visual
-segmentation. A metric takes arrays or run-length codes and returns numbers; only `evaluate` opens files.
+"""Metrics of tracks (mAP, HOTA, FSLA), counts, audio control and audio-visual segmentation.
+
+Metrics take arrays or run-length codes and return numbers; only `evaluate` opens files.
 """
 
 from acvis_kit.metrics import audio_control, avs, avs_semantic, counting

@@ -1,27 +1,27 @@
-"""Does the sound decide what is shown? Masks under the original, no, another object's and a foreign soundtrack.
+"""Audio control: how far the soundtrack determines the predicted masks.
 
-A segmenter that only looks shows the same masks whatever it hears, and its mAP does not tell. Here the picture stays
-and the sound is exchanged:
+A segmenter that ignores the sound predicts the same masks under every soundtrack, and mAP does not reveal it. Here the
+picture stays and the soundtrack is exchanged:
 
-* muted: nothing sounds, so every second should be without a mask;
-* foreign: the sound of a class that is not in the picture, so again every second should be without a mask;
-* swapped: the sound of another object, visible but silent so far: while it can be heard, the mask should be on that
-  object and no longer on the one that sounded before.
+* muted: nothing sounds, so no frame should have a mask;
+* foreign: the sound of a class that is not in the picture, so again no frame should have a mask;
+* swapped: the sound of another object, which is visible and was silent: where the new sound is audible, the mask should
+  be on that object and no longer on the former one.
 
-Classes are not looked at: the question is where the model listens; wrong names are the business of mAP. A model that
-never shows anything is right under mute and foreign sound, 2/3 in the summary: its `iou_original` is 0.
+Classes are ignored: mAP measures them. A model that predicts no mask at all is right under mute and foreign sound and
+has a summary of 2/3; its `iou_original` is 0.
 
-Judge what users see: predictions after the score threshold and, where it is used, the gate by the count.
+Pass final predictions: after the score threshold and, where it is used, the count gate.
 
-A second is a frame of the prediction, at the kit's usual one frame per second. Of one clip: `clip_control(muted,
-foreign, swaps) -> ControlSums`; over clips: `control_score([sums, ...])`.
+One clip: `clip_control(muted, foreign, swaps) -> ControlSums`. All clips: `control_score([sums, ...])`. Axes: N tracks,
+T frames, H, W pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,35 +33,35 @@ from acvis_kit.metrics.bootstrap import bootstrap_intervals
 if TYPE_CHECKING:
     from acvis_kit.inference.prediction import Prediction
 
-# The masks of one object: bool (T, H, W), or a run-length code per second, None where it has no mask.
+# The masks of one object: bool (T, H, W), or one run-length code per frame, None where it has no mask.
 ObjectMasks = ArrayLike | Sequence[RLE | None]
 
 
 @dataclass(frozen=True)
 class ShownMasks:
-    """What a model shows under one soundtrack.
+    """The masks that a model predicts under one soundtrack.
 
     Attributes:
-        frames: for each of T frames the non-empty masks in it, as (score, RLE), by falling score.
+        frames: for each of T frames its non-empty masks, as (score, RLE), by falling score.
     """
 
     frames: tuple[tuple[tuple[float, RLE], ...], ...]
 
     def __len__(self) -> int:
-        """Seconds."""
+        """Number of frames, T."""
         return len(self.frames)
 
     @classmethod
-    def from_tracks(cls, tracks: ArrayLike | Sequence[ObjectMasks], scores: ArrayLike, length: int) -> ShownMasks:
-        """From N tracks and their scores; empty masks are dropped, equal scores keep the order of the tracks.
+    def from_tracks(cls, tracks: NDArray | Sequence[ObjectMasks], scores: ArrayLike, length: int) -> ShownMasks:
+        """Rank the masks of N tracks by score; empty masks are dropped, equal scores keep the order of the tracks.
 
         Args:
             tracks: bool (N, T, H, W), or N lists of T run-length codes.
-            scores: (N,), or (N, T) where the ranking changes from second to second.
+            scores: (N,), or (N, T) where the ranking changes from frame to frame.
             length: T; N may be 0.
 
         Raises:
-            DataError: numbers of tracks, scores or frames that differ, NaN among the scores, masks of several sizes.
+            DataError: the numbers of tracks, scores or frames differ, a score is NaN, or masks differ in size.
         """
         codes = [_codes(track) for track in tracks]
         scores = np.asarray(scores, dtype=np.float64)
@@ -70,10 +70,10 @@ class ShownMasks:
         if scores.shape != (len(codes), length) or any(len(track) != length for track in codes):
             raise DataError(
                 f"{len(codes)} tracks of {sorted({len(track) for track in codes})} frames with scores "
-                f"{scores.shape} for {length} frames: every track needs a mask and a score per second."
+                f"{scores.shape} for {length} frames: every track needs a mask and a score per frame."
             )
         if np.isnan(scores).any():
-            raise DataError("the scores of the tracks hold NaN: there is no highest one, mend them first.")
+            raise DataError("the track scores contain NaN, so the tracks cannot be ranked: repair the scores first.")
         _check_sizes(*codes)
         order = np.argsort(-scores, axis=0, kind="stable")  # (N, T)
         return cls(
@@ -85,7 +85,7 @@ class ShownMasks:
 
     @classmethod
     def from_prediction(cls, prediction: Prediction) -> ShownMasks:
-        """From a `Prediction`; a second's masks rank by track score times mean mask probability, as in its gate."""
+        """Rank each frame's masks by track score times mean mask probability, as the count gate does."""
         scores = [track.score * np.asarray(track.frame_scores, dtype=np.float64) for track in prediction.tracks]
         tracks = [track.masks for track in prediction.tracks]
         return cls.from_tracks(tracks, np.reshape(scores, (len(tracks), len(prediction))), len(prediction))
@@ -93,13 +93,14 @@ class ShownMasks:
 
 @dataclass(frozen=True)
 class Swap:
-    """One exchange of the sound for that of another visible object, and what is true about it.
+    """Predictions and ground truth of one swap, which replaces the sound by that of another visible object.
 
     Attributes:
-        original, swapped: what the model shows under the original and under the exchanged soundtrack.
-        former: the object that sounds in the original; no mask where it is silent or absent.
-        new: the object whose sound it becomes; no mask where it cannot be seen.
-        audible: bool (T,), where the new sound can be heard: only there anything is judged.
+        original: prediction under the original soundtrack.
+        swapped: prediction under the exchanged soundtrack.
+        former: masks of the object that sounds in the original; None or empty where it is silent or absent.
+        new: masks of the object whose sound replaces it; None or empty where it is not visible.
+        audible: bool (T,), frames in which the new sound is audible; only these are scored.
     """
 
     original: ShownMasks
@@ -111,15 +112,18 @@ class Swap:
 
 @dataclass(frozen=True)
 class ControlSums:
-    """Seconds of one clip; they add up: `sums_a + sums_b`. Shares and intervals are `control_score`'s.
+    """Frame counts and IoU sums of one clip; clips are added with `+`. `control_score` turns the sums into ratios.
 
     Attributes:
-        muted_frames, muted_silent: judged under mute, and those of them without a mask.
-        foreign_frames, foreign_silent: the same under foreign sound.
-        swap_frames, swap_followed: new sound audible and its object visible, and those of them in which the
-            highest-scoring mask is on it.
-        iou_frames: new sound audible and the former object visible and sounding in the original; in them
-        iou_original, iou_swapped: sums of the former object's IoU with the mask that fits it best, under each sound.
+        muted_frames: frames scored under mute.
+        muted_silent: those of them without a mask.
+        foreign_frames: frames scored under foreign sound.
+        foreign_silent: those of them without a mask.
+        swap_frames: frames in which the new sound is audible and its object visible.
+        swap_followed: those of them in which the highest-scoring mask is on that object.
+        iou_frames: frames in which the new sound is audible and the former object visible and sounding in the original.
+        iou_original: sum over `iou_frames` of the best IoU of a mask with the former object, under the original sound.
+        iou_swapped: the same sum under the swapped sound.
     """
 
     muted_frames: float = 0.0
@@ -138,21 +142,22 @@ class ControlSums:
 
 @dataclass(frozen=True)
 class ControlScore:
-    """How far the sound decides; shares in [0, 1] of the seconds of all clips, NaN where nothing was measured.
+    """Audio control over all clips, pooled by frames: fractions in [0, 1], NaN where nothing was measured.
 
     Attributes:
-        silent_when_muted: share of the seconds without any mask under mute.
+        silent_when_muted: fraction of the frames without any mask under mute.
         silent_when_foreign: the same under foreign sound.
-        follows_swap: share of the seconds in which the highest-scoring mask is on the object now heard.
-        iou_original, iou_swapped: mean IoU of the object that sounded before with the mask that fits it best, under
-            the original and under the swapped sound. The best fit, not the highest score: a mask has left the object
-            only if none is on it any more. Seconds in which it is silent in the original are not counted: there a
-            right model has nothing to take away.
-        iou_change: iou_swapped - iou_original, in [-1, 1]; -1 is a perfect mask that left entirely, 0 a deaf model.
-        summary: the mean of `silent_when_muted`, `silent_when_foreign` and `follows_swap`, of those measured.
+        follows_swap: fraction of the frames in which the highest-scoring mask is on the object that now sounds.
+        iou_original: mean over frames of the best IoU of any mask with the former object, under the original sound.
+            Best IoU, not highest score: the object is unmasked only if no mask is on it. Frames in which it is silent
+            in the original are not counted, because a right model has no mask to remove there.
+        iou_swapped: the same mean under the swapped sound.
+        iou_change: iou_swapped - iou_original, in [-1, 1]; -1 if a perfect mask disappears, 0 if the sound has no
+            effect.
+        summary: mean of `silent_when_muted`, `silent_when_foreign` and `follows_swap`, of those measured.
         intervals: (low, high) of each of the numbers above, by resampling clips.
-        clips: how many clips there were.
-        sums: what was counted.
+        clips: number of clips.
+        sums: the sums over all clips.
     """
 
     silent_when_muted: float
@@ -167,7 +172,7 @@ class ControlScore:
     sums: ControlSums
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it in plain numbers, NaN where undefined."""
+        """All fields in plain numbers, NaN where undefined."""
         return asdict(self) | {"intervals": {key: list(ends) for key, ends in self.intervals.items()}}
 
 
@@ -182,17 +187,18 @@ def clip_control(
     swaps: Sequence[Swap] = (),
     iou_threshold: float = 0.5,
 ) -> ControlSums:
-    """Count one clip's seconds under whichever soundtracks it was given.
+    """Score one clip under each soundtrack that is given.
 
     Args:
-        muted: what is shown without sound; every second is judged.
-        foreign: what is shown under the sound of a class not in the picture; every second is judged, pauses too.
-        swaps: any number of exchanges, one per pair of objects.
+        muted: prediction without sound; every frame is scored.
+        foreign: prediction under the sound of a class that is not in the picture; every frame is scored, pauses of the
+            sound too.
+        swaps: any number of swaps, one per pair of objects.
         iou_threshold: in [0, 1); a mask is on an object where their IoU is greater.
 
     Raises:
-        ConfigError: a threshold outside its range.
-        DataError: numbers of frames or sizes of masks that differ.
+        ConfigError: the threshold is outside its range.
+        DataError: numbers of frames or sizes of masks differ.
     """
     if not 0 <= iou_threshold < 1:
         raise ConfigError(f"iou_threshold={iou_threshold} must be at least 0 and below 1.")
@@ -209,15 +215,17 @@ def clip_control(
 def control_score(
     clips: Sequence[ControlSums], level: float = 0.95, draws: int = 2000, generator: np.random.Generator | None = None
 ) -> ControlScore:
-    """The numbers over all clips, pooled by seconds, with bootstrap intervals over the clips.
+    """Audio control over all clips, pooled by frames, with bootstrap intervals over the clips.
 
     Args:
-        clips: one entry per clip: all that was measured on it, so that it is drawn or left out as a whole.
-        level, draws, generator: as in `bootstrap_intervals`.
+        clips: one entry per clip with all its sums, so that a clip is drawn as a whole.
+        level: see `bootstrap_intervals`.
+        draws: see `bootstrap_intervals`.
+        generator: see `bootstrap_intervals`.
     """
     sums = np.array([astuple(clip) for clip in clips]).reshape(len(clips), len(astuple(ControlSums())))
     values = _numbers(sums.sum(0))
-    # A resample without a single swap, say, has no summary: means over fewer parts would widen the interval falsely.
+    # A resample without, e.g., any swap has no summary: a mean over fewer parts would widen the interval.
     measured = ~np.isnan(values[:3])
     low, high = bootstrap_intervals(sums, lambda drawn: _numbers(drawn, measured), level, draws, generator)
     return ControlScore(
@@ -229,20 +237,20 @@ def control_score(
 
 
 def _numbers(sums: NDArray[np.float64], measured: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """`NUMBERS` (..., 7) of the fields of `ControlSums` (..., 9); `measured` (3,) are the parts of the summary."""
+    """`NUMBERS` (..., 7) from the fields of `ControlSums` (..., 9); `measured` (3,) marks the parts of the summary."""
     muted_frames, muted, foreign_frames, foreign, swap_frames, followed, iou_frames, original, swapped = np.moveaxis(
         sums, -1, 0
     )
-    parts = np.stack([_share(muted, muted_frames), _share(foreign, foreign_frames), _share(followed, swap_frames)])
-    original, swapped = _share(original, iou_frames), _share(swapped, iou_frames)
+    parts = np.stack([_ratio(muted, muted_frames), _ratio(foreign, foreign_frames), _ratio(followed, swap_frames)])
+    original, swapped = _ratio(original, iou_frames), _ratio(swapped, iou_frames)
     if measured is None:
         measured = ~np.isnan(parts)
     summary = parts[measured].mean(0) if measured.any() else np.full_like(original, np.nan)
     return np.stack([*parts, original, swapped, swapped - original, summary], axis=-1)
 
 
-def _share(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
-    """Part / whole, NaN where whole is 0."""
+def _ratio(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
+    """Ratio part / whole, NaN where whole is 0."""
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)
 
 
@@ -256,37 +264,39 @@ def _swap_sums(swap: Swap, iou_threshold: float) -> ControlSums:
     if audible.ndim != 1 or audible.dtype != bool or len(lengths) != 1:
         raise DataError(
             f"a swap has parts of {sorted(lengths)} frames and audible of {audible.dtype} {audible.shape}: all parts "
-            "need the same length, and audible is bool (T,)."
+            "must have the same length, and audible must be bool (T,)."
         )
     total = ControlSums()
     for t in np.flatnonzero(audible):
         before = [mask for _, mask in swap.original.frames[t]]
         after = [mask for _, mask in swap.swapped.frames[t]]
-        _check_sizes([former[t], new[t], *before, *after])
-        if new[t] is not None:
-            total += ControlSums(swap_frames=1, swap_followed=_best_iou(after[:1], new[t]) > iou_threshold)
-        if former[t] is not None:
-            change = {"iou_original": _best_iou(before, former[t]), "iou_swapped": _best_iou(after, former[t])}
+        former_mask, new_mask = former[t], new[t]
+        _check_sizes([former_mask, new_mask, *before, *after])
+        if new_mask is not None:
+            total += ControlSums(swap_frames=1, swap_followed=_best_iou(after[:1], new_mask) > iou_threshold)
+        if former_mask is not None:
+            change = {"iou_original": _best_iou(before, former_mask), "iou_swapped": _best_iou(after, former_mask)}
             total += ControlSums(iou_frames=1, **change)
     return total
 
 
 def _best_iou(masks: list[RLE], truth: RLE) -> float:
-    """The highest IoU of any of the masks with the truth, 0 without masks."""
+    """The highest IoU of any mask with the truth, 0 without masks."""
     return float(iou(masks, [truth]).max()) if masks else 0.0
 
 
 def _codes(masks: ObjectMasks) -> list[RLE | None]:
     """One object's run-length codes, None for those without a pixel."""
     if isinstance(masks, Sequence) and all(mask is None or isinstance(mask, dict) for mask in masks):
-        return [mask if mask is not None and areas([mask])[0] > 0 else None for mask in masks]
-    masks = np.asarray(masks)
-    if masks.ndim != 3 or masks.dtype != bool:
-        raise DataError(f"masks are {masks.dtype} {masks.shape}: bool (T, H, W), or a list of run-length codes.")
-    return [encode(mask) if mask.any() else None for mask in masks]
+        codes = cast("Sequence[RLE | None]", masks)
+        return [mask if mask is not None and areas([mask])[0] > 0 else None for mask in codes]
+    pixels = np.asarray(masks)
+    if pixels.ndim != 3 or pixels.dtype != bool:
+        raise DataError(f"masks are {pixels.dtype} {pixels.shape}: pass bool (T, H, W) or a list of run-length codes.")
+    return [encode(mask) if mask.any() else None for mask in pixels]
 
 
 def _check_sizes(*tracks: Sequence[RLE | None]) -> None:
     sizes = {tuple(mask["size"]) for track in tracks for mask in track if mask is not None}
     if len(sizes) > 1:
-        raise DataError(f"masks of {sorted(sizes)} pixels (height, width) cannot be compared: bring all to one size.")
+        raise DataError(f"masks of {sorted(sizes)} pixels (height, width) cannot be compared: resize all to one size.")

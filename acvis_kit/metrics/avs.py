@@ -1,12 +1,12 @@
 """Audio-visual segmentation with one class, as AVSBench, AVSC and AVSBench-Robust score it: J, F, RA, FPR.
 
-The definitions are those of the published code, surprises included; they are repeated where they matter. Scores are
-logits, because the published functions apply the sigmoid themselves: feeding them probabilities is a classic mistake.
-Methods that end in a softmax (COMBO, CAVP) or in a soft mask (AVSC's S) pass `probabilities=True`, and no sigmoid is
-applied. Several classes are in `avs_semantic`.
+The definitions are those of the published code, with its oddities, which the functions below describe. Scores are
+logits, because the published functions apply the sigmoid themselves: passing probabilities is a common mistake. Methods
+that end in a softmax (COMBO, CAVP) or in a soft mask (AVSC's S) pass `probabilities=True`, and no sigmoid is applied.
+`avs_semantic` scores several classes.
 
-Shapes: N frames of one batch (all frames of all its videos), H, W pixels. Arrays or CPU tensors; scores of any float
-type are computed in float32, like the published ones, counts exactly.
+Shapes: N frames of one batch (all frames of all its videos), H, W pixels. Inputs are arrays or CPU tensors. Scores of
+any float type are converted to float32, as in the published code; counts are exact.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from acvis_kit.errors import DataError
 
-BETA_SQUARED = 0.3  # papers that write "beta = 0.3" mean this
+BETA_SQUARED = 0.3  # papers that write "beta = 0.3" mean beta squared
 ROUNDING = 1e-6  # a softmax in float32 may exceed 1 by this much
 
 
 def _published_thresholds() -> NDArray[np.float32]:
     """255 thresholds from 0 to 1 - 1e-10, which in float32 is 1 exactly.
 
-    Published as torch.linspace in float32, which steps up from 0 in its first half and down from 1 in its second.
-    numpy's differs in ten last bits, and a threshold of exactly 0.5 decides over whole regions.
+    The published code uses torch.linspace in float32, which steps up from 0 in its first half and down from 1 in its
+    second. In numpy's linspace the last bit of ten thresholds differs, and a threshold of exactly 0.5 decides over
+    whole regions.
     """
     step = np.float64(np.float32(1 / 254))
     i = np.arange(255)
@@ -38,18 +39,20 @@ THRESHOLDS = _published_thresholds()
 
 def sigmoid(logits: ArrayLike) -> NDArray[np.float32]:
     """1 / (1 + exp(-x)) in float32, of any shape: saturated logits give exactly 0 and 1, tiny ones exactly 0.5."""
-    with np.errstate(over="ignore"):  # exp(200) is inf and 1 / inf is the 0 that is wanted
-        return 1 / (1 + np.exp(-np.asarray(logits).astype(np.float32)))
+    one = np.float32(1)
+    with np.errstate(over="ignore"):  # exp(200) is inf in float32, and 1 / inf is 0, as intended
+        return one / (one + np.exp(-np.asarray(logits).astype(np.float32)))
 
 
 def frame_j(masks: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     """The IoU of every frame, (N,), from masks and truth (N, H, W) that are bool or 0 and 1.
 
-    Where nothing sounds the IoU is replaced by the share of pixels left blank: 1 for an empty prediction, 0 for a full
-    one. (The published 1e-7 beside the union is left out: a union is never 0, and float32 swallows it.)
+    In silent frames (empty truth) the fraction of blank pixels replaces the IoU: 1 for an empty prediction, 0 for a
+    full one. The published code adds 1e-7 to the union; this is left out, because that union is never 0 and the sum
+    rounds to the union in float32.
 
     Raises:
-        DataError: shapes that differ, no frames or pixels, values other than 0 and 1.
+        DataError: shapes differ, there is no frame or pixel, or values are not 0 and 1.
     """
     masks, truth = _binary(masks, "masks"), _binary(truth, "truth")
     _check_shapes(masks, truth)
@@ -63,32 +66,33 @@ def frame_j(masks: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
 def precision_recall(probabilities: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Precision and recall of every frame at the 255 thresholds, each (N, 255).
 
-    A pixel counts as predicted where its probability >= threshold: at threshold 0 all do, at the last one (1.0) only
-    saturated ones. Precision without predicted pixels is 0, recall without truth is 0.
+    A pixel counts as predicted where its probability >= threshold: at threshold 0 every pixel does, at the last one
+    (1.0) only saturated pixels do. Precision without predicted pixels is 0, recall without true pixels is 0.
 
     Args:
         probabilities: float (N, H, W) in [0, 1].
         truth: (N, H, W), bool or 0 and 1.
 
     Raises:
-        DataError: as in `frame_j`, and for probabilities outside [0, 1].
+        DataError: as in `frame_j`, or a probability is outside [0, 1].
     """
     probabilities, truth = _probabilities(probabilities), _binary(truth, "truth")
     _check_shapes(probabilities, truth)
-    reached = np.searchsorted(THRESHOLDS, probabilities, side="right")  # how many thresholds a pixel passes, 1..255
-    predicted = np.stack([_passing(frame) for frame in reached])  # (N, 255)
-    hits = np.stack([_passing(frame[mask]) for frame, mask in zip(reached, truth, strict=True)])
+    reached = np.searchsorted(THRESHOLDS, probabilities, side="right")  # number of thresholds a pixel reaches, 1..255
+    predicted = np.stack([_count_reached(frame) for frame in reached])  # (N, 255)
+    hits = np.stack([_count_reached(frame[mask]) for frame, mask in zip(reached, truth, strict=True)])
     precision = hits / np.maximum(predicted, 1)
     recall = hits / np.maximum(truth.sum((1, 2)), 1)[:, None]
     return precision, recall
 
 
 def batch_j(scores: ArrayLike, truth: ArrayLike, probabilities: bool = False) -> float:
-    """J of one batch: the mean of `frame_j` over all its frames, with masks where sigmoid(score) > 0.5, strictly.
+    """J of one batch: the mean of `frame_j` over all its frames, with masks where the probability is > 0.5.
 
     Args:
-        scores: logits (N, H, W); probabilities in [0, 1] if `probabilities` (then masks are where they are > 0.5).
+        scores: logits (N, H, W), or probabilities.
         truth: (N, H, W), bool or 0 and 1.
+        probabilities: the scores are probabilities in [0, 1]; no sigmoid is applied.
 
     Raises:
         DataError: as in `frame_j` and `precision_recall`.
@@ -97,13 +101,13 @@ def batch_j(scores: ArrayLike, truth: ArrayLike, probabilities: bool = False) ->
 
 
 def batch_f(scores: ArrayLike, truth: ArrayLike, probabilities: bool = False) -> float:
-    """F of one batch: the best threshold's F (beta squared 0.3), after averaging over the frames in which sound is.
+    """F of one batch: F (beta squared 0.3) averaged over the frames with an object, at its best threshold.
 
-    The maximum is taken *after* averaging, so one threshold serves the whole batch, and F depends on what is batched
-    together. Threshold 0 marks every pixel: an empty prediction still scores by the size of the object. A batch with
-    no object at all scores 0.
+    The maximum is taken *after* averaging: one threshold serves the whole batch, and F depends on which frames are
+    batched together. Threshold 0 marks every pixel, so an empty prediction scores above 0, more for a larger object. A
+    batch without any object scores 0.
 
-    Arguments and errors as in `batch_j`.
+    Arguments and errors are those of `batch_j`.
     """
     precision, recall = precision_recall(_as_probabilities(scores, probabilities), truth)
     sounding = _binary(truth, "truth").any((1, 2))
@@ -122,7 +126,11 @@ def f_measure(precision: NDArray, recall: NDArray, beta_squared: float = BETA_SQ
 class BinaryResult:
     """J, F and their mean J&F, in [0, 1]; NaN without batches.
 
-    `batches` is how many were averaged: F cannot be compared between runs that batched differently.
+    Attributes:
+        j: mean J of the batches.
+        f: mean F of the batches; comparable only between runs that use the same batches.
+        j_and_f: (j + f) / 2.
+        batches: number of batches.
     """
 
     j: float
@@ -135,11 +143,11 @@ class BinaryResult:
 
 
 class BinaryScore:
-    """J and F over a data set, the AVSBench way: the plain mean of the batches' values, one `update` per batch.
+    """J and F over a data set, as AVSBench computes them: the plain mean over batches, one `update` per batch.
 
-    A batch is what the published test loop batches: whole videos (five frames each); 4 in test.sh, 1 by default. J does
-    not depend on it as long as the batches are of one size; F does (spec: .63385 with one video, .63323 with two).
-    A batch without any object enters the mean of F with 0.
+    A batch consists of whole videos (five frames each), as in the published test loop: 4 in test.sh, 1 by default. With
+    batches of one size J does not depend on that size; F does (0.63385 with one video, 0.63323 with two, in the
+    specification's example). A batch without any object enters the mean of F with 0.
 
     Args:
         probabilities: the scores are probabilities in [0, 1], not logits.
@@ -164,13 +172,13 @@ class BinaryScore:
 
 @dataclass(frozen=True)
 class RobustnessResult:
-    """How blank the masks stay under a sound that nothing visible makes, in [0, 1]; NaN without frames.
+    """How blank the masks are under a sound that no visible object makes, in [0, 1]; NaN without frames.
 
     Attributes:
-        miou: J against an empty truth, that is the mean share of blank pixels (AVSC, table 6).
-        ra: share of frames without a single predicted pixel (AVSC, table 6).
-        fpr: mean share of predicted pixels (AVSBench-Robust); 1 - miou.
-        frames: how many were seen.
+        miou: J against an empty truth, which is the mean fraction of blank pixels (AVSC, table 6).
+        ra: fraction of the frames without any predicted pixel (AVSC, table 6).
+        fpr: mean fraction of predicted pixels (AVSBench-Robust); 1 - miou.
+        frames: number of frames.
     """
 
     miou: float
@@ -183,7 +191,7 @@ class RobustnessResult:
 
 
 class RobustnessScore:
-    """Measures under silent or unmatching sound, for which nothing is true: pooled over frames, batches do not matter.
+    """Robustness under silence or unmatched sound, where the truth is empty: pooled over frames, whatever the batches.
 
     Args:
         probabilities: the scores are probabilities in [0, 1], not logits.
@@ -197,7 +205,8 @@ class RobustnessScore:
         """Add frames: logits, or probabilities, (N, H, W).
 
         Raises:
-            DataError: not (N, H, W), no frames or pixels, NaN, or probabilities outside [0, 1].
+            DataError: the scores are not (N, H, W), there is no frame or pixel, or a score is NaN, or a
+                probability is outside [0, 1].
         """
         masks = _as_probabilities(scores, self.probabilities) > 0.5
         _check_shapes(masks, masks)
@@ -206,12 +215,13 @@ class RobustnessScore:
     def result(self) -> RobustnessResult:
         if not self._activated:
             return RobustnessResult(np.nan, np.nan, np.nan, 0)
-        share = np.array(self._activated)
-        return RobustnessResult(float((1 - share).mean()), float((share == 0).mean()), float(share.mean()), len(share))
+        active = np.array(self._activated)  # (frames,), fractions of predicted pixels
+        miou, ra, fpr = (1 - active).mean(), (active == 0).mean(), active.mean()
+        return RobustnessResult(float(miou), float(ra), float(fpr), len(active))
 
 
-def _passing(reached: NDArray) -> NDArray[np.int64]:
-    """Of pixels that pass the first `reached` of the thresholds, how many pass each: int64 (255,)."""
+def _count_reached(reached: NDArray) -> NDArray[np.int64]:
+    """How many pixels reach each threshold, int64 (255,), from the number of thresholds that each pixel reaches."""
     exactly = np.bincount(reached.ravel(), minlength=len(THRESHOLDS) + 1)
     return exactly[::-1].cumsum()[::-1][1:]
 
@@ -224,8 +234,8 @@ def _probabilities(values: ArrayLike) -> NDArray[np.float32]:
     values = np.asarray(values).astype(np.float32)
     if not ((values >= -ROUNDING) & (values <= 1 + ROUNDING)).all():
         raise DataError(
-            f"probabilities run from {values.min():g} to {values.max():g}, allowed is 0 to 1: pass logits without "
-            "probabilities=True, and mend NaN before scoring."
+            f"probabilities range from {values.min():g} to {values.max():g}, allowed is 0 to 1: pass logits without "
+            "probabilities=True, and repair NaN before scoring."
         )
     return values
 
@@ -233,13 +243,13 @@ def _probabilities(values: ArrayLike) -> NDArray[np.float32]:
 def _binary(values: ArrayLike, name: str) -> NDArray[np.bool_]:
     values = np.asarray(values)
     if values.dtype != bool and not ((values == 0) | (values == 1)).all():
-        raise DataError(f"{name} runs from {values.min()} to {values.max()}, allowed are 0 and 1: pass {name} > 0.")
+        raise DataError(f"{name} ranges from {values.min()} to {values.max()}, allowed are 0 and 1: pass {name} > 0.")
     return values.astype(bool)
 
 
 def _check_shapes(scores: NDArray, truth: NDArray) -> None:
     if scores.ndim != 3 or scores.shape != truth.shape or not scores.size:
         raise DataError(
-            f"predictions are of shape {scores.shape} and truth of {truth.shape}: both must be (N, H, W) and the same, "
+            f"predictions are of shape {scores.shape} and truth of {truth.shape}: both must be (N, H, W) and equal, "
             "with at least one frame and pixel; resize the prediction to the truth."
         )

@@ -1,4 +1,4 @@
-"""How sure a number is that was measured on a handful of clips."""
+"""Bootstrap intervals of numbers that are measured on few clips."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ def bootstrap_intervals(
     draws: int = 2000,
     generator: np.random.Generator | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Percentile bootstrap over clips, whose seconds belong together, of numbers that are made from sums over clips.
+    """Percentile bootstrap of m numbers that are computed from n sums over clips; a clip is drawn as a whole.
 
-    With few clips, or all of them perfect, such an interval is too narrow: of one clip it is a point.
+    The interval is too narrow with few clips or if all clips are perfect; with one clip it is a point.
 
     Args:
         sums: (clips, n), what each clip adds to each of n sums.
-        statistic: takes sums (draws, n), returns numbers (draws, m); NaN where a draw does not have one, which is then
-            left out.
-        level: share of the draws inside the interval, in (0, 1).
-        draws: how often as many clips are drawn with replacement.
-        generator: numpy's; by default a new one of seed 0, so that a repeated call gives the same interval.
+        statistic: takes sums (draws, n), returns numbers (draws, m); NaN where a draw has no number, which is then left
+            out.
+        level: fraction of the draws inside the interval, in (0, 1).
+        draws: number of resamples; each draws as many clips as there are, with replacement.
+        generator: by default a new one with seed 0, so that a repeated call gives the same interval.
 
     Returns:
         Lower and upper ends, (m,) each; NaN where no draw has a number, and without clips.
+
+    Raises:
+        ConfigError: `level` or `draws` is outside its range.
     """
     if not 0 < level < 1 or draws < 1:
         raise ConfigError(f"level={level} must be inside (0, 1) and draws={draws} at least 1.")

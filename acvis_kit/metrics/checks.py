@@ -1,8 +1,8 @@
-"""From files or loaded objects to checked tracks: whatever does not fit is an error that names the entry.
+"""Reads ground truth and results into checked tracks; an entry that does not fit raises an error that names it.
 
 Formats are AVISeg's (YouTube-VIS style). Ground truth: `videos`, `categories`, `annotations`, whose segmentations are
 polygons, run-length codes or null. Results: a list of `{video_id, score, category_id, segmentations}`, or an object
-that holds such a list under "results", as the kit itself writes it.
+that has such a list under "results", as the kit writes it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from acvis_kit.masks import RLE, empty, from_segmentation, misfit
 from acvis_kit.metrics.sequence import MaskTrack
 
 Protocol = Literal["official", "paper"]
+JSONSource = str | Path | dict[str, Any] | list[Any]  # a path or the loaded object
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video of the ground truth: its name sorts it and keys the tables; size is (h, w)."""
+    """A video of the ground truth: `name` is its sorting key and its key in tables; `size` is (H, W)."""
 
     id: Any
     name: str
@@ -33,32 +34,33 @@ class Video:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Checked ground truth: names by category id in the order of the file, videos by id."""
+    """Checked ground truth: category names by id, in the order of the file, and videos by id."""
 
     categories: dict[int, str]
     videos: dict[Any, Video]
 
 
 def check_protocol(protocol: str) -> None:
+    """Raise a ConfigError if the protocol is neither "official" nor "paper"."""
     if protocol not in get_args(Protocol):
-        raise ConfigError(f'protocol={protocol!r} is unknown: take "official" or "paper".')
+        raise ConfigError(f'protocol={protocol!r} is unknown: use "official" or "paper".')
 
 
-def read_truth(source: str | Path | dict[str, Any], protocol: Protocol = "paper") -> GroundTruth:
+def read_truth(source: JSONSource, protocol: Protocol = "paper") -> GroundTruth:
     """Ground truth, checked and rasterised.
 
     Args:
         source: a path or the loaded object.
-        protocol: "official" refuses what crashes the published evaluator: run-length codes, videos without file names
-            or with the folder of another.
+        protocol: "official" rejects what crashes the published evaluator: run-length codes, videos without file names,
+            and videos that share a folder.
 
     Raises:
-        DataError: naming the entry.
+        DataError: an entry does not fit; the message names it.
     """
     check_protocol(protocol)
     data = _load(source, "ground truth")
     if not isinstance(data, dict) or not all(isinstance(data.get(k), list) for k in _TRUTH_KEYS):
-        raise DataError(f"ground truth is an object with the lists {', '.join(_TRUTH_KEYS)}; this is something else.")
+        raise DataError(f"ground truth must be an object with the lists {', '.join(_TRUTH_KEYS)}, but it is not.")
     categories: dict[int, str] = {}
     for n, entry in enumerate(data["categories"]):
         number, name = _field(entry, "id", f"categories[{n}]"), str(entry.get("name", entry.get("id")))
@@ -72,31 +74,33 @@ def read_truth(source: str | Path | dict[str, Any], protocol: Protocol = "paper"
         video = _video_of(entry, videos, where)
         track = _read_annotation(entry, video, categories, protocol, where, number=n)
         if any(track.id == other.id for other in tracks[video.id]):
-            raise DataError(f"{where}: video {video.id} has another annotation of this id; identities need their own.")
+            raise DataError(f"{where}: video {video.id} has another annotation with this id; give each its own id.")
         tracks[video.id].append(track)
     return GroundTruth(
         categories, {v.id: Video(v.id, v.name, v.length, v.size, tuple(tracks[v.id])) for v in videos.values()}
     )
 
 
-def read_results(
-    source: str | Path | list[Any] | dict[str, Any], truth: GroundTruth, protocol: Protocol = "paper"
-) -> dict[Any, list[MaskTrack]]:
-    """Predicted tracks by video id, in the order of the file, every video of the truth having a list.
+def read_results(source: JSONSource, truth: GroundTruth, protocol: Protocol = "paper") -> dict[Any, list[MaskTrack]]:
+    """Predicted tracks by video id, in the order of the file; every video of the truth has a list.
 
-    A track's identity is its place in the file: other ids in the entries are not read.
+    A track's identity is its place in the file: ids in the entries are ignored.
+
+    Args:
+        source: a path or the loaded object.
+        truth: ground truth of the same videos.
+        protocol: "official" rejects what crashes the published evaluator: null or uncompressed segmentations.
 
     Raises:
-        DataError: naming the entry: an unknown video or category, a wrong length or size, a broken code, a score that
-            is NaN or outside [0, 1]; under "official" also a null or uncompressed segmentation, which the published
-            evaluator cannot read.
+        DataError: an entry has an unknown video or category, a wrong length or size, a broken code, or a score that is
+            NaN or outside [0, 1]; the message names the entry.
     """
     check_protocol(protocol)
     data = _load(source, "results")
     if isinstance(data, dict):
         data = data.get("results")
     if not isinstance(data, list):
-        raise DataError('results are a list of tracks, or an object that holds it under "results".')
+        raise DataError('results must be a list of tracks, or an object that has the list under "results".')
     tracks: dict[Any, list[MaskTrack]] = {number: [] for number in truth.videos}
     for n, entry in enumerate(data):
         where = f"results[{n}]"
@@ -107,7 +111,7 @@ def read_results(
         category = _category_of(entry, truth.categories, where)
         segmentations = _segmentations(entry, video, where)
         if protocol == "official":
-            _refuse_what_crashes_in_results(segmentations, video.size, where)
+            _reject_unpublished_codes(segmentations, video.size, where)
         masks = _codes(segmentations, video.size, where)
         tracks[video.id].append(MaskTrack(category, masks, float(score)))
     return tracks
@@ -128,10 +132,10 @@ def _load(source: Any, what: str) -> Any:
 
 
 def read_videos(entries: list[Any], protocol: Protocol) -> dict[Any, Video]:
-    """The videos that ground truth lists, by id, without their tracks; each with the name that reports know it by.
+    """The videos of the ground truth by id, without tracks; `name` is the video's key in reports.
 
     Raises:
-        DataError: naming the entry.
+        DataError: an entry does not fit; the message names it.
     """
     videos: dict[Any, Video] = {}
     names: set[str] = set()
@@ -151,8 +155,8 @@ def read_videos(entries: list[Any], protocol: Protocol) -> dict[Any, Video]:
         if protocol == "official" and (not files or name in names):
             cause = f"the folder {name!r} belongs to another video" if files else "no file names"
             raise DataError(
-                f"{where} (id {number}): {cause}; the published evaluator knows a video by the folder of its first "
-                f'file name. Give each its own folder, or use protocol="paper".'
+                f"{where} (id {number}): {cause}; the published evaluator identifies a video by the folder of its "
+                f'first file name. Give each its own folder, or use protocol="paper".'
             )
         if name in names:
             name = f"{name} ({number})"
@@ -166,7 +170,7 @@ def _read_annotation(
 ) -> MaskTrack:
     category = _category_of(entry, categories, where)
     if entry.get("iscrowd"):
-        raise DataError(f"{where}: iscrowd is {entry['iscrowd']}; there are no crowds in this task. Drop it or say 0.")
+        raise DataError(f"{where}: iscrowd is {entry['iscrowd']}; there are no crowds in this task. Drop it or set 0.")
     sides = (entry.get("height", video.size[0]), entry.get("width", video.size[1]))
     if sides != video.size:
         raise DataError(f"{where}: height and width are {sides}, those of video {video.id} are {video.size}.")
@@ -179,15 +183,16 @@ def _read_annotation(
                     f"{where}, frame {t}: an RLE in the ground truth crashes the published evaluator, which reads "
                     f'polygons only. Convert the truth to polygons, or use protocol="paper".'
                 )
-        some = [a for a in entry.get("areas") or [] if a]
-        mean_area = math.fsum(some) / len(some) if some else None
+        listed = [a for a in entry.get("areas") or [] if a]
+        mean_area = math.fsum(listed) / len(listed) if listed else None
     identity = entry.get("id", number)
     if not isinstance(identity, int):
         raise DataError(f"{where}: the id is {identity!r}, not a whole number.")
     return MaskTrack(category, _codes(segmentations, video.size, where), id=identity, mean_area=mean_area)
 
 
-def _refuse_what_crashes_in_results(segmentations: list[Any], size: tuple[int, int], where: str) -> None:
+def _reject_unpublished_codes(segmentations: list[Any], size: tuple[int, int], where: str) -> None:
+    """Raise a DataError for a predicted segmentation that crashes the published evaluator."""
     for t, segmentation in enumerate(segmentations):
         if not segmentation:
             raise DataError(
@@ -200,11 +205,11 @@ def _refuse_what_crashes_in_results(segmentations: list[Any], size: tuple[int, i
                 f'pycocotools.mask.frPyObjects, or use protocol="paper".'
             )
         if not isinstance(segmentation, dict):
-            raise DataError(f"{where}, frame {t}: a predicted segmentation is an RLE, this is {segmentation!r:.60}.")
+            raise DataError(f"{where}, frame {t}: a predicted segmentation is an RLE, not {segmentation!r:.60}.")
 
 
 def _codes(segmentations: list[Any], size: tuple[int, int], where: str) -> tuple[RLE | None, ...]:
-    """Run-length codes whose size and length are checked."""
+    """Run-length codes with checked sizes and run lengths; None where nothing is listed."""
     codes = []
     for t, segmentation in enumerate(segmentations):
         try:
@@ -214,10 +219,10 @@ def _codes(segmentations: list[Any], size: tuple[int, int], where: str) -> tuple
         if code is not None and tuple(code["size"]) != size:
             raise DataError(f"{where}, frame {t}: the mask's size is {list(code['size'])}, the video's {list(size)}.")
         codes.append(code)
-    listed = [t for t, code in enumerate(codes) if code is not None]
-    broken = misfit([codes[t] for t in listed])
+    listed = [(t, code) for t, code in enumerate(codes) if code is not None]
+    broken = misfit([code for _, code in listed])
     if broken:
-        raise DataError(f"{where}, frame {listed[broken[0]]}: {broken[1]}")
+        raise DataError(f"{where}, frame {listed[broken[0]][0]}: {broken[1]}")
     return tuple(codes)
 
 
@@ -230,14 +235,14 @@ def _field(entry: Any, key: str, where: str) -> Any:
 def _video_of(entry: Any, videos: dict[Any, Video], where: str) -> Video:
     number = _field(entry, "video_id", where)
     if not isinstance(number, int | str) or number not in videos:
-        raise DataError(f"{where}: video_id {number!r} is none of the ground truth's {len(videos)} videos.")
+        raise DataError(f"{where}: video_id {number!r} is not among the ground truth's {len(videos)} videos.")
     return videos[number]
 
 
 def _category_of(entry: dict[str, Any], categories: dict[int, str], where: str) -> int:
     number = _field(entry, "category_id", where)
     if not isinstance(number, int) or number not in categories:
-        raise DataError(f"{where}: category_id {number!r} is none of the ground truth's, {sorted(categories)}.")
+        raise DataError(f"{where}: category_id {number!r} is not among the ground truth's, {sorted(categories)}.")
     return number
 
 

@@ -1,7 +1,7 @@
-"""Scores of AVISeg results, under the rules of the published evaluator or by the definition.
+"""Scores of AVISeg results, by the published evaluator or by the definitions.
 
-`protocol="official"` gives the published numbers, defects included: a perfect prediction scores about 41 HOTA there,
-and the order of annotations matters. `protocol="paper"` gives what the definitions say: 100 for a perfect prediction,
+`protocol="official"` reproduces the published evaluator with its defects: a perfect prediction scores about 41 HOTA,
+and the order of annotations matters. `protocol="paper"` follows the definitions: a perfect prediction scores 100,
 whatever the order of tracks, the coding of empty masks or the scale of the picture.
 """
 
@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,25 +19,24 @@ from numpy.typing import NDArray
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.metrics import checks, hota, tally, track_map
 from acvis_kit.metrics.bootstrap import bootstrap_intervals
-from acvis_kit.metrics.checks import Protocol
+from acvis_kit.metrics.checks import JSONSource, Protocol
 from acvis_kit.metrics.sequence import Sequence
 from acvis_kit.metrics.tally import KEYS, VideoTally
-
-JSONSource = str | Path | dict[str, Any] | list[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Scores with what they are made of. Numbers are percent except those of frames, tracks and masks.
+    """Scores, and the per-video sums they are computed from.
 
-    Undefined scores, where there is nothing to score, are NaN; under "official" undefined AP and AR are -100, as there.
+    Scores are in percent; numbers of frames, tracks and masks are not. A score is NaN where there is nothing to score;
+    under "official" AP and AR are -100 there, as in the published evaluator.
 
     Attributes:
         protocol: "official" or "paper".
-        categories: names by id.
-        tallies: what each video adds; all else follows from them.
-        bootstrap: how many times the videos are drawn again for `intervals`; 0 for none.
-        seed: of those draws.
+        categories: category names by id.
+        tallies: each video's sums; all scores follow from them.
+        bootstrap: number of resamples of the videos for `intervals`; 0 for none.
+        seed: seed of the resampling.
     """
 
     protocol: Protocol
@@ -50,19 +47,19 @@ class Report:
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """By the keys of the published evaluator, `tally.KEYS`; numbers of frames are whole."""
+        """Scores by the keys of the published evaluator, `tally.KEYS`; numbers of frames are integers."""
         return self._named(self._scores(self.tallies)[0])
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % of bootstrap over videos for every key; NaN where no draw has the score; empty without bootstrap.
+        """95 % bootstrap intervals over videos by key; NaN where no draw has the score; empty without bootstrap.
 
-        A draw may lack some classes: the spread of what is averaged over classes includes that.
+        A draw may lack some classes, which widens the intervals of means over classes.
         """
         if not self.bootstrap:
             return {}
         low, high = bootstrap_intervals(
-            np.eye(len(self.tallies)),  # the sums drawn are then how often each video occurs
+            np.eye(len(self.tallies)),  # a sum is then the number of times a video is drawn
             lambda weights: self._scores(self.tallies, weights),
             draws=self.bootstrap,
             generator=np.random.default_rng(self.seed),
@@ -70,19 +67,19 @@ class Report:
         return {key: (float(a), float(b)) for key, a, b in zip(KEYS, low, high, strict=True)}
 
     def drawn(self, times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """The scores of draws of the videos: for bootstraps that compare two reports of the same videos.
+        """Scores of given draws of the videos, to compare two reports of the same videos by bootstrap.
 
         Args:
             times: (draws, videos), how often each video of `tallies` occurs in a draw.
 
         Returns:
-            By key, (draws,).
+            Scores (draws,) by key.
         """
         return dict(zip(KEYS, self._scores(self.tallies, times).T, strict=True))
 
     @cached_property
     def per_class(self) -> dict[str, dict[str, float]]:
-        """MAP and HOTA of each class, by its name, with its numbers of true and predicted tracks."""
+        """AP, AR and HOTA with its parts, and the numbers of true and predicted tracks, by class name."""
         found = self._parts
         ap, ar = found.precision[0].mean(2), found.recall[0, 0].mean(1)  # (R, K), (K,)
         rows = dict(zip(tally.MAP_KEYS, [*ap, ar], strict=True))
@@ -97,7 +94,7 @@ class Report:
 
     @cached_property
     def per_video(self) -> dict[str, dict[str, float]]:
-        """All scores of each video as if it were the only one, by its name, with its numbers of frames and tracks."""
+        """All scores of each video alone, and its numbers of frames and tracks, by video name."""
         return {
             t.name: self._named(self._scores([t])[0])
             | {"frames": t.frames, "true_tracks": len(t.matches.true_classes), "pred_tracks": len(t.matches.classes)}
@@ -106,9 +103,9 @@ class Report:
 
     @cached_property
     def curves(self) -> dict[str, NDArray[np.float64]]:
-        """Percent over thresholds in [0, 1].
+        """Curves in percent over thresholds in [0, 1].
 
-        `AP` and `AR` over `iou_thresholds` (10), the HOTA family and `FA` with its parts over `alphas` (19),
+        `AP` and `AR` are over `iou_thresholds` (10), the HOTA family and `FA` with its parts over `alphas` (19), and
         `precision` (10, 101) over `iou_thresholds` and `recall`.
         """
         found = self._parts
@@ -130,7 +127,7 @@ class Report:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How much was scored: videos, frames, tracks and masks. Under "paper" tracks without a pixel are none."""
+        """Numbers of videos, frames, tracks and masks. Under "paper", tracks without a pixel do not count."""
         return {
             "videos": len(self.tallies),
             "frames": sum(t.frames for t in self.tallies),
@@ -141,16 +138,17 @@ class Report:
         }
 
     def merge(self, *others: Report) -> Report:
-        """The report of all videos together, equal to evaluating them at once (under "official", up to the one track
-        whose match is forgotten: each part has its own).
+        """The report of all videos together, equal to evaluating them at once.
+
+        Under "official" mAP may differ: each report has its own unrecorded track, see `track_map.match`.
 
         Raises:
-            DataError: a video in two reports.
-            ConfigError: reports of different protocols or categories.
+            DataError: a video is in two reports.
+            ConfigError: the reports differ in protocol or categories.
         """
         for other in others:
             if (other.protocol, other.categories) != (self.protocol, self.categories):
-                raise ConfigError("only reports of one protocol and the same categories can be merged.")
+                raise ConfigError("only reports with one protocol and the same categories can be merged.")
         together = sorted((t for report in (self, *others) for t in report.tallies), key=lambda t: t.name)
         for first, second in pairwise(together):
             if first.name == second.name:
@@ -171,8 +169,8 @@ class Report:
         }
 
     def _undefined(self, key: str, value: float) -> float:
-        lost = self.protocol == "official" and key in tally.MAP_KEYS and math.isnan(value)
-        return -100.0 if lost else value
+        undefined = self.protocol == "official" and key in tally.MAP_KEYS and math.isnan(value)
+        return -100.0 if undefined else value
 
 
 def evaluate(gt: JSONSource, results: JSONSource, protocol: Protocol = "paper") -> dict[str, float]:
@@ -180,15 +178,15 @@ def evaluate(gt: JSONSource, results: JSONSource, protocol: Protocol = "paper") 
 
     Args:
         gt: AVISeg ground truth, a path or the loaded object; see `checks`.
-        results: a path or the loaded object: AVISeg's list, or an object that holds it under "results".
-        protocol: "official" for the published numbers, "paper" for the right ones.
+        results: a path or the loaded object: AVISeg's list, or an object that has the list under "results".
+        protocol: "official" for the published evaluator, "paper" for the definitions.
 
     Returns:
-        By the keys of the published evaluator: mAP, HOTA and FSLA with their parts in percent, and numbers of frames.
+        mAP, HOTA and FSLA with their parts in percent, and numbers of frames, by the keys of the published evaluator.
 
     Raises:
-        DataError: files that do not fit, naming the entry.
-        ConfigError: an unknown protocol.
+        DataError: an entry does not fit; the message names it.
+        ConfigError: the protocol is unknown.
     """
     return evaluate_in_full(gt, results, protocol).scores
 
@@ -196,12 +194,18 @@ def evaluate(gt: JSONSource, results: JSONSource, protocol: Protocol = "paper") 
 def evaluate_in_full(
     gt: JSONSource, results: JSONSource, protocol: Protocol = "paper", bootstrap: int = 0, seed: int = 0
 ) -> Report:
-    """`evaluate` with tables and curves: see `Report`.
+    """Scores of a result file with tables and curves.
 
     Args:
-        gt, results, protocol: see `evaluate`.
-        bootstrap: draws of the videos for 95 % intervals, some hundreds; 0 for none. With "paper" only.
-        seed: of the draws.
+        gt: see `evaluate`.
+        results: see `evaluate`.
+        protocol: see `evaluate`.
+        bootstrap: number of resamples of the videos for 95 % intervals, some hundreds; 0 for none. Only with "paper".
+        seed: seed of the resampling.
+
+    Raises:
+        DataError: an entry does not fit; the message names it.
+        ConfigError: the protocol is unknown, or `bootstrap` is negative or used with "official".
     """
     truth = checks.read_truth(gt, protocol)
     predicted = checks.read_results(results, truth, protocol)
@@ -216,24 +220,26 @@ def evaluate_sequences(
     bootstrap: int = 0,
     seed: int = 0,
 ) -> Report:
-    """From masks in memory: make each video with `Sequence.from_masks`.
+    """Scores of masks in memory; `Sequence.from_masks` makes each video.
 
     Args:
-        sequences: videos of different names.
-        categories: names by id, of all classes; "official" averages HOTA over every one of them.
-        protocol, bootstrap, seed: see `evaluate_in_full`.
+        sequences: videos with different names.
+        categories: names by id, of all classes; "official" averages HOTA over all of them.
+        protocol: see `evaluate`.
+        bootstrap: see `evaluate_in_full`.
+        seed: see `evaluate_in_full`.
 
     Raises:
-        DataError: two videos of one name, or a class that is none of `categories`.
-        ConfigError: an unknown protocol, a negative `bootstrap`, or one with "official".
+        DataError: two videos have one name, or a class is not in `categories`.
+        ConfigError: the protocol is unknown, or `bootstrap` is negative or used with "official".
     """
     checks.check_protocol(protocol)
     if bootstrap < 0:
-        raise ConfigError(f"bootstrap={bootstrap} is how often the videos are drawn again: 0 or more.")
+        raise ConfigError(f"bootstrap={bootstrap}: the number of resamples must be 0 or more.")
     if bootstrap and protocol == "official":
         raise ConfigError(
-            f'bootstrap={bootstrap} needs protocol="paper": some classes are in few videos, a draw without them counts '
-            f"them as 0 in the published mean, and the intervals would lie below the scores."
+            f'bootstrap={bootstrap} needs protocol="paper": under "official" a class that a draw lacks counts as 0 in '
+            "the mean, so the intervals would lie below the scores."
         )
     tallies = tally.tally(list(sequences), list(categories), protocol)
     return Report(protocol, dict(categories), tuple(tallies), bootstrap, seed)

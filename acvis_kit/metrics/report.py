@@ -1,4 +1,4 @@
-"""A report to read: a table for the terminal, plain numbers for JSON, and a page with figures."""
+"""Renders a report as a table for the terminal, as plain values for JSON, and as an HTML page with figures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
 
 
 def table(report: Report) -> str:
-    """Scores in percent by family, with intervals where the report has them."""
+    """A text table of the scores in percent by family, with intervals where the report has them."""
     counts = report.counts
     lines = [
         f'protocol "{report.protocol}": {counts["videos"]} videos, {counts["frames"]} frames, {counts["true_tracks"]} '
@@ -41,23 +41,23 @@ def table(report: Report) -> str:
 
 
 def count_table(score: CountScore) -> str:
-    """How well the sounding objects were counted."""
+    """A text table of the counting scores and the confusion matrix."""
     names = [str(k) for k in range(score.k_max)] + [f"{score.k_max}+"]
     rows = zip(names, score.confusion.tolist(), strict=True)
     return "\n".join(
         [
             f"counting, {score.frames} frames",
             f"  accuracy{100 * score.accuracy:>10.2f}",
-            f"  error   {score.mean_absolute_error:>10.2f}   mean absolute, counts cut at {names[-1]}",
-            f"  ECE     {100 * score.calibration_error:>10.2f}   calibration of its probabilities",
-            "  true \\ counted" + "".join(f"{name:>8}" for name in names),
+            f"  error   {score.mean_absolute_error:>10.2f}   mean absolute error, counts clamped to {names[-1]}",
+            f"  ECE     {100 * score.calibration_error:>10.2f}   expected calibration error",
+            "  true \\ predicted" + "".join(f"{name:>8}" for name in names),
             *(f"  {name:<14}" + "".join(f"{n:>8}" for n in row) for name, row in rows),
         ]
     )
 
 
 def to_dict(report: Report, counting: CountScore | None = None) -> dict[str, Any]:
-    """Everything but the figures, as plain values; undefined scores are None."""
+    """The report without figures, as plain values; undefined scores are None."""
     return plain(
         {
             "protocol": report.protocol,
@@ -73,7 +73,7 @@ def to_dict(report: Report, counting: CountScore | None = None) -> dict[str, Any
 
 
 def to_html(report: Report, title: str = "Evaluation") -> str:
-    """A page of its own that needs no network: table, curves over thresholds, counts over time, the worst videos."""
+    """A self-contained HTML page: table, curves over thresholds, counts over time, the worst videos."""
     figures = [curve_figure(report), count_figure(report), worst_figure(report)]
     parts = [
         figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
@@ -91,7 +91,7 @@ def to_html(report: Report, title: str = "Evaluation") -> str:
 
 
 def curve_figure(report: Report) -> go.Figure:
-    """Percent over the IoU that a match must reach."""
+    """Scores in percent over the IoU threshold."""
     from plotly import graph_objects as go
 
     curves = report.curves
@@ -102,11 +102,11 @@ def curve_figure(report: Report) -> go.Figure:
     ):  # fmt: skip
         figure.add_scatter(x=curves[x], y=curves[name], name="FSLA" if name == "FA" else name, line={"color": colour})
     figure.update_layout(title="Scores over thresholds", xaxis_title="IoU threshold", yaxis_title="percent")
-    return _dressed(figure)
+    return _styled(figure)
 
 
 def count_figure(report: Report) -> go.Figure:
-    """How many objects sound and how many masks were predicted, frame by frame; a menu of videos, worst first."""
+    """Numbers of sounding objects and predicted masks per frame, with a menu of videos, worst first."""
     from plotly import graph_objects as go
 
     figure = go.Figure()
@@ -118,9 +118,9 @@ def count_figure(report: Report) -> go.Figure:
             (COLOURS[1], "dot", "predicted", by_name[name].pred_counts),
         ):
             line = {"shape": "hv", "color": colour, "dash": dash, "width": 3}
-            seconds = np.arange(len(counts) + 1)
+            frames = np.arange(len(counts) + 1)
             figure.add_scatter(
-                x=seconds, y=[*counts, *counts[-1:]], name=label, line=line, visible=number == 0, mode="lines"
+                x=frames, y=[*counts, *counts[-1:]], name=label, line=line, visible=number == 0, mode="lines"
             )
     buttons = [
         {"label": name, "method": "update", "args": [{"visible": [n // 2 == i for n in range(2 * len(names))]}]}
@@ -129,11 +129,11 @@ def count_figure(report: Report) -> go.Figure:
     figure.update_layout(title="Objects over time", xaxis_title="frame", yaxis_title="objects", yaxis_dtick=1)
     if buttons:
         figure.update_layout(updatemenus=[{"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.2}])
-    return _dressed(figure)
+    return _styled(figure)
 
 
 def worst_figure(report: Report) -> go.Figure:
-    """HOTA and FSLA of the videos in which fewest frames are right."""
+    """HOTA and FSLA of the videos with the lowest FSLA."""
     from plotly import graph_objects as go
 
     names = _worst_first(report)[:WORST_SHOWN]
@@ -141,7 +141,7 @@ def worst_figure(report: Report) -> go.Figure:
     for colour, key, label in ((COLOURS[1], "FA", "FSLA"), (COLOURS[0], "HOTA", "HOTA")):
         figure.add_bar(x=names, y=[report.per_video[name][key] for name in names], name=label, marker_color=colour)
     figure.update_layout(title=f"The {len(names)} worst videos", yaxis_title="percent", barmode="group")
-    return _dressed(figure)
+    return _styled(figure)
 
 
 def _worst_first(report: Report) -> list[str]:
@@ -188,7 +188,7 @@ def _frames(report: Report, key: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """For JSON: lists, dictionaries and Python numbers; NaN becomes None."""
+    """The value with lists, dictionaries and Python numbers only, for JSON; NaN becomes None."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
@@ -198,5 +198,5 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _dressed(figure: go.Figure) -> go.Figure:
+def _styled(figure: go.Figure) -> go.Figure:
     return figure.update_layout(template="plotly_white", font={"family": "system-ui, sans-serif"}, height=420)

@@ -1,4 +1,4 @@
-"""One video as a metric sees it: identities, classes, presence, areas and overlaps; no files, no pixels.
+"""One video as the track metrics take it: identities, classes, presence, areas and overlaps; no files, no pixels.
 
 The overlaps are computed once, frame by frame on run-length codes, and shared by mAP, HOTA and FSLA. Axes: T frames,
 G true tracks, P predicted tracks.
@@ -6,13 +6,13 @@ G true tracks, P predicted tracks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Many
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from acvis_kit.errors import DataError
 from acvis_kit.masks import BLANK_720P, RLE, areas, boxes, encode, intersection, misfit, runs
@@ -22,14 +22,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MaskTrack:
-    """One object over a whole video, as a file gives it.
+    """One object over a whole video, as listed in a file.
 
     Attributes:
-        category: id of its class.
+        category: class id.
         masks: T codes of the video's size; None where the file lists nothing.
-        score: in [0, 1]; of no meaning for a true track.
-        id: of a true track, unique within its video. Predicted tracks have none: their place in the file is it.
-        mean_area: pixels over the non-empty frames by the file's own account; None: measure the masks.
+        score: in [0, 1]; unused for a true track.
+        id: of a true track, unique within its video. A predicted track is identified by its place in the file.
+        mean_area: mean pixels over the non-empty frames, as the file states it; None to measure the masks.
     """
 
     category: int
@@ -41,11 +41,12 @@ class MaskTrack:
 
 @dataclass(frozen=True, eq=False)
 class Sequence:
-    """One video's facts for all track metrics. Tracks stand in the order of their files.
+    """The data of one video for all track metrics, with tracks in the order of their files.
 
     Attributes:
         name: key of the video; sequences are summed in the order of their names.
-        true_ids, true_classes: int64 (G,).
+        true_ids: int64 (G,).
+        true_classes: int64 (G,).
         true_mean_area: float64 (G,), pixels; see `MaskTrack.mean_area`.
         true_listed: bool (T, G), whether the file lists a mask, empty or not.
         true_area: int64 (T, G), pixels; 0 where nothing is listed.
@@ -55,8 +56,9 @@ class Sequence:
         pred_area: int64 (T, P).
         pred_blank_text: bool (T, P), whether the code is the text of an empty 720x1280 mask.
         intersection: int64 (T, G, P), pixels.
-        true_rank, pred_rank: int64 (G,), (P,): indices that put the tracks into the order of their contents, which
-            depends neither on the order in the file nor on a whole-numbered scale of the picture.
+        true_rank: int64 (G,), indices that sort the tracks by content. This order depends neither on the order in the
+            file nor on an integer scale factor of the picture.
+        pred_rank: int64 (P,), likewise.
     """
 
     name: str
@@ -75,8 +77,8 @@ class Sequence:
     pred_rank: NDArray[np.int64]
 
     @classmethod
-    def from_tracks(cls, name: str, length: int, true: Many[MaskTrack], predicted: Many[MaskTrack]) -> Sequence:
-        """From tracks whose masks all have one size and `length` frames, which `checks` or `from_masks` sees to."""
+    def from_tracks(cls, name: str, length: int, true: Seq[MaskTrack], predicted: Seq[MaskTrack]) -> Sequence:
+        """Build from tracks whose masks all have one size and `length` frames, as `checks` and `from_masks` ensure."""
         true_area, pred_area = _areas(true, length), _areas(predicted, length)
         measured = mean_area(true_area)
         given = [t.mean_area for t in true]
@@ -101,48 +103,49 @@ class Sequence:
     def from_masks(
         cls,
         true_masks: Any,
-        true_classes: Many[int],
+        true_classes: Seq[int],
         pred_masks: Any,
-        pred_classes: Many[int],
-        scores: Many[float],
+        pred_classes: Seq[int],
+        scores: Seq[float],
         name: str = "video",
         length: int | None = None,
     ) -> Sequence:
-        """From arrays or run-length codes, without a file.
+        """Build from arrays or run-length codes, without a file.
 
         Args:
-            true_masks: bool array (G, T, h, w), or G lists of T entries, each an array (h, w), an RLE or None. Under
+            true_masks: bool array (G, T, H, W), or G lists of T entries, each an array (H, W), an RLE or None. Under
                 "official" None means "does not sound", and an empty mask is an object like any other.
             true_classes: G category ids.
             pred_masks: likewise for P tracks.
             pred_classes: P category ids.
             scores: P numbers in [0, 1].
             name: unique among the videos that are scored together.
-            length: T; by default that of the tracks. To be given for a video that has none: its frames are silent.
+            length: T; by default that of the tracks. Required without tracks; all frames are then silent.
 
         Raises:
-            DataError: tracks of different lengths or sizes, codes that do not fill their size, not as many classes or
-                scores as tracks, a score outside [0, 1], or neither a track nor a length.
+            DataError: tracks differ in length or size, a code does not fill its size, the numbers of classes or scores
+                and tracks differ, a score is outside [0, 1], or there is neither a track nor a length.
         """
         true = _tracks(true_masks, true_classes, [1.0] * len(true_classes), name, "true")
         predicted = _tracks(pred_masks, pred_classes, scores, name, "predicted")
-        lengths = {len(track.masks) for track in [*true, *predicted]} | ({length} - {None})
+        lengths = {len(track.masks) for track in [*true, *predicted]} | (set() if length is None else {length})
         sizes = {tuple(m["size"]) for track in [*true, *predicted] for m in track.masks if m is not None}
         if len(lengths) > 1 or len(sizes) > 1:
             raise DataError(
-                f"video {name}: all tracks need the same number of frames and the same size, "
-                f"these have {sorted(lengths)} frames and sizes {sorted(sizes)}."
+                f"video {name}: all tracks must have the same number of frames and the same size, but these have "
+                f"{sorted(lengths)} frames and sizes {sorted(sizes)}."
             )
         if not lengths:
-            raise DataError(f"video {name} has no track to tell how many frames it has: pass length=.")
+            raise DataError(f"video {name} has no track, so its number of frames is unknown: pass length=.")
         return cls.from_tracks(name, lengths.pop(), true, predicted)
 
     def as_defined(self) -> Sequence:
-        """The same video without what must not matter: empty masks count as absent, tracks without a pixel are gone,
-        and the rest stands in the order of its contents.
+        """The same video without differences that protocol "paper" ignores.
+
+        Empty masks are absent, tracks without a pixel are dropped, and the other tracks are sorted by content.
         """
-        true = self.true_rank[self.true_area.any(0)[self.true_rank]]
-        pred = self.pred_rank[self.pred_area.any(0)[self.pred_rank]]
+        true = self.true_rank[np.any(self.true_area, axis=0)[self.true_rank]]
+        pred = self.pred_rank[np.any(self.pred_area, axis=0)[self.pred_rank]]
         true_area, pred_area = self.true_area[:, true], self.pred_area[:, pred]
         return Sequence(
             name=self.name,
@@ -162,34 +165,34 @@ class Sequence:
         )
 
     def __len__(self) -> int:
-        """Frames."""
+        """Number of frames, T."""
         return len(self.intersection)
 
     @cached_property
     def iou(self) -> NDArray[np.float64]:
-        """(T, G, P), of the two masks in each frame; 0 where both are empty."""
+        """IoU of each two masks in each frame, (T, G, P); 0 where both are empty."""
         union = self.true_area[:, :, None] + self.pred_area[:, None, :] - self.intersection
         return self.intersection / np.maximum(union, 1)
 
     @cached_property
     def track_iou(self) -> NDArray[np.float64]:
-        """(G, P), intersection over union of all frames together; 0 where both tracks are empty."""
+        """IoU of each two tracks over all frames together, (G, P); 0 where both are empty."""
         intersection = self.intersection.sum(0)
         union = self.true_area.sum(0)[:, None] + self.pred_area.sum(0)[None, :] - intersection
         return intersection / np.maximum(union, 1)
 
     @cached_property
     def pred_mean_area(self) -> NDArray[np.float64]:
-        """(P,), pixels over the non-empty frames."""
+        """Mean pixels over the non-empty frames, (P,)."""
         return mean_area(self.pred_area)
 
 
 def mean_area(area: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(T, N) pixels to (N,): mean over the frames that have any, 0 without such a frame."""
+    """Mean pixels over the non-empty frames, (N,), from areas (T, N); 0 without such a frame."""
     return area.sum(0) / np.maximum((area > 0).sum(0), 1)
 
 
-def _tracks(masks: Any, classes: Many[int], scores: Many[float], name: str, which: str) -> list[MaskTrack]:
+def _tracks(masks: Any, classes: Seq[int], scores: Seq[float], name: str, which: str) -> list[MaskTrack]:
     if not len(masks) == len(classes) == len(scores):
         raise DataError(
             f"video {name}: {len(masks)} {which} tracks, but {len(classes)} classes and {len(scores)} scores."
@@ -206,58 +209,67 @@ def _tracks(masks: Any, classes: Many[int], scores: Many[float], name: str, whic
     return out
 
 
-def _grid(tracks: Many[MaskTrack], length: int, values: list[Any], dtype: Any) -> NDArray[Any]:
-    """Track by track, frame by frame -> (T, N)."""
-    return np.array(values, dtype).reshape(len(tracks), length).T
+def _grid(tracks: Seq[MaskTrack], length: int, values: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
+    """Values (N * T,), listed track by track, as (T, N)."""
+    return np.array(values, dtype).reshape(len(tracks), length).T  # (N, T) -> (T, N)
 
 
-def _listed(tracks: Many[MaskTrack], length: int) -> NDArray[np.bool_]:
+def _listed(tracks: Seq[MaskTrack], length: int) -> NDArray[np.bool_]:
     return _grid(tracks, length, [m is not None for t in tracks for m in t.masks], bool)
 
 
-def _blank(tracks: Many[MaskTrack], length: int) -> NDArray[np.bool_]:
+def _blank(tracks: Seq[MaskTrack], length: int) -> NDArray[np.bool_]:
     texts = (BLANK_720P, BLANK_720P.encode("ascii"))
     return _grid(tracks, length, [m is not None and m["counts"] in texts for t in tracks for m in t.masks], bool)
 
 
-def _areas(tracks: Many[MaskTrack], length: int) -> NDArray[np.int64]:
+def _areas(tracks: Seq[MaskTrack], length: int) -> NDArray[np.int64]:
     masks = [m for t in tracks for m in t.masks]
     out = np.zeros(len(masks), np.int64)
-    listed = [n for n, m in enumerate(masks) if m is not None]
-    out[listed] = areas([masks[n] for n in listed])
+    listed = {n: m for n, m in enumerate(masks) if m is not None}
+    out[list(listed)] = areas(list(listed.values()))
     return _grid(tracks, length, out, np.int64)
 
 
 def _intersections(
-    true: Many[MaskTrack], predicted: Many[MaskTrack], true_area: NDArray[np.int64], pred_area: NDArray[np.int64]
+    true: Seq[MaskTrack],
+    predicted: Seq[MaskTrack],
+    true_area: NDArray[np.int64],
+    pred_area: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """(T, G, P). Only masks whose boxes overlap are compared, which is quicker than pycocotools' IoU of all pairs."""
+    """Common pixels, (T, G, P), of masks with overlapping boxes only: faster than pycocotools' IoU of all pairs."""
     out = np.zeros((len(true_area), len(true), len(predicted)), np.int64)
     t, g, p = np.nonzero(_touching(_boxes(true, true_area), _boxes(predicted, pred_area)))
     pairs = zip(t.tolist(), g.tolist(), p.tolist(), strict=True)
-    common = [intersection(true[j].masks[i], predicted[k].masks[i]) for i, j, k in pairs]
+    common = [intersection(_mask(true[j], i), _mask(predicted[k], i)) for i, j, k in pairs]
     out[t, g, p] = areas(common)
     return out
 
 
-def _boxes(tracks: Many[MaskTrack], area: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(T, N, 4), left, top, right, bottom; nothing overlaps the box of an empty mask."""
+def _boxes(tracks: Seq[MaskTrack], area: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Left, top, right and bottom, (T, N, 4); NaN for an empty mask, so that nothing overlaps it."""
     out = np.full((*area.shape, 4), np.nan)
     t, n = np.nonzero(area)
     if len(t):
-        box = boxes([tracks[j].masks[i] for i, j in zip(t.tolist(), n.tolist(), strict=True)])
+        box = boxes([_mask(tracks[j], i) for i, j in zip(t.tolist(), n.tolist(), strict=True)])
         out[t, n] = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)
     return out
 
 
+def _mask(track: MaskTrack, t: int) -> RLE:
+    code = track.masks[t]
+    assert code is not None, "only listed masks have an area"
+    return code
+
+
 def _touching(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(T, G, 4) and (T, P, 4) to (T, G, P)."""
+    """Whether boxes (T, G, 4) and (T, P, 4) overlap, (T, G, P)."""
     a, b = true[:, :, None], predicted[:, None, :]
-    return ((a[..., :2] < b[..., 2:]) & (b[..., :2] < a[..., 2:])).all(-1)
+    return np.all((a[..., :2] < b[..., 2:]) & (b[..., :2] < a[..., 2:]), axis=-1)
 
 
-def _content_order(tracks: Many[MaskTrack], area: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Indices by class, falling score, areas frame by frame, and last, where all these are equal, by the pixels."""
+def _content_order(tracks: Seq[MaskTrack], area: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices sorted by class, falling score and areas frame by frame; equal tracks are sorted by their pixels."""
     keys = [(t.category, -t.score, tuple(area[:, n])) for n, t in enumerate(tracks)]
     order = sorted(range(len(tracks)), key=keys.__getitem__)
     if len(set(keys)) < len(keys):
@@ -266,9 +278,9 @@ def _content_order(tracks: Many[MaskTrack], area: NDArray[np.int64]) -> NDArray[
 
 
 def _pixels(track: MaskTrack) -> list[list[int]]:
-    """What sorts masks by their first differing pixel, down the columns: later starts and earlier ends come first.
+    """A key that sorts masks by their first differing pixel, down the columns: later starts and earlier ends first.
 
-    Enlarging the picture by a whole number keeps this order.
+    An integer scale factor of the picture keeps this order.
     """
     codes = [[] if m is None else runs(m["counts"]) for m in track.masks]
     return [[-n if k % 2 == 0 else n for k, n in enumerate(code)] if any(code[1::2]) else [] for code in codes]

@@ -1,13 +1,13 @@
-"""What videos add up to: per-video sums from which every score of any set of videos follows.
+"""Per-video sums, from which every score of any set of videos is computed.
 
 Scores of a whole set, of one class, of one video, of resampled videos and of merged halves are all the same function of
-these sums. Axes: V videos, B weightings of them, K classes, R area ranges, I and A thresholds.
+these sums. Axes: T frames, V videos, B weightings of them, K classes, R area ranges, F sums, I and A thresholds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence as Many
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -24,18 +24,19 @@ MAP_KEYS = ("AP_all", "AP_s", "AP_m", "AP_l", "AR_all")
 FSLA_KEYS = ("FA", *(f"FA{kind}{part}" for kind in fsla.KINDS for part in ("", "_count", "_all")))
 FRAME_KEYS = tuple(key for key in FSLA_KEYS if "_" in key)  # numbers of frames, not percent
 KEYS = (*MAP_KEYS, *hota.FAMILY, *FSLA_KEYS)
-WEIGHTINGS_AT_ONCE = 100  # bounds memory: mAP needs some (weightings, thresholds, detections) arrays
+WEIGHTINGS_AT_ONCE = 100  # bounds memory: mAP needs several arrays (weightings, thresholds, detections)
 
 
 @dataclass(frozen=True, eq=False)
 class VideoTally:
-    """One video's share of all metrics.
+    """One video's contribution to all metrics.
 
     Attributes:
         name: unique in a set.
-        true_counts, pred_counts: int64 (T,), masks with a pixel in each frame.
+        true_counts: int64 (T,), number of non-empty true masks in each frame.
+        pred_counts: int64 (T,), number of non-empty predicted masks in each frame.
         matches: for mAP.
-        hota: (K, F, A) sums, see `hota.SUMS`.
+        hota: sums (K, F, A), see `hota.SUMS`.
         fsla: int64 (3, 1 + A), frames and right frames, see `fsla.defined`.
     """
 
@@ -53,13 +54,14 @@ class VideoTally:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Scores in [0, 1] before any mean over classes or thresholds, NaN where undefined; one per weighting.
+    """Scores of each weighting in [0, 1], before any mean over classes or thresholds; NaN where undefined.
 
     Attributes:
-        precision, recall: (B, R, K, I).
+        precision: (B, R, K, I).
+        recall: (B, R, K, I).
         hota: members of `hota.FAMILY`, (B, K, A) each.
-        frames: (B, 3), of each kind.
-        right: (B, 3, A), how many of them are right.
+        frames: (B, 3), number of frames of each of `fsla.KINDS`.
+        right: (B, 3, A), number of those frames that are right.
     """
 
     precision: Floats
@@ -69,46 +71,44 @@ class Parts:
     right: Floats
 
 
-def tally(sequences: Many[Sequence], categories: Many[int], protocol: Protocol) -> list[VideoTally]:
-    """All videos' shares, sorted by name.
+def tally(sequences: Seq[Sequence], categories: Seq[int], protocol: Protocol) -> list[VideoTally]:
+    """The contributions of all videos, sorted by name.
 
     Raises:
-        DataError: two videos of one name, a class that is none of `categories`, or, under "official", an unlisted
-            predicted mask.
+        DataError: two videos have one name, a class is not in `categories`, or, under "official", a predicted mask is
+            not listed.
     """
     ordered = sorted(sequences, key=lambda s: s.name)
     for first, second in pairwise(ordered):
         if first.name == second.name:
-            raise DataError(f"two videos are named {first.name!r}: scores are kept by name, give each its own.")
+            raise DataError(f"two videos are named {first.name!r}: give each its own name.")
     out = []
-    first_track_is_ahead = protocol == "official"
+    first_track_pending = protocol == "official"
     for sequence in ordered:
         _check_sequence(sequence, categories, protocol)
-        # the published evaluator numbers predictions from 0, video after video, and forgets what number 0 matched
-        forgetful = 0 if first_track_is_ahead and len(sequence.pred_classes) else None
-        first_track_is_ahead = first_track_is_ahead and forgetful is None
-        out.append(_tally_video(sequence, categories, protocol, forgetful))
+        # the published evaluator numbers predictions from 0 over all videos and does not record the match of number 0
+        unrecorded = 0 if first_track_pending and len(sequence.pred_classes) else None
+        first_track_pending = first_track_pending and unrecorded is None
+        out.append(_tally_video(sequence, categories, protocol, unrecorded))
     return out
 
 
-def parts(tallies: Many[VideoTally], categories: Many[int], protocol: Protocol, weights: Floats | None = None) -> Parts:
-    """Everything that follows from the shares of V videos, each counted `weights` (B, V) times, by default once."""
+def parts(tallies: Seq[VideoTally], categories: Seq[int], protocol: Protocol, weights: Floats | None = None) -> Parts:
+    """Scores of V videos, each counted `weights` (B, V) times, by default once."""
     weights = np.ones((1, len(tallies))) if weights is None else weights
     matches = [t.matches for t in tallies]
     precision, recall = track_map.average_precision(matches, categories, weights, protocol == "paper")
     sums = _weighted(weights, [t.hota for t in tallies], (len(categories), len(hota.SUMS), len(hota.ALPHAS)))
     family = hota.family(sums)
     if protocol == "paper":
-        occurs = sums[:, :, :3].any((2, 3))  # (B, K), in truth or prediction
+        occurs = np.any(sums[:, :, :3], axis=(2, 3))  # (B, K), in truth or prediction
         family = {name: np.where(occurs[:, :, None], values, np.nan) for name, values in family.items()}
     frames = _weighted(weights, [t.fsla for t in tallies], (len(fsla.KINDS), 1 + len(hota.ALPHAS)))
     return Parts(precision, recall, family, frames[:, :, 0], frames[:, :, 1:])
 
 
-def scores(
-    tallies: Many[VideoTally], categories: Many[int], protocol: Protocol, weights: Floats | None = None
-) -> Floats:
-    """(B, len(KEYS)): percent, and numbers of frames; NaN where there is nothing to score."""
+def scores(tallies: Seq[VideoTally], categories: Seq[int], protocol: Protocol, weights: Floats | None = None) -> Floats:
+    """Scores in percent and numbers of frames, (B, len(KEYS)); NaN where there is nothing to score."""
     if weights is not None and len(weights) > WEIGHTINGS_AT_ONCE:
         chunks = np.array_split(weights, -(-len(weights) // WEIGHTINGS_AT_ONCE))
         return np.concatenate([scores(tallies, categories, protocol, chunk) for chunk in chunks])
@@ -116,52 +116,52 @@ def scores(
     ap = mean_defined(found.precision, axis=2).mean(2)  # (B, R)
     ar = mean_defined(found.recall[:, 0], axis=1).mean(1)  # (B,)
     family = [mean_defined(found.hota[name], axis=1).mean(1) for name in hota.FAMILY]
-    share = quotient(found.right, found.frames[:, :, None]).mean(2)  # (B, 3)
+    accuracy = quotient(found.right, found.frames[:, :, None]).mean(2)  # (B, 3)
     total = quotient(found.right.sum(1), found.frames.sum(1)[:, None]).mean(1)
-    whole = found.right.sum(2) // found.right.shape[2]  # mean over thresholds, cut to a whole number
-    by_kind = np.stack([100 * share, whole, found.frames], axis=2).reshape(len(share), -1)
+    whole = found.right.sum(2) // found.right.shape[2]  # mean over thresholds, rounded down
+    by_kind = np.stack([100 * accuracy, whole, found.frames], axis=2).reshape(len(accuracy), -1)  # (B, 3 * 3)
     return np.concatenate([100 * np.column_stack([ap, ar, *family, total]), by_kind], axis=1)
 
 
 def mean_defined(values: Floats, axis: int) -> Floats:
-    """Mean over what is not NaN; NaN where nothing is."""
-    known = ~np.isnan(values)
-    return quotient(np.where(known, values, 0).sum(axis), known.sum(axis))
+    """Mean over the values that are not NaN; NaN where there is none."""
+    defined = ~np.isnan(values)
+    return quotient(np.where(defined, values, 0).sum(axis), defined.sum(axis))
 
 
 def quotient(part: Floats, whole: Floats) -> Floats:
-    """Part / whole, NaN where whole is 0."""
+    """Ratio part / whole, NaN where whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
-def _weighted(weights: Floats, shares: list[NDArray[Any]], shape: tuple[int, ...]) -> Floats:
-    """Sum of V arrays of `shape` under each of the weightings (B, V): (B, *shape)."""
-    flat = np.array(shares, float).reshape(len(shares), math.prod(shape))
+def _weighted(weights: Floats, arrays: list[NDArray[Any]], shape: tuple[int, ...]) -> Floats:
+    """Sums (B, *shape) of V arrays of `shape` under the weightings (B, V)."""
+    flat = np.array(arrays, float).reshape(len(arrays), math.prod(shape))  # (V, values)
     return (weights @ flat).reshape(len(weights), *shape)
 
 
-def _check_sequence(sequence: Sequence, categories: Many[int], protocol: Protocol) -> None:
+def _check_sequence(sequence: Sequence, categories: Seq[int], protocol: Protocol) -> None:
     unknown = set(sequence.true_classes.tolist() + sequence.pred_classes.tolist()) - set(categories)
     if unknown:
-        raise DataError(f"video {sequence.name}: classes {sorted(unknown)} are none of {sorted(categories)}.")
+        raise DataError(f"video {sequence.name}: classes {sorted(unknown)} are not among {sorted(categories)}.")
     if protocol == "official" and not sequence.pred_listed.all():
         t, p = np.argwhere(~sequence.pred_listed)[0]
         raise DataError(
             f"video {sequence.name}, predicted track {p}, frame {t}: a null segmentation crashes the published "
-            f'evaluator. Give an empty mask instead, or use protocol="paper".'
+            f'evaluator. Pass an empty mask instead, or use protocol="paper".'
         )
 
 
-def _tally_video(sequence: Sequence, categories: Many[int], protocol: Protocol, forgetful: int | None) -> VideoTally:
-    """With "paper", all metrics see the video `as_defined`."""
+def _tally_video(sequence: Sequence, categories: Seq[int], protocol: Protocol, unrecorded: int | None) -> VideoTally:
+    """One video's contribution; under "paper" that of the video `as_defined`."""
     if protocol == "paper":
         sequence = sequence.as_defined()
     return VideoTally(
         name=sequence.name,
         true_counts=(sequence.true_area > 0).sum(1),
         pred_counts=(sequence.pred_area > 0).sum(1),
-        matches=track_map.match(sequence, forgetful),
+        matches=track_map.match(sequence, unrecorded),
         hota=hota.tally(sequence, categories),
         fsla=fsla.defined(sequence) if protocol == "paper" else fsla.published(sequence),
     )

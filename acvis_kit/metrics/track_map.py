@@ -1,14 +1,14 @@
 """Track-level mean average precision (Yang et al., Video Instance Segmentation, 2019), with the areas of YouTube-VIS.
 
 A predicted track is right if its IoU with a true track of its class, over all frames together, reaches the threshold.
-What a video contributes (`TrackMatches`) depends on that video alone; precision and recall come from all of them.
+A video's contribution (`TrackMatches`) depends on that video alone; precision and recall depend on all of them.
 Axes: V videos, R area ranges, I IoU thresholds, K classes, N detections, B weightings of the videos.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Sequence as Many
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,13 +24,14 @@ EPS = np.finfo(float).eps
 
 @dataclass(frozen=True, eq=False)
 class TrackMatches:
-    """What one video adds to mAP.
+    """One video's contribution to mAP.
 
     Attributes:
-        classes, scores: (N,), of the predicted tracks.
+        classes: int64 (N,), of the predicted tracks.
+        scores: float64 (N,), of the predicted tracks.
         hit: bool (R, I, N), matched to a true track of its class.
         ignored: bool (R, I, N), outside the area range: neither right nor wrong.
-        true_classes: (G,).
+        true_classes: int64 (G,).
         counted: bool (R, G), true tracks inside the area range.
     """
 
@@ -42,13 +43,13 @@ class TrackMatches:
     counted: NDArray[np.bool_]
 
 
-def match(sequence: Sequence, forgetful: int | None = None) -> TrackMatches:
-    """Predicted tracks to true ones, greedily by falling score (equal ones in their order), within each class.
+def match(sequence: Sequence, unrecorded: int | None = None) -> TrackMatches:
+    """Match predicted to true tracks greedily by falling score (equal scores in their order), within each class.
 
     Args:
         sequence: one video.
-        forgetful: a predicted track whose match is not remembered, so that another one may take the same truth. The
-            published evaluator has one: the very first track, as it takes track number 0 for "not matched yet".
+        unrecorded: index of a predicted track whose match is not recorded, so that another prediction may match the
+            same truth. The published evaluator has one: its first track of all, since it reads number 0 as "unmatched".
     """
     ranges = np.array(list(AREA_RANGES.values()))
     inside = _inside(sequence.true_mean_area, ranges)  # (R, G)
@@ -61,11 +62,11 @@ def match(sequence: Sequence, forgetful: int | None = None) -> TrackMatches:
         pred = by_score[sequence.pred_classes[by_score] == category]
         iou = sequence.track_iou[np.ix_(true, pred)]
         for r in range(len(ranges)):
-            order = np.argsort(~inside[r, true], kind="stable")  # those that count come first
+            order = np.argsort(~inside[r, true], kind="stable")  # counted tracks first
             ignore = (~inside[r, true[order]]).tolist()
             table = iou[order].T.tolist()  # (P, G)
             for i, threshold in enumerate(IOU_THRESHOLDS):
-                for p, g in _greedy(table, ignore, float(threshold), pred.tolist(), forgetful):
+                for p, g in _greedy(table, ignore, float(threshold), pred.tolist(), unrecorded):
                     hit[r, i, pred[p]] = True
                     ignored[r, i, pred[p]] = ignore[g]
     ignored |= ~hit & outside[:, None, :]
@@ -73,16 +74,16 @@ def match(sequence: Sequence, forgetful: int | None = None) -> TrackMatches:
 
 
 def average_precision(
-    videos: Many[TrackMatches], categories: Many[int], weights: Floats, ties_together: bool
+    videos: Seq[TrackMatches], categories: Seq[int], weights: Floats, ties_together: bool
 ) -> tuple[Floats, Floats]:
     """Mean precision over 101 recalls, and the highest recall.
 
     Args:
-        videos: V of them.
-        categories: K ids.
+        videos: V matches.
+        categories: K category ids.
         weights: (B, V), how often each video counts.
-        ties_together: detections of one score enter the curve as one step, so that their order cannot matter; else
-            one after the other, as the videos and files have them.
+        ties_together: detections with equal scores enter the curve as one step, so that their order does not matter;
+            otherwise one after the other, in the order of videos and files.
 
     Returns:
         Precision and recall, (B, R, K, I) each, in [0, 1]; NaN where a class has no true track in the area range.
@@ -90,16 +91,16 @@ def average_precision(
     shape = (len(weights), len(AREA_RANGES), len(categories), len(IOU_THRESHOLDS))
     precision, recall = np.full(shape, np.nan), np.full(shape, np.nan)
     for r, k, total, (raised, recalls) in _curves(videos, categories, weights, ties_together):
-        steps = np.searchsorted(RECALLS, recalls, side="right")  # how many recalls the curve has reached, (B, I, N)
-        share = np.diff(steps, axis=2, prepend=0) / len(RECALLS)
+        steps = np.searchsorted(RECALLS, recalls, side="right")  # number of recalls reached so far, (B, I, N)
+        width = np.diff(steps, axis=2, prepend=0) / len(RECALLS)
         defined = total > 0
-        precision[defined, r, k] = (raised * share).sum(2)[defined]
+        precision[defined, r, k] = (raised * width).sum(2)[defined]
         recall[defined, r, k] = recalls.max(axis=2, initial=0)[defined]
     return precision, recall
 
 
-def precision_at_recall(videos: Many[TrackMatches], categories: Many[int], ties_together: bool) -> Floats:
-    """(I, 101), precision at `RECALLS` for tracks of any size, mean over the classes with true tracks; NaN if none."""
+def precision_at_recall(videos: Seq[TrackMatches], categories: Seq[int], ties_together: bool) -> Floats:
+    """Precision at `RECALLS`, (I, 101), for tracks of any size: mean over the classes with true tracks, NaN if none."""
     curves = []
     for r, _, total, (raised, recalls) in _curves(videos, categories, np.ones((1, len(videos))), ties_together):
         if r == 0 and total[0] > 0:
@@ -109,16 +110,16 @@ def precision_at_recall(videos: Many[TrackMatches], categories: Many[int], ties_
 
 
 def _inside(area: Floats, ranges: Floats) -> NDArray[np.bool_]:
-    """(R, N). Both ends belong to a range: a track of exactly 128² pixels is small and medium."""
+    """Whether areas are in the ranges, (R, N). Both ends are in: a track of exactly 128² pixels is small and medium."""
     return (area >= ranges[:, :1] - EPS) & (area <= ranges[:, 1:] + EPS)
 
 
 def _greedy(
-    iou: list[list[float]], ignore: list[bool], threshold: float, numbers: list[int], forgetful: int | None
+    iou: list[list[float]], ignore: list[bool], threshold: float, numbers: list[int], unrecorded: int | None
 ) -> Iterator[tuple[int, int]]:
-    """Pairs (prediction, truth). Each prediction takes the free truth of highest IoU, the later one of equals.
+    """Pairs (prediction, truth). Each prediction takes the free truth with the highest IoU, of equal ones the later.
 
-    A truth outside the area range is taken only where none inside fits.
+    A truth outside the area range is taken only if none inside reaches the threshold.
     """
     taken: set[int] = set()
     for p, row in enumerate(iou):
@@ -131,15 +132,15 @@ def _greedy(
             if value >= best - EPS:
                 best, found = value, g
         if found is not None:
-            if numbers[p] != forgetful:
+            if numbers[p] != unrecorded:
                 taken.add(found)
             yield p, found
 
 
 def _curves(
-    videos: Many[TrackMatches], categories: Many[int], weights: Floats, ties_together: bool
+    videos: Seq[TrackMatches], categories: Seq[int], weights: Floats, ties_together: bool
 ) -> Iterator[tuple[int, int, Floats, tuple[Floats, Floats]]]:
-    """Area range, class, number of true tracks (B,), and the curve: precision made monotone and recall, (B, I, N)."""
+    """Area range, class, number of true tracks (B,), and the curve: precision, made monotone, and recall, (B, I, N)."""
     if not videos:
         return
     video_of = np.repeat(np.arange(len(videos)), [len(v.scores) for v in videos])

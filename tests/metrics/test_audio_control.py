@@ -1,4 +1,4 @@
-"""Control by sound, on pictures of one row in which an object is a few pixels."""
+"""Audio control on pictures of one row, in which an object is a few pixels."""
 
 import json
 
@@ -12,7 +12,7 @@ from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.masks import encode_masks
 from acvis_kit.metrics.audio_control import ControlSums, ShownMasks, Swap, clip_control, control_score
 
-# One letter per second. Pixels of "d", the dog, 0..3, and of "c", the cat, 4..7; "D" and "C" are half of them.
+# One letter per frame. "d", the dog, has pixels 0..3, "c", the cat, 4..7; "D" and "C" are half of them.
 PIXELS = {"d": range(4), "c": range(4, 8), "D": range(2), "C": range(4, 6), "x": range(8), ".": ()}
 
 
@@ -25,17 +25,18 @@ def masks(letters: str) -> np.ndarray:
 
 
 def shown(*tracks: str, length: int = 0) -> ShownMasks:
-    """Tracks by falling score, one letter per second."""
+    """Tracks by falling score, one letter per frame."""
     return ShownMasks.from_tracks(
         [masks(t) for t in tracks], np.arange(len(tracks), 0, -1), len(tracks[0]) if tracks else length
     )
 
 
-def hears(letters: str) -> np.ndarray:
+def flags(letters: str) -> np.ndarray:
+    """bool (T,), True where a letter is "1"."""
     return np.array([letter == "1" for letter in letters])
 
 
-def test_silence_is_a_second_without_a_mask() -> None:
+def test_a_frame_without_a_mask_is_silent() -> None:
     sums = clip_control(muted=shown("..d.", ".c.."), foreign=shown("d.."))
     assert (sums.muted_silent, sums.muted_frames) == (2, 4)
     assert (sums.foreign_silent, sums.foreign_frames) == (2, 3)
@@ -43,71 +44,70 @@ def test_silence_is_a_second_without_a_mask() -> None:
     assert (score.silent_when_muted, score.silent_when_foreign) == (1 / 2, 2 / 3)
 
 
-def test_no_tracks_are_silent_in_every_second() -> None:
+def test_without_tracks_every_frame_is_silent() -> None:
     assert clip_control(muted=shown(length=5)).muted_silent == 5
     no_arrays = ShownMasks.from_tracks(np.zeros((0, 3, 2, 2), dtype=bool), np.zeros(0), 3)
     assert clip_control(foreign=no_arrays).foreign_silent == 3
 
 
-def test_a_perfect_swap_follows_in_every_second_and_leaves_the_former_object() -> None:
-    swap = Swap(shown("ddd"), shown("ccc"), former=masks("ddd"), new=masks("ccc"), audible=hears("111"))
+def test_a_perfect_swap_masks_the_new_object_in_every_frame_and_never_the_former_one() -> None:
+    swap = Swap(shown("ddd"), shown("ccc"), former=masks("ddd"), new=masks("ccc"), audible=flags("111"))
     score = control_score([clip_control(shown("..."), shown("..."), [swap])])
     assert (score.follows_swap, score.iou_original, score.iou_swapped, score.iou_change) == (1, 1, 0, -1)
     assert score.summary == 1
 
 
-def test_a_deaf_model_follows_nothing_and_changes_nothing() -> None:
-    swap = Swap(shown("ddd"), shown("ddd"), former=masks("ddd"), new=masks("ccc"), audible=hears("111"))
+def test_a_model_that_ignores_the_sound_follows_no_swap_and_changes_no_iou() -> None:
+    swap = Swap(shown("ddd"), shown("ddd"), former=masks("ddd"), new=masks("ccc"), audible=flags("111"))
     score = control_score([clip_control(shown("ddd"), shown("ddd"), [swap])])
     assert (score.follows_swap, score.iou_change, score.summary) == (0, 0, 0)
 
 
-def test_a_model_that_shows_nothing_has_two_thirds_and_no_iou_to_lose() -> None:
+def test_a_model_without_masks_has_a_summary_of_two_thirds_and_an_iou_of_zero() -> None:
     nothing = shown(length=3)
-    swap = Swap(nothing, nothing, former=masks("ddd"), new=masks("ccc"), audible=hears("111"))
+    swap = Swap(nothing, nothing, former=masks("ddd"), new=masks("ccc"), audible=flags("111"))
     score = control_score([clip_control(nothing, nothing, [swap])])
     assert (score.summary, score.iou_original, score.iou_change) == (2 / 3, 0, 0)
 
 
-def test_the_highest_score_must_be_on_the_new_object() -> None:
-    """0 and 1: on it. 2: it is there, but below the dog. 3: nothing. 4: half of it, IoU 2/4, not above 1/2."""
-    swap = Swap(shown("....."), shown("ccd.C", "ddc.."), masks("....."), masks("ccccc"), hears("11111"))
+def test_the_mask_of_highest_score_must_be_on_the_new_object() -> None:
+    """Frames 0 and 1: on it. 2: on it, but ranked below the dog. 3: no mask. 4: half of it, IoU 2/4, not above 1/2."""
+    swap = Swap(shown("....."), shown("ccd.C", "ddc.."), masks("....."), masks("ccccc"), flags("11111"))
     sums = clip_control(swaps=[swap])
     assert (sums.swap_followed, sums.swap_frames, sums.iou_frames) == (2, 5, 0)
     assert clip_control(swaps=[swap], iou_threshold=0.49).swap_followed == 3
     assert clip_control(swaps=[swap], iou_threshold=0).swap_followed == 3
 
 
-def test_scores_may_rank_the_masks_differently_in_every_second() -> None:
+def test_scores_may_rank_the_masks_differently_in_every_frame() -> None:
     swapped = ShownMasks.from_tracks([masks("ccc"), masks("ddd")], [[0.9, 0.8, 0.1], [0.5, 0.5, 0.5]], 3)
-    sums = clip_control(swaps=[Swap(shown("..."), swapped, masks("..."), masks("ccc"), hears("111"))])
+    sums = clip_control(swaps=[Swap(shown("..."), swapped, masks("..."), masks("ccc"), flags("111"))])
     assert sums.swap_followed == 2
     equal = ShownMasks.from_tracks([masks("c"), masks("d")], [0.5, 0.5], 1)
-    assert clip_control(swaps=[Swap(shown("."), equal, masks("."), masks("c"), hears("1"))]).swap_followed == 1
+    assert clip_control(swaps=[Swap(shown("."), equal, masks("."), masks("c"), flags("1"))]).swap_followed == 1
 
 
-def test_an_empty_mask_does_not_stand_for_its_track() -> None:
-    """The best track is empty in that second, so the next one is the highest."""
-    sums = clip_control(swaps=[Swap(shown("."), shown(".", "c"), masks("."), masks("c"), hears("1"))])
+def test_an_empty_mask_is_not_ranked() -> None:
+    """The best track is empty in that frame, so the next one ranks highest."""
+    sums = clip_control(swaps=[Swap(shown("."), shown(".", "c"), masks("."), masks("c"), flags("1"))])
     assert sums.swap_followed == 1
 
 
-def test_only_seconds_are_judged_in_which_the_new_sound_is_heard_and_its_object_seen() -> None:
-    swap = Swap(shown("dddd"), shown("d.cd"), former=masks("dddd"), new=masks("c.cc"), audible=hears("1110"))
+def test_only_frames_with_audible_new_sound_and_visible_new_object_are_scored() -> None:
+    swap = Swap(shown("dddd"), shown("d.cd"), former=masks("dddd"), new=masks("c.cc"), audible=flags("1110"))
     sums = clip_control(swaps=[swap])
-    assert (sums.swap_followed, sums.swap_frames) == (1, 2)  # seconds 0 and 2
+    assert (sums.swap_followed, sums.swap_frames) == (1, 2)  # frames 0 and 2
     assert (sums.iou_frames, sums.iou_original, sums.iou_swapped) == (3, 3, 1)
 
 
-def test_the_former_object_is_judged_where_it_sounded_by_the_mask_that_fits_it_best() -> None:
-    """Seconds 0..3 (in 4 the dog is silent). Original: 1 (as the second mask), 1/2, 0, 1. Swapped: 1 (as the second
-    mask), 4/8, 0, 2/4."""
+def test_the_former_object_is_scored_where_it_sounded_by_its_best_iou() -> None:
+    """Frames 0..3 (in 4 the dog is silent). Original: 1 (mask 2), 1/2, 0, 1. Swapped: 1 (mask 2), 4/8, 0, 2/4."""
     swap = Swap(
         original=shown("xD.dd", "d.c.."),
         swapped=shown("cx.D.", "d...."),
         former=masks("dddd."),
         new=masks("ccccc"),
-        audible=hears("11111"),
+        audible=flags("11111"),
     )
     sums = clip_control(swaps=[swap])
     assert (sums.iou_frames, sums.iou_original, sums.iou_swapped) == (4, 5 / 2, 2)
@@ -116,13 +116,13 @@ def test_the_former_object_is_judged_where_it_sounded_by_the_mask_that_fits_it_b
 
 
 def test_several_swaps_of_a_clip_add_up() -> None:
-    one = Swap(shown("d"), shown("c"), masks("d"), masks("c"), hears("1"))
-    back = Swap(shown("c"), shown("c"), masks("c"), masks("d"), hears("1"))
+    one = Swap(shown("d"), shown("c"), masks("d"), masks("c"), flags("1"))
+    back = Swap(shown("c"), shown("c"), masks("c"), masks("d"), flags("1"))
     sums = clip_control(swaps=[one, back])
     assert (sums.swap_frames, sums.swap_followed, sums.iou_swapped) == (2, 1, 1)
 
 
-def test_clips_pool_by_seconds() -> None:
+def test_clips_are_pooled_by_frames() -> None:
     score = control_score([clip_control(muted=shown(".")), clip_control(muted=shown("ddd"))])
     assert (score.silent_when_muted, score.clips) == (1 / 4, 2)
     assert score.sums == ControlSums(muted_frames=4, muted_silent=1)
@@ -136,19 +136,19 @@ def test_the_summary_is_the_mean_of_what_was_measured() -> None:
 
 
 @pytest.mark.parametrize("clips", [[], [ControlSums()], [clip_control(muted=ShownMasks(()))]])
-def test_nothing_measured_is_nan(clips: list[ControlSums]) -> None:
+def test_without_measurements_all_numbers_are_nan(clips: list[ControlSums]) -> None:
     score = control_score(clips)
     assert np.isnan([score.summary, score.silent_when_muted, score.iou_change, *score.intervals["summary"]]).all()
     assert score.clips == len(clips)
 
 
-def test_intervals_hold_the_numbers_and_repeat() -> None:
+def test_intervals_contain_the_numbers_and_are_reproducible() -> None:
     rng = np.random.default_rng(0)
     clips = []
     for _ in range(20):
         letters = "".join(rng.choice(list(".d"), 5))
         swapped = "".join(rng.choice(list("cd"), 5))
-        swap = Swap(shown("ddddd"), shown(swapped), masks("ddddd"), masks("ccccc"), hears("11111"))
+        swap = Swap(shown("ddddd"), shown(swapped), masks("ddddd"), masks("ccccc"), flags("11111"))
         clips.append(clip_control(shown(letters), shown("....."), [swap]))
     score = control_score(clips)
     assert score.intervals == control_score(clips).intervals
@@ -162,21 +162,21 @@ def test_intervals_hold_the_numbers_and_repeat() -> None:
     assert score.intervals["summary"][0] < narrow[0] < narrow[1] < score.intervals["summary"][1]
 
 
-def test_draws_without_one_of_the_parts_do_not_widen_the_summary() -> None:
-    """Muted 1, swap 0. A draw of muted clips alone would have the summary 1: there is no such draw."""
-    swap = Swap(shown("d"), shown("d"), masks("d"), masks("c"), hears("1"))
+def test_draws_without_a_part_of_the_summary_do_not_widen_its_interval() -> None:
+    """Muted 1, swap 0. A draw of muted clips alone would have a summary of 1, but is left out."""
+    swap = Swap(shown("d"), shown("d"), masks("d"), masks("c"), flags("1"))
     score = control_score([clip_control(muted=shown("..")), clip_control(swaps=[swap])])
     assert score.summary == 1 / 2
     assert score.intervals["summary"] == (1 / 2, 1 / 2)
 
 
-def test_run_length_codes_with_bytes_text_or_none_mean_the_same_as_arrays() -> None:
+def test_run_length_codes_with_bytes_text_or_none_score_as_arrays_do() -> None:
     def codes(letters: str, text: bool) -> list[dict | None]:
         coded = [coco_mask.encode(np.asfortranarray(m, dtype=np.uint8)) for m in masks(letters)]
         coded = [c | {"counts": c["counts"].decode()} for c in coded] if text else coded
         return [None if letter == "." and text else c for letter, c in zip(letters, coded, strict=True)]
 
-    expected = clip_control(shown("d."), None, [Swap(shown("dd"), shown("cd"), masks("d."), masks("cc"), hears("11"))])
+    expected = clip_control(shown("d."), None, [Swap(shown("dd"), shown("cd"), masks("d."), masks("cc"), flags("11"))])
     for text in (False, True):
         tracks = {name: ShownMasks.from_tracks([codes(name, text)], [0.5], 2) for name in ("d.", "dd", "cd")}
         swap = Swap(tracks["dd"], tracks["cd"], codes("d.", text), codes("cc", text), [True, True])
@@ -190,10 +190,10 @@ def test_a_prediction_is_ranked_by_track_score_times_mean_mask_probability() -> 
 
     tracks = (track(0, 0.9, "dd.", [0.5, 1.0, 0.0]), track(1, 0.8, "cc.", [1.0, 0.5, 0.0]))
     prediction = Prediction(tracks, torch.zeros(3, dtype=torch.int64), None, ("dog",), (1, 8))
-    taken = ShownMasks.from_prediction(prediction)
-    assert [len(second) for second in taken.frames] == [2, 2, 0]
-    swap = Swap(shown("..."), taken, masks("..."), masks("ccc"), hears("111"))
-    assert clip_control(swaps=[swap]).swap_followed == 1  # 0.45 < 0.8 in second 0, 0.9 > 0.4 in second 1
+    ranked = ShownMasks.from_prediction(prediction)
+    assert [len(frame) for frame in ranked.frames] == [2, 2, 0]
+    swap = Swap(shown("..."), ranked, masks("..."), masks("ccc"), flags("111"))
+    assert clip_control(swaps=[swap]).swap_followed == 1  # 0.45 < 0.8 in frame 0, 0.9 > 0.4 in frame 1
     empty = Prediction((), torch.zeros(3, dtype=torch.int64), None, ("dog",), (1, 8))
     assert clip_control(muted=ShownMasks.from_prediction(empty)).muted_silent == 3
 
@@ -205,14 +205,14 @@ def test_the_dictionary_can_be_written_as_json() -> None:
     assert written["sums"]["muted_frames"] == 2
 
 
-def test_what_cannot_be_compared_is_an_error_that_says_why() -> None:
+def test_input_that_cannot_be_compared_raises_an_error_with_the_cause() -> None:
     wide = np.ones((1, 1, 9), dtype=bool)
     with pytest.raises(DataError, match=r"masks of \[\(1, 8\), \(1, 9\)\] pixels"):
-        clip_control(swaps=[Swap(shown("d"), shown("d"), wide, masks("c"), hears("1"))])
+        clip_control(swaps=[Swap(shown("d"), shown("d"), wide, masks("c"), flags("1"))])
     with pytest.raises(DataError, match=r"masks of \[\(1, 8\), \(1, 9\)\] pixels"):
         ShownMasks.from_tracks([masks("d"), wide], [1, 1], 1)
     with pytest.raises(DataError, match=r"parts of \[1, 2\] frames"):
-        clip_control(swaps=[Swap(shown("d"), shown("d"), masks("dd"), masks("c"), hears("1"))])
+        clip_control(swaps=[Swap(shown("d"), shown("d"), masks("dd"), masks("c"), flags("1"))])
     with pytest.raises(DataError, match="audible of float64"):
         clip_control(swaps=[Swap(shown("d"), shown("d"), masks("d"), masks("c"), np.ones(1))])
     with pytest.raises(DataError, match=r"1 tracks of \[2\] frames with scores \(1, 3\) for 3 frames"):

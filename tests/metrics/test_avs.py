@@ -1,4 +1,4 @@
-"""AVSBench's J and F and the robustness measures: against the published code's outputs, and by hand."""
+"""AVSBench's J and F and the robustness metrics, against the published code's outputs and by hand."""
 
 import numpy as np
 import pytest
@@ -20,10 +20,10 @@ from acvis_kit.metrics.avs import (
 )
 from tests.conftest import FIXTURES
 
-# The small copy holds every binary golden, so that the full file (see test_avs_semantic) has nothing to add here.
+# The small copy has every binary golden, so the full file (see test_avs_semantic) is not needed here.
 GOLDENS = np.load(FIXTURES / "avs_metrics.npz")
 CASES = GOLDENS["bin/names"].tolist()
-BIG = 20.0  # a logit whose sigmoid is 0 or 1 for every threshold but the last
+BIG = 20.0  # a logit: in float32 sigmoid(BIG) is 1, and sigmoid(-BIG) is below all thresholds but 0
 
 
 def golden(case: str) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +76,7 @@ def test_the_thresholds_are_the_published_ones_to_the_bit() -> None:
 
 
 @pytest.mark.parametrize("videos", [1, 2])
-def test_a_data_set_is_the_mean_of_its_batches_and_f_depends_on_them(videos: int) -> None:
+def test_the_score_of_a_data_set_is_the_mean_of_its_batches_and_f_depends_on_them(videos: int) -> None:
     logits, truth = golden("mixed")
     score = BinaryScore()
     for start in range(0, 10, 5 * videos):
@@ -103,7 +103,7 @@ def test_a_logit_of_zero_is_background() -> None:
 
 
 @pytest.mark.parametrize(("predicted", "expected"), [([-1, -1, -1, -1], 1), ([1, -1, -1, -1], 3 / 4), ([1] * 4, 0)])
-def test_j_of_a_silent_frame_is_its_blank_share(predicted: list[int], expected: float) -> None:
+def test_j_of_a_silent_frame_is_its_fraction_of_blank_pixels(predicted: list[int], expected: float) -> None:
     assert batch_j(row(*predicted) * BIG, row(0, 0, 0, 0)) == expected
 
 
@@ -114,7 +114,7 @@ def test_f_by_hand() -> None:
     precision, recall = precision_recall(score, row(0, 1, 1, 1, 0))
     assert (precision[0, 0], recall[0, 0]) == (3 / 5, 1)
     assert (precision[0, 1], recall[0, 1]) == (2 / 3, 2 / 3)
-    assert (precision[0, -1], recall[0, -1]) == (0, 0)  # nothing reaches 1
+    assert (precision[0, -1], recall[0, -1]) == (0, 0)  # no pixel reaches 1
     assert f_measure(precision, recall)[0, 0] == pytest.approx(0.78 / 1.18)
     assert batch_f(score, row(0, 1, 1, 1, 0), probabilities=True) == pytest.approx(2 / 3)
 
@@ -130,14 +130,14 @@ def test_f_takes_its_maximum_after_averaging_over_the_frames_of_the_batch() -> N
     assert batch_f(scores, truth, probabilities=True) == pytest.approx((1 + all_marked) / 2)
 
 
-def test_silent_frames_are_out_of_f_and_a_silent_batch_enters_the_mean_with_zero() -> None:
+def test_f_leaves_out_silent_frames_and_is_zero_for_a_silent_batch() -> None:
     scores, truth = np.concatenate([row(BIG, -BIG), row(BIG, BIG)]), np.concatenate([row(1, 0), row(0, 0)])
     assert batch_f(scores, truth) == pytest.approx(1)
     score = BinaryScore()
     score.update(scores[:1], truth[:1])
     score.update(scores[1:], truth[1:])
     assert score.result().f == pytest.approx(1 / 2)
-    assert score.result().j == 1 / 2  # 1 and, all of it marked, 0
+    assert score.result().j == 1 / 2  # 1, and 0 where all pixels are marked
     assert score.result().to_dict() == {"j": 0.5, "f": pytest.approx(0.5), "j_and_f": pytest.approx(0.5), "batches": 2}
 
 
@@ -148,7 +148,7 @@ def test_the_mean_is_over_batches_not_over_frames() -> None:
     assert score.result().j == 1 / 2
 
 
-def test_an_empty_prediction_still_has_an_f() -> None:
+def test_an_empty_prediction_has_an_f_above_zero() -> None:
     """Threshold 0 marks all 4 pixels, one of them right."""
     assert batch_f(row(-BIG, -BIG, -BIG, -BIG), row(1, 0, 0, 0)) == pytest.approx(1.3 / 4 / (0.3 / 4 + 1))
 
@@ -178,12 +178,12 @@ def test_tensors_bools_and_half_precision_are_accepted() -> None:
     assert batch_j(logits.astype(np.float16), truth) == pytest.approx(batch_j(logits, truth), abs=0.01)
 
 
-def test_what_cannot_be_scored_is_an_error_that_says_why() -> None:
+def test_invalid_input_raises_an_error_with_the_cause() -> None:
     logits, truth = golden("good")
     for score in (batch_j, batch_f):
         with pytest.raises(DataError, match=r"\(4, 28, 28\) and truth of \(5, 28, 28\)"):
             score(logits[:4], truth)
-        with pytest.raises(DataError, match="truth runs from 0 to 255"):
+        with pytest.raises(DataError, match="truth ranges from 0 to 255"):
             score(logits, truth * 255)
         with pytest.raises(DataError, match="pass logits without"):
             score(logits, truth, probabilities=True)
@@ -198,7 +198,7 @@ def test_what_cannot_be_scored_is_an_error_that_says_why() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_curves_are_those_of_counting_at_every_threshold(seed: int) -> None:
+def test_curves_equal_counting_at_every_threshold(seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.choice(np.append(THRESHOLDS, rng.random(9)), size=(2, 3, 4)).astype(np.float32)
     truth = rng.random((2, 3, 4)) < rng.random()

@@ -1,4 +1,4 @@
-"""The three protocols with classes: against the published code's outputs, and on tables small enough to do by hand."""
+"""The three protocols with classes, against the published code's outputs and on tables worked out by hand."""
 
 import numpy as np
 import pytest
@@ -16,9 +16,9 @@ FULL = SHARED / "avs/goldens.npz"
 
 @pytest.fixture(scope="module", params=["copy", "full"])
 def goldens(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
-    """The copy has label maps (argmax of the logits) in place of the largest logits, everything else is unchanged."""
+    """The copy has label maps (argmax of the logits) in place of the largest logit arrays; the rest is unchanged."""
     if request.param == "full" and not FULL.exists():
-        pytest.skip(f"{FULL} is not there")
+        pytest.skip(f"{FULL} does not exist")
     return np.load(FULL if request.param == "full" else FIXTURES / "avs_metrics.npz")
 
 
@@ -68,7 +68,7 @@ def test_avss_totals_are_the_published_ones(goldens) -> None:
 
 @pytest.mark.parametrize("name", ["v2", "v1s_padded"])
 def test_the_published_binary_miou_is_j_with_the_last_class_as_background(goldens, name: str) -> None:
-    """Why it is not offered: 1 whenever that class does not occur."""
+    """It is left out because it is 1 whenever that class does not occur."""
     prediction, truth = case(goldens, f"avss/{name}")
     assert frame_j(labels(prediction) != 6, truth != 6).mean() == close(goldens[f"avss/{name}/calc_binary_miou"]) == 1
 
@@ -136,7 +136,7 @@ def frame(*rows: list[int]) -> np.ndarray:
 
 
 # Two frames of four pixels, C = 4. Class 1: 1 of 2 right in frame 0, absent in frame 1. Class 2: only predicted, in
-# frame 0. Class 3: nowhere. Background: 2 of 2 in frame 0, all in frame 1.
+# frame 0. Class 3: absent. Background: 2 of 2 right in frame 0, all in frame 1.
 TRUTH = np.concatenate([frame([0, 0, 1, 1]), frame([0, 0, 0, 0])])
 PREDICTION = np.concatenate([frame([0, 0, 1, 2]), frame([0, 0, 0, 0])])
 
@@ -156,7 +156,7 @@ def test_avss_by_hand() -> None:
 
 
 def test_cavp_and_ddeseg_by_hand() -> None:
-    """Eight pixels, seven right. F1: background 1, class 1 2/3, class 2 0, class 3 none; false discoveries 0, 0, 1."""
+    """Eight pixels, seven right. F1: background 1, class 1 2/3, class 2 0, class 3 undefined; FDR 0, 0, 1, none."""
     cavp, dde = CavpScore(4), DdesegScore(4)
     for score in (cavp, dde):
         score.update(PREDICTION, TRUTH)
@@ -212,7 +212,7 @@ def test_all_background_is_perfect_for_ddeseg_and_one_class_of_c_for_the_others(
     assert [score.result().miou for score in scores] == [1 / 3, 1 / 3, 1]
 
 
-def test_scores_and_label_maps_in_any_form_mean_the_same() -> None:
+def test_class_scores_label_maps_and_tensors_score_alike() -> None:
     rng = np.random.default_rng(0)
     logits, truth = rng.normal(size=(2, 3, 4, 5)), rng.integers(0, 3, (2, 4, 5))
     forms = [
@@ -228,13 +228,13 @@ def test_scores_and_label_maps_in_any_form_mean_the_same() -> None:
     assert confusions[0] == confusions[1] == confusions[2]
 
 
-def test_what_cannot_be_scored_is_an_error_that_says_why() -> None:
+def test_invalid_input_raises_an_error_with_the_cause() -> None:
     for score in (AvssScore(3), CavpScore(3), DdesegScore(3)):
         with pytest.raises(DataError, match=r"shape \(1, 1, 2\) and the truth of \(1, 1, 3\)"):
             score.update(frame([0, 1]), frame([0, 1, 2]))
-        with pytest.raises(DataError, match="predicted labels run to 3, allowed is 0 to 2"):
+        with pytest.raises(DataError, match="3, allowed is 0 to 2"):
             score.update(frame([3]), frame([0]))
-        with pytest.raises(DataError, match="truth holds label 7, allowed is 0 to 2"):
+        with pytest.raises(DataError, match="label 7, allowed is 0 to 2"):
             score.update(frame([0]), frame([7]))
         with pytest.raises(DataError, match="label -1"):
             score.update(frame([0]), frame([-1]))
@@ -242,14 +242,14 @@ def test_what_cannot_be_scored_is_an_error_that_says_why() -> None:
             score.update(frame([0.0]), frame([0]))
         with pytest.raises(DataError, match="NaN"):
             score.update(np.full((1, 3, 1, 1), np.nan), frame([0]))
-        with pytest.raises(DataError, match="with a pixel or more"):
+        with pytest.raises(DataError, match="at least one pixel"):
             score.update(np.zeros((0, 2, 2), int), np.zeros((0, 2, 2), int))
     with pytest.raises(DataError, match="label 255, allowed is 0 to 2:"):
         AvssScore(3).update(frame([0]), frame([255]))
 
 
 def test_a_multi_source_frame_has_more_than_two_labels_of_over_100_pixels() -> None:
-    """101 pixels of 0, 1 and 2; then class 2 with only 100; then 255 in its place; then three of them but one label."""
+    """Frames: 101 pixels each of 0, 1 and 2; only 100 of class 2; 255 in place of 2; one label."""
     first = np.repeat([0, 1, 2], 101)
     second = first.copy()
     second[-1] = 1
@@ -261,7 +261,7 @@ def test_a_multi_source_frame_has_more_than_two_labels_of_over_100_pixels() -> N
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_frame_scores_are_those_of_counting_pixel_by_pixel(seed: int) -> None:
+def test_frame_scores_equal_counting_pixel_by_pixel(seed: int) -> None:
     rng = np.random.default_rng(seed)
     prediction, truth = rng.integers(0, 4, (2, 2, 3, 4))
     iou, f, seen = frame_scores(prediction, truth, 5)

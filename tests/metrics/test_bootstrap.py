@@ -13,7 +13,7 @@ def ratio(sums: np.ndarray) -> np.ndarray:
 
 
 def test_the_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
-    """400 clips of one second, half right: the mean's standard error is 1/40, its 95 % interval 1/2 +- 1.96/40."""
+    """400 clips of one frame, half right: the mean's standard error is 1/40, its 95 % interval 1/2 +- 1.96/40."""
     sums = np.column_stack([np.arange(400) % 2, np.ones(400)])
     low, high = bootstrap_intervals(sums, ratio, draws=20_000)
     assert low == pytest.approx([1 / 2 - 1.96 / 40], abs=0.004)
@@ -21,7 +21,7 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
 
 
 def test_clips_are_drawn_as_a_whole() -> None:
-    """Two clips, 0 of 1 and 3 of 3 seconds right: a draw gives 0/2, 3/4 or 6/6, with 1/4, 1/2, 1/4."""
+    """Two clips, 0 of 1 and 3 of 3 frames right: a draw gives 0/2, 3/4 or 6/6, with probability 1/4, 1/2, 1/4."""
     sums = np.array([[0.0, 1.0], [3.0, 3.0]])
     low, high = bootstrap_intervals(sums, ratio, level=0.4)
     assert (low, high) == (3 / 4, 3 / 4)
@@ -29,14 +29,14 @@ def test_clips_are_drawn_as_a_whole() -> None:
     assert (low, high) == (0, 1)
 
 
-def test_the_seed_decides() -> None:
+def test_the_generator_determines_the_interval() -> None:
     sums = np.random.default_rng(1).random((9, 2))
     first, again = bootstrap_intervals(sums, ratio), bootstrap_intervals(sums, ratio)
     other = bootstrap_intervals(sums, ratio, generator=np.random.default_rng(5))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
-def test_draws_without_a_number_are_left_out_and_none_at_all_is_nan() -> None:
+def test_draws_without_a_number_are_left_out_and_ends_without_any_are_nan() -> None:
     assert bootstrap_intervals(np.array([[1.0, 2.0], [0.0, 0.0]]), ratio)[0] == 1 / 2
     for nothing in (np.zeros((3, 2)), np.zeros((0, 2))):
         assert np.isnan(bootstrap_intervals(nothing, ratio)).all()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.metrics.counting import CountScore, score_counts
 
-# Six seconds, K_max = 2. True classes 0 0 1 2 2 2 (3 and 5 are "2 or more"), winning ones 0 1 1 2 0 1.
+# Six frames, K_max = 2. True classes 0 0 1 2 2 2 (3 and 5 are "2 or more"), most probable ones 0 1 1 2 0 1.
 TRUE = [0, 0, 1, 2, 3, 5]
 PROBS = np.array(
     [
@@ -20,13 +20,13 @@ PROBS = np.array(
         [0.0, 1.0, 0.0],
         [0.1, 0.3, 0.6],
         [0.7, 0.2, 0.1],
-        [0.0, 0.5, 0.5],  # equal: the lower class wins
+        [0.0, 0.5, 0.5],  # equal: the lower class counts
     ]
 )
 
 
 def test_accuracy_error_and_confusion_by_hand() -> None:
-    """Classes won: 0 1 1 2 0 1. Right are seconds 0, 2, 3; the others are off by 1, 2 and 1."""
+    """Most probable classes: 0 1 1 2 0 1. Frames 0, 2, 3 are right; the others are off by 1, 2 and 1."""
     score = score_counts(TRUE, PROBS)
     assert score.confusion.tolist() == [[1, 1, 0], [0, 1, 0], [1, 1, 1]]
     assert score.accuracy == 3 / 6
@@ -49,13 +49,13 @@ def test_one_bin_compares_mean_confidence_with_accuracy() -> None:
     assert score_counts(TRUE, PROBS, bins=1).calibration_error == pytest.approx(4.2 / 6 - 3 / 6)
 
 
-def test_sure_and_right_is_calibrated_sure_and_wrong_is_not() -> None:
-    sure = np.eye(3)[[0, 1, 2]]
-    assert score_counts([0, 1, 2], sure).calibration_error == 0
-    assert score_counts([1, 2, 0], sure).calibration_error == 1
+def test_right_predictions_of_probability_one_are_calibrated_and_wrong_ones_are_not() -> None:
+    certain = np.eye(3)[[0, 1, 2]]
+    assert score_counts([0, 1, 2], certain).calibration_error == 0
+    assert score_counts([1, 2, 0], certain).calibration_error == 1
 
 
-def test_counts_above_k_max_are_one_class_and_no_error_among_each_other() -> None:
+def test_counts_of_k_max_and_above_are_one_class() -> None:
     score = score_counts([3, 7, 2], predicted_counts=[7, 2, 1], k_max=2)
     assert score.confusion[2].tolist() == [0, 1, 2]
     assert (score.accuracy, score.mean_absolute_error) == (2 / 3, 1 / 3)
@@ -67,13 +67,13 @@ def test_counts_alone_have_no_calibration() -> None:
     assert score.to_dict()["frames_with_probabilities"] == 0
 
 
-def test_other_counts_than_the_winning_class_can_be_judged_and_leave_the_calibration() -> None:
+def test_other_counts_than_the_most_probable_can_be_scored_and_leave_the_calibration() -> None:
     both = score_counts(TRUE, PROBS, predicted_counts=TRUE)
     assert both.accuracy == 1
     assert both.calibration_error == score_counts(TRUE, PROBS).calibration_error
 
 
-def test_videos_pool_by_seconds() -> None:
+def test_videos_are_pooled_by_frames() -> None:
     parts = [score_counts(TRUE[:1], PROBS[:1]), score_counts(TRUE[1:], PROBS[1:])]
     pooled, whole = sum(parts, CountScore.empty(2)), score_counts(TRUE, PROBS)
     assert pooled.accuracy == 3 / 6 != np.mean([part.accuracy for part in parts])
@@ -82,18 +82,18 @@ def test_videos_pool_by_seconds() -> None:
     assert parts[0].frames == 1  # unchanged
 
 
-def test_no_seconds_give_nan() -> None:
+def test_without_frames_the_scores_are_nan() -> None:
     score = score_counts([], np.zeros((0, 3)))
     assert np.isnan([score.accuracy, score.mean_absolute_error, score.calibration_error]).all()
     assert score.confusion.tolist() == [[0] * 3] * 3
 
 
-def test_one_second() -> None:
+def test_one_frame() -> None:
     score = score_counts([0], [[0.25, 0.75]])
     assert (score.accuracy, score.mean_absolute_error, score.calibration_error) == (0, 1, 3 / 4)
 
 
-def test_a_probability_on_an_edge_belongs_to_the_bin_below_and_the_ends_to_theirs() -> None:
+def test_a_probability_on_an_edge_belongs_to_the_lower_bin() -> None:
     score = score_counts([0, 0, 0], [[0.5, 0.5], [0.75, 0.25], [1, 0]], bins=4)
     assert score.bin_frames.tolist() == [0, 1, 1, 1]
 
@@ -110,7 +110,7 @@ def test_tensors_in_half_precision_are_accepted() -> None:
     assert score.frames == 50 and score.bin_frames.sum() == 50
 
 
-def test_what_cannot_be_scored_is_an_error_that_says_why() -> None:
+def test_invalid_input_raises_an_error_with_the_cause() -> None:
     with pytest.raises(DataError, match=r"\(6, 3\) for 5 true counts"):
         score_counts(TRUE[:5], PROBS)
     with pytest.raises(DataError, match="1 predicted counts for 2"):
@@ -122,7 +122,7 @@ def test_what_cannot_be_scored_is_an_error_that_says_why() -> None:
     for rows in ([[2.0, -1.0]], [[0.5, 0.2]], [[np.nan, 1.0]]):
         with pytest.raises(DataError, match="not probabilities"):
             score_counts([0], rows)
-    with pytest.raises(ConfigError, match="give k_max"):
+    with pytest.raises(ConfigError, match="pass k_max"):
         score_counts([0], predicted_counts=[0])
     with pytest.raises(ConfigError, match="nothing to score"):
         score_counts([0], k_max=2)
@@ -135,10 +135,10 @@ def test_what_cannot_be_scored_is_an_error_that_says_why() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.floats(0, 1)), min_size=1, max_size=30))
-def test_scores_keep_to_their_ranges(seconds: list[tuple[int, int, float]]) -> None:
-    true, predicted, sure = (list(column) for column in zip(*seconds, strict=True))
-    probabilities = np.stack([np.array(sure), 1 - np.array(sure)], axis=1)
+def test_scores_are_in_their_ranges(frames: list[tuple[int, int, float]]) -> None:
+    true, predicted, first = (list(column) for column in zip(*frames, strict=True))
+    probabilities = np.stack([np.array(first), 1 - np.array(first)], axis=1)
     score = score_counts(true, probabilities, predicted)
     assert score.mean_absolute_error == pytest.approx(1 - score.accuracy)  # with two classes
     assert 0 <= score.calibration_error <= 1
-    assert score.bin_frames.sum() == len(seconds)
+    assert score.bin_frames.sum() == len(frames)

@@ -61,14 +61,14 @@ def test_official_depends_on_the_order_of_annotations_and_paper_does_not() -> No
     same(evaluate(turned, results), evaluate(gt, results))
 
 
-def test_official_does_not_see_empty_masks_unless_they_are_720_by_1280() -> None:
+def test_official_recognises_empty_masks_only_at_720_by_1280() -> None:
     def scored(height: int, width: int, protocol: str) -> dict[str, float]:
-        # one video: two objects of a class, both heard in the first frame, one in the second
+        # one video: two objects of one class, both sounding in the first frame, one in the second
         masks = np.zeros((2, 2, height, width), bool)
         masks[0, :, :10, :10] = True
         masks[1, 0, 20:30, 20:30] = True
-        heard = [[*masks[0]], [masks[1, 0], None]]
-        video = Sequence.from_masks(heard, [1, 1], masks, [1, 1], [0.9, 0.8])
+        sounding = [[*masks[0]], [masks[1, 0], None]]
+        video = Sequence.from_masks(sounding, [1, 1], masks, [1, 1], [0.9, 0.8])
         return evaluate_sequences([video], {1: "person"}, protocol).scores
 
     assert scored(720, 1280, "official")["FAs"] == 100
@@ -83,7 +83,7 @@ def test_official_marks_undefined_precision_with_minus_100_and_accuracy_with_nan
     assert math.isnan(found["FAs"]) and found["FAn"] == 0 and found["FAn_all"] == 2
 
 
-# The right numbers
+# The numbers by the definitions
 
 
 @pytest.mark.parametrize("name", ["perfect_a", "perfect_b"])
@@ -132,15 +132,15 @@ def test_paper_one_frame() -> None:
     found = evaluate(*files([([(1, ["##..."])], [(1, 0.5, ["#...."]), (2, 0.4, ["....#"])])]))
     assert found["AP_all"] == pytest.approx(100 / 10)  # IoU 1/2, class 2 has no truth
     assert found["HOTA"] == pytest.approx(100 * (10 / 19 + 0) / 2)
-    assert found["FAs"] == 0  # one mask too many
+    assert found["FAs"] == 0  # one mask in excess
 
 
-def test_an_object_that_never_has_a_mask_is_no_object() -> None:
+def test_an_object_without_any_mask_does_not_count() -> None:
     gt, results = files([([(1, ["#.", None]), (2, [None, None])], [(1, 0.5, ["#.", None]), (3, 0.9, ["..", None])])])
     check_perfect(evaluate(gt, results), undefined={"AP_m", "AP_l", "FAm"})
 
 
-# What must not matter under "paper": small masks, few classes and few scores, so that ties abound
+# Invariances under "paper"; few small masks, classes and scores make many ties
 
 SCALE = 2
 MASK = st.sampled_from(
@@ -173,7 +173,7 @@ def test_paper_does_not_change_with_the_order_of_tracks(videos: list, chance: ra
 
 @QUICK
 @given(SETS)
-def test_paper_does_not_change_with_the_coding_of_nothing(videos: list) -> None:
+def test_paper_does_not_change_with_the_coding_of_empty_masks(videos: list) -> None:
     def recoded(old: Any, new: Any) -> list:
         replace = lambda frames: [new if f == old else f for f in frames]  # noqa: E731
         return [([(c, replace(t)) for c, t in true], [(c, s, replace(t)) for c, s, t in pred]) for true, pred in videos]
@@ -210,8 +210,8 @@ def test_merged_halves_are_the_whole(one: list, two: list, protocol: str) -> Non
 
 @QUICK
 @given(VIDEO)
-def test_a_frame_is_right_as_the_definition_says(video: tuple) -> None:
-    """Written again from the definition, with every matching tried out."""
+def test_right_frames_equal_those_of_the_definition(video: tuple) -> None:
+    """Recomputed from the definition, with every possible matching."""
     true = [(c, [pixels(f or "..../....") for f in t]) for c, t in video[0] if has_mask(t)]
     pred = [(c, [pixels(f or "..../....") for f in t]) for c, _, t in video[1] if has_mask(t)]
     length = len((*video[0], *video[1])[0][-1]) if video[0] or video[1] else 0
@@ -263,7 +263,7 @@ def test_the_report_has_the_published_keys_under_both_protocols(report: metrics.
     assert list(report.scores) == list(evaluate(gt, results, protocol="official")) == list(official) == list(KEYS)
 
 
-def test_intervals_enclose_the_scores_and_repeat(report: metrics.Report) -> None:
+def test_intervals_contain_the_scores_and_are_reproducible(report: metrics.Report) -> None:
     gt, results, _ = golden("b")
     assert list(report.intervals) == list(KEYS)
     for key, (low, high) in report.intervals.items():
@@ -313,7 +313,7 @@ def test_curves_average_to_the_scores(report: metrics.Report) -> None:
     assert curves["precision"].mean() == pytest.approx(report.scores["AP_all"])
 
 
-def test_official_tables_know_undefined_too() -> None:
+def test_official_tables_mark_undefined_scores() -> None:
     gt, results, expected = golden("b")
     full = evaluate_in_full(gt, results, protocol="official")
     same(full.scores, expected)
@@ -353,6 +353,6 @@ def test_a_negative_number_of_draws_is_an_error() -> None:
         evaluate_sequences([], {1: "a"}, bootstrap=-1)
 
 
-def test_there_are_no_intervals_of_the_published_numbers() -> None:
+def test_intervals_under_official_are_an_error() -> None:
     with pytest.raises(ConfigError, match='bootstrap=9 needs protocol="paper"'):
         evaluate_sequences([], {1: "a"}, "official", bootstrap=9)

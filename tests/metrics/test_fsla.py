@@ -44,30 +44,30 @@ def test_the_class_must_be_right() -> None:
     assert read([(1, track(A)), (2, track(B))], [(2, 0.9, track(A)), (1, 0.9, track(B))])[2] == [1, 0, 0, 0]
 
 
-def test_the_match_is_the_videos_not_the_frames() -> None:
-    # In frame 2 the predictions swap: found by the wrong track.
+def test_tracks_are_matched_per_video_not_per_frame() -> None:
+    # In the last frame the predictions swap: each object is covered by the wrong track.
     true = [(1, track(A, A, A)), (1, track(B, B, B))]
     pred = [(1, 0.9, track(A, A, B)), (1, 0.8, track(B, B, A))]
     assert read(true, pred)[2] == [3, 2, 2, 2]
 
 
-def test_another_tracks_absence_or_falsehood_elsewhere_does_not_matter() -> None:
+def test_tracks_that_are_absent_or_wrong_in_other_frames_do_not_matter() -> None:
     true = [(1, track(A, None)), (2, track(None, B))]
     pred = [(1, 0.9, track(A, None)), (2, 0.8, track(None, C))]
     assert read(true, pred)[1] == [2, 1, 1, 1]
 
 
-def test_tracks_that_never_meet_do_not_match() -> None:
+def test_tracks_without_overlap_do_not_match() -> None:
     assert read([(1, track(A, None))], [(1, 0.9, track(None, A))]) == [[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
 
 
-def test_silence_is_right_only_where_nothing_is_predicted() -> None:
+def test_a_silent_frame_is_right_only_without_a_predicted_mask() -> None:
     assert read([(1, track(None, None))], [(1, 0.9, track(NIL, A))])[0] == [2, 1, 1, 1]
     assert read([], [])[0] == [0, 0, 0, 0]
     assert read([(1, track(None, None))], [])[0] == [2, 2, 2, 2]
 
 
-# The published evaluator, at 720x1280 where its blank text works, or at any other size where it does not.
+# The published evaluator recognises empty masks at 720x1280, and at no other size.
 
 
 def at_720p(mask: str) -> np.ndarray:
@@ -75,7 +75,7 @@ def at_720p(mask: str) -> np.ndarray:
 
 
 def large(true: list, pred: list) -> Sequence:
-    """As `sequence`, with pixels so large that four of them are 720x1280."""
+    """As `sequence`, with pixels so large that four of them make 720x1280."""
     return sequence(
         [(c, [None if m is None else at_720p(m) for m in t]) for c, t in true],
         [(c, s, [at_720p(m) for m in t]) for c, s, t in pred],
@@ -88,9 +88,9 @@ def test_published_an_empty_copy_beside_the_truth_depends_on_its_place() -> None
     assert right(published(large([(1, [A, A])], [empty, copy])))[1] == [2, 0, 0, 0]
 
 
-def test_published_the_single_source_branch_reads_the_matching_backwards() -> None:
-    # Matches: truth 0 - prediction 1, truth 1 - prediction 2, truth 2 - prediction 0. For truth 0 alone it asks in
-    # which row 0 stands, that of truth 2, and takes prediction 2: which is what covers A in the last frame.
+def test_published_inverts_the_matching_for_single_sources() -> None:
+    # Matches: truth 0 - prediction 1, truth 1 - prediction 2, truth 2 - prediction 0. For truth 0 alone it looks up
+    # the row that has prediction 0, which is row 2, and takes prediction 2, which covers A in the last frame.
     true = [(1, [A, A, None, None, A]), (1, [B, B, None, None, None]), (1, [C, C, None, None, None])]
     pred = [(1, 0.9, [C, C, NIL, NIL, NIL]), (1, 0.8, [A, A, NIL, NIL, NIL]), (1, 0.7, [B, B, NIL, NIL, A])]
     assert right(published(large(true, pred)))[1] == [1, 1, 1, 1]
@@ -98,7 +98,7 @@ def test_published_the_single_source_branch_reads_the_matching_backwards() -> No
     assert right(published(large(true, straight)))[1] == [1, 0, 0, 0]
 
 
-def test_published_silence_needs_a_video_without_predictions() -> None:
+def test_published_a_silent_frame_is_right_only_in_a_video_without_predictions() -> None:
     assert right(published(large([(1, [None, A])], [(1, 0.9, [NIL, A])])))[0] == [1, 0, 0, 0]
     assert right(published(large([(1, [None, A])], [])))[0] == [1, 1, 1, 1]
 
@@ -109,7 +109,7 @@ def test_published_classes_of_all_tracks_must_sound_in_the_frame() -> None:
     assert right(published(large(true, pred))) == [[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]]
 
 
-def test_published_every_pair_of_the_video_must_hold_or_be_absent() -> None:
+def test_published_every_pair_of_the_video_must_be_right_or_absent() -> None:
     # The third truth is absent in the first frame. In the second its match is wrong, in the third blank.
     true = [(1, [A, A, A, A]), (1, [B, B, B, B]), (1, [None, C, C, C])]
     pred = [(1, 0.9, [A, A, A, A]), (1, 0.8, [B, B, B, B]), (1, 0.7, [NIL, "...#", NIL, C])]

@@ -29,8 +29,8 @@ def test_perfect() -> None:
 
 def test_one_frame_right_one_half_right() -> None:
     found = score(sequence([(1, track("##", "##"))], [(1, 1.0, track("##", "#."))]))
-    # up to 0.50 (10 thresholds): 2 true positives, all is right, LocA (1 + 1/2) / 2.
-    # above (9): 1 true positive, 1 miss, 1 false; the tracks meet in 1 of 2 + 2 - 1 frames.
+    # up to 0.50 (10 thresholds): 2 true positives, no error, LocA (1 + 1/2) / 2.
+    # above (9): 1 true positive, 1 miss, 1 false positive; the tracks match in 1 of 2 + 2 - 1 frames.
     assert found["DetA"] == found["AssA"] == found["HOTA"] == pytest.approx((10 + 9 / 3) / 19)
     assert found["DetRe"] == found["DetPr"] == found["AssRe"] == found["AssPr"] == pytest.approx((10 + 9 / 2) / 19)
     assert found["LocA"] == pytest.approx((10 * 3 / 4 + 9) / 19)
@@ -40,7 +40,7 @@ def test_identity_switch() -> None:
     video = sequence([(1, track(A, A, A, A))], [(1, 0.9, track(A, A, None, None)), (1, 0.8, track(None, None, A, A))])
     found = score(video)
     assert found["DetA"] == 1
-    assert found["AssA"] == found["AssRe"] == pytest.approx(1 / 2)  # each half meets the truth in 2 of 4 frames
+    assert found["AssA"] == found["AssRe"] == pytest.approx(1 / 2)  # each half matches the truth in 2 of 4 frames
     assert found["AssPr"] == 1
     assert found["HOTA"] == pytest.approx(sqrt(1 / 2))
 
@@ -56,7 +56,7 @@ def test_misses_and_false_predictions() -> None:
     assert found["HOTA"] == pytest.approx(sqrt(2 / 6 * 2 / 3))
 
 
-def test_an_empty_mask_is_a_detection_until_the_video_is_read_as_defined() -> None:
+def test_an_empty_mask_is_a_detection_unless_the_video_is_as_defined() -> None:
     video = sequence([(1, track(A, None))], [(1, 0.9, track(A, "...."))])
     assert score(video)["DetPr"] == pytest.approx(1 / 2)
     assert score(video.as_defined())["DetPr"] == 1
@@ -66,7 +66,7 @@ def test_videos_are_summed_before_anything_is_divided() -> None:
     right = sequence([(1, track(A, A, A))], [(1, 0.9, track(A, A, A))], "right")
     wrong = sequence([(1, track(A))], [(1, 0.9, track(B))], "wrong")
     found = score(right, wrong)
-    assert found["DetA"] == pytest.approx(3 / 5)  # 3 true positives, 1 miss, 1 false
+    assert found["DetA"] == pytest.approx(3 / 5)  # 3 true positives, 1 miss, 1 false positive
     assert found["AssA"] == 1  # over true positives only
 
 
@@ -75,13 +75,13 @@ def test_classes_are_scored_apart() -> None:
     assert score(swapped, categories=(1, 2))["HOTA"] == 0
 
 
-def test_nothing_at_all() -> None:
+def test_without_matches_loca_is_one_and_the_rest_zero() -> None:
     for video in (sequence([], []), sequence([], [(1, 1.0, track(A))]), sequence([(1, track(A))], [])):
         found = score(video)
         assert found["LocA"] == 1 and sum(found.values()) == 1
 
 
-def test_one_to_one_matching_within_a_frame_serves_the_whole() -> None:
+def test_matching_maximises_the_sum_over_the_frame() -> None:
     # Each prediction overlaps both truths; only the crossed choice lets both match.
     true = [(1, track("####....", "####....")), (1, track("...####.", "...####."))]
     pred = [(1, 0.9, track("...####.", "...####.")), (1, 0.8, track("###.....", "###....."))]
@@ -91,8 +91,8 @@ def test_one_to_one_matching_within_a_frame_serves_the_whole() -> None:
     assert (fn + tp).tolist() == (fp + tp).tolist() == [4] * 19
 
 
-def test_the_longer_common_history_wins_a_contested_frame() -> None:
-    # Both predictions cover the truth of frame 2 alike; the first has been with it before.
+def test_a_frame_goes_to_the_track_with_more_overlap_in_the_video() -> None:
+    # Both predictions cover the truth in frame 2; only the second also covers it before.
     true = [(1, track(A, A, A))]
     pred = [(1, 0.5, track(None, None, A)), (1, 0.5, track(A, A, A))]
     found = score(sequence(true, pred))
@@ -107,5 +107,5 @@ def test_alignment_by_hand() -> None:
     np.testing.assert_allclose(alignment(similarity, *listed), [[first, second]])
 
 
-def test_alignment_with_tracks_that_are_nowhere() -> None:
+def test_alignment_of_tracks_without_masks_is_zero() -> None:
     assert alignment(np.zeros((2, 1, 1)), np.zeros((2, 1), bool), np.zeros((2, 1), bool)).tolist() == [[0.0]]

@@ -1,4 +1,4 @@
-"""A report for people: the table, the JSON, the page."""
+"""The rendered report: table, JSON and page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def square(present: str) -> np.ndarray:
 
 @pytest.fixture
 def report() -> Report:
-    """Video "bad" gets one frame of four right, "good" all of its two, "<i>" has nothing in it."""
+    """Video "bad" has one of four frames right, "good" both of two, "<i>" has no tracks."""
     videos = [
         Sequence.from_masks([square("xx.x")], [1], [square(".x..")], [1], [0.9], "bad"),
         Sequence.from_masks([square("xx")], [2], [square("xx")], [2], [0.8], "good"),
@@ -32,13 +32,13 @@ def report() -> Report:
     return evaluate_sequences(videos, {1: "dog", 2: "cat", 3: "horse"}, "paper", bootstrap=20)
 
 
-def test_the_table_says_what_was_scored_and_every_score(report: Report) -> None:
+def test_the_table_has_the_counts_and_every_score(report: Report) -> None:
     text = table(report)
     assert '"paper": 3 videos, 8 frames, 2 tracks, 2 predicted' in text
     for key in ("AP_all", "AR_all", "HOTA", "LocA", "FA", "FAn", "FAs", "FAm"):
         assert f"  {key} " in text
     assert "3 of 3 frames (silent)" in text and "3 of 5 frames (one source)" in text
-    assert "undefined" in text  # no frame with several
+    assert "undefined" in text  # no frame with several sources
 
 
 def test_json_has_no_nan(report: Report) -> None:

@@ -10,7 +10,7 @@ from acvis_kit.metrics.sequence import Sequence
 from tests.metrics.tables import sequence, track
 
 
-def test_overlaps_are_those_of_the_pixels() -> None:
+def test_overlaps_equal_those_of_the_pixels() -> None:
     video = sequence(
         [(1, track("##..", "####")), (2, track("..##", None))],
         [(1, 0.9, track("#...", "##..")), (1, 0.5, track(".##.", "...."))],
@@ -24,7 +24,7 @@ def test_overlaps_are_those_of_the_pixels() -> None:
     assert video.pred_mean_area.tolist() == [(1 + 2) / 2, 2]
 
 
-def test_overlaps_of_random_masks_are_those_of_the_pixels() -> None:
+def test_overlaps_of_random_masks_equal_those_of_the_pixels() -> None:
     generator = np.random.default_rng(0)
     true, pred = generator.random((3, 5, 9, 11)) < 0.2, generator.random((4, 5, 9, 11)) < 0.3
     video = Sequence.from_masks(true, [1, 2, 3], pred, [1, 1, 2, 3], [0.5] * 4)
@@ -42,7 +42,7 @@ def test_a_video_may_have_no_truth_no_prediction_no_frame() -> None:
     assert no_frame.as_defined().iou.shape == (0, 0, 0)
 
 
-def test_as_defined_forgets_empty_tracks_and_how_emptiness_is_written() -> None:
+def test_as_defined_drops_empty_tracks_and_the_coding_of_empty_masks() -> None:
     video = sequence(
         [(1, track("#.", "..")), (2, track("..", None))], [(1, 0.5, track("..", None)), (1, 0.4, track(None, "##"))]
     )
@@ -54,7 +54,7 @@ def test_as_defined_forgets_empty_tracks_and_how_emptiness_is_written() -> None:
 def test_as_defined_orders_by_contents_alone() -> None:
     tracks = [
         (1, 0.5, track("#...")),
-        (1, 0.5, track(".#..")),  # as large: only the place tells them apart
+        (1, 0.5, track(".#..")),  # same area: differs only in position
         (1, 0.5, track("..##")),
         (1, 0.9, track("#...")),
         (2, 0.9, track("####")),
@@ -80,14 +80,14 @@ def test_enlarging_the_picture_keeps_the_order_of_contents() -> None:
         assert (small_order == large_order).all()
 
 
-def test_the_text_of_an_empty_mask_is_known_at_720p_only() -> None:
-    for size, known in (((720, 1280), True), ((1280, 720), True), ((360, 640), False)):
+def test_the_text_of_an_empty_mask_is_recognised_only_at_720p() -> None:
+    for size, recognised in (((720, 1280), True), ((1280, 720), True), ((360, 640), False)):
         video = Sequence.from_masks([], [], np.zeros((1, 1, *size), bool), [1], [1.0])
-        assert video.pred_blank_text.tolist() == [[known]]
+        assert video.pred_blank_text.tolist() == [[recognised]]
 
 
 @pytest.mark.parametrize(
-    ("true", "pred", "says"),
+    ("true", "pred", "message"),
     [
         ([(1, track("##"))], [(1, 0.5, track("##", "##"))], "frames"),
         ([(1, track("##"))], [(1, 0.5, track("###"))], "size"),
@@ -96,8 +96,8 @@ def test_the_text_of_an_empty_mask_is_known_at_720p_only() -> None:
         ([], [(1, 1.5, track("##"))], r"predicted track 0: score 1.5 is not in \[0, 1\]"),
     ],
 )
-def test_tracks_that_do_not_fit_are_errors(true: list, pred: list, says: str) -> None:
-    with pytest.raises(DataError, match=says):
+def test_tracks_that_do_not_fit_raise_an_error(true: list, pred: list, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         sequence(true, pred)
 
 
@@ -105,7 +105,7 @@ def test_a_video_without_tracks_needs_a_length() -> None:
     assert len(Sequence.from_masks([], [], [], [], [], length=3)) == 3
     with pytest.raises(DataError, match="pass length="):
         Sequence.from_masks([], [], [], [], [])
-    with pytest.raises(DataError, match=r"these have \[1, 2\] frames"):
+    with pytest.raises(DataError, match=r"\[1, 2\] frames"):
         Sequence.from_masks([], [], [track("##")], [1], [0.5], length=2)
 
 

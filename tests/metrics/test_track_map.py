@@ -11,9 +11,9 @@ from tests.metrics.tables import sequence, track
 A, B, C, D = "#...", ".#..", "..#.", "...#"
 
 
-def ap(*videos: Sequence, together: bool = True, forgetful: int | None = None) -> tuple[float, float]:
+def ap(*videos: Sequence, together: bool = True, unrecorded: int | None = None) -> tuple[float, float]:
     """AP and AR over the classes 1 and 2, in [0, 1]."""
-    matches = [match(v, forgetful) for v in videos]
+    matches = [match(v, unrecorded) for v in videos]
     found = average_precision(matches, [1, 2], np.ones((1, len(videos))), together)
     return tuple(float(mean_defined(x[0, 0], axis=0).mean()) for x in found)
 
@@ -33,7 +33,7 @@ def test_precision_is_the_best_at_this_recall_or_beyond() -> None:
     assert ap(video) == pytest.approx((2 / 3, 1), abs=1e-12)
 
 
-def test_iou_counts_up_to_its_threshold_all_frames_together() -> None:
+def test_iou_of_all_frames_together_must_reach_the_threshold() -> None:
     half = sequence([(1, track("##", "##"))], [(1, 1.0, track("##", ".."))])  # IoU 2/4: right at 0.50 alone
     assert ap(half) == pytest.approx((1 / 10, 1 / 10), abs=1e-12)
     three_fifths = sequence([(1, track("#####"))], [(1, 1.0, track("###.."))])  # right at 0.50, 0.55, 0.60
@@ -47,37 +47,37 @@ def test_classes_without_truth_do_not_count_and_wrong_classes_do_not_match() -> 
     assert ap(mean_of_two) == pytest.approx((1 / 2, 1 / 2), abs=1e-12)
 
 
-def test_nothing_true_is_undefined_and_nothing_predicted_is_zero() -> None:
+def test_ap_is_undefined_without_truth_and_zero_without_predictions() -> None:
     assert np.isnan(ap(sequence([], [(1, 0.5, track(A))]))).all()
     assert np.isnan(ap(sequence([], []))).all()
     assert np.isnan(ap()).all()
     assert ap(sequence([(1, track(A))], [])) == (0, 0)
 
 
-def test_each_truth_is_found_once() -> None:
+def test_each_truth_matches_once() -> None:
     # right, then a second prediction of the same truth
     twice = sequence([(1, track(A)), (1, track(B))], [(1, 0.9, track(A)), (1, 0.8, track(A))])
     assert ap(twice) == pytest.approx((51 / 101, 1 / 2), abs=1e-12)
 
 
-def test_the_forgetful_track_leaves_its_truth_to_another() -> None:
+def test_the_truth_of_an_unrecorded_track_may_match_again() -> None:
     twice = sequence([(1, track(A)), (1, track(B))], [(1, 0.9, track(A)), (1, 0.8, track(A))])
-    assert ap(twice, forgetful=0) == pytest.approx((1, 1), abs=1e-12)
-    assert ap(twice, forgetful=1) == pytest.approx((51 / 101, 1 / 2), abs=1e-12)
+    assert ap(twice, unrecorded=0) == pytest.approx((1, 1), abs=1e-12)
+    assert ap(twice, unrecorded=1) == pytest.approx((51 / 101, 1 / 2), abs=1e-12)
 
 
-def test_the_better_score_chooses_first_and_takes_the_highest_iou() -> None:
+def test_the_higher_score_matches_first_and_takes_the_highest_iou() -> None:
     first, second = track("####...."), track("..####..")
     # the first prediction lies on the second truth by 3/5, on the first by 3/5 as well: the later truth wins
     middle = track(".####...")
     video = sequence([(1, first), (1, second)], [(1, 0.9, middle), (1, 0.8, second)])
     hit = match(video).hit[0, 0]
-    assert hit.tolist() == [True, False]  # second's own truth is gone, and the first truth is only 2/6 of it
+    assert hit.tolist() == [True, False]  # the second truth is taken, and the IoU with the first is only 2/6
     other = sequence([(1, second), (1, first)], [(1, 0.9, middle), (1, 0.8, second)])
     assert match(other).hit[0, 0].tolist() == [True, True]
 
 
-def test_equal_scores_step_together_or_one_after_the_other() -> None:
+def test_equal_scores_enter_together_or_one_after_the_other() -> None:
     right_first = sequence([(1, track(A))], [(1, 0.5, track(A)), (1, 0.5, track(B))])
     wrong_first = sequence([(1, track(A))], [(1, 0.5, track(B)), (1, 0.5, track(A))])
     assert ap(right_first, together=False)[0] == pytest.approx(1)
