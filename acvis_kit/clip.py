@@ -1,14 +1,13 @@
-"""The nouns of the kit, and the letters of its shapes.
-
-One letter per axis, everywhere:
+"""The data types that all rooms share, and the letters of the axes in every shape.
 
     B  clips               Q  queries (Q_f frame queries, Q_v video queries)
     T  frames              C  channels
-    N  frames of any clip  K  classes
-    H  W  pixels           L  levels of the feature pyramid
-    S  audio samples       A  audio tokens per frame
+    H  W  pixels           K  classes
+    S  audio samples       L  levels of the feature pyramid
+                           A  audio tokens per frame
 
-A frame lasts 1 / fps seconds; in the papers, and by default here, one second.
+A frame lasts 1 / fps seconds; in the papers, and by default here, one second. N is any other number of items: frames of
+all clips (B * T) in the network, objects in `Targets`.
 """
 
 from __future__ import annotations
@@ -21,27 +20,27 @@ import torch
 from torch import Tensor
 
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the kit
-Progress = Callable[[str, int, int], None]  # (what is being done, frames done, frames in all)
+Progress = Callable[[str, int, int], None]  # (step, frames done, frames in total)
 HEARD_AS_SILENCE = ": silence."  # ends the note of a clip whose `has_audio` is False
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A moving picture with its sound, cut into frames.
+    """A video as frames with its sound.
 
     Attributes:
-        frames: uint8 (T, 3, H, W), RGB, upright as a player would show it.
+        frames: uint8 (T, 3, H, W), RGB, upright as in a player.
         waveform: float32 (S,), mono, 16 kHz, nominally in [-1, 1]; S = round(T / fps * 16000). Silence where the file
             has no sound.
-        times: float64 (T,), seconds in the source file at which the frames stand.
+        times: float64 (T,), time of each frame in the source file, seconds.
         fps: frames per second of `frames`.
-        has_audio: False where the source has no sound track, none that can be decoded, or nothing in the stretch
-            taken: then `waveform` is all zeros.
-        source: the file it came from, None for a clip made from arrays.
+        has_audio: False where the source has no sound track, none that can be decoded, or no sound in the loaded
+            stretch: then `waveform` is all zeros.
+        source: the source file, None for a clip made from arrays.
         start: second of the source at which frame 0's interval begins.
         duration: seconds of the source covered by the clip (at most T / fps plus half an interval).
         source_fps: frames per second of the source (its median step, clamped to 1..60, in hundredths).
-        notes: what was repaired or cut on the way in, one sentence each, to be shown to the user.
+        notes: repairs and cuts made while loading, one sentence each, to be shown to the user.
     """
 
     frames: Tensor
@@ -64,7 +63,7 @@ class Clip:
         return self.frames.shape[-2], self.frames.shape[-1]
 
     def with_audio(self, waveform: Tensor) -> Clip:
-        """The same picture with another soundtrack, float32 (S,) of the same length."""
+        """The same frames with another soundtrack, float32 (S,) of the same length."""
         return replace(self, waveform=waveform, has_audio=True)
 
     @classmethod
@@ -84,17 +83,17 @@ class Clip:
 
 @dataclass(frozen=True)
 class Targets:
-    """What is true of one clip of T frames with N objects; made by `data`, read by `losses`, never seen by the network.
+    """Ground truth of one clip of T frames with N objects: made by `data`, read by `losses`, no input of the network.
 
     Attributes:
         labels: int64 (N,), classes from 0.
-        masks: bool (N, T, H, W) at the size of the network's padded input: what is to be found. With
-            `targets="sounding"` empty where the object is silent or absent, with "visible" wherever it can be seen.
-        sounding: bool (N, T), who sounds in which second.
+        masks: bool (N, T, H, W) at the size of the network's padded input. With `targets="sounding"`, empty where the
+            object is silent or absent; with "visible", empty only where it is absent.
+        sounding: bool (N, T), whether each object sounds in each frame.
         counts: int64 (T,), objects visible and sounding in the whole frame, before cropping.
-        audio_labels: bool (T, K), classes that can be heard, seen or not; None without such labels.
-        cue_labels: bool (N, T), objects with a visible cue that they sound (AVIS-Synth's twins); None without such
-            labels.
+        audio_labels: bool (T, K), classes that sound, visible or not; None without such labels.
+        cue_labels: bool (N, T), objects with a visible cue that they sound (AVIS-Synth's twins: two objects of one
+            class); None without such labels.
     """
 
     labels: Tensor
@@ -105,6 +104,6 @@ class Targets:
     cue_labels: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Targets:
-        """The same on another device."""
+        """The targets with all tensors on another device."""
         moved = {name: value.to(device) for name, value in vars(self).items() if value is not None}
         return replace(self, **moved)

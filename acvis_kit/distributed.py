@@ -1,6 +1,4 @@
-"""Work shared by several processes, where torchrun or `accelerate launch` has started them; alone, all of it is one's
-own.
-"""
+"""Work shared by the processes that torchrun or `accelerate launch` has started; a single process does all of it."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def place() -> tuple[int, int]:
-    """This process' number and how many there are: (0, 1) alone. Makes contact with the others when called first."""
+    """(rank, world size) of this process, (0, 1) for a single one. The first call joins the process group."""
     group = torch.distributed
     if not group.is_available():
         return 0, 1
@@ -25,21 +23,21 @@ def place() -> tuple[int, int]:
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes what all of them found."""
+    """Whether this is rank 0, the process that writes the common result."""
     return place()[0] == 0
 
 
 def own_share(items: list[Item]) -> list[tuple[int, Item]]:
-    """The items that are this process' to do, with their places in the list: every `world`-th one."""
+    """The items of this process with their indices in the list: every `world`-th one, starting at its rank."""
     rank, world = place()
     return list(enumerate(items))[rank::world]
 
 
 def collect(found: dict[int, Any]) -> list[Any]:
-    """What all processes found for their items, in the order of the items; on every process.
+    """The results of all processes in the order of the items, on every process.
 
     Args:
-        found: by the places that `own_share` gave.
+        found: results of this process, by the indices from `own_share`.
     """
     world = place()[1]
     parts: list[dict[int, Any]] = [found]

@@ -1,4 +1,4 @@
-"""What can go wrong because of a user's input, as exceptions that say what happened and what to do.
+"""Exceptions for mistakes in a user's input.
 
 Every message names the value found, the value allowed, and the remedy. Broken invariants of our own are `assert`s
 instead.
@@ -6,11 +6,11 @@ instead.
 
 
 class AcvisError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base of all errors that a user can cause and correct."""
 
 
 class MediaError(AcvisError):
-    """A file that cannot be read as picture or sound, or exceeds a limit. Names the file, the cause and the remedy."""
+    """A file that cannot be read as video or sound, or exceeds a limit. Names the file, the cause and the remedy."""
 
 
 class WeightsError(AcvisError):
@@ -22,4 +22,4 @@ class ConfigError(AcvisError):
 
 
 class DataError(AcvisError):
-    """A data set or result file that disagrees with its format. Names the entry."""
+    """A data set or result file that does not follow its format. Names the entry."""

@@ -1,9 +1,10 @@
-"""Masks and COCO run-length codes: the one place where masks become run lengths, and segmentations become masks.
+"""Masks and COCO run-length codes: masks to run lengths, segmentations to masks.
 
-A code lists runs of 0 and 1 in turn, beginning with 0, down the columns of the mask. Its text writes each run (from the
-fourth on: the difference to the run two places before) in groups of 5 bits, lowest first, one printable character per
-group: character - 48; bit 5 says "more follows", bit 4 of the last group is the sign. pycocotools writes and reads
-these codes. What it does not check is checked here: it never returns from comparing masks of different spans.
+A code lists alternating runs of 0 and 1, beginning with 0, down the columns of the mask. Its text encodes each run
+(from the fourth on: the difference to the run two places before) in groups of 5 bits, lowest first, one printable
+character per group: character - 48; bit 5 means "more follows", bit 4 of the last group is the sign. pycocotools writes
+and reads these codes. This module checks what pycocotools does not: it never returns from comparing masks of different
+spans.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
 RLE = dict[str, Any]  # {"size": [h, w], "counts": str or bytes}
 FIRST, MORE, LAST = 48, 32, 80  # the characters' offset, the bit "more follows", the first character that has it
 CHARACTERS = bytes(range(FIRST, FIRST + 64))
-BLANK_720P = "PPTl0"  # the text of an empty 720x1280 mask, by which the published evaluator knows empty masks
-AREAS_AT_ONCE = 255  # pycocotools 2.0.11 puts the number of masks into 8 bits and raises OverflowError from 256 on
+BLANK_720P = "PPTl0"  # the text of an empty 720x1280 mask, by which the published evaluator recognises empty masks
+AREAS_AT_ONCE = 255  # pycocotools 2.0.11 stores the number of masks in 8 bits and raises OverflowError from 256 on
 
 
 def empty(size: tuple[int, int]) -> RLE:
-    """The code of a mask of `size` (H, W) without a pixel; counts as text."""
+    """The code of an empty mask of `size` (H, W); counts as text."""
     return _compressed([size[0] * size[1]], size)
 
 
 def encode(mask: np.ndarray) -> RLE:
-    """The code of one mask (H, W), in which anything but 0 is inside; counts as text."""
+    """The code of one mask (H, W), inside where it is not 0; counts as text."""
     return _as_text(_coco().encode(np.asfortranarray(np.asarray(mask) != 0, dtype=np.uint8)))
 
 
@@ -51,16 +52,17 @@ def decode(code: RLE) -> NDArray[np.bool_]:
 
 
 def from_segmentation(segmentation: Any, size: tuple[int, int]) -> RLE | None:
-    """The code of one entry of a file; None for null and for an empty list.
+    """The code of one segmentation in a file; None for null and for an empty list.
 
-    Polygons are rasterised as COCO does it, at `size` (H, W); those of fewer than 3 points enclose nothing.
+    Polygons are rasterised as COCO does it; those of fewer than 3 points enclose nothing.
 
     Args:
         segmentation: a list of polygons [x, y, x, y, ...] (their union), an RLE with its counts as text or as a list of
             run lengths, or None.
+        size: (H, W) at which polygons are rasterised.
 
     Raises:
-        DataError: what the entry is instead, without saying where it stands; the caller knows.
+        DataError: another kind of value. The message describes it but not its place in the file, which the caller adds.
     """
     if segmentation is None or segmentation == []:
         return None
@@ -80,13 +82,14 @@ def from_segmentation(segmentation: Any, size: tuple[int, int]) -> RLE | None:
 
 
 def mask_of(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """One entry of a file as a mask, bool (H, W); None for null and for an empty list.
+    """One segmentation in a file as a mask, bool (H, W); None for null and for an empty list.
 
     Args:
-        segmentation: see `from_segmentation`. size: (H, W) of the frame.
+        segmentation: see `from_segmentation`.
+        size: (H, W) of the frame.
 
     Raises:
-        DataError: the entry is no segmentation, its size is not `size`, or its runs do not fill that size.
+        DataError: no segmentation, one of another size than `size`, or runs that do not fill that size.
     """
     code = from_segmentation(segmentation, size)
     if code is None:
@@ -111,7 +114,7 @@ def boxes(codes: Sequence[RLE]) -> NDArray[np.float64]:
 
 
 def intersection(a: RLE, b: RLE) -> RLE:
-    """What two masks of one size have in common."""
+    """The code of the pixels that two masks of one size share."""
     return _coco().merge([a, b], True)
 
 
@@ -123,34 +126,34 @@ def iou(found: Sequence[RLE], true: Sequence[RLE]) -> NDArray[np.float64]:
 
 
 def spans(texts: Sequence[str | bytes]) -> NDArray[np.int64]:
-    """Pixels that each text spans, int64 (N,): H * W of its size if it is sound; -1 for a text of other characters.
+    """Pixels that each text spans, int64 (N,): H * W of its size if it is valid; -1 for a text of other characters.
 
-    All texts at once, without writing the runs out: a run is a sum of differences, so a difference counts as often as
-    runs of its parity follow it.
+    All texts are summed at once, without decoding the runs: a run is a sum of differences, so each difference is
+    weighted by the number of runs of its parity from it on.
     """
-    texts = [t.encode("ascii", "xmlcharrefreplace") if isinstance(t, str) else t for t in texts]  # "&" is none
-    sound = [n for n, text in enumerate(texts) if text and not text.translate(None, CHARACTERS) and text[-1] < LAST]
-    out = np.array([-1 if text else 0 for text in texts], np.int64)
-    if not sound:
+    codes = [t.encode("ascii", "xmlcharrefreplace") if isinstance(t, str) else t for t in texts]  # "&" is invalid
+    valid = [n for n, code in enumerate(codes) if code and not code.translate(None, CHARACTERS) and code[-1] < LAST]
+    out = np.array([-1 if code else 0 for code in codes], np.int64)
+    if not valid:
         return out
-    groups = np.frombuffer(b"".join(texts[n] for n in sound), np.uint8) - np.uint8(FIRST)  # (characters,)
+    groups = np.frombuffer(b"".join(codes[n] for n in valid), np.uint8) - np.uint8(FIRST)  # (characters,)
     run_end = np.flatnonzero(groups < MORE)
     difference = _differences(groups, run_end)  # (runs,)
-    until = np.searchsorted(run_end, np.cumsum([len(texts[n]) for n in sound]))  # (texts,), runs up to a text's end
+    until = np.searchsorted(run_end, np.cumsum([len(codes[n]) for n in valid]))  # (texts,), runs up to a text's end
     first = np.concatenate([[0], until[:-1]])
     followers = (np.repeat(until - 1, until - first) - np.arange(len(run_end))) // 2 + 1
-    followers[first] = 1  # differences begin with the fourth run, whose partner is the second: none is to the first
-    out[sound] = np.add.reduceat(difference * followers, first)
+    followers[first] = 1  # differences begin with the fourth run, relative to the second: none is relative to the first
+    out[valid] = np.add.reduceat(difference * followers, first)
     return out
 
 
 def misfit(codes: Sequence[RLE]) -> tuple[int, str] | None:
-    """Place of the first code that does not fill its own size, and what is wrong with it; None if all do."""
+    """Index of the first code that does not fill its own size, and what is wrong with it; None if all do."""
     for n, (code, span) in enumerate(zip(codes, spans([c["counts"] for c in codes]).tolist(), strict=True)):
         pixels = code["size"][0] * code["size"][1]
         if span != pixels:
-            found = "are no text of an RLE" if span < 0 else f"span {span} pixels"
-            return n, f"the counts of the RLE {found}, its size {list(code['size'])} has {pixels}."
+            found = "are no text of run lengths" if span < 0 else f"span {span} pixels"
+            return n, f"the counts of the RLE {found}, but its size {list(code['size'])} has {pixels} pixels."
     return None
 
 
@@ -172,15 +175,15 @@ def runs(text: str | bytes) -> list[int]:
 
 
 def _coco() -> ModuleType:
-    """Pycocotools' masks, imported where masks are coded: a machine without it can still import the kit.
+    """The mask module of pycocotools, imported where it is used: a machine without it can still import the kit.
 
     Raises:
-        DataError: it is not installed.
+        DataError: pycocotools is not installed.
     """
     try:
         from pycocotools import mask
     except ImportError as error:
-        raise DataError(f"masks are coded by pycocotools ({error}): pip install pycocotools") from error
+        raise DataError(f"masks need pycocotools ({error}): pip install pycocotools") from error
     return mask
 
 
@@ -198,7 +201,7 @@ def _differences(groups: np.ndarray, run_end: np.ndarray) -> np.ndarray:
     start = np.concatenate([[0], run_end[:-1] + 1])
     width = run_end - start + 1
     out = (groups[start] & 31).astype(np.int64)
-    for k in range(1, min(int(width.max()), 12)):  # 12 groups fill 60 bits; sound texts have 4 at most
+    for k in range(1, min(int(width.max()), 12)):  # 12 groups fill 60 bits; valid texts have at most 4
         longer = np.flatnonzero(width > k)
         out[longer] += (groups[start[longer] + k] & 31).astype(np.int64) << 5 * k
     negative = np.flatnonzero(groups[run_end] & 16)
@@ -211,14 +214,14 @@ def _is_finite(number: Any) -> bool:
 
 
 def _from_dict(code: dict[str, Any]) -> RLE:
-    """A run-length code with its counts as text or bytes."""
+    """A checked run-length code, its counts as text or bytes."""
     size, counts = code.get("size"), code.get("counts")
     if not isinstance(size, list | tuple) or len(size) != 2:
-        raise DataError(f"an RLE has a size [h, w], not {size!r}")
+        raise DataError(f"an RLE must have a size [h, w], not {size!r}")
     if isinstance(counts, str | bytes):
         return code
     if not isinstance(counts, list) or not all(isinstance(n, int) and n >= 0 for n in counts):
-        raise DataError("the counts of an RLE are text, or a list of run lengths of at least 0")
+        raise DataError("the counts of an RLE must be text, or a list of run lengths of at least 0")
     if sum(counts) != size[0] * size[1]:
         raise DataError(f"run lengths add up to {sum(counts)}, but size {list(size)} has {size[0] * size[1]} pixels")
     return _compressed(counts, size)

@@ -23,13 +23,13 @@ def test_the_waveform_is_cut_or_padded_to_the_frames(samples: int) -> None:
     assert clip.waveform.sum() == min(samples, 1.5 * SAMPLE_RATE)
 
 
-def test_a_clip_without_sound_says_so_until_it_gets_one() -> None:
+def test_a_clip_without_sound_has_no_audio_until_it_gets_some() -> None:
     silent = Clip.from_arrays(FRAMES)
     assert not silent.has_audio and not silent.waveform.any()
     assert silent.with_audio(torch.ones_like(silent.waveform)).has_audio
 
 
-def test_targets_move_with_all_that_they_hold() -> None:
+def test_all_tensors_of_targets_move_to_the_device() -> None:
     masks = torch.zeros(2, 3, 4, 6, dtype=torch.bool)
     sounding, counts = torch.zeros(2, 3, dtype=torch.bool), torch.zeros(3, dtype=torch.long)
     targets = Targets(torch.tensor([0, 1]), masks, sounding, counts)

@@ -21,7 +21,7 @@ def test_the_classes_are_avisegs_26_in_order() -> None:
 
 
 @pytest.mark.parametrize("field", CHOICES)
-def test_an_unknown_choice_is_answered_with_the_known_ones(field: str) -> None:
+def test_an_unknown_choice_is_refused_with_the_possible_ones(field: str) -> None:
     with pytest.raises(ConfigError, match=f"{field}='nonsense'.*{CHOICES[field][0]}"):
         ACVISConfig(**{field: "nonsense"})
 
@@ -30,28 +30,28 @@ def test_an_unknown_choice_is_answered_with_the_known_ones(field: str) -> None:
     ("changes", "message"),
     [
         ({"hidden_dim": 100}, "hidden_dim=100 .* num_heads=8"),
-        ({"hidden_dim": 80}, "hidden_dim=80 must divide by 32"),
+        ({"hidden_dim": 80}, "hidden_dim=80 .* 32"),
         ({"window_size": 0}, "window_size=0 must be a whole number, at least 1"),
         ({"hidden_dim": "x"}, "hidden_dim='x' must be a whole number"),
         ({"score_threshold": 1.0}, r"score_threshold=1\.0"),
         ({"sounding_threshold": -0.1}, r"sounding_threshold=-0\.1"),
-        ({"class_names": ()}, "at least one name"),
-        ({"class_names": ("dog", "dog")}, "no name twice"),
-        ({"audio_tokens": "patch", "audio_encoder": "precomputed"}, "one vector"),
+        ({"class_names": ()}, "class_names"),
+        ({"class_names": ("dog", "dog")}, "class_names"),
+        ({"audio_tokens": "patch", "audio_encoder": "precomputed"}, "audio_tokens='patch' .* precomputed"),
         ({"audio_tokens": "patch", "query_generator": "additive"}, "additive"),
     ],
 )
-def test_values_that_cannot_be_are_refused(changes: dict[str, object], message: str) -> None:
+def test_values_outside_their_range_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(ACVISConfig(), **changes)
 
 
 def test_an_unknown_field_is_named() -> None:
-    with pytest.raises(ConfigError, match="unknown configuration fields windowsize"):
+    with pytest.raises(ConfigError, match=r"unknown .* windowsize"):
         ACVISConfig.from_dict({"windowsize": 3})
 
 
-def test_vita_hears_nothing_and_avism_adds() -> None:
+def test_vita_uses_no_audio_and_avism_adds_it() -> None:
     assert not PRESETS["vita-r50"].uses_audio
     assert PRESETS["avism-r50"].uses_audio_in_frames and PRESETS["avism-r50"].query_generator == "additive"
     assert not replace(PRESETS["acvis-r50"], frame_fusion=False).uses_audio_in_frames

@@ -1,4 +1,4 @@
-"""Work that several processes share."""
+"""Work shared by several distributed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from acvis_kit import distributed as processes
+from acvis_kit import distributed
 from acvis_kit.cli import main
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth.writer import write_dataset
@@ -27,32 +27,32 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """As in the processes that torchrun starts: sums over several threads differ in the last digit."""
+    """As in processes started by torchrun: sums over several threads differ in the last digit."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
 
-def test_alone_everything_is_ones_own() -> None:
-    assert processes.place() == (0, 1) and processes.is_main()
-    assert processes.own_share(["a", "b", "c"]) == [(0, "a"), (1, "b"), (2, "c")]
-    assert processes.collect({1: "b", 0: "a"}) == ["a", "b"]
+def test_a_single_process_does_all_of_the_work() -> None:
+    assert distributed.place() == (0, 1) and distributed.is_main()
+    assert distributed.own_share(["a", "b", "c"]) == [(0, "a"), (1, "b"), (2, "c")]
+    assert distributed.collect({1: "b", 0: "a"}) == ["a", "b"]
 
 
 @pytest.mark.parametrize("world", [2, 3, 5])
-def test_every_item_is_done_once_and_none_is_forgotten(monkeypatch: pytest.MonkeyPatch, world: int) -> None:
+def test_every_item_is_done_exactly_once(monkeypatch: pytest.MonkeyPatch, world: int) -> None:
     items = list("abcd")
     shares = []
     for rank in range(world):
-        monkeypatch.setattr(processes, "place", lambda rank=rank: (rank, world))
-        shares.append(processes.own_share(items))
+        monkeypatch.setattr(distributed, "place", lambda rank=rank: (rank, world))
+        shares.append(distributed.own_share(items))
     assert sorted(entry for share in shares for entry in share) == list(enumerate(items))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def two_processes(*arguments: object, exit_code: int = 0) -> str:
-    """What `acvis` says when torchrun starts it twice, and both end with the same exit code."""
+    """The output of `acvis` when torchrun starts it twice and both end with the same exit code."""
     code = (
         "import sys, torch, acvis_kit.cli, acvis_kit.distributed as p; code = acvis_kit.cli.main(sys.argv[1:]); "
         "sys.stdout.write(f'PROCESS {p.place()} {torch.distributed.get_backend()} EXIT {code}\\n')"
@@ -73,15 +73,15 @@ def test_evaluating_in_two_processes_gives_the_file_of_one(
     common = ["evaluate", "--weights", str(weights), "--data", str(aviseg_folder), "--bootstrap", "0"]
     files = [tmp_path / f"{n}.json" for n in ("one", "two", "one_report", "two_report")]
     assert main([*common, "--save-results", str(files[0]), "--out", str(files[2])]) == 0
-    said = two_processes(*common, "--save-results", files[1], "--out", files[3])
-    assert said.count("2 videos, 7 frames") == 1, "one table"
+    output = two_processes(*common, "--save-results", files[1], "--out", files[3])
+    assert output.count("2 videos, 7 frames") == 1, "one table"
     one, two = (json.loads(file.read_text()) for file in files[:2])
     assert one == two and len(one["videos"]) == 2
     assert files[2].read_text() == files[3].read_text()
 
 
 def numbers(value: object, name: str = "") -> Iterator[tuple[str, float]]:
-    """Every number of a JSON value by its place; None is NaN."""
+    """Every number of a JSON value by its path; None is NaN."""
     if isinstance(value, dict | list):
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             yield from numbers(part, f"{name}/{key}")
@@ -94,8 +94,8 @@ def test_listening_in_two_processes_gives_the_file_of_one(tmp_path: Path) -> Non
     common = ["evaluate", "--weights", "acvis-synth-tiny", "--data", str(tmp_path / "data"), "--split", "val"]
     files = [tmp_path / f"{n}.json" for n in ("one", "two")]
     assert main([*common, "--listen", "--out", str(files[0])]) == 0
-    said = two_processes(*common, "--listen", "--out", files[1], "--pictures", tmp_path / "pictures")
-    assert said.count("muted: seconds without a mask") == 1, "one table"
+    output = two_processes(*common, "--listen", "--out", files[1], "--pictures", tmp_path / "pictures")
+    assert output.count("muted: seconds without a mask") == 1, "one table"
     one, two = (dict(numbers(json.loads(file.read_text()))) for file in files)
     assert len(one) > 100 and two == pytest.approx(one, rel=1e-4, nan_ok=True)  # other threads, other rounding
     assert len(list((tmp_path / "pictures").iterdir())) == 3
@@ -111,8 +111,8 @@ def test_predicting_a_folder_in_two_processes_gives_the_file_of_one(tiny_model: 
     outs = [tmp_path / "one", tmp_path / "two"]
     common = ["predict", str(clips), "--weights", str(weights), "--no-video"]
     assert main([*common, "-o", str(outs[0])]) == 1
-    said = two_processes(*common, "-o", outs[1], exit_code=1)
-    assert said.count("3 of 4 clips written") == 1 and said.count("broken.mp4: FAILED") == 1
+    output = two_processes(*common, "-o", outs[1], exit_code=1)
+    assert output.count("3 of 4 clips written") == 1 and output.count("broken.mp4: FAILED") == 1
     one, two = (json.loads((out / "results.json").read_text()) for out in outs)
     assert one == two and two["failed"] == ["broken.mp4"] and [v["id"] for v in two["videos"]] == [1, 2, 3]
     for name in ("0.mp4", "1.mp4", "2.mp4"):

@@ -1,4 +1,4 @@
-"""Errors that a user can cause form one family, so that one `except` catches them all."""
+"""Errors that a user can cause have one base class, so that one `except` catches them all."""
 
 from __future__ import annotations
 

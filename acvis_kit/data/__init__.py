@@ -1,1 +1,1 @@
-"""Data sets: AVISeg's layout on disk."""
+"""Data sets in AVISeg's layout: reading, preparation, training samples; `synth` makes AVIS-Synth."""

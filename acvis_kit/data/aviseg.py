@@ -1,10 +1,10 @@
-"""A split of a data set in AVISeg's layout, read piece by piece.
+"""A split of a data set in AVISeg's layout, read on demand.
 
 ROOT/{split}.json                               videos, categories, annotations: checked when the split is opened
 ROOT/{split}/JPEGImages/<video>/<frame>.jpg     one frame per second
 ROOT/{split}/WAVAudios/<video>.wav              the sound, or
-ROOT/{split}/FEATAudios/<video>.npy             what an audio encoder made of it, (T, 128), where no sound is kept
-ROOT/{split}_scenes.json                        of AVIS-Synth only: see `acvis_kit.data.synth`
+ROOT/{split}/FEATAudios/<video>.npy             an audio encoder's features of it, (T, 128), where no sound is kept
+ROOT/{split}_scenes.json                        AVIS-Synth only: see `acvis_kit.data.synth`
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,12 +26,15 @@ from acvis_kit.masks import mask_of
 from acvis_kit.media.sound import load_sound
 from acvis_kit.media.wav import read_seconds
 
+if TYPE_CHECKING:
+    from acvis_kit.data.synth.records import ObjectRecord
+
 IMAGES, SOUNDS, FEATURES = "JPEGImages", "WAVAudios", "FEATAudios"
 
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """A video as the JSON lists it: its id, folder, frames (below JPEGImages) and size (H, W)."""
+    """A video in the JSON: its id, folder, frames (paths below JPEGImages) and size (H, W)."""
 
     id: int
     name: str
@@ -49,14 +52,15 @@ class TrackEntry:
 
 
 class AVISegSplit:
-    """One split: its videos, categories and annotations; frames, sounds and masks are read when they are asked for.
+    """One split: its videos, categories and annotations; frames, sounds and masks are read on demand.
 
     Args:
-        root: folder of the data set. split: "train", "val" or "test".
+        root: folder of the data set.
+        split: "train", "val" or "test".
 
     Raises:
-        DataError: no such file, or one that does not hold what AVISeg's format says: ids that are unknown or occur
-            twice, segmentations that are not as many as the frames, sizes that differ; names the entry.
+        DataError: no such file, or one that does not follow AVISeg's format: ids that are unknown or occur twice, a
+            number of segmentations other than that of the frames, sizes that differ; names the entry.
     """
 
     def __init__(self, root: str | Path, split: str = "test") -> None:
@@ -65,7 +69,7 @@ class AVISegSplit:
         self.truth_file = self.root / f"{split}.json"
         self.scenes_file = self.root / f"{split}_scenes.json"
         if not self.truth_file.is_file():
-            raise DataError(f"{self.truth_file} is not there: is {root} a folder in AVISeg's layout, with this split?")
+            raise DataError(f"{self.truth_file} does not exist: give a folder in AVISeg's layout with this split")
         try:
             self.truth: dict[str, Any] = json.loads(self.truth_file.read_text())
             self.videos = [self._entry(video) for video in self.truth["videos"]]
@@ -76,7 +80,7 @@ class AVISegSplit:
             raise DataError(f"{self.truth_file} is not in AVISeg's format ({error!r})") from error
 
     def __len__(self) -> int:
-        """Videos."""
+        """Number of videos."""
         return len(self.videos)
 
     def clips(self) -> Iterator[tuple[VideoEntry, Clip]]:
@@ -88,7 +92,8 @@ class AVISegSplit:
         """Frames and sound of a video; the sound is cut, or padded with silence, to the length of the picture.
 
         Raises:
-            DataError: a frame that is missing, unreadable or of another size. MediaError: a sound that cannot be read.
+            DataError: a frame that is missing, unreadable or of another size.
+            MediaError: a sound that cannot be read.
         """
         images = (np.array(self.image(video, t)) for t in range(len(video.frames)))  # (H, W, 3) -> (3, H, W)
         frames = torch.stack([torch.from_numpy(pixels).permute(2, 0, 1) for pixels in images])
@@ -103,14 +108,14 @@ class AVISegSplit:
     def _sound(self, video: VideoEntry) -> Tensor:
         try:
             return load_sound(self.sound_file(video))
-        except ImportError:  # a machine for training, without PyAV: WAV files can be read all the same
+        except ImportError:  # a training machine without PyAV can still read WAV files
             return torch.from_numpy(read_seconds(self.sound_file(video), np.arange(len(video.frames))).reshape(-1))
 
     def image(self, video: VideoEntry, t: int) -> Image.Image:
         """Frame `t` in RGB.
 
         Raises:
-            DataError: a file that is missing, unreadable, or of another size than the JSON says.
+            DataError: a file that is missing, unreadable, or of another size than in the JSON.
         """
         path = self.folder / IMAGES / video.frames[t]
         try:
@@ -120,18 +125,18 @@ class AVISegSplit:
             raise DataError(f"frame {path} cannot be read ({error})") from error
         size = picture.height, picture.width
         if size != video.size:
-            raise DataError(f"frame {path} is {size}, {self.truth_file.name} says {video.size} (H, W)")
+            raise DataError(f"frame {path} is {size}, but {self.truth_file.name} says {video.size} (H, W)")
         return picture
 
     def sound_file(self, video: VideoEntry) -> Path:
-        """Where the sound of a video lies."""
+        """Path of a video's WAV file."""
         return self.folder / SOUNDS / f"{video.name}.wav"
 
     def tracks(self, video: VideoEntry) -> tuple[TrackEntry, ...]:
         """The annotated objects of a video, in the order of the JSON."""
         return self._tracks[video.id]
 
-    def mask(self, video: VideoEntry, track: TrackEntry, t: int) -> np.ndarray | None:
+    def mask(self, video: VideoEntry, track: TrackEntry | ObjectRecord, t: int) -> np.ndarray | None:
         """Mask of an object in frame `t`, bool (H, W); None where it is silent or absent.
 
         Raises:
@@ -146,7 +151,7 @@ class AVISegSplit:
         """Precomputed features of the sound, float (T or more, 128), memory-mapped.
 
         Raises:
-            DataError: a file that is missing, or does not hold a vector per frame.
+            DataError: a file that is missing, unreadable, or without a vector per frame.
         """
         path = self.folder / folder / f"{video.name}.npy"
         try:
@@ -154,13 +159,13 @@ class AVISegSplit:
         except (OSError, ValueError) as error:
             raise DataError(f"audio features {path} cannot be read ({error})") from error
         if values.ndim != 2 or len(values) < len(video.frames):
-            raise DataError(f"{path} holds {values.shape}, but video {video.name} has {len(video.frames)} frames")
+            raise DataError(f"{path} has shape {values.shape}, but video {video.name} has {len(video.frames)} frames")
         return values
 
     def _entry(self, video: dict[str, Any]) -> VideoEntry:
         names = tuple(video["file_names"])
         if not names or len(names) != video.get("length", len(names)):
-            raise DataError(f"video {video['id']} lists {len(names)} frames and says length {video.get('length')}")
+            raise DataError(f"video {video['id']} lists {len(names)} frames, but its length is {video.get('length')}")
         return VideoEntry(video["id"], Path(names[0]).parent.name, names, (video["height"], video["width"]))
 
     def _check_ids(self) -> None:
@@ -179,19 +184,19 @@ class AVISegSplit:
             where = f"{self.truth_file.name}: annotations[{n}] (id {entry.get('id')})"
             number, category, segmentations = entry["video_id"], entry["category_id"], entry["segmentations"]
             if number not in videos:
-                raise DataError(f"{where} is of video {number}, which is none of the {len(videos)} listed")
+                raise DataError(f"{where} is of video {number}, which is not among the {len(videos)} listed")
             if category not in self.categories:
-                raise DataError(f"{where} is of category {category}, known are {sorted(self.categories)}")
+                raise DataError(f"{where} is of category {category}, which is not among {sorted(self.categories)}")
             video = videos[number]
             if len(segmentations) != len(video.frames):
                 raise DataError(
-                    f"{where} has {len(segmentations)} segmentations, video {number} has {len(video.frames)} frames"
+                    f"{where} has {len(segmentations)} segmentations, but video {number} has {len(video.frames)} frames"
                 )
             sides = entry.get("height", video.size[0]), entry.get("width", video.size[1])
             if sides != video.size:
-                raise DataError(f"{where} is of size {sides}, video {number} of {video.size} (H, W)")
+                raise DataError(f"{where} is of size {sides}, but video {number} of {video.size} (H, W)")
             if entry.get("iscrowd"):
-                raise DataError(f"{where} is a crowd; there are none in this task: drop it, or set iscrowd to 0")
+                raise DataError(f"{where} is a crowd, which this task does not have: drop it, or set iscrowd to 0")
             identity = entry.get("id", n)
             if (number, identity) in seen:
                 raise DataError(f"{where}: video {number} has another annotation of this id")

@@ -1,4 +1,4 @@
-"""Samples of different sizes as one batch."""
+"""Training samples of different sizes as one batch."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class TrainingBatch:
 
     Attributes:
         frames: (B, T, 3, H, W), RGB, 0..255: uint8 if all clips are of one size, else float32.
-        log_mel: float32 (B, T, 96, 64), or None. audio_features: float32 (B, T, 128), or None.
+        log_mel: float32 (B, T, 96, 64), or None.
+        audio_features: float32 (B, T, 128), or None.
         targets: one per clip; masks bool (N, T, H', W') at the network's padded size.
-        samples: (video id, seconds, sound) of each clip, for error messages.
+        samples: (video id, frame numbers, kind of sound) of each clip, for error messages.
     """
 
     frames: Tensor
@@ -31,17 +32,16 @@ class TrainingBatch:
     samples: tuple[tuple[int, tuple[int, ...], str], ...] = ()
 
     def __len__(self) -> int:
-        """B."""
         return self.frames.shape[0]
 
     def to(self, device: torch.device | str) -> TrainingBatch:
-        """The same on another device."""
+        """The batch with all tensors on another device."""
         tensors = {name: getattr(self, name) for name in ("frames", "log_mel", "audio_features")}
         moved = {name: value.to(device, non_blocking=True) for name, value in tensors.items() if value is not None}
         return replace(self, **moved, targets=[targets.to(device) for targets in self.targets])
 
     def pin_memory(self) -> TrainingBatch:
-        """The same in memory from which a GPU copies faster; a DataLoader calls it."""
+        """The batch with its input tensors in page-locked memory, for faster copies to a GPU; a DataLoader calls it."""
         tensors = {name: getattr(self, name) for name in ("frames", "log_mel", "audio_features")}
         pinned = {name: value.pin_memory() for name, value in tensors.items() if value is not None}
         return replace(self, **pinned)
@@ -52,19 +52,19 @@ def collate(
     pixel_mean: Sequence[float] = ACVISConfig.pixel_mean,
     size_divisor: int = ACVISConfig.size_divisor,
 ) -> TrainingBatch:
-    """A batch: pictures in the upper left corner of the largest height and width among them.
+    """A batch of the largest height and width among the samples; smaller frames lie in the upper left corner.
 
-    Smaller pictures are filled up with the mean colour, because the network subtracts it: after that, padding is 0
-    everywhere, its own up to a multiple of `size_divisor` included. Masks are filled up to that multiple with False.
+    Smaller frames are padded with the mean colour, because the network subtracts it: all padding is then 0, including
+    the network's own up to a multiple of `size_divisor`. Masks are padded to that multiple with False.
     """
     height = max(sample.frames.shape[-2] for sample in samples)
     width = max(sample.frames.shape[-1] for sample in samples)
     if len({sample.frames.shape[-2:] for sample in samples}) == 1:
         frames = torch.stack([sample.frames for sample in samples])
     else:
-        clips, seconds = len(samples), samples[0].frames.shape[0]
+        clips, count = len(samples), samples[0].frames.shape[0]  # B, T
         mean = torch.tensor(pixel_mean, dtype=torch.float32).view(3, 1, 1)
-        frames = mean.expand(clips, seconds, 3, height, width).clone()
+        frames = mean.expand(clips, count, 3, height, width).clone()  # (B, T, 3, H, W)
         for canvas, sample in zip(frames, samples, strict=True):
             canvas[..., : sample.frames.shape[-2], : sample.frames.shape[-1]] = sample.frames
     padded = height + -height % size_divisor, width + -width % size_divisor
@@ -78,7 +78,10 @@ def collate(
 
 
 def _stack(parts: Sequence[Tensor | None]) -> Tensor | None:
-    return None if parts[0] is None else torch.stack(list(parts))
+    """The parts stacked; None if all are None."""
+    given = [part for part in parts if part is not None]
+    assert len(given) in (0, len(parts)), "samples of one data set have the same kind of sound"
+    return torch.stack(given) if given else None
 
 
 def _pad(targets: Targets, size: tuple[int, int]) -> Targets:

@@ -1,4 +1,4 @@
-"""A folder of videos, cut into AVISeg's layout: what `AVISegSplit` reads, without annotations."""
+"""A folder of videos converted to AVISeg's layout, as `AVISegSplit` reads it, without annotations."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from acvis_kit.media.load import load_clip
 from acvis_kit.media.mel import frame_seconds
 
 MADE_BY = "acvis prepare"
-RECORD = "prepared.jsonl"  # below the split's folder: what is done, one video a line; makes the work resumable
+RECORD = "prepared.jsonl"  # in the split's folder: finished videos, one a line, so that an interrupted call can resume
 JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What came of a folder: the JSON, the videos in it, and the files that failed with the reason."""
+    """Result of `prepare_videos`: the JSON, the videos listed in it, and the reason for each file that failed."""
 
     truth_file: Path
     videos: tuple[str, ...]
@@ -46,21 +46,23 @@ def prepare_videos(
 ) -> Prepared:
     """Cut every file of a folder into frames and sound, and list them in `{split}.json` with AVISeg's categories.
 
-    A frame is that in the middle of its interval, as JPEG at the size of the video. Sound is 16 kHz, mono, 16 bit, and
-    has one second per frame: the second around it. At other than one frame per second these overlap or leave gaps, as
-    the network hears them; the file is then not meant for listening.
+    A frame is the picture in the middle of its interval, a JPEG at the size of the video. The sound is 16 kHz, mono,
+    16 bit, one second per frame: the second around it. At other than one frame per second these overlap or leave gaps,
+    as in the network's input; such a file is not meant for playback.
 
-    Work that is done is kept: a second call only cuts files that are new or have changed. The JSON comes last.
+    Finished files are kept: a second call only cuts files that are new or have changed. The JSON is written last.
 
     Args:
-        videos: a folder of files PyAV opens; folders in it and hidden files are passed over.
-        out: the data set, made if missing. split: name of the split.
-        fps: frames per second. max_seconds: longer videos are refused, one at a time.
-        say: told of every file when it is done.
+        videos: a folder of files that PyAV opens; subfolders and hidden files are skipped.
+        out: the data set, created if missing.
+        split: name of the split.
+        fps: frames per second.
+        max_seconds: a longer video counts as failed.
+        say: called with one line of text per file.
 
     Raises:
-        DataError: `out` holds a split of this name that was made otherwise, or the name is none. MediaError: a folder
-            without files, or the folder itself to write to.
+        DataError: `out` has a split of this name that was made otherwise, or the name is not valid for a folder.
+        MediaError: `videos` is no folder, has no files, or is the folder to write to.
     """
     if not videos.is_dir():
         raise MediaError(f"{videos} is not a folder: give a folder of videos")
@@ -68,9 +70,9 @@ def prepare_videos(
     if not files:
         raise MediaError(f"{videos} holds no files: give a folder of videos")
     if out.resolve() == videos.resolve():
-        raise MediaError(f"{out} is the folder of the videos: write to another")
+        raise MediaError(f"{out} is the folder of the videos: write to another folder")
     if not split or Path(split).name != split or split.startswith("."):
-        raise DataError(f"split {split!r} becomes the name of a folder: use letters, digits, - and _")
+        raise DataError(f"split {split!r} cannot be the name of a folder: use letters, digits, - and _")
     truth_file, folder = out / f"{split}.json", out / split
     _check_own(truth_file)
     for part in (IMAGES, SOUNDS):
@@ -78,13 +80,14 @@ def prepare_videos(
 
     done = _read_record(folder / RECORD)
     stems = Counter(path.stem for path in files)
-    entries, failed = [], {}
+    entries: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
     for number, path in enumerate(files, start=1):
         name = path.stem if stems[path.stem] == 1 else path.name  # song.mp4 beside song.mov
         state = path.stat()
         key = {"source": path.name, "bytes": state.st_size, "changed": state.st_mtime_ns, "fps": fps}
         entry = done.get(json.dumps([name, key]))
-        if entry is not None and _is_whole(folder, name, entry):
+        if entry is not None and _is_complete(folder, name, entry):
             say(f"[{number}/{len(files)}] {path.name}: done before")
         else:
             try:
@@ -94,7 +97,7 @@ def prepare_videos(
                 say(f"[{number}/{len(files)}] {path.name}: FAILED: {error}")
                 continue
             with (folder / RECORD).open("a", encoding="utf-8") as record:
-                # the line break comes first: a line that broke off earlier must not swallow this one
+                # the line break comes first, in case the last line is incomplete
                 record.write("\n" + json.dumps({"name": name, "key": key, "entry": entry}))
             say(f"[{number}/{len(files)}] {path.name}: {entry['length']} frames")
         entries.append({"id": len(entries) + 1} | entry)
@@ -112,7 +115,7 @@ def prepare_videos(
 
 
 def _check_own(truth_file: Path) -> None:
-    """Never write into a data set that somebody annotated."""
+    """Refuse to overwrite a data set that was made otherwise: it may be annotated."""
     if not truth_file.exists():
         return
     try:
@@ -124,7 +127,7 @@ def _check_own(truth_file: Path) -> None:
 
 
 def _read_record(path: Path) -> dict[str, dict[str, Any]]:
-    """What earlier calls have done: [name, key] -> entry of the JSON. A line that broke off does not count."""
+    """Videos finished by earlier calls: [name, key] -> entry of the JSON. Incomplete lines are skipped."""
     done = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
@@ -135,17 +138,17 @@ def _read_record(path: Path) -> dict[str, dict[str, Any]]:
     return done
 
 
-def _is_whole(folder: Path, name: str, entry: dict[str, Any]) -> bool:
+def _is_complete(folder: Path, name: str, entry: dict[str, Any]) -> bool:
     files = [folder / SOUNDS / f"{name}.wav", *(folder / IMAGES / frame for frame in entry["file_names"])]
     return all(path.is_file() for path in files)
 
 
 def _cut(path: Path, folder: Path, name: str, fps: float, max_seconds: float) -> dict[str, Any]:
-    """Frames and sound of one video; both appear under their names when they are complete."""
+    """Write frames and sound of one video; both get their final names when complete. Returns its entry of the JSON."""
     clip = load_clip(path, fps=fps, max_seconds=max_seconds)
     frames = folder / IMAGES / name
     partial = frames.with_name(f"{name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a call that was interrupted
+    shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted call
     partial.mkdir()
     for t, frame in enumerate(clip.frames):
         image = Image.fromarray(np.ascontiguousarray(frame.permute(1, 2, 0).numpy()))  # (3, H, W) -> (H, W, 3)

@@ -1,10 +1,10 @@
-"""What a training clip is heard with: its own sound or, counterfactually, another, with the truth that follows.
+"""Soundtracks of training clips: the original or, counterfactually, another one, with the ground truth that follows.
 
-Kinds of counterfactual sound, each a question to the network:
-    mute       nobody sounds: silence, or faint noise
-    swap       another draw of who among the visible objects sounds            (needs a scene)
-    foreign    only classes sound that are not in the picture: nobody visible sounds
-    offscreen  the original with a foreign voice on top                        (needs a scene)
+Kinds of counterfactual sound:
+    mute       nothing sounds: silence, or faint noise
+    swap       another draw of which visible objects sound                     (needs a scene)
+    foreign    foreign sound, of classes that are not in the picture: no visible object sounds
+    offscreen  the original mixed with a foreign voice                         (needs a scene)
 A scene (AVIS-Synth's `{split}_scenes.json`) can be rendered with any sound. Recordings can be muted, or get the sound
 of another video.
 """
@@ -13,23 +13,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
 import numpy as np
 
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
 from acvis_kit.data.synth import records
-from acvis_kit.data.synth.counterfactual import counterfactual, possible_kinds
+from acvis_kit.data.synth.counterfactual import CounterfactualKind, counterfactual, possible_kinds
+from acvis_kit.data.synth.records import SceneRecord
+from acvis_kit.data.synth.soundtrack import Soundtrack
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.media.wav import read_seconds
 
 SCENE_KINDS = ("mute", "swap", "foreign", "offscreen")
 RECORDING_KINDS = ("mute", "foreign")
 SHARES = {"mute": 0.2, "swap": 0.4, "foreign": 0.25, "offscreen": 0.15}
-DIGITAL_SILENCE = 0.5  # share of muted clips that hold zeros; the others hold noise
+DIGITAL_SILENCE = 0.5  # fraction of muted clips that are zeros; the others are noise
 FAINT_DB = (-80.0, -50.0)  # RMS of that noise, dB of full scale
-FOREIGN_TRIES = 64  # videos looked at for one without a class in common
+FOREIGN_TRIES = 64  # videos tried to find one without a class in common
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,10 @@ class Heard:
     Attributes:
         kind: "original", or the kind of counterfactual.
         seconds: float32 (T, 16000) at 16 kHz, or precomputed features (T, 128).
-        sounding: bool (N, T), which objects of the scene sound (of the annotation: empty if none does); None for a
-            recording as it is: who is annotated sounds.
-        classes: bool (T, K), classes that can be heard, seen or not; None for recordings, of which only what sounds
-            *and* can be seen is annotated.
+        sounding: bool (N, T), which objects of the scene sound; (0, T) for a recording with another sound; None for an
+            original recording, in which all annotated objects sound.
+        classes: bool (T, K), classes that sound, visible or not; None for recordings, whose annotations cover only
+            objects that sound *and* are visible.
     """
 
     kind: str
@@ -56,10 +58,11 @@ class Counterfactual:
     """How often a clip gets another sound, and of which kind.
 
     Attributes:
-        share: of clips, 0 to 1. kinds: weights of the kinds among them; those a data set cannot give are left out.
+        share: fraction of clips with another sound, 0 to 1.
+        kinds: weight of each kind among them; kinds that a data set cannot provide are left out.
 
     Raises:
-        ConfigError: a share outside [0, 1], a kind that does not exist, or weights of which none is above 0.
+        ConfigError: a share outside [0, 1], an unknown kind, a negative weight, or no weight above 0.
     """
 
     share: float = 0.0
@@ -67,14 +70,14 @@ class Counterfactual:
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
-            raise ConfigError(f"counterfactual_audio={self.share!r} is a share of clips, from 0 to 1")
+            raise ConfigError(f"counterfactual_audio={self.share!r} is a fraction of the clips and must lie in [0, 1]")
         if unknown := sorted(set(self.kinds) - set(SCENE_KINDS)):
-            raise ConfigError(f"{unknown[0]!r} is no kind of counterfactual sound: there are {', '.join(SCENE_KINDS)}")
+            raise ConfigError(f"{unknown[0]!r} is no kind of sound: choose one of {', '.join(SCENE_KINDS)}")
         if min(self.kinds.values(), default=0) < 0 or not sum(self.kinds.values()):
-            raise ConfigError(f"weights of the counterfactual sounds are {dict(self.kinds)}: at least one is above 0")
+            raise ConfigError(f"weights of counterfactual sounds are {dict(self.kinds)}: give one above 0, none below")
 
     def draw(self, possible: Sequence[str], rng: np.random.Generator) -> str:
-        """ "original", or one of the kinds that are possible."""
+        """One of the possible kinds, or "original"."""
         changed, choice = rng.random() < self.share, rng.random()
         weights = np.array([self.kinds.get(kind, 0.0) for kind in possible])
         if not changed or not weights.sum():
@@ -86,13 +89,16 @@ class SceneSounds:
     """Sounds of AVIS-Synth: originals from their WAV files, others rendered from the scene.
 
     Args:
-        split: the data. scenes: by video id. class_names: the K classes of the network. counterfactual: how often.
+        split: the data.
+        scenes: the scenes by video id.
+        class_names: the K classes of the network.
+        counterfactual: fraction of clips with another sound, and its kinds.
     """
 
     def __init__(
         self,
         split: AVISegSplit,
-        scenes: Mapping[int, Any],
+        scenes: Mapping[int, SceneRecord],
         class_names: Sequence[str],
         counterfactual: Counterfactual,
     ) -> None:
@@ -100,7 +106,7 @@ class SceneSounds:
         self._class_index = {name: number for number, name in enumerate(class_names)}
 
     def draw(self, video: VideoEntry, seconds: np.ndarray, rng: np.random.Generator) -> Heard:
-        """The sound of `seconds`, int (T,), of a video."""
+        """The sound of the frames numbered `seconds`, int (T,), of a video."""
         scene = self._scenes[video.id]
         kind = self._counterfactual.draw(possible_kinds(scene), rng)
         if kind == "original":
@@ -108,14 +114,14 @@ class SceneSounds:
             sounding = np.stack([np.asarray(thing.sounding, bool) for thing in scene.objects])  # (N, length)
             samples = read_seconds(self._split.sound_file(video), seconds)
         else:
-            soundtrack, sounding = counterfactual(scene, kind, rng)
+            soundtrack, sounding = counterfactual(scene, cast(CounterfactualKind, kind), rng)  # one of the possible
             if kind == "mute" and rng.random() < DIGITAL_SILENCE:
                 samples = np.zeros((len(seconds), SAMPLE_RATE), np.float32)
             else:
                 samples = as_stored(soundtrack.render_seconds(seconds.tolist(), scene.recordings))
         return Heard(kind, samples, sounding[:, seconds], self._classes(soundtrack, seconds))
 
-    def _classes(self, soundtrack: Any, seconds: np.ndarray) -> np.ndarray:
+    def _classes(self, soundtrack: Soundtrack, seconds: np.ndarray) -> np.ndarray:
         classes = np.zeros((len(seconds), len(self._class_index)), bool)  # (T, K)
         for part in soundtrack.parts:
             number = self._class_index.get(part.voice.class_name)
@@ -128,24 +134,26 @@ class RecordedSounds:
     """Sounds of recordings: WAV files, or features computed from them.
 
     Args:
-        split: the data. counterfactual: how often. features: folder of the features, None for WAV files.
+        split: the data.
+        counterfactual: fraction of clips with another sound, and its kinds.
+        features: folder of the features, None for WAV files.
 
     Raises:
-        ConfigError: mute is wanted of precomputed features alone.
+        ConfigError: none of the given kinds is possible: recordings give mute and foreign, features only foreign.
     """
 
     def __init__(self, split: AVISegSplit, counterfactual: Counterfactual, features: str | None = None) -> None:
         self._split, self._counterfactual, self._features = split, counterfactual, features
-        self._kinds = RECORDING_KINDS if features is None else ("foreign",)
+        self._kinds: tuple[str, ...] = RECORDING_KINDS if features is None else ("foreign",)
         self._categories = {v.id: {track.category_id for track in split.tracks(v)} for v in split.videos}
         if counterfactual.share and not any(counterfactual.kinds.get(kind) for kind in self._kinds):
             raise ConfigError(
-                f"counterfactual sounds {', '.join(counterfactual.kinds)} cannot be made of this data, only "
+                f"counterfactual sounds {', '.join(counterfactual.kinds)} cannot be made from this data, only "
                 f"{', '.join(self._kinds)}: give these a weight, or set counterfactual_audio=0"
             )
 
     def draw(self, video: VideoEntry, seconds: np.ndarray, rng: np.random.Generator) -> Heard:
-        """The sound of `seconds`, int (T,), of a video."""
+        """The sound of the frames numbered `seconds`, int (T,), of a video."""
         kind = self._counterfactual.draw(self._kinds, rng)
         other = self._foreign(video, rng) if kind == "foreign" else None
         if other is not None:
@@ -162,7 +170,7 @@ class RecordedSounds:
         return np.array(self._split.features(video, self._features)[seconds], np.float32)
 
     def _foreign(self, video: VideoEntry, rng: np.random.Generator) -> VideoEntry | None:
-        """A video in which something is annotated, but no class of this one; None if there seems to be none."""
+        """A video with annotations, none of a class of this one; None if `FOREIGN_TRIES` tries find none."""
         own = self._categories[video.id]
         for number in rng.permutation(len(self._split))[:FOREIGN_TRIES]:
             other = self._split.videos[number]
@@ -171,34 +179,34 @@ class RecordedSounds:
         return None
 
     def _sounding_seconds(self, video: VideoEntry, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Seconds of a video in which somebody sounds, in order, with replacement."""
+        """Numbers of frames in which an object sounds, in order, drawn with replacement; of any frame if none does."""
         tracks = self._split.tracks(video)
-        some = [t for t in range(len(video.frames)) if any(track.segmentations[t] for track in tracks)]
-        return np.sort(rng.choice(some or np.arange(len(video.frames)), count))
+        sounding = [t for t in range(len(video.frames)) if any(track.segmentations[t] for track in tracks)]
+        return np.sort(rng.choice(sounding or np.arange(len(video.frames)), count))
 
 
 def as_stored(sound: np.ndarray) -> np.ndarray:
-    """A rendered sound as it would come out of its 16 bit WAV file, bit for bit; float32 of the same shape.
+    """A rendered sound as it would be read from its 16 bit WAV file, bit for bit; float32 of the same shape.
 
-    The rounding can be seen in the log-mel of faint bands. Without it, a network could tell originals, read from files,
-    from counterfactual sounds by that alone.
+    The rounding shows in the log-mel of faint bands. Without it, a network could distinguish originals, read from
+    files, from counterfactual sounds by that alone.
     """
     return np.round(sound * 32767).astype(np.float32) / 32768
 
 
 def faint_noise(num_seconds: int, rng: np.random.Generator) -> np.ndarray:
-    """A muted clip: zeros, or white noise far below any sound; float32 (T, 16000)."""
+    """The sound of a muted clip: zeros, or white noise far below any sound; float32 (T, 16000)."""
     zeros, level_db = rng.random() < DIGITAL_SILENCE, rng.uniform(*FAINT_DB)
     if zeros:
         return np.zeros((num_seconds, SAMPLE_RATE), np.float32)
     return rng.standard_normal((num_seconds, SAMPLE_RATE), np.float32) * np.float32(10 ** (level_db / 20))
 
 
-def load_scenes(split: AVISegSplit) -> dict[int, Any]:
+def load_scenes(split: AVISegSplit) -> dict[int, SceneRecord]:
     """The scenes of an AVIS-Synth split, by video id.
 
     Raises:
-        DataError: a video without a scene.
+        DataError: no scenes file, one that is damaged, or a video without a scene.
     """
     scenes = records.load_scenes(split.scenes_file)
     if missing := [video.name for video in split.videos if video.id not in scenes]:

@@ -1,14 +1,15 @@
-"""Training samples: an endless, numbered stream of short clips with what is true of them.
+"""Training samples: an endless, numbered stream of short clips with their ground truth.
 
-Sample number `draw` is a function of (seed, draw) alone, whoever asks for it, when, and in which process: a run that is
-resumed, or shared among processes, sees the samples that it would have seen.
+Sample number `draw` depends only on (seed, draw), not on the process or the order of the calls: a run that is resumed,
+or shared among processes, gets the same samples as an uninterrupted run in one process. Data in AVISeg's layout have
+one frame per second, so `seconds` number the frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -16,26 +17,31 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from acvis_kit.clip import Targets
-from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
+from acvis_kit.data.aviseg import AVISegSplit, TrackEntry, VideoEntry
 from acvis_kit.data.soundtracks import Counterfactual, Heard, RecordedSounds, SceneSounds, load_scenes
 from acvis_kit.data.transforms import PAPER, Augmentation, Views, change_sound, draw_views, recolour
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.media.mel import log_mel
 
-RANGE = 20  # seconds on either side of the reference from which the others are drawn (AVISM)
-ORDER, CLIP, SOUND, PICTURE = 0, 1, 2, 3  # families of random numbers of one seed
+if TYPE_CHECKING:
+    from acvis_kit.data.synth.records import ObjectRecord
+
+RANGE = 20  # frames on either side of the reference frame from which the others are drawn (AVISM)
+ORDER, CLIP, SOUND, PICTURE = 0, 1, 2, 3  # independent streams of random numbers from one seed
 
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """A short clip and its truth.
+    """A short clip and its ground truth.
 
     Attributes:
         frames: uint8 (T, 3, H, W), RGB.
-        log_mel: float32 (T, 96, 64), or None where features are given.
+        log_mel: float32 (T, 96, 64), or None with precomputed features and without sound.
         audio_features: float32 (T, 128), precomputed, or None.
         targets: masks at (H, W), not padded yet.
-        video_id: of the JSON. seconds: the frames drawn, in order. sound: "original", or the kind of another sound.
+        video_id: id in the JSON.
+        seconds: numbers of the drawn frames, in order.
+        sound: "original", or the kind of counterfactual sound.
     """
 
     frames: Tensor
@@ -48,27 +54,26 @@ class TrainingSample:
 
 
 class TrainingClips(Dataset):
-    """The stream of samples of a split: every video once per epoch, in an order drawn anew.
+    """The stream of samples of a split: every video once per epoch, in a new random order.
 
     Args:
         split: with at least one video.
         class_names: the K classes of the network, in its order; the split's own categories by id if None.
-        clip_frames: T, seconds per sample.
-        frame_sampling: "scattered": a reference second, uniformly, and T - 1 more with replacement from the up to 40
-            within 20 s of it, in order (the paper). "consecutive": T seconds in a row; the last of a shorter video is
-            repeated.
+        clip_frames: T, frames per sample.
+        frame_sampling: "scattered": a reference frame, drawn uniformly, and T - 1 more from the up to 40 within 20
+            frames of it, with replacement, in order (the paper). "consecutive": T frames in a row; a shorter video
+            repeats its last frame.
         augmentation: see `transforms`.
-        targets: "sounding": masks where objects sound (the paper). "visible": wherever they can be seen, with who
-            sounds; needs a scenes file.
-        counterfactual_audio: share of clips that get another sound, and its truth. A `Counterfactual` also says of
-            which kinds.
-        features: folder of precomputed features that take the place of the sound, such as "FEATAudios"; None reads WAV
-            files.
-        seed: of everything that is drawn.
+        targets: "sounding": masks where objects sound (the paper). "visible": masks wherever objects are visible, and
+            whether they sound; needs a scenes file.
+        counterfactual_audio: fraction of clips that get another sound and its ground truth. A `Counterfactual` sets the
+            kinds too.
+        features: folder of precomputed features that replace the sound, such as "FEATAudios"; None reads WAV files.
+        seed: of all random draws.
 
     Raises:
-        DataError: an empty split; a class that is annotated and unknown to the network; targets="visible" without
-            scenes. ConfigError: a value outside its range.
+        DataError: an empty split; an annotated class that the network does not have; targets="visible" without scenes.
+        ConfigError: a value outside its range.
     """
 
     def __init__(
@@ -85,14 +90,14 @@ class TrainingClips(Dataset):
         seed: int = 0,
     ) -> None:
         if not len(split):
-            raise DataError(f"{split.truth_file} lists no videos: there is nothing to train on")
+            raise DataError(f"{split.truth_file} lists no videos: give data to train on")
         if clip_frames < 1 or frame_sampling not in ("scattered", "consecutive"):
             raise ConfigError(
-                f"clip_frames={clip_frames} must be at least 1, frame_sampling={frame_sampling!r} scattered or "
+                f"clip_frames={clip_frames} must be at least 1, frame_sampling={frame_sampling!r} must be scattered or "
                 "consecutive"
             )
         if targets not in ("sounding", "visible"):
-            raise ConfigError(f"targets={targets!r} is not known: choose sounding or visible")
+            raise ConfigError(f"targets={targets!r} is unknown: choose sounding or visible")
         self.split, self.seed, self.augmentation, self.targets = split, seed, augmentation, targets
         self.clip_frames, self.frame_sampling = clip_frames, frame_sampling
         own = [name for _, name in sorted(split.categories.items())]
@@ -116,7 +121,7 @@ class TrainingClips(Dataset):
         self._order: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
-        """Samples per epoch: one of every video. The stream itself has no end."""
+        """Samples per epoch, one of every video. The stream itself is endless."""
         return len(self.split)
 
     def __getitem__(self, draw: int) -> TrainingSample:
@@ -132,57 +137,55 @@ class TrainingClips(Dataset):
         video, rng = self._drawn(draw, CLIP)
         seconds = draw_seconds(len(video.frames), self.clip_frames, self.frame_sampling, rng)
         views = draw_views(self.augmentation, video.size, self.clip_frames, rng)
-        heard = self._sounds.draw(video, seconds, rng)
+        soundtrack = self._sounds.draw(video, seconds, rng)
 
         frames = self._frames(video, seconds, views, rng)
         sound = torch.from_numpy(
-            heard.seconds if self._features else change_sound(self.augmentation, heard.seconds, rng)
+            soundtrack.seconds if self._features else change_sound(self.augmentation, soundtrack.seconds, rng)
         )
         return TrainingSample(
             frames=frames,
             log_mel=None if self._features else log_mel(sound),
             audio_features=sound if self._features else None,
-            targets=self._truth(video, seconds, views, heard),
+            targets=self._truth(video, seconds, views, soundtrack),
             video_id=video.id,
             seconds=tuple(seconds.tolist()),
-            sound=heard.kind,
+            sound=soundtrack.kind,
         )
 
     def sound(self, draw: int, count: int) -> tuple[Tensor, Tensor]:
-        """Sound alone, of `count` seconds of a video, counterfactual as often as in samples: a stream of its own.
+        """Only the sound of `count` seconds of a video, counterfactual as often as in samples: a separate stream.
 
         Returns:
-            log_mel float32 (count, 96, 64), and bool (count, K), the classes that are heard.
+            log_mel float32 (count, 96, 64), and audio labels bool (count, K), the classes that sound.
 
         Raises:
-            DataError: data that do not say what is heard (only AVIS-Synth does).
+            DataError: data without audio labels (only AVIS-Synth has them).
         """
         video, rng = self._drawn(draw, SOUND)
-        heard = self._sounds.draw(video, rng.integers(len(video.frames), size=count), rng)
-        if heard.classes is None or self._features:
-            raise DataError(
-                f"{self.split.truth_file} does not say which classes are heard: train with audio_pretraining_steps=0"
-            )
-        sound = change_sound(self.augmentation, heard.seconds, rng)
-        return log_mel(torch.from_numpy(sound)), torch.from_numpy(heard.classes)
+        soundtrack = self._sounds.draw(video, rng.integers(len(video.frames), size=count), rng)
+        if soundtrack.classes is None or self._features:
+            raise DataError(f"{self.split.truth_file} has no audio labels: train with audio_pretraining_steps=0")
+        sound = change_sound(self.augmentation, soundtrack.seconds, rng)
+        return log_mel(torch.from_numpy(sound)), torch.from_numpy(soundtrack.classes)
 
     def picture(self, draw: int) -> TrainingSample:
-        """One second of a video without its sound, T = 1: a stream of its own.
+        """One frame of a video without sound, T = 1: a separate stream.
 
         Raises:
-            ConfigError: with targets="sounding", where what can be seen depends on what is heard.
+            ConfigError: with targets="sounding", whose masks depend on the sound.
         """
         if self.targets != "visible":
-            raise ConfigError("pictures without sound need targets='visible': train with visual_pretraining_steps=0")
+            raise ConfigError("frames without sound need targets='visible': train with visual_pretraining_steps=0")
         video, rng = self._drawn(draw, PICTURE)
         seconds = draw_seconds(len(video.frames), 1, self.frame_sampling, rng)
         views = draw_views(self.augmentation, video.size, 1, rng)
-        unheard = Heard("original", np.zeros((1, 0), np.float32))
+        no_sound = Heard("original", np.zeros((1, 0), np.float32))
         return TrainingSample(
             frames=self._frames(video, seconds, views, rng),
             log_mel=None,
             audio_features=None,
-            targets=self._truth(video, seconds, views, unheard),
+            targets=self._truth(video, seconds, views, no_sound),
             video_id=video.id,
             seconds=tuple(seconds.tolist()),
         )
@@ -191,57 +194,61 @@ class TrainingClips(Dataset):
         frames = np.stack([views.image(self.split.image(video, t), n) for n, t in enumerate(seconds)])  # (T, H, W, 3)
         return torch.from_numpy(np.ascontiguousarray(recolour(self.augmentation, frames, rng).transpose(0, 3, 1, 2)))
 
-    def _drawn(self, draw: int, family: int) -> tuple[VideoEntry, np.random.Generator]:
-        """The video of a draw, and the random numbers that a family of samples has for it."""
+    def _drawn(self, draw: int, stream: int) -> tuple[VideoEntry, np.random.Generator]:
+        """The video of a draw, and the generator of random numbers of one stream for it."""
         epoch, place = divmod(draw, len(self.split))
         video = self.split.videos[self._order_of(epoch)[place]]
-        return video, np.random.default_rng([self.seed, family, draw])
+        return video, np.random.default_rng([self.seed, stream, draw])
 
     def _order_of(self, epoch: int) -> np.ndarray:
-        """The places of the videos in an epoch, (videos,)."""
+        """The order of the videos in an epoch, int (videos,)."""
         if self._order is None or self._order[0] != epoch:
             rng = np.random.default_rng([self.seed, ORDER, epoch])
             self._order = epoch, rng.permutation(len(self.split))
         return self._order[1]
 
-    def _truth(self, video: VideoEntry, seconds: np.ndarray, views: Views, heard: Heard) -> Targets:
-        things, masks = self._masks(video, seconds, heard)  # (N,), N x T
+    def _truth(self, video: VideoEntry, seconds: np.ndarray, views: Views, soundtrack: Heard) -> Targets:
+        objects, masks = self._masks(video, seconds, soundtrack)  # (N,), N x T
         visible = np.array([[m is not None and m.any() for m in row] for row in masks], bool).reshape(-1, len(seconds))
-        sounding = visible if heard.sounding is None else visible & heard.sounding
-        wanted = visible if self.targets == "visible" else sounding
-        seen = np.zeros((len(things), len(seconds), *views.size), bool)
-        for n, t in zip(*np.nonzero(wanted), strict=True):
-            seen[n, t] = views.mask(masks[n][t], t)
-        kept = seen.any(axis=(1, 2, 3))
-        labels = np.array([self._labels[thing.category_id] for thing in things], np.int64)
+        sounding = visible if soundtrack.sounding is None else visible & soundtrack.sounding
+        with_mask = visible if self.targets == "visible" else sounding
+        cropped = np.zeros((len(objects), len(seconds), *views.size), bool)  # (N, T, H, W)
+        for n, t in zip(*np.nonzero(with_mask), strict=True):
+            mask = masks[n][t]
+            assert mask is not None, "a visible object has a mask"
+            cropped[n, t] = views.mask(mask, t)
+        kept = np.asarray(cropped.any(axis=(1, 2, 3)))  # (N,)
+        labels = np.array([self._labels[thing.category_id] for thing in objects], np.int64)
         return Targets(
             labels=torch.from_numpy(labels[kept]),
-            masks=torch.from_numpy(seen[kept]),
+            masks=torch.from_numpy(cropped[kept]),
             sounding=torch.from_numpy(sounding[kept]),
-            counts=torch.from_numpy(sounding.sum(axis=0)),  # of the whole frame: before the window cut anything off
-            audio_labels=None if heard.classes is None else torch.from_numpy(heard.classes),
-            cue_labels=self._cue_labels(things, seconds, kept),
+            counts=torch.from_numpy(sounding.sum(axis=0)),  # of the whole frame, before cropping
+            audio_labels=None if soundtrack.classes is None else torch.from_numpy(soundtrack.classes),
+            cue_labels=self._cue_labels(video, seconds, kept),
         )
 
-    def _cue_labels(self, things: Sequence[Any], seconds: np.ndarray, kept: np.ndarray) -> Tensor | None:
+    def _cue_labels(self, video: VideoEntry, seconds: np.ndarray, kept: np.ndarray) -> Tensor | None:
         if self._scenes is None:
             return None
-        cues = np.array([thing.cue[seconds] for thing in things], bool).reshape(-1, len(seconds))
-        return torch.from_numpy(cues[kept])
+        cues = [thing.cue[seconds] for thing in self._scenes[video.id].objects]
+        return torch.from_numpy(np.array(cues, bool).reshape(-1, len(seconds))[kept])
 
     def _masks(
-        self, video: VideoEntry, seconds: np.ndarray, heard: Heard
-    ) -> tuple[Sequence[Any], list[list[np.ndarray | None]]]:
-        """The objects of a clip, and the mask of each in every drawn second, at the size of the source."""
+        self, video: VideoEntry, seconds: np.ndarray, soundtrack: Heard
+    ) -> tuple[Sequence[TrackEntry | ObjectRecord], list[list[np.ndarray | None]]]:
+        """The objects of a clip, and the mask of each in every drawn frame, at the size of the source."""
+        objects = self._objects(video, soundtrack)
+        drawn = set(seconds.tolist())  # a frame drawn twice is decoded once
+        once = {(n, t): self.split.mask(video, thing, t) for n, thing in enumerate(objects) for t in drawn}
+        return objects, [[once[n, t] for t in seconds.tolist()] for n in range(len(objects))]
+
+    def _objects(self, video: VideoEntry, soundtrack: Heard) -> Sequence[TrackEntry | ObjectRecord]:
         if self._scenes is not None:
-            things = self._scenes[video.id].objects
-        elif heard.sounding is None:
-            things = self.split.tracks(video)
-        else:
-            things = ()  # a recording with another sound: nobody sounds
-        drawn = set(seconds.tolist())
-        once = {(n, t): self.split.mask(video, thing, t) for n, thing in enumerate(things) for t in drawn}
-        return things, [[once[n, t] for t in seconds.tolist()] for n in range(len(things))]
+            return self._scenes[video.id].objects
+        if soundtrack.sounding is None:
+            return self.split.tracks(video)
+        return ()  # a recording with another sound: no object sounds
 
     def _label_of_category(self) -> dict[int, int]:
         """Category ids of the data -> classes of the network, from 0."""
@@ -252,17 +259,17 @@ class TrainingClips(Dataset):
         names = {number: self.split.categories.get(number, str(number)) for number in used}
         if unknown := sorted(name for name in names.values() if name not in numbers):
             raise DataError(
-                f"{self.split.truth_file.name} annotates {', '.join(unknown[:5])}, which the network does not know "
-                f"({', '.join(self.class_names[:5])}, ...): give it the data's class_names, or other data"
+                f"{self.split.truth_file.name} annotates {', '.join(unknown[:5])}, but the network's classes are "
+                f"{', '.join(self.class_names[:5])}, ...: give the data's class_names, or other data"
             )
         return {number: numbers[name] for number, name in names.items()}
 
 
 class Draws(Sampler[int]):
-    """Numbers of the samples of one process, without end: `first`, `first + world_size`, ...
+    """Numbers of the samples of one process, endless: `first`, `first + world_size`, ...
 
-    Process r of R that has seen n samples goes on with Draws(r + n * R, R). With batches of b, R processes together see
-    in each step what one process sees in a batch of R * b.
+    Process r of R that has drawn n samples continues with Draws(r + n * R, R). With batches of b, R processes together
+    get the samples in each step that one process gets in a batch of R * b.
     """
 
     def __init__(self, first: int = 0, world_size: int = 1) -> None:
@@ -278,7 +285,7 @@ class Draws(Sampler[int]):
 def draw_seconds(
     length: int, count: int, frame_sampling: Literal["scattered", "consecutive"], rng: np.random.Generator
 ) -> np.ndarray:
-    """`count` seconds of a video of `length`, in order, int64 (count,); see `TrainingClips`."""
+    """Numbers of `count` frames of a video of `length` frames, in order, int64 (count,); see `TrainingClips`."""
     if frame_sampling == "consecutive":
         first = rng.integers(max(1, length - count + 1))
         return np.minimum(first + np.arange(count), length - 1)

@@ -1,7 +1,7 @@
-"""What is done to a training clip before the network sees it: the same for all of its frames, masks included.
+"""Augmentation of training clips: one random draw for all frames of a clip and their masks.
 
-A change of the picture is a window into every frame (`Views`), which is cut out and scaled in one step, and perhaps
-mirrored; masks go through the same windows. `PAPER` is what ACVIS was trained with, `SYNTH` suits AVIS-Synth.
+The geometric part is a window into every frame (`Views`), which is cropped and scaled in one step and may be mirrored;
+the same windows are applied to masks. `PAPER` is the augmentation of ACVIS, `SYNTH` suits AVIS-Synth.
 """
 
 from __future__ import annotations
@@ -16,32 +16,35 @@ from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import ConfigError
 
-FILL = tuple(round(value) for value in ACVISConfig.pixel_mean)  # beyond the frame: what is 0 to the network
-REFERENCE_RMS = 0.1  # what noise is measured against where a clip is silent; as in `AudioEdit.noise`
+FILL = tuple(round(value) for value in ACVISConfig.pixel_mean)  # outside the frame: 0 after normalisation
+REFERENCE_RMS = 0.1  # reference level of noise where a clip is silent; as in `AudioEdit.noise`
 SILENT_RMS = 1e-4  # -80 dB of full scale
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a clip; one draw holds for all of its frames. The defaults change nothing.
+    """Ranges of the random changes of a clip; one draw applies to all of its frames. The defaults change nothing.
 
     Attributes:
-        short_sides: pixels, one of which the short side is scaled to; () keeps the size.
-        long_side: pixels, at most, where `short_sides` are given.
-        crop_share: of clips that are first scaled to a short side of `crop_short_sides` and cropped, height and width
-            each from `crop_sides` (first and last), by a window that moves on a straight line over the clip.
-        zoom: the other clips are enlarged by a factor between these two; the window moves likewise, and shows the mean
-            colour where it reaches beyond the frame (factors below 1). The size stays.
-        flip: share of clips that are mirrored.
-        brightness, contrast: the largest change of either, as a share: 0.2 is a factor of 0.8 to 1.2.
-        tint: the same for each of the three colours alone.
-        grain: the largest standard deviation of noise added to every pixel, of 255; drawn for the clip.
-        gain_db: the largest change of the loudness, either way.
-        noise_share: of clips whose sound gets white noise, `noise_snr_db` (least and most) below the RMS of the loudest
-            drawn second; below an RMS of 0.1 where all are silent.
+        short_sides: pixels; the short side is scaled to one of these. () keeps the size.
+        long_side: largest long side in pixels, where `short_sides` are given.
+        crop_share: fraction of clips that are cropped by a window that moves on a straight line over the clip.
+        crop_short_sides: pixels; a clip is scaled to one of these short sides before it is cropped.
+        crop_sides: least and largest height and width of the window, pixels.
+        zoom: least and largest factor by which clips that are not cropped are enlarged, their size unchanged; the
+            window moves likewise, and shows the mean colour outside the frame (factors below 1).
+        flip: fraction of clips that are mirrored.
+        brightness: largest relative change of brightness: 0.2 is a factor of 0.8 to 1.2.
+        contrast: largest relative change of contrast.
+        tint: largest relative change of each of the three colours alone.
+        grain: largest standard deviation of noise added to every pixel, in 0..255; drawn once per clip.
+        gain_db: largest change of the loudness, up or down.
+        noise_share: fraction of clips whose sound gets white noise.
+        noise_snr_db: least and largest dB of that noise below the RMS of the loudest drawn second, or below an RMS of
+            0.1 where all are silent.
 
     Raises:
-        ConfigError: a share outside [0, 1], or a range that is none.
+        ConfigError: a fraction outside [0, 1], or a range whose ends are in the wrong order.
     """
 
     short_sides: tuple[int, ...] = ()
@@ -60,23 +63,25 @@ class Augmentation:
     noise_snr_db: tuple[float, float] = (10.0, 40.0)
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # JSON knows no tuples
+        for field in fields(self):  # JSON turns tuples into lists
             if isinstance(getattr(self, field.name), list):
                 object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
         for name in ("crop_share", "flip", "brightness", "contrast", "tint", "noise_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is a share, from 0 to 1")
+                raise ConfigError(f"{name}={getattr(self, name)!r} must lie in [0, 1]")
         for name in ("crop_sides", "zoom", "noise_snr_db"):
             least, most = getattr(self, name)
             if least > most or (name != "noise_snr_db" and least <= 0):
-                raise ConfigError(f"{name}={(least, most)} is a range: give the least first, above 0")
+                raise ConfigError(
+                    f"{name}={(least, most)} must be a range, the least value first (sizes, zoom: above 0)"
+                )
 
 
-# Mask2Former's for video, as AVISM and ACVIS use it (reference: short sides, crops, flips; no colour, no sound).
+# Mask2Former's for video, as used by AVISM and ACVIS (reference: short sides, crops, flips; no colour, no sound).
 PAPER = Augmentation(
     short_sides=(288, 320, 352, 384, 416, 448, 480, 512), long_side=768, crop_share=0.5, flip=0.5
 )  # fmt: skip
-# 128x128 pixels with objects of 24: they must not shrink much, and the small cues of who sounds must stay.
+# 128x128 pixels with objects of 24: they must not shrink much, and the small cues of sounding must stay visible.
 SYNTH = Augmentation(
     zoom=(0.8, 1.2), flip=0.5, brightness=0.2, contrast=0.2, tint=0.1, grain=6.0, gain_db=6.0, noise_share=0.5,
     noise_snr_db=(15.0, 40.0),
@@ -86,12 +91,12 @@ AUGMENTATIONS = {"none": Augmentation(), "paper": PAPER, "synth": SYNTH}
 
 @dataclass(frozen=True)
 class Views:
-    """The windows through which a clip's frames are seen.
+    """The windows that are cropped from a clip's frames.
 
     Attributes:
         boxes: float64 (T, 4), left, top, right, bottom in pixels of the source; they may reach beyond it.
-        size: (H, W) that every window is scaled to.
-        mirrored: left and right change places, at the end.
+        size: (H, W) to which every window is scaled.
+        mirrored: whether left and right are swapped at the end.
     """
 
     boxes: np.ndarray
@@ -99,7 +104,7 @@ class Views:
     mirrored: bool = False
 
     def image(self, image: Image.Image, t: int) -> np.ndarray:
-        """Frame `t` through its window: uint8 (H, W, 3), bilinear with antialiasing."""
+        """The window of frame `t`: uint8 (H, W, 3), bilinear with antialiasing."""
         width, height = image.size
         left, top, right, bottom = self.boxes[t]
         before = math.ceil(max(0.0, -left)), math.ceil(max(0.0, -top))
@@ -115,29 +120,31 @@ class Views:
         return pixels[:, ::-1] if self.mirrored else pixels
 
     def mask(self, mask: np.ndarray, t: int) -> np.ndarray:
-        """A mask of frame `t`, bool (source height, source width), through the same window: the nearest pixel."""
+        """The same window of a mask of frame `t`, bool (source height, source width) -> (H, W): the nearest pixel."""
         left, top, right, bottom = self.boxes[t]
         rows, row_inside = _nearest(top, bottom, self.size[0], mask.shape[0])
         columns, column_inside = _nearest(left, right, self.size[1], mask.shape[1])
-        seen = mask[rows[:, None], columns] & row_inside[:, None] & column_inside
-        return seen[:, ::-1] if self.mirrored else seen
+        window = mask[rows[:, None], columns] & row_inside[:, None] & column_inside
+        return window[:, ::-1] if self.mirrored else window
 
 
 def draw_views(augmentation: Augmentation, source: tuple[int, int], num_frames: int, rng: np.random.Generator) -> Views:
-    """Windows of a clip of `num_frames` frames of `source` (H, W) pixels."""
+    """Draw the windows of a clip of `num_frames` frames of `source` (H, W) pixels."""
     cropped, mirrored = rng.random() < augmentation.crop_share, bool(rng.random() < augmentation.flip)
+    ends: list[np.ndarray]  # top, left; first and last
     if cropped:
         scaled = scaled_size(source, int(rng.choice(augmentation.crop_short_sides)))
         least, most = augmentation.crop_sides
-        window = tuple(int(rng.integers(min(side, least), min(side, most) + 1)) for side in scaled)
-        ends = [rng.integers(0, np.subtract(scaled, window) + 1) for _ in range(2)]  # top, left; first and last
+        height, width = (int(rng.integers(min(side, least), min(side, most) + 1)) for side in scaled)
+        window = height, width
+        ends = [rng.integers(0, np.subtract(scaled, window) + 1) for _ in range(2)]
         factor = np.divide(source, scaled)
     else:
         scaled, window, factor = source, source, np.ones(2)
         ends = [np.zeros(2), np.zeros(2)]
         if augmentation.zoom != (1.0, 1.0):
             factor = np.full(2, 1 / math.exp(rng.uniform(*np.log(augmentation.zoom))))
-            # inside the frame if it is smaller than that, around the frame if it is larger
+            # inside the frame if the window is smaller than the frame, around it if larger
             ends = [rng.random(2) * (np.array(source) / factor - source) for _ in range(2)]
     size = window
     if augmentation.short_sides:
@@ -149,13 +156,13 @@ def draw_views(augmentation: Augmentation, source: tuple[int, int], num_frames: 
 
 
 def scaled_size(size: tuple[int, int], short_side: int, long_side: float = math.inf) -> tuple[int, int]:
-    """(H, W) scaled to a short side, unless the long side would exceed its bound; rounded as detectron2 does it."""
+    """(H, W) scaled to a short side, or less where the long side would exceed its bound; rounded as in detectron2."""
     factor = min(short_side / min(size), long_side / max(size))
     return max(1, int(size[0] * factor + 0.5)), max(1, int(size[1] * factor + 0.5))
 
 
 def recolour(augmentation: Augmentation, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Light, contrast, tint and grain of frames uint8 (T, H, W, 3), of the same size and type."""
+    """Randomly change brightness, contrast, tint and grain of frames uint8 (T, H, W, 3); same shape and type."""
     spans = (augmentation.contrast, augmentation.brightness, augmentation.tint)
     contrast, brightness, *tint = 1 + rng.uniform(-1, 1, 5) * [*spans, spans[2], spans[2]]
     grain = float(rng.uniform(0, augmentation.grain)) if augmentation.grain else 0.0
@@ -171,7 +178,7 @@ def recolour(augmentation: Augmentation, frames: np.ndarray, rng: np.random.Gene
 
 
 def change_sound(augmentation: Augmentation, seconds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Loudness and noise of seconds of sound, float32 (T, 16000), of the same shape; clipped to [-1, 1]."""
+    """Randomly change the loudness of sound float32 (T, 16000) and add noise; same shape, clipped to [-1, 1]."""
     gain = 10 ** (rng.uniform(-1, 1) * augmentation.gain_db / 20)
     noisy, snr_db = rng.random() < augmentation.noise_share, rng.uniform(*augmentation.noise_snr_db)
     if augmentation.gain_db:
@@ -185,7 +192,7 @@ def change_sound(augmentation: Augmentation, seconds: np.ndarray, rng: np.random
 
 
 def _nearest(start: float, stop: float, count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The source's index under the middle of each of `count` pixels, int (count,), and whether it is inside."""
+    """Index of the source pixel at the middle of each of `count` pixels, int (count,), and whether it is inside."""
     index = np.floor(start + (np.arange(count) + 0.5) * ((stop - start) / count)).astype(np.int64)
     inside = (index >= 0) & (index < length)
     return index.clip(0, length - 1), inside

@@ -1,1 +1,1 @@
-"""Media in and out: files to clips (`load`), sound and its edits (`sound`, `edit`, `mel`), videos (`write`)."""
+"""Reading and writing media: clips from files (`load`), sound (`sound`, `wav`, `mel`, `edit`), videos (`write`)."""

@@ -1,4 +1,4 @@
-"""`AudioEdit`: the sound of a clip muted, swapped, mixed, shifted or cut, before a model hears it."""
+"""`AudioEdit`: mutes, swaps, mixes, shifts or cuts the sound of a clip before a model receives it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import ConfigError
 from acvis_kit.media.sound import MAX_SOUND_SECONDS, fit_length, read_stretch
 
-SOUNDING_BLOCK = SAMPLE_RATE // 50  # samples, 20 ms: the grain at which sound and pause are told apart
+SOUNDING_BLOCK = SAMPLE_RATE // 50  # samples, 20 ms: the blocks that are classified as sound or pause
 SOUNDING_RANGE = 40.0  # dB: blocks this far below the loudest one are pauses
-REFERENCE_RMS = 0.1  # -20 dB of full scale, a usual speaking level: what noise refers to where nothing sounds
+REFERENCE_RMS = 0.1  # -20 dB of full scale, a usual level of speech: reference for noise on silence
 GRAMMAR = "original | mute | swap:FILE[@OFFSET] | mix:FILE[@DB] | noise:DB | gain:DB | shift:SECONDS | keep:START-END"
 
 SoundSource = str | Path | Clip | Tensor | np.ndarray
@@ -30,7 +30,7 @@ class _edit:
 
     def __init__(self, method: Callable[..., AudioEdit]):
         self.method = method
-        update_wrapper(self, method)
+        update_wrapper(self, method)  # type: ignore[arg-type]  # a descriptor, not a function: only its docstring counts
 
     def __get__(self, instance: AudioEdit | None, owner: type[AudioEdit]) -> Callable[..., AudioEdit]:
         return self.method.__get__(owner() if instance is None else instance, owner)
@@ -38,12 +38,12 @@ class _edit:
 
 @dataclass(frozen=True, repr=False)
 class AudioEdit:
-    """A recipe that turns the sound of a clip into another: AudioEdit.swap("dog.wav").noise(snr_db=10).
+    """A sequence of edits of a clip's sound: AudioEdit.swap("dog.wav").noise(snr_db=10).
 
-    Immutable; every edit returns a longer recipe and can be called on the class to begin one. Without edits it is the
-    original sound. Edits may exceed [-1, 1]: the model hears that as it is, `write_video` clips it.
+    Immutable; every edit returns a longer sequence and can be called on the class to begin one. Without edits it is the
+    original sound. The result may exceed [-1, 1]: the model receives it as it is, `write_video` clips it.
 
-    Every edit raises a ConfigError for a number outside its range; sounds in files are read when the recipe is applied.
+    Every edit raises a ConfigError for a number outside its range; sound files are read by `apply`.
     """
 
     steps: tuple[_Step, ...] = ()
@@ -61,7 +61,7 @@ class AudioEdit:
 
     @_edit
     def original(self) -> AudioEdit:
-        """The clip's own sound: takes back the edits before."""
+        """The clip's own sound: undoes all earlier edits."""
         return self._then("original", (), lambda sound, clip: clip.waveform.to(torch.float32).clone())
 
     @_edit
@@ -76,15 +76,15 @@ class AudioEdit:
         Args:
             source: a sound or video file, a Clip, or a float waveform (S,) or (channels, S) at 16 kHz. A clip without
                 sound is silence.
-            offset: second of the source to begin at; a negative one delays the source by as much.
-            loop: begin the source again when it is over, instead of going on in silence.
+            offset: second of the source at which to begin; a negative one delays the source by as much.
+            loop: repeat the source when it ends, instead of continuing with silence.
         """
         other = _Source.of(source, offset, loop)
         return self._then("swap", other.arguments(), lambda sound, clip: other.fill(len(sound)), other)
 
     @_edit
     def mix(self, source: SoundSource, gain_db: float = 0.0, offset: float = 0.0, loop: bool = False) -> AudioEdit:
-        """Another sound on top, made louder by `gain_db`; the rest is as in `swap`."""
+        """Another sound added, made louder by `gain_db`; the other arguments are as in `swap`."""
         other = _Source.of(source, offset, loop)
         factor = _amplitude(gain_db, "gain_db")
         given = other.arguments() + ((f"gain_db={gain_db:g}",) if gain_db else ())
@@ -92,10 +92,10 @@ class AudioEdit:
 
     @_edit
     def noise(self, snr_db: float, seed: int = 0) -> AudioEdit:
-        """White Gaussian noise, everywhere, `snr_db` below the sound so far.
+        """White Gaussian noise throughout, `snr_db` dB below the sound so far.
 
         The level of the sound is the RMS of its sounding part (20 ms blocks within 40 dB of the loudest), so that
-        pauses do not make noise weaker. Where all is silent it refers to an RMS of 0.1. The same seed, the same noise.
+        pauses do not weaken the noise; for a silent clip it is 0.1. The same `seed` gives the same noise.
         """
         factor = _amplitude(-snr_db, "snr_db")
 
@@ -113,13 +113,13 @@ class AudioEdit:
 
     @_edit
     def shift(self, seconds: float) -> AudioEdit:
-        """Later by `seconds`, earlier if negative; silence moves in, nothing wraps around."""
+        """Later by `seconds`, earlier if negative; silence fills the gap, nothing wraps around."""
         moved = round(_finite(seconds, "seconds") * SAMPLE_RATE)
         return self._then("shift", (f"{seconds:g}",), lambda sound, clip: _place(sound, moved, len(sound)))
 
     @_edit
     def keep(self, start: float = 0.0, end: float | None = None) -> AudioEdit:
-        """Silence outside [start, end) seconds of the clip; None is its end."""
+        """Silence outside [start, end) seconds of the clip; `end` None is the end of the clip."""
         if _finite(start, "start") < 0 or (end is not None and _finite(end, "end") <= start):
             raise ConfigError(f"keep(start={start}, end={end}): start must be 0 or later, end later than start.")
         first, last = round(start * SAMPLE_RATE), None if end is None else round(end * SAMPLE_RATE)
@@ -133,14 +133,14 @@ class AudioEdit:
 
     @classmethod
     def parse(cls, edits: str | Iterable[str]) -> AudioEdit:
-        """Edits written for a command line, one string or several in order.
+        """Edits in the syntax of the command line, one string or several in order.
 
         `original | mute | swap:FILE[@OFFSET] | mix:FILE[@DB] | noise:DB | gain:DB | shift:SECONDS | keep:START-END`. A
-        file name may hold ":" and "@": only a number after the last "@" is cut off, and not if a file of the whole name
-        exists. `keep:2-` keeps all from second 2 on.
+        file name may contain ":" and "@": only a number after the last "@" is an offset or a gain, unless a file of the
+        whole name exists. `keep:2-` keeps the sound from second 2 on.
 
         Raises:
-            ConfigError: an edit that does not follow this grammar.
+            ConfigError: an edit that does not follow this grammar, or a number outside its range.
         """
         recipe = cls()
         for text in [edits] if isinstance(edits, str) else edits:
@@ -159,9 +159,9 @@ class AudioEdit:
 
 @dataclass(frozen=True)
 class _Step:
-    """One edit: its name and arguments as one would write them, the other sound in it, and what it does.
+    """One edit: its name, its arguments as written in Python, the other sound in it, and the function that applies it.
 
-    Two steps are equal if they are written alike and hear the same file or the same object.
+    Two steps are equal if their names and arguments are, and if their source is the same file or the same object.
     """
 
     name: str
@@ -172,9 +172,9 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Source:
-    """Another sound, in a file (read when it is needed) or in memory: float32 (S,).
+    """Another sound, in a file (read on demand) or in memory: float32 (S,).
 
-    `given` is kept so that its id stays its own: sources are equal if they are the same file or the same object.
+    Sources are equal if they are the same file or the same object; keeping `given` alive keeps its id unique.
     """
 
     sound: Path | Tensor = field(compare=False)
@@ -225,21 +225,21 @@ def _mono(waveform: Tensor) -> Tensor:
     upright = len(shape) == 1 or (len(shape) == 2 and shape[0] <= shape[1])
     if not (waveform.is_floating_point() and upright and waveform.numel()):
         raise ConfigError(
-            f"a sound of {waveform.dtype} {shape}: give a float waveform (S,) or (channels, S) in [-1, 1] at 16 kHz, a "
-            "file, or a Clip."
+            f"a sound cannot be {waveform.dtype} {shape}: give a float waveform (S,) or (channels, S) in [-1, 1] at "
+            "16 kHz, a file, or a Clip."
         )
     return waveform.detach().to("cpu", torch.float32).reshape(-1, shape[-1]).mean(dim=0)
 
 
 def _place(sound: Tensor, at: int, samples: int) -> Tensor:
-    """A sound (n,) from sample `at` on (before the beginning if negative) in silence, (samples,)."""
+    """A sound (n,) placed in silence (samples,) from sample `at` on; a negative `at` cuts off its beginning."""
     if at < 0:
         return fit_length(sound[-at:], samples)
     return fit_length(torch.nn.functional.pad(sound, (min(at, samples), 0)), samples)
 
 
 def _sounding_rms(sound: Tensor) -> float:
-    """RMS of the 20 ms blocks within 40 dB of the loudest; `REFERENCE_RMS` where all is silent."""
+    """RMS of the 20 ms blocks within 40 dB of the loudest; `REFERENCE_RMS` if all are silent."""
     whole = math.ceil(len(sound) / SOUNDING_BLOCK) * SOUNDING_BLOCK
     powers = fit_length(sound, whole).reshape(-1, SOUNDING_BLOCK).square().mean(dim=1)  # (blocks,)
     loudest = powers.max().item() if len(powers) else 0.0
@@ -255,14 +255,14 @@ def _finite(value: float, name: str) -> float:
 
 
 def _amplitude(decibels: float, name: str) -> float:
-    """The factor of an amplitude that a change in decibels stands for."""
+    """Decibels as a factor of the amplitude."""
     if abs(_finite(decibels, name)) > 200:
         raise ConfigError(f"{name}={abs(decibels):g} must lie between -200 and 200 dB.")
     return 10 ** (decibels / 20)
 
 
 def _append_parsed(recipe: AudioEdit, text: str) -> AudioEdit:
-    """One edit of the command line, see `AudioEdit.parse`."""
+    """The sequence with one more edit of the command line, see `AudioEdit.parse`."""
     name, _, rest = text.strip().partition(":")
     try:
         if name in ("original", "mute") and not rest:
@@ -279,7 +279,7 @@ def _append_parsed(recipe: AudioEdit, text: str) -> AudioEdit:
 
 
 def _file_and_number(text: str) -> tuple[str, float]:
-    """FILE@NUMBER or FILE, which itself may hold an @."""
+    """Split FILE@NUMBER; the number is 0 for FILE, which itself may contain an @."""
     numbered = re.fullmatch(r"(.+)@([-+]?\d*\.?\d+)", text)
     if numbered is None or Path(text).exists():
         return text, 0.0

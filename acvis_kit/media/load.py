@@ -1,4 +1,4 @@
-"""Video files in: `load_clip` cuts a file into frames and sound, by time stamp; `iter_source_frames` streams it again.
+"""Loading video files: `load_clip` reads frames and sound by time stamp, `iter_source_frames` streams all pictures.
 
 Times are those of a player's clock, in seconds from the start of the file.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -23,10 +23,13 @@ from acvis_kit.media.decoding import claimed_end, find_stream, frames_from, open
 from acvis_kit.media.picture import STAMP, DisplayTransform, Screen
 from acvis_kit.media.sound import fit_length, read_sound
 
-NOTABLE = 0.2  # s, what sound and picture may differ in length by without a word; codecs pad by up to 0.1
-SOURCE_FPS = (1.0, 60.0)  # what an overlay is played at
+if TYPE_CHECKING:
+    from av import VideoFrame
 
-MAX_PIXELS = 4096 * 2304  # per frame: 4K of cinema and of television
+NOTABLE = 0.2  # s; larger differences in length of sound and picture get a note; codecs pad by up to 0.1
+SOURCE_FPS = (1.0, 60.0)  # least and largest frame rate of overlays
+
+MAX_PIXELS = 4096 * 2304  # per frame: 4K in cinema and television formats
 MAX_BYTES = 4 * 2**30  # of the file
 MAX_MEMORY = 4 * 2**30  # bytes of decoded frames: 120 s of 4K at one frame per second need 3 GB
 
@@ -47,21 +50,22 @@ def load_clip(
 ) -> Clip:
     """A video file as frames and sound.
 
-    Frame i stands for the interval [start + i / fps, start + (i + 1) / fps) and shows what a player shows at `position`
-    within it. An interval exists if the picture lasts to its middle; the first always exists. The sound is that of all
-    intervals, silent where the file has none. What had to be repaired or cut is said in `Clip.notes` and in warnings.
+    Frame i represents the interval [start + i / fps, start + (i + 1) / fps) and is the picture that a player displays
+    at `position` within it. An interval exists if the picture lasts to its middle; the first always exists. The sound
+    is that of all intervals, silent where the file has none. `Clip.notes` and warnings report repairs and cuts.
 
     Args:
-        path: any file PyAV opens that has a picture.
+        path: any file with a picture that PyAV opens.
         fps: frames per second of the clip.
-        start, end: the seconds of the file to load; None is the end of the picture.
-        max_seconds: the longest stretch to load.
-        too_long: what to do with a longer one, "error" or "trim" (with a warning).
-        position: 0..1, where in its interval a frame is taken.
-        max_pixels: height times width of the largest picture to accept.
-        max_bytes: size of the largest file to accept.
-        max_memory: bytes that the frames may take, uint8 (T, 3, H, W).
-        progress: called with ("read", frames done, frames expected); what it raises ends the reading.
+        start: second of the file at which the clip begins.
+        end: second of the file at which it ends; None is the end of the picture.
+        max_seconds: length limit of the loaded stretch.
+        too_long: treatment of a longer stretch, "error" or "trim" (with a warning).
+        position: 0..1, relative time within its interval at which a frame is taken.
+        max_pixels: limit of height times width.
+        max_bytes: limit of the file size.
+        max_memory: limit of the bytes of the frames, uint8 (T, 3, H, W).
+        progress: called with ("read", frames done, frames expected); an exception that it raises ends the reading.
 
     Raises:
         MediaError: the file cannot be read, has no picture, or exceeds a limit; names the file, the cause, the remedy.
@@ -74,7 +78,7 @@ def load_clip(
     waveform, has_audio = _load_sound(stretch, facts, len(frames), screen.end, notes)
     for note in notes:
         warnings.warn(f"{stretch.path.name}: {note}", stacklevel=2)
-    # In hundredths, which is all that moviepy's writer can express: the overlay then lasts as long as the source.
+    # In hundredths, the precision of moviepy's writer: the overlay then lasts as long as the source.
     source_fps = round(min(max(1 / screen.step, SOURCE_FPS[0]), SOURCE_FPS[1]), 2)
     return Clip(
         frames=frames,
@@ -93,17 +97,17 @@ def load_clip(
 def iter_source_frames(clip: Clip) -> Iterator[tuple[float, int, np.ndarray]]:
     """The source's own pictures over the clip's duration, at the constant rate `clip.source_fps`, in constant memory.
 
-    A clip made from arrays shows its own frames. Output picture k is the one on the screen in the middle of its
-    interval, so that stamps rounded to milliseconds make none appear twice.
+    For a clip made from arrays these are its frames. Output picture k is the one on the screen in the middle of its
+    interval, so that time stamps rounded to milliseconds do not repeat a picture.
 
     Yields:
-        (t, i, image): seconds since the clip's start, k / source_fps; the index of the clip's frame whose interval that
-        is; uint8 (H, W, 3), RGB, upright.
+        (t, i, image): seconds since the clip's start, k / source_fps; the index of the clip's frame at that time; uint8
+        (H, W, 3), RGB, upright.
 
     Raises:
         MediaError: the source can no longer be read.
     """
-    pictures = _source_images(clip) if clip.source else _own_images(clip)
+    pictures = _source_images(clip, clip.source) if clip.source else _own_images(clip)
     for k, image in zip(range(max(1, round(clip.duration * clip.source_fps))), pictures, strict=False):
         time = k / clip.source_fps
         yield time, _frame_index(clip, time), image
@@ -120,12 +124,13 @@ def _own_images(clip: Clip) -> Iterator[np.ndarray]:
         k += 1
 
 
-def _source_images(clip: Clip) -> Iterator[np.ndarray]:
-    screen = Screen(frames_from(clip.source, "video", clip.start, damage=[]))
+def _source_images(clip: Clip, source: Path) -> Iterator[np.ndarray]:
+    screen = Screen(frames_from(source, "video", clip.start, damage=[]))
     if screen.empty:
-        raise MediaError(f"{clip.source} can no longer be decoded: load the clip again.")
+        raise MediaError(f"{source} can no longer be decoded: load the clip again.")
     view = replace(DisplayTransform.of(screen.at(clip.start)), size=clip.size)
-    shown = image = None
+    shown: VideoFrame | None = None
+    image: np.ndarray  # `shown`, converted once
     k = 0
     while True:
         frame = screen.at(clip.start + (k + 0.5) / clip.source_fps)
@@ -137,7 +142,7 @@ def _source_images(clip: Clip) -> Iterator[np.ndarray]:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a file says about itself.
+    """What a file states about itself.
 
     Attributes:
         pixel_aspect: width by height of a pixel.
@@ -153,7 +158,7 @@ class _Facts:
 
 
 def _inspect(stretch: Stretch, max_pixels: int, max_bytes: int) -> _Facts:
-    """Look into the file without decoding it, and refuse what is out of bounds already."""
+    """Read the facts without decoding, and refuse a file without picture or with too many bytes or pixels."""
     path = stretch.path
     with opened(path, max_bytes) as container:
         stream = find_stream(container, "video")
@@ -163,7 +168,7 @@ def _inspect(stretch: Stretch, max_pixels: int, max_bytes: int) -> _Facts:
         pixel_aspect = stream.sample_aspect_ratio
         picture_end, sound_end = claimed_end(container, "video"), claimed_end(container, "audio")
         file_end = container.duration / 1e6 if container.duration else math.inf
-    # Matroska says only when the file ends, and that may be its sound: look closer where it matters.
+    # Matroska states only the end of the file, which may be that of the sound: scan the packets where it matters.
     if picture_end is None and (file_end == math.inf or min(stretch.wanted, file_end) > stretch.limit):
         picture_end = scanned_end(path)
     return _Facts(pixel_aspect, picture_end, file_end, sound_end)
@@ -172,17 +177,17 @@ def _inspect(stretch: Stretch, max_pixels: int, max_bytes: int) -> _Facts:
 def _load_picture(
     stretch: Stretch, facts: _Facts, max_pixels: int, max_memory: int, notes: list[str], progress: Progress | None
 ) -> tuple[Screen, Tensor, float]:
-    """The screen after the last picture, the frames uint8 (T, 3, H, W), and the seconds of the source they cover."""
+    """The screen at the last picture, the frames uint8 (T, 3, H, W), and the seconds of the source they cover."""
     path, start, stop = stretch.path, stretch.start, stretch.stop
     expected_end = facts.file_end if facts.picture_end is None else facts.picture_end
-    if start > 0:  # the first frame always exists, whatever the file says of its length
+    if start > 0:  # the first frame always exists, whatever length the file states
         stretch.check_start(expected_end)
     notes += stretch.check_length(expected_end)
 
     damage: list[str] = []
     screen = Screen(frames_from(path, "video", start, damage))
     if screen.empty:
-        reason = damage[0] if damage else "the file breaks off before it"
+        reason = damage[0] if damage else "the file breaks off before the first"
         raise MediaError(f"{path}: no picture could be decoded ({reason}): get a complete copy, or convert it to MP4.")
     view = DisplayTransform.of(screen.at(start), facts.pixel_aspect)
     check_pixels(path, view.size, max_pixels)
@@ -196,7 +201,7 @@ def _load_picture(
     if damage:
         notes.append(f"Damaged pieces of the picture were left out: {len(damage)} ({damage[0]}).")
     if facts.picture_end and screen.end < min(facts.picture_end, stop) - max(NOTABLE, 2 * screen.step):
-        notes.append(f"The file announces {facts.picture_end:.2f} s of picture, {screen.end:.2f} s could be read.")
+        notes.append(f"The file states a picture of {facts.picture_end:.2f} s, only {screen.end:.2f} s could be read.")
     elif stretch.end is not None and screen.end < stop - NOTABLE:
         notes.append(f"The picture ends at {screen.end:.2f} s, before end={stretch.end:g}.")
     duration = min(screen.end, stop) - start
@@ -206,9 +211,9 @@ def _load_picture(
 def _collect(
     stretch: Stretch, screen: Screen, view: DisplayTransform, expected: int, max_memory: int, progress: Progress | None
 ) -> Tensor:
-    """The frames of all intervals, uint8 (T, 3, H, W); perhaps one too many, which only the end of the picture tells.
+    """The frames of all intervals, uint8 (T, 3, H, W); perhaps one too many: the end is not known yet.
 
-    They are written where they stay: a list of images, stacked in the end, would need twice the memory.
+    They are written into one tensor: a list of images, stacked afterwards, would need twice the memory.
     """
     frames = torch.empty(expected, 3, *view.size, dtype=torch.uint8)
     count, shown = 0, None
@@ -216,7 +221,7 @@ def _collect(
         frame = screen.at(stretch.start + (count + stretch.position) / stretch.fps)
         if screen.ended and count >= stretch.intervals(screen.end - stretch.start):
             break
-        if count == len(frames):  # the file is longer than it says
+        if count == len(frames):  # the file is longer than stated
             check_memory(stretch.path, 2 * count, view.size, max_memory)
             frames = torch.cat([frames, torch.empty_like(frames)])
         if frame is shown:
@@ -261,13 +266,17 @@ def _load_sound(
 
 def _no_picture(path: Path, has_sound: bool) -> str:
     if has_sound:
-        return f"{path} has sound but no picture: use it as another clip's sound, AudioEdit.swap({path.name!r})."
+        return f"{path} has sound but no picture: use it as the sound of another clip, AudioEdit.swap({path.name!r})."
     return f"{path} has neither a picture nor a sound that can be decoded: give a video file."
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is to be loaded of which file; see `load_clip`."""
+    """The stretch of a file to load; see `load_clip`.
+
+    Raises:
+        ConfigError: an argument outside its range.
+    """
 
     path: Path
     fps: float
@@ -277,7 +286,7 @@ class Stretch:
     too_long: str
     position: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise ConfigError(f"fps={self.fps} must be a positive number of frames per second.")
         if not (math.isfinite(self.start) and self.start >= 0):
@@ -293,24 +302,25 @@ class Stretch:
 
     @property
     def wanted(self) -> float:
-        """Where the user wants it to end."""
+        """Second at which the user's stretch ends, infinite for the end of the file."""
         return math.inf if self.end is None else self.end
 
     @property
     def limit(self) -> float:
-        """Where it has to end."""
+        """Second at which `max_seconds` are over."""
         return self.start + self.max_seconds
 
     @property
     def stop(self) -> float:
+        """Second at which the loaded stretch ends at the latest."""
         return min(self.wanted, self.limit)
 
     def intervals(self, duration: float) -> int:
-        """How many frames fit a duration: those whose middle it reaches, at least one."""
+        """Number of frames in a duration in seconds: of the intervals whose middle it reaches, at least one."""
         return max(1, math.floor((duration + STAMP) * self.fps + 0.5))
 
     def check_length(self, picture_end: float) -> list[str]:
-        """A note that the stretch is trimmed, where it is too long; an error if that is not allowed."""
+        """A note that a stretch that is too long is trimmed; an error if that is not allowed."""
         length = min(self.wanted, picture_end) - self.start
         if length <= self.max_seconds + STAMP:
             return []
@@ -322,17 +332,17 @@ class Stretch:
         )
 
     def check_start(self, picture_end: float) -> None:
-        """Refuse a stretch that begins where the picture is over."""
+        """Refuse a stretch that begins after the end of the picture."""
         if self.start < picture_end:
             return
-        remedy = f"start={self.start:g} lies beyond, choose an earlier one"
+        remedy = f"start={self.start:g} lies beyond its end, choose an earlier one"
         if self.start == 0:
             remedy = "its time stamps are damaged, convert it to MP4"
         raise MediaError(f"{self.path} lasts {picture_end:.2f} s: {remedy}.")
 
 
 def check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
-    """Refuse pictures of too many pixels, (H, W)."""
+    """Refuse pictures of a `size` (H, W) with too many pixels."""
     pixels = size[0] * size[1]
     if pixels > max_pixels:
         raise MediaError(
@@ -342,7 +352,7 @@ def check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
 
 
 def check_memory(path: Path, num_frames: int, size: tuple[int, int], max_memory: int) -> None:
-    """Refuse more frames than fit, uint8 (T, 3, H, W)."""
+    """Refuse frames uint8 (T, 3, H, W) that need too much memory."""
     needed = num_frames * 3 * size[0] * size[1]
     if needed > max_memory:
         raise MediaError(

@@ -1,7 +1,7 @@
-"""The log-mel front end of VGGish, and the seconds of sound it is fed with.
+"""The log-mel front end of VGGish, and the seconds of sound that it takes.
 
-Source: the AudioSet VGGish release (mel_features.py, vggish_params.py), as the ACVIS reference uses it: magnitude (not
-power) spectra, HTK mel bands drawn linear in mel, no centring of the frames. Everything is differentiable and batched.
+Source: the AudioSet VGGish release (mel_features.py, vggish_params.py), as used by the ACVIS reference: magnitude (not
+power) spectra, HTK mel bands drawn linear in mel, no centring of the frames. All is differentiable and batched.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def frame_seconds(waveform: Tensor, num_frames: int, fps: float) -> Tensor:
     """The second of sound around the middle of each frame.
 
     Frame i lasts from i / fps to (i + 1) / fps; its second is [c - 0.5, c + 0.5) with c = (i + 0.5) / fps. At one frame
-    per second that is second i itself. What lies outside the waveform is silence.
+    per second that is second i itself. Samples outside the waveform are silence.
 
     Args:
         waveform: float (..., S), 16 kHz.
@@ -45,7 +45,7 @@ def frame_seconds(waveform: Tensor, num_frames: int, fps: float) -> Tensor:
 
 
 def log_mel(seconds: Tensor) -> Tensor:
-    """The log-mel spectrogram of single seconds: one VGGish example each.
+    """The log-mel spectrograms of single seconds, one VGGish example each.
 
     Args:
         seconds: float (..., 16000), 16 kHz, in [-1, 1].
@@ -57,7 +57,7 @@ def log_mel(seconds: Tensor) -> Tensor:
 
 
 def log_mel_examples(waveform: Tensor) -> Tensor:
-    """The log-mel spectrogram of one long piece, cut into VGGish examples every 0.96 s without overlap.
+    """The log-mel spectrogram of a long waveform, cut into VGGish examples every 0.96 s without overlap.
 
     Args:
         waveform: float (..., S), 16 kHz, S >= 15600 (0.975 s).
@@ -82,7 +82,7 @@ def _log_mel_frames(waveform: Tensor) -> Tensor:
 def _front_end(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """The periodic Hann window (400,) and the mel filters (257, 64), made once per dtype and device.
 
-    Made outside inference mode, whoever calls first: a tensor born inside could never again take part in a gradient.
+    Made outside inference mode, even if the first call is inside: inference tensors cannot be used in autograd.
     """
     with torch.inference_mode(False):
         window = torch.hann_window(WINDOW, periodic=True, dtype=torch.float64, device="cpu")
@@ -90,7 +90,7 @@ def _front_end(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor
 
 
 def _mel_filters() -> Tensor:
-    """Triangles that are straight lines in mel, not in Hz, float64 (257, 64); the bin of 0 Hz belongs to none."""
+    """Triangular filters, linear in mel, not in Hz, float64 (257, 64); the bin of 0 Hz is in none."""
     bins = _mel(torch.linspace(0, SAMPLE_RATE / 2, FFT // 2 + 1, dtype=torch.float64, device="cpu"))[:, None]
     lowest, highest = _mel(torch.tensor([LOWEST, HIGHEST], dtype=torch.float64, device="cpu")).tolist()
     edges = torch.linspace(lowest, highest, BANDS + 2, dtype=torch.float64, device="cpu")

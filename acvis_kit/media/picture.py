@@ -1,4 +1,4 @@
-"""Decoded pictures as a player shows them: which one is on the screen when, upright, with square pixels, in RGB."""
+"""Decoded pictures as a player displays them: the picture at each time, upright, with square pixels, in RGB."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from statistics import fmean, median_low
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,16 +16,16 @@ from acvis_kit.media.decoding import GUESSED_STEP, cause
 if TYPE_CHECKING:
     from av import VideoFrame
 
-STAMP = 0.001  # s, the coarsest stamps in use (Matroska): differences up to this mean nothing
-JUST = 1e-6  # s: a picture stamped 0.5 is on at 0.5, however the two were computed
-ANAMORPHIC = 0.01  # how far from 1 a pixel's aspect ratio must be to be meant
+STAMP = 0.001  # s, the coarsest time stamps in use (Matroska): smaller differences are rounding
+JUST = 1e-6  # s: a picture stamped 0.5 is on at 0.5, whatever the rounding errors of the two
+ANAMORPHIC = 0.01  # aspect ratios of pixels closer to 1 than this count as 1
 
 
 class Screen:
-    """What is on the screen at a time t, for a t that never goes back: the last picture stamped t or earlier.
+    """The picture that a player displays at time t, for increasing t: the last one stamped t or earlier.
 
-    Holds two decoded pictures, whatever the length of the video. Before the first picture it shows the first, after the
-    last one the last.
+    Holds two decoded pictures, whatever the length of the video. Before the first picture it displays the first, after
+    the last one the last.
     """
 
     def __init__(self, pictures: Iterator[tuple[float, VideoFrame]]):
@@ -37,23 +37,24 @@ class Screen:
 
     def at(self, time: float) -> VideoFrame:
         """The picture on the screen at `time` in seconds. Not for an empty screen."""
-        assert not self.empty
         while self._next is not None and (self._on is None or self._next[0] <= time + JUST):
             if self._on is not None:
                 self._steps.append(self._next[0] - self._on[0])
             self._on, self._next = self._next, next(self._pictures, None)
+        assert self._on is not None, "the caller has checked `empty`"
         return self._on[1]
 
     @property
     def ended(self) -> bool:
-        """Whether the last picture is on."""
+        """Whether the last picture is on the screen."""
         return self._next is None
 
     @property
     def end(self) -> float:
-        """The time at which the picture now on goes off."""
+        """The time in seconds at which the current picture ends. After the first call of `at`."""
         if self._next is not None:
             return self._next[0]
+        assert self._on is not None, "`at` was called"
         time, frame = self._on
         lasts = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
         return time + (lasts if lasts > 0 else self.step)
@@ -62,8 +63,8 @@ class Screen:
     def step(self) -> float:
         """The usual time between two pictures so far, in seconds.
 
-        The mean of the steps around the median: of Matroska's 33, 33 and 34 ms the median alone would make 30.3 frames
-        per second out of 30.
+        The mean of the steps near the median: with Matroska's 33, 33 and 34 ms the median alone would turn 30 frames
+        per second into 30.3.
         """
         steps = [step for step in self._steps if step > 0]
         if not steps:
@@ -74,13 +75,13 @@ class Screen:
 
 @dataclass(frozen=True)
 class DisplayTransform:
-    """How the pictures of a stream are brought onto a screen: turned upright, with square pixels, in RGB.
+    """Conversion of the pictures of a stream for display: turned upright, with square pixels, in RGB.
 
-    Made once per stream: to ask PyAV for the side data of every picture would keep them all in memory, in reference
-    cycles, until Python happens to collect them.
+    Made once per stream: reading the side data of every picture would keep all pictures in memory, in reference cycles,
+    until Python's garbage collector runs.
 
     Attributes:
-        size: (H, W) on the screen. Pictures of another size (streams may change) are scaled to it.
+        size: (H, W) for display. Pictures of another size (streams may change) are scaled to it.
         matrix: xx, xy, yx, yy of x' = xx x + yx y, y' = xy x + yy y, which turns or mirrors the picture.
     """
 
@@ -89,7 +90,7 @@ class DisplayTransform:
 
     @classmethod
     def of(cls, frame: VideoFrame, pixel_aspect: Fraction | None = None) -> DisplayTransform:
-        """The view that a picture and the width-to-height ratio of its pixels ask for."""
+        """The conversion for a picture with this width-to-height ratio of its pixels."""
         width = frame.width
         if pixel_aspect and abs(pixel_aspect - 1) > ANAMORPHIC and 1 / 4 <= pixel_aspect <= 4:
             width = max(1, round(width * pixel_aspect))
@@ -116,16 +117,16 @@ class DisplayTransform:
 
     @property
     def _turned(self) -> bool:
-        """Whether height and width change places."""
+        """Whether height and width are swapped."""
         return abs(self.matrix[1]) > abs(self.matrix[0])
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """The linear part of a picture's display matrix.
 
-    Not PyAV's `frame.rotation`, which takes a mirrored picture (a selfie) for one on its head.
+    PyAV's `frame.rotation` is not enough: it reports a mirrored picture (a selfie) as upside down.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")  # a buffer, which PyAV's types do not list
     if data is None:
         return 1, 0, 0, 1
     matrix = np.frombuffer(bytes(data), dtype=np.int32)  # 3 x 3, fixed point
@@ -133,7 +134,7 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
 
 
 def _rgb(frame: VideoFrame, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width, 3), not turned yet."""
+    """The picture before turning, uint8 (height, width, 3)."""
     transparent = any(component.is_alpha for component in frame.format.components)
     try:
         image = frame.to_ndarray(format="rgba" if transparent else "rgb24", height=height, width=width)

@@ -1,4 +1,4 @@
-"""Sound out of files: any codec, any number of channels, any rate -> mono, 16 kHz, float32."""
+"""Sound from files: any codec, number of channels and rate -> mono, 16 kHz, float32."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from acvis_kit.media.decoding import find_stream, frames_from, opened
 if TYPE_CHECKING:
     from av import AudioFrame
 
-MAX_SOUND_SECONDS = 600.0  # of a sound file; ten minutes are 38 MB
-RATES = (1_000, 768_000)  # Hz; outside of it the file is damaged
-# Stamps are coarse (Matroska: 1 ms, MP3 in AVI: 26 ms) while samples follow each other without a gap: only a larger
-# step is a real gap in the sound.
+MAX_SOUND_SECONDS = 600.0  # of a sound file; ten minutes take 38 MB
+RATES = (1_000, 768_000)  # Hz; other rates mean that the file is damaged
+# Time stamps are coarse (Matroska: 1 ms, MP3 in AVI: 26 ms) while samples are contiguous: only a larger step is a real
+# gap in the sound.
 REAL_GAP = 0.1  # seconds
-# The windowed sinc that torchaudio documents as "kaiser_best" of resampy, which the reference resamples with.
+# The windowed sinc that torchaudio documents as "kaiser_best" of resampy, with which the reference resamples.
 KAISER_BEST = {
     "lowpass_filter_width": 64,
     "rolloff": 0.9475937167399596,
@@ -41,8 +41,9 @@ class SoundTrack:
 
     Attributes:
         waveform: float32 (S,), 16 kHz, from the start of the stretch to its last sound (or the end of the stretch).
-        begins, ends: seconds after the start of the stretch between which the file has sound; both 0 where it has none.
-        damage: causes of what could not be decoded.
+        begins: second of the stretch at which the file's sound begins, 0 where it has none.
+        ends: second of the stretch at which it ends, 0 where it has none.
+        damage: causes of the pieces that could not be decoded.
     """
 
     waveform: Tensor
@@ -52,25 +53,26 @@ class SoundTrack:
 
 
 def load_sound(path: str | Path, start: float = 0.0, max_seconds: float = MAX_SOUND_SECONDS) -> Tensor:
-    """The sound of a file: of a sound file, or of a video.
+    """The sound of a sound file or of a video.
 
     Args:
-        path: any file PyAV opens.
+        path: any file that PyAV opens.
         start: seconds to skip.
-        max_seconds: where to cut a longer sound (with a warning).
+        max_seconds: a longer sound is cut there (with a warning).
 
     Returns:
         float32 (S,), mono (mean of the channels), 16 kHz.
 
     Raises:
         MediaError: not a media file, without a sound track, or without sound after `start`.
+        ConfigError: `start` or `max_seconds` outside its range.
     """
     if not (start >= 0 and 0 < max_seconds < float("inf")):
         raise ConfigError(f"start={start} must be >= 0 and max_seconds={max_seconds} a positive number of seconds.")
     sound = read_stretch(Path(path), start, max_seconds + REAL_GAP)
     samples = round(max_seconds * SAMPLE_RATE)
     if len(sound) > samples:
-        warnings.warn(f"{path} has more than {max_seconds:g} s of sound: cut there.", stacklevel=2)
+        warnings.warn(f"{path} has more than {max_seconds:g} s of sound: the rest is left out.", stacklevel=2)
     return sound[:samples]
 
 
@@ -81,7 +83,7 @@ def read_stretch(path: Path, start: float, seconds: float) -> Tensor:
         raise MediaError(f"{path} has no sound track: give a file that has one.")
     if not len(track.waveform):
         reason = f" ({track.damage[0]})" if track.damage else ""
-        raise MediaError(f"{path} has no sound after second {start:g}{reason}: begin earlier, or check the file.")
+        raise MediaError(f"{path} has no sound after second {start:g}{reason}: lower the start, or check the file.")
     return track.waveform
 
 
@@ -98,9 +100,9 @@ def read_sound(path: Path, start: float, seconds: float) -> SoundTrack | None:
 
 
 def resample(waveform: Tensor, rate: int) -> Tensor:
-    """A waveform (..., S) of any rate in Hz at 16 kHz, with the filter of the reference.
+    """A waveform (..., S) of any `rate` in Hz, resampled to 16 kHz with the filter of the reference.
 
-    The filter bank grows with the terms of the ratio of the rates: at 47,999 Hz it would fill gigabytes. Ratios are
+    The filter bank grows with the terms of the ratio of the rates: at 47,999 Hz it would take gigabytes. Ratios are
     therefore rounded to a denominator of at most 1000, which detunes such a rate by less than 0.01 %.
     """
     ratio = Fraction(rate, SAMPLE_RATE).limit_denominator(1000)
@@ -117,7 +119,7 @@ def fit_length(waveform: Tensor, samples: int) -> Tensor:
 def _lay_out(
     frames: Iterable[tuple[float, AudioFrame]], start: float, seconds: float, damage: list[str]
 ) -> tuple[np.ndarray, int, float]:
-    """Decoded frames laid out by their stamps, silence in the gaps: float32 (n,), its rate, the second it begins."""
+    """Decoded frames placed by their time stamps, silence in the gaps: float32 (n,), its rate, its first second."""
     pieces: list[tuple[int, np.ndarray]] = []
     rate = SAMPLE_RATE
     cursor = None  # where the next sample goes, counted from `start`
@@ -133,7 +135,7 @@ def _lay_out(
         if cursor >= seconds * rate:
             break
         mono = _mono(frame)
-        skipped = max(0, -cursor)  # what lies before the stretch
+        skipped = max(0, -cursor)  # samples before the stretch
         if skipped < len(mono):
             pieces.append((cursor + skipped, mono[skipped:]))
         cursor += len(mono)
@@ -153,4 +155,4 @@ def _mono(frame: AudioFrame) -> np.ndarray:
     elif samples.dtype.kind == "i":
         samples = samples / np.float32(2.0 ** (8 * samples.dtype.itemsize - 1))
     mono = samples.mean(axis=0, dtype=np.float32)
-    return np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0)  # float formats can hold anything
+    return np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0)  # float formats may contain NaN and infinity

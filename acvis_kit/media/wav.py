@@ -1,4 +1,4 @@
-"""Scattered seconds of WAV files, read in a time that does not depend on their length: what training hears."""
+"""Reading scattered seconds of WAV files, for training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from acvis_kit.media.sound import resample
 def read_seconds(path: Path, seconds: np.ndarray) -> np.ndarray:
     """Scattered seconds of a WAV file, in a time that does not depend on its length.
 
-    Each is cut at the file's own rate and resampled to 16 kHz alone, as the reference does.
+    Each is cut at the file's own rate and resampled to 16 kHz alone, as in the reference.
 
     Args:
-        path: PCM of 8, 16 or 32 bit or floats, any rate and number of channels (24 bit is read whole).
-        seconds: int (T,), in any order; what lies beyond the end of the file is silence, and warned of.
+        path: PCM of 8, 16 or 32 bit or floats, any rate and number of channels (24 bit is read as a whole).
+        seconds: int (T,), in any order; seconds beyond the end of the file are silence, with a warning.
 
     Returns:
         float32 (T, 16000), mean of the channels, in [-1, 1].
@@ -32,8 +32,8 @@ def read_seconds(path: Path, seconds: np.ndarray) -> np.ndarray:
     rate, samples = _open_wav(path)
     last = len(samples) / rate
     if seconds.max(initial=0) >= last:
-        what = f"{path}: the sound ends after {last:.1f} s, before the picture: silence from then on"
-        warnings.warn(what, stacklevel=2)
+        message = f"{path}: the sound ends after {last:.1f} s, before the picture: silence from then on"
+        warnings.warn(message, stacklevel=2)
     out = np.zeros((len(seconds), rate), np.float32)
     for row, second in zip(out, seconds, strict=True):
         piece = samples[int(second) * rate : (int(second) + 1) * rate]
@@ -49,11 +49,11 @@ def read_seconds(path: Path, seconds: np.ndarray) -> np.ndarray:
 def _open_wav(path: Path) -> tuple[int, np.ndarray]:
     """Rate in Hz and samples (S,) or (S, channels), memory-mapped where the format allows it."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are not sound, a cut end
+        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are not sound, a truncated end
         try:
             return wavfile.read(path, mmap=True)
         except FileNotFoundError:
-            raise MediaError(f"{path} is not there: every video needs its sound, or precomputed features") from None
+            raise MediaError(f"{path} does not exist: every video needs its sound, or precomputed features") from None
         except ValueError:  # 24 bit, or no WAV at all
             try:
                 return wavfile.read(path)

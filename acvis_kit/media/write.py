@@ -1,4 +1,4 @@
-"""Video files out: pictures and sound as an MP4 that browsers play."""
+"""Writing pictures and sound as an MP4 file that browsers play."""
 
 from __future__ import annotations
 
@@ -31,18 +31,20 @@ def write_video(
     crf: int = 20,
     preset: str = "veryfast",
 ) -> Path:
-    """Write pictures, as they come, and a sound to an MP4: H.264 High, yuv420p, faststart, AAC stereo.
+    """Write pictures and a sound to an MP4 file: H.264 High, yuv420p, faststart, AAC stereo.
 
-    The video lasts as long as its pictures; the sound is cut, or padded with silence, to that. An odd height or width
-    gets its last row or column twice, since yuv420p halves both. The file appears under its name when it is complete.
+    The video lasts as long as its pictures; the sound is cut, or padded with silence, to that length. An odd height or
+    width is made even by repeating the last row or column, since yuv420p halves both. Pictures are written one by one;
+    the file gets its name when it is complete.
 
     Args:
         path: the file to write, ".mp4"; replaced if it exists.
         frames: uint8 arrays (H, W, 3), RGB, all of one size, at least one.
         fps: frames per second, used in hundredths.
-        waveform: float (S,), 16 kHz mono; what exceeds [-1, 1] is clipped.
-        max_short_side: scale larger pictures down to this.
-        crf, preset: x264's quality (lower is better) and speed.
+        waveform: float (S,), 16 kHz mono; clipped to [-1, 1].
+        max_short_side: larger pictures are scaled down to this, pixels.
+        crf: quality of x264, lower is better.
+        preset: speed of x264.
 
     Returns:
         The path.
@@ -52,12 +54,12 @@ def write_video(
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise MediaError(f"{path} would be an MP4 file: let its name end in .mp4.")
+        raise MediaError(f"{path} cannot be written: the file is an MP4, give a name that ends in .mp4.")
     if not path.absolute().parent.is_dir():
-        raise MediaError(f"{path} cannot be written: there is no folder {path.absolute().parent}, create it first.")
+        raise MediaError(f"{path} cannot be written: create the folder {path.absolute().parent} first.")
     if not 0.01 <= fps <= 1000:
         raise MediaError(f"{path} cannot play at {fps} frames per second: give 0.01 to 1000.")
-    rate = round(fps, 2)  # all that moviepy can express
+    rate = round(fps, 2)  # the precision of moviepy
     partial = path.absolute().with_name(f".{path.stem}.{uuid4().hex[:8]}.part.mp4")
     try:
         with tempfile.TemporaryDirectory(prefix="acvis_") as folder:
@@ -75,10 +77,10 @@ def write_video(
 def _write_picture(
     path: Path, frames: Iterator[np.ndarray], fps: float, max_short_side: int | None, crf: int, preset: str
 ) -> int:
-    """Stream the frames into moviepy's FFmpeg; returns how many there were.
+    """Stream the frames to moviepy's FFmpeg writer; returns their number.
 
-    moviepy's writer itself and not a `VideoClip`: that one wants the duration beforehand, and asks for its frames by
-    time and some of them twice, while ours come once and in order.
+    A moviepy `VideoClip` would need the duration in advance, and requests frames by time, some of them twice; these
+    frames come once and in order.
     """
     from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 
@@ -106,9 +108,9 @@ def _write_picture(
 
 
 def _add_sound(picture: Path, waveform: Tensor, path: Path) -> None:
-    """Copy the picture and encode the waveform (S,), in two equal channels, beside it.
+    """Copy the picture and add the waveform (S,), encoded in two equal channels.
 
-    A second pass, because only now it is known how long the sound must be; FFmpeg's own -shortest lets it overrun.
+    A second pass, because the length of the sound is known only after the first; FFmpeg's -shortest lets it overrun.
     """
     from moviepy.audio.io.ffmpeg_audiowriter import FFMPEG_AudioWriter
 
@@ -123,13 +125,13 @@ def _add_sound(picture: Path, waveform: Tensor, path: Path) -> None:
 
 
 def _check_exit(process: Popen) -> None:
-    """Moviepy does not look at it."""
+    """Raise an OSError for the exit code that moviepy ignores."""
     if process.returncode:
         raise OSError(f"FFmpeg ended with code {process.returncode}; is the disk full?")
 
 
 def _filters(height: int, width: int, max_short_side: int | None) -> str:
-    """FFmpeg's filters from RGB (height, width) to the even size that is written, in the colours of HD television."""
+    """FFmpeg's filters from RGB (height, width) to the written even size, in the colours of HD television (BT.709)."""
     colours = "out_color_matrix=bt709:out_range=tv"
     short = min(height, width)
     if max_short_side and short > max_short_side:
@@ -140,7 +142,11 @@ def _filters(height: int, width: int, max_short_side: int | None) -> str:
 
 
 def _checked(path: Path, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The frames, made even by repeating their last row and column; an error if they differ in size or are none."""
+    """The frames, made even by repeating their last row and column.
+
+    Raises:
+        MediaError: no frames, or frames of another type or size than uint8 (H, W, 3) of the first.
+    """
     shape = None
     for i, frame in enumerate(frames):
         shape = shape or frame.shape
@@ -154,4 +160,4 @@ def _checked(path: Path, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         yield frame
     if shape is None:
-        raise MediaError(f"{path}: there are no frames to write, at least one is needed.")
+        raise MediaError(f"{path} cannot be written: there are no frames, give at least one.")

@@ -1,4 +1,4 @@
-"""Clips of different sizes in one batch are to the network what they were alone."""
+"""The network computes the same for clips of different sizes in one batch as for each alone."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_equal_sizes_stay_bytes_and_masks_get_the_padded_size() -> None:
     assert torch.equal(masks[..., :40, :72], sample(40, 72, 1).targets.masks)
 
 
-def test_padding_is_zero_to_the_network(tiny_model: ACVIS) -> None:
-    """A smaller clip among larger ones gives the features that its pictures give, padded with zeros by hand."""
+def test_padding_is_zero_for_the_network(tiny_model: ACVIS) -> None:
+    """A smaller clip in a batch gives the features of its frames padded with zeros by hand."""
     small, large = sample(32, 64), sample(64, 96, 1)
     batch = collate([small, large])
     assert batch.frames.shape == (2, 2, 3, 64, 96) and batch.frames.dtype == torch.float32
@@ -36,11 +36,11 @@ def test_padding_is_zero_to_the_network(tiny_model: ACVIS) -> None:
     image = (small.frames - tiny_model.pixel_mean) / tiny_model.pixel_std
     by_hand = torch.nn.functional.pad(image, (0, 32, 0, 32))
     with torch.inference_mode():
-        seen = tiny_model.encode(batch.frames[0])
+        found = tiny_model.encode(batch.frames[0])
         expected = tiny_model.pixel_decoder(tiny_model.backbone(by_hand))
-    torch.testing.assert_close(seen.fine, expected.fine, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.fine, expected.fine, atol=1e-4, rtol=1e-4)
 
 
-def test_a_batch_moves_with_all_it_holds() -> None:
+def test_all_tensors_of_a_batch_move_to_the_device() -> None:
     batch = collate([sample(32, 32)]).to("meta")
     assert batch.frames.device.type == batch.targets[0].masks.device.type == "meta"

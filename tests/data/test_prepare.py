@@ -1,4 +1,4 @@
-"""A folder of videos becomes a data set that the rest of the kit reads."""
+"""A folder of videos is converted to a data set that the rest of the kit reads."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def test_frames_and_sound_are_those_of_the_clip(videos: Path, tmp_path: Path) ->
     assert clip.waveform[:15000].abs().max() < 0.01 < clip.waveform[17000:].abs().max()
 
 
-def test_weights_can_be_run_on_it(videos: Path, tmp_path: Path, tiny_model: ACVIS) -> None:
+def test_a_model_runs_on_prepared_videos(videos: Path, tmp_path: Path, tiny_model: ACVIS) -> None:
     prepare_videos(videos, tmp_path / "out", "test")
     predicted = predict_split(Predictor(tiny_model), AVISegSplit(tmp_path / "out", "test"))
     assert [video["name"] for video in predicted["videos"]] == ["song", "walk"]
     assert {entry["video_id"] for entry in predicted["results"]} == {1, 2}
 
 
-def test_at_other_rates_every_frame_has_its_second(videos: Path, tmp_path: Path) -> None:
+def test_at_other_rates_every_frame_has_the_second_around_it(videos: Path, tmp_path: Path) -> None:
     prepare_videos(videos, tmp_path / "out", "test", fps=2.0)
     split = AVISegSplit(tmp_path / "out", "test")
     clip = split.clip(split.videos[1])
@@ -64,34 +64,34 @@ def test_at_other_rates_every_frame_has_its_second(videos: Path, tmp_path: Path)
     assert not clip.waveform[-3000:].abs().gt(0.02).any()
 
 
-def test_what_fails_is_reported_and_passed_over(videos: Path, tmp_path: Path) -> None:
+def test_a_file_that_fails_is_reported_and_skipped(videos: Path, tmp_path: Path) -> None:
     (videos / "notes.txt").write_text("no video")
-    said: list[str] = []
-    prepared = prepare_videos(videos, tmp_path / "out", "test", say=said.append)
+    lines: list[str] = []
+    prepared = prepare_videos(videos, tmp_path / "out", "test", say=lines.append)
     assert prepared.videos == ("song", "walk") and set(prepared.failed) == {"notes.txt"}
-    assert "FAILED" in said[0] and "3 frames" in said[1]
+    assert "FAILED" in lines[0] and "3 frames" in lines[1]
     assert [video["id"] for video in AVISegSplit(tmp_path / "out", "test").truth["videos"]] == [1, 2]
 
 
-def test_done_work_is_kept_and_changed_files_are_cut_again(videos: Path, tmp_path: Path) -> None:
+def test_finished_files_are_kept_and_changed_files_are_cut_again(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepare_videos(videos, out, "test")
     record = out / "test" / "prepared.jsonl"
     record.write_text(record.read_text() + '{"name": "broken')  # a call that was killed in the middle of a line
     (videos / "walk.mp4").write_bytes((videos / "song.mp4").read_bytes())
     (videos / "more.mp4").write_bytes((videos / "song.mp4").read_bytes())
-    said: list[str] = []
-    prepared = prepare_videos(videos, out, "test", say=said.append)
-    assert [line.rsplit(": ")[-1] for line in said] == ["3 frames", "done before", "3 frames"]
+    lines: list[str] = []
+    prepared = prepare_videos(videos, out, "test", say=lines.append)
+    assert [line.rsplit(": ")[-1] for line in lines] == ["3 frames", "done before", "3 frames"]
     assert prepared.videos == ("more", "song", "walk")
     assert [len(video.frames) for video in AVISegSplit(out, "test").videos] == [3, 3, 3]
     (out / "test" / "JPEGImages" / "song" / "00001.jpg").unlink()
-    said.clear()
-    prepare_videos(videos, out, "test", say=said.append)
-    assert [line.rsplit(": ")[-1] for line in said] == ["done before", "3 frames", "done before"]
+    lines.clear()
+    prepare_videos(videos, out, "test", say=lines.append)
+    assert [line.rsplit(": ")[-1] for line in lines] == ["done before", "3 frames", "done before"]
 
 
-def test_files_of_one_name_do_not_meet(videos: Path, tmp_path: Path) -> None:
+def test_files_with_one_stem_get_different_names(videos: Path, tmp_path: Path) -> None:
     (videos / "song.mov").write_bytes((videos / "song.mp4").read_bytes())
     assert prepare_videos(videos, tmp_path / "out", "test").videos == ("song.mov", "song.mp4", "walk")
     assert len(list(AVISegSplit(tmp_path / "out", "test").clips())) == 3
@@ -105,7 +105,7 @@ def test_an_annotated_data_set_is_never_overwritten(videos: Path, tmp_path: Path
     assert (out / "train.json").read_bytes() == before
 
 
-def test_no_videos_no_data_set(videos: Path, tmp_path: Path) -> None:
+def test_without_videos_no_data_set_is_written(videos: Path, tmp_path: Path) -> None:
     for folder, message in ((tmp_path / "nowhere", "not a folder"), (tmp_path, "holds no files")):
         with pytest.raises(MediaError, match=message):
             prepare_videos(folder, tmp_path / "out", "test")
@@ -119,7 +119,7 @@ def test_no_videos_no_data_set(videos: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "test.json").exists()
 
 
-def test_the_json_says_what_it_is(videos: Path, tmp_path: Path) -> None:
+def test_the_json_records_who_made_it_and_lists_the_frames(videos: Path, tmp_path: Path) -> None:
     truth = json.loads(prepare_videos(videos, tmp_path / "out", "test").truth_file.read_text())
     assert truth["info"] == {"made_by": "acvis prepare", "fps": 1.0} and truth["annotations"] == []
     assert truth["videos"][0]["file_names"] == ["song/00000.jpg", "song/00001.jpg", "song/00002.jpg"]

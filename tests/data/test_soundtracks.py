@@ -1,4 +1,4 @@
-"""What training clips are heard with: silence, and the sounds of others."""
+"""Soundtracks of training clips: silence, and sounds of other videos."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def test_muted_and_foreign_recordings_have_no_sounding_objects(split: AVISegSpli
 
 def test_a_foreign_sound_is_one_of_another_class_while_it_sounds(split: AVISegSplit) -> None:
     sounds = RecordedSounds(split, Counterfactual(1.0, {"foreign": 1.0}))
-    heard = sounds.draw(split.videos[1], np.arange(5), np.random.default_rng(0))
-    levels = heard.seconds.mean(axis=1, dtype=float).round(3)
-    assert heard.kind == "foreign" and set(levels.tolist()) <= {round(tone_of(2, t), 3) for t in (2, 5)}
+    drawn = sounds.draw(split.videos[1], np.arange(5), np.random.default_rng(0))
+    levels = drawn.seconds.mean(axis=1, dtype=float).round(3)
+    assert drawn.kind == "foreign" and set(levels.tolist()) <= {round(tone_of(2, t), 3) for t in (2, 5)}
 
 
 def test_silence_is_zeros_or_faint_noise(split: AVISegSplit) -> None:
@@ -49,7 +49,7 @@ def test_silence_is_zeros_or_faint_noise(split: AVISegSplit) -> None:
     assert (levels < 10 ** (-50 / 20) * 1.1).all() and (levels[levels > 0] > 10 ** (-80 / 20) * 0.9).all()
 
 
-def test_shares_of_kinds_are_as_asked() -> None:
+def test_kinds_are_drawn_with_the_given_frequencies() -> None:
     rng, sounds = np.random.default_rng(0), Counterfactual(0.4)
     drawn = [sounds.draw(SCENE_KINDS, rng) for _ in range(8000)]
     shares = {kind: drawn.count(kind) / 8000 for kind in ("original", *SCENE_KINDS)}

@@ -1,4 +1,4 @@
-"""Training samples: drawn by number, true to the annotations, cut as the paper says."""
+"""Training samples: drawn by number, equal to the annotations, cropped as in the paper."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def same(one: TrainingSample, other: TrainingSample) -> bool:
     return targets and torch.equal(one.frames, other.frames) and torch.equal(one.log_mel, other.log_mel)
 
 
-def test_a_sample_is_what_its_number_says(folder: Path) -> None:
+def test_a_sample_depends_on_its_number_alone(folder: Path) -> None:
     """Also in another process, and in another order."""
     options = {"augmentation": SYNTH, "counterfactual_audio": 0.5, "seed": 3}
     clips = TrainingClips(AVISegSplit(folder, "train"), **options)
@@ -51,7 +51,7 @@ def test_a_sample_is_what_its_number_says(folder: Path) -> None:
     assert not all(same(other.sample(draw), forwards[draw]) for draw in range(8))
 
 
-def test_an_epoch_shows_every_video_once_in_a_new_order(folder: Path) -> None:
+def test_an_epoch_has_every_video_once_in_a_new_order(folder: Path) -> None:
     clips = TrainingClips(AVISegSplit(folder, "train"), augmentation=PLAIN)
     shown = [clips.sample(draw).video_id for draw in range(30)]
     epochs = [tuple(shown[n : n + 3]) for n in range(0, 30, 3)]
@@ -59,7 +59,7 @@ def test_an_epoch_shows_every_video_once_in_a_new_order(folder: Path) -> None:
 
 
 def test_processes_share_the_stream() -> None:
-    """In every step two processes with batches of 2 see what one sees in a batch of 4."""
+    """In every step two processes with batches of 2 get the samples of one process with a batch of 4."""
     one = list(islice(Draws(), 12))
     first, second = list(islice(Draws(0, 2), 6)), list(islice(Draws(1, 2), 6))
     for step in range(3):
@@ -67,7 +67,7 @@ def test_processes_share_the_stream() -> None:
         assert sorted(together) == one[4 * step : 4 * step + 4]
 
 
-def test_truth_is_that_of_the_drawn_seconds(folder: Path) -> None:
+def test_targets_are_those_of_the_drawn_frames(folder: Path) -> None:
     clips = TrainingClips(AVISegSplit(folder, "train"), augmentation=PLAIN)
     sizes = set()
     for draw in range(12):
@@ -90,8 +90,8 @@ def test_truth_is_that_of_the_drawn_seconds(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("augmentation", [PAPER, SYNTH])
-def test_masks_and_pictures_are_cut_alike(folder: Path, augmentation: Augmentation) -> None:
-    """Rectangles are red, so a mask shows where the red must be: checked in the middle of each."""
+def test_masks_and_frames_are_cropped_alike(folder: Path, augmentation: Augmentation) -> None:
+    """Rectangles are red, so the red must lie where the mask is."""
     clips = TrainingClips(AVISegSplit(folder, "train"), augmentation=augmentation)
     checked = 0
     for draw in range(12):
@@ -105,7 +105,7 @@ def test_masks_and_pictures_are_cut_alike(folder: Path, augmentation: Augmentati
     assert checked > 20
 
 
-def test_counts_are_of_the_whole_frame_and_what_is_cut_off_is_no_target(tmp_path: Path) -> None:
+def test_counts_are_of_the_whole_frame_and_cropped_objects_are_no_targets(tmp_path: Path) -> None:
     corner = Rectangle("cat", (0, 0, 4, 4))
     data = AVISegSplit(write_rectangles(tmp_path, [[corner, DOG]]), "train")
     clips = TrainingClips(data, augmentation=Augmentation(zoom=(2.0, 2.0)))
@@ -115,7 +115,7 @@ def test_counts_are_of_the_whole_frame_and_what_is_cut_off_is_no_target(tmp_path
     assert all(targets.masks.flatten(1).any(dim=1).all() for targets in found)
 
 
-def test_scattered_seconds_lie_around_one_of_them() -> None:
+def test_scattered_frames_lie_around_one_of_them() -> None:
     rng = np.random.default_rng(0)
     drawn = [draw_seconds(200, 5, "scattered", rng) for _ in range(2000)]
     assert all((np.diff(seconds) >= 0).all() and np.ptp(seconds) <= 40 for seconds in drawn)
@@ -125,7 +125,7 @@ def test_scattered_seconds_lie_around_one_of_them() -> None:
     assert len(set(draw_seconds(2, 5, "scattered", rng).tolist())) == 2
 
 
-def test_consecutive_seconds_are_a_row_and_a_short_video_repeats_its_last() -> None:
+def test_consecutive_frames_are_in_a_row_and_a_short_video_repeats_its_last() -> None:
     rng = np.random.default_rng(0)
     firsts = set()
     for _ in range(100):
@@ -136,7 +136,7 @@ def test_consecutive_seconds_are_a_row_and_a_short_video_repeats_its_last() -> N
     assert draw_seconds(3, 5, "consecutive", rng).tolist() == [0, 1, 2, 2, 2]
 
 
-def test_precomputed_features_take_the_place_of_the_sound(folder: Path) -> None:
+def test_precomputed_features_replace_the_sound(folder: Path) -> None:
     features = folder / "train" / "FEATAudios"
     features.mkdir()
     for n in range(3):
@@ -147,16 +147,16 @@ def test_precomputed_features_take_the_place_of_the_sound(folder: Path) -> None:
     assert sample.audio_features[:, 7].tolist() == [10 * (sample.video_id - 1) + t for t in sample.seconds]
     assert collate([sample, clips.sample(1)]).audio_features.shape == (2, 5, 128)
     np.save(features / "video1.npy", np.zeros((7, 128)))
-    with pytest.raises(DataError, match=r"video1\.npy holds \(7, 128\).*8 frames"):
+    with pytest.raises(DataError, match=r"video1\.npy .* \(7, 128\).*8 frames"):
         [clips.sample(draw) for draw in range(3)]
 
 
-def test_seeing_everything_needs_scenes(folder: Path) -> None:
+def test_targets_of_visible_objects_need_scenes(folder: Path) -> None:
     with pytest.raises(DataError, match=r"train_scenes\.json.*acvis synth.*targets='sounding'"):
         TrainingClips(AVISegSplit(folder, "train"), targets="visible")
 
 
-def test_classes_are_the_networks(folder: Path) -> None:
+def test_labels_are_the_classes_of_the_network(folder: Path) -> None:
     clips = TrainingClips(AVISegSplit(folder, "train"), ("dog", "cat", "violin"), augmentation=PLAIN)
     assert {label for draw in range(6) for label in clips.sample(draw).targets.labels.tolist()} <= {0, 2}
     with pytest.raises(DataError, match="annotates violin"):
@@ -188,8 +188,8 @@ def of_kind(kind: str, **options: Any) -> dict[str, Any]:
     return {"augmentation": PLAIN, "counterfactual_audio": Counterfactual(1.0, {kind: 1.0})} | options
 
 
-def test_scenes_and_annotations_tell_the_same(synth: AVISegSplit, tmp_path: Path) -> None:
-    """Without its scenes an AVIS-Synth folder is read as recordings are: only what is known beyond that is missing."""
+def test_scenes_and_annotations_give_the_same_targets(synth: AVISegSplit, tmp_path: Path) -> None:
+    """Without its scenes an AVIS-Synth folder is read like recordings; only the audio labels are missing."""
     (tmp_path / "train.json").symlink_to(synth.truth_file)
     (tmp_path / "train").symlink_to(synth.folder)
     with_scenes, without = TrainingClips(synth), TrainingClips(AVISegSplit(tmp_path, "train"))
@@ -201,7 +201,7 @@ def test_scenes_and_annotations_tell_the_same(synth: AVISegSplit, tmp_path: Path
     assert objects > 6
 
 
-def test_everything_visible_is_a_target_and_only_some_of_it_sounds(synth: AVISegSplit) -> None:
+def test_every_visible_object_is_a_target_and_only_some_sound(synth: AVISegSplit) -> None:
     clips, scenes = TrainingClips(synth, augmentation=PLAIN, targets="visible"), load_scenes(synth)
     silent = 0
     for draw in range(6):
@@ -218,7 +218,7 @@ def test_everything_visible_is_a_target_and_only_some_of_it_sounds(synth: AVISeg
         for row, t in zip(targets.audio_labels, seconds, strict=True):
             audible = {part.voice.class_name for part in scene.soundtrack.parts if part.seconds[t]}
             assert {clips.class_names[n] for n in row.nonzero().flatten()} == audible
-        # nothing in a sound may tell whether it was read from a file or rendered
+        # sounds read from a file and rendered sounds must not differ
         assert torch.equal(
             log_mel(torch.from_numpy(as_stored(scene.soundtrack.render_seconds(seconds)))), sample.log_mel
         )
@@ -226,7 +226,7 @@ def test_everything_visible_is_a_target_and_only_some_of_it_sounds(synth: AVISeg
     assert silent > 30
 
 
-def test_a_muted_scene_is_seen_and_not_heard(synth: AVISegSplit) -> None:
+def test_a_muted_scene_has_masks_and_no_sound(synth: AVISegSplit) -> None:
     clips, plain = TrainingClips(synth, **of_kind("mute", targets="visible")), TrainingClips(synth, augmentation=PLAIN)
     for draw in range(6):
         targets, before = clips.sample(draw).targets, plain.sample(draw)
@@ -244,17 +244,17 @@ def test_a_foreign_sound_is_of_no_class_in_the_picture(synth: AVISegSplit) -> No
         sample = clips.sample(draw)
         assert not (sample.targets.sounding.any() or sample.targets.counts.any()) and len(sample.targets.labels)
         assert sample.targets.audio_labels.any(dim=1).all()
-        heard = {clips.class_names[n] for n in sample.targets.audio_labels.any(dim=0).nonzero().flatten()}
-        assert not heard & {thing.class_name for thing in scenes[sample.video_id].objects}
+        audible = {clips.class_names[n] for n in sample.targets.audio_labels.any(dim=0).nonzero().flatten()}
+        assert not audible & {thing.class_name for thing in scenes[sample.video_id].objects}
 
 
-def test_a_swapped_sound_has_a_truth_of_its_own(synth: AVISegSplit) -> None:
+def test_a_swapped_sound_has_its_own_ground_truth(synth: AVISegSplit) -> None:
     clips, plain = TrainingClips(synth, **of_kind("swap", targets="visible")), TrainingClips(synth, augmentation=PLAIN)
     changed = sounding = 0
     for draw in range(12):
         targets, before = clips.sample(draw).targets, plain.sample(draw).targets
-        seen = targets.masks.flatten(2).any(dim=2)
-        assert not (targets.sounding & ~seen).any() and torch.equal(targets.sounding.sum(dim=0), targets.counts)
+        visible = targets.masks.flatten(2).any(dim=2)
+        assert not (targets.sounding & ~visible).any() and torch.equal(targets.sounding.sum(dim=0), targets.counts)
         for n, t in targets.sounding.nonzero().tolist():
             assert targets.audio_labels[t, targets.labels[n]]
         changed += not torch.equal(targets.audio_labels, before.audio_labels)
@@ -262,7 +262,7 @@ def test_a_swapped_sound_has_a_truth_of_its_own(synth: AVISegSplit) -> None:
     assert changed > 6 and sounding > 12
 
 
-def test_an_offscreen_voice_is_heard_and_changes_nobody(synth: AVISegSplit) -> None:
+def test_an_offscreen_voice_adds_audio_labels_and_changes_no_object(synth: AVISegSplit) -> None:
     options = {"targets": "visible", "augmentation": PLAIN}
     clips, plain = TrainingClips(synth, **of_kind("offscreen", **options)), TrainingClips(synth, **options)
     more = 0
@@ -285,7 +285,7 @@ def test_scenes_of_other_data_are_refused(synth: AVISegSplit, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("sound", [{}, of_kind("mute"), of_kind("foreign")], ids=["original", "mute", "foreign"])
-def test_what_can_be_seen_to_sound_does_not_depend_on_the_sound(synth: AVISegSplit, sound: dict[str, Any]) -> None:
+def test_cue_labels_do_not_depend_on_the_sound(synth: AVISegSplit, sound: dict[str, Any]) -> None:
     clips, scenes = TrainingClips(synth, **{"augmentation": PLAIN, "targets": "visible", **sound}), load_scenes(synth)
     shown = 0
     for draw in range(24):

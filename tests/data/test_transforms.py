@@ -1,4 +1,4 @@
-"""Windows, colours and loudness: what the paper says, the same for all frames, and masks that follow."""
+"""Windows, colours and loudness: as in the paper, the same for all frames, and applied to masks too."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_zoom_keeps_the_size_and_shows_the_whole_frame_or_a_part_of_it() -> None
 
 
 def test_masks_follow_the_picture_exactly() -> None:
-    """A rectangle on whole pixels, doubled in size, cut and mirrored: every pixel is known."""
+    """A rectangle on whole pixels, doubled in size, cropped and mirrored: every pixel is known."""
     mask = np.zeros((6, 8), bool)
     mask[2:4, 3:7] = True
     view = Views(np.array([[2.0, 1.0, 8.0, 5.0]]), (8, 12))  # columns 2..8, rows 1..5, twice as large
@@ -88,26 +88,26 @@ def test_masks_follow_the_picture_exactly() -> None:
 
 @pytest.mark.parametrize("augmentation", [PAPER, SYNTH, Augmentation(zoom=(0.5, 0.6), flip=1.0)])
 def test_masks_lie_where_the_colour_lies(augmentation: Augmentation) -> None:
-    """The picture is its own truth: white where the mask is. At edges a pixel is mixed, so those are left out."""
+    """The picture is white where the mask is. Pixels at edges are mixed, hence the tolerances."""
     mask = np.zeros((200, 300), bool)
     mask[40:150, 60:220] = True
     picture = Image.fromarray(np.repeat(mask[..., None] * np.uint8(255), 3, axis=2))
     for n in range(20):
         view = draw_views(augmentation, (200, 300), 3, rng(n))
         for t in range(3):
-            seen, white = view.mask(mask, t), view.image(picture, t)[..., 0].astype(int)
-            assert seen.shape == view.size
-            assert (white[seen] > 55).all() and (white[~seen] < 200).all()  # a quarter at a corner
-            assert (seen == (white > 127)).mean() > 0.98
+            inside, white = view.mask(mask, t), view.image(picture, t)[..., 0].astype(int)
+            assert inside.shape == view.size
+            assert (white[inside] > 55).all() and (white[~inside] < 200).all()  # a quarter at a corner
+            assert (inside == (white > 127)).mean() > 0.98
 
 
-def test_beyond_the_frame_is_the_mean_colour_and_no_mask() -> None:
+def test_outside_the_frame_is_the_mean_colour_and_no_mask() -> None:
     picture = Image.new("RGB", (10, 10), (0, 0, 0))
     view = Views(np.array([[-5.0, -5.0, 15.0, 15.0]]), (20, 20))
     pixels = view.image(picture, 0)
     assert (pixels[:5] == FILL).all() and (pixels[:, 15:] == FILL).all() and (pixels[5:15, 5:15] == 0).all()
-    seen = view.mask(np.ones((10, 10), bool), 0)
-    assert seen.sum() == 100 and seen[5:15, 5:15].all()
+    inside = view.mask(np.ones((10, 10), bool), 0)
+    assert inside.sum() == 100 and inside[5:15, 5:15].all()
 
 
 def test_no_augmentation_changes_nothing() -> None:
@@ -128,10 +128,10 @@ def test_colours_change_alike_in_all_frames() -> None:
     grey = np.full((4, 64, 64, 3), 128, np.uint8)
     grainy = recolour(Augmentation(grain=6.0), grey, rng(5)).astype(float)
     assert 0 < grainy.std() <= 6.2 and abs(grainy.mean() - 128) < 0.2
-    assert not np.array_equal(grainy[0], grainy[1])  # its level is the clip's, the noise each frame's
+    assert not np.array_equal(grainy[0], grainy[1])  # one level per clip, other noise in each frame
 
 
-def test_noise_lies_where_it_was_asked_for() -> None:
+def test_noise_has_the_level_asked_for() -> None:
     seconds = np.zeros((3, 16000), np.float32)
     seconds[1] = 0.1
     noisy = change_sound(Augmentation(noise_share=1.0, noise_snr_db=(20.0, 20.0)), seconds, rng())

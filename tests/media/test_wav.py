@@ -35,7 +35,7 @@ def test_other_rates_and_channels_become_16_khz_mono(tmp_path: Path) -> None:
 
 
 def test_a_sound_that_is_missing_or_no_wav_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"a\.wav is not there"):
+    with pytest.raises(MediaError, match=r"a\.wav does not exist"):
         read_seconds(tmp_path / "a.wav", np.array([0]))
     (tmp_path / "b.wav").write_bytes(b"no sound at all")
     with pytest.raises(MediaError, match=r"b\.wav cannot be read"):

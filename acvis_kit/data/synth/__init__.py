@@ -1,1 +1,1 @@
-"""AVIS-Synth: clips with exact ground truth, drawn and played by the kit itself."""
+"""AVIS-Synth: clips with exact ground truth, whose frames and sound the kit generates."""

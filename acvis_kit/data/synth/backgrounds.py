@@ -7,11 +7,11 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from acvis_kit.data.synth.colours import Colour, hsv
 
-MARGIN = 1.3  # a background is this much larger than the frame: room for the camera
+MARGIN = 1.3  # side of a background relative to the frame's: room for camera motion
 
 
 def draw_background(rng: np.random.Generator, height: int, width: int) -> Image.Image:
-    """RGB of (height, width) x MARGIN, one of seven kinds in a scheme of neighbouring hues."""
+    """A random background of one of seven kinds in neighbouring hues: RGB, (height, width) times MARGIN."""
     h, w = round(height * MARGIN), round(width * MARGIN)
     hue, spread = rng.random(), rng.uniform(0.03, 0.25)
     pale, bright = rng.uniform(0.08, 0.55), rng.uniform(0.35, 0.95)
@@ -21,18 +21,16 @@ def draw_background(rng: np.random.Generator, height: int, width: int) -> Image.
     ]
     kind = KINDS[rng.integers(len(KINDS))]
     picture = kind(rng, h, w, scheme)
-    if rng.random() < 0.6:  # a little grain on what would be flat
-        picture = _blend(picture, _clouds(rng, h, w, scheme), rng.uniform(0.08, 0.25))
+    if rng.random() < 0.6:  # noise, so that few areas are flat
+        picture = Image.blend(picture, _clouds(rng, h, w, scheme), rng.uniform(0.08, 0.25))
     return picture
 
 
-def _mix(share: np.ndarray, one: Colour, two: Colour) -> Image.Image:
-    share = np.clip(share, 0, 1).astype(np.float32)[..., None]  # (h, w, 1)
-    return Image.fromarray((np.float32(one) * (1 - share) + np.float32(two) * share).astype(np.uint8))
-
-
-def _blend(one: Image.Image, two: Image.Image, share: float) -> Image.Image:
-    return Image.blend(one, two, share)
+def _mix(ratio: np.ndarray, one: Colour, two: Colour) -> Image.Image:
+    """From colour `one` where the ratio (h, w) is 0 or less, to `two` where it is 1 or more."""
+    ratio = np.clip(ratio, 0, 1).astype(np.float32)[..., None]  # (h, w, 1)
+    first, second = np.asarray(one, np.float32), np.asarray(two, np.float32)
+    return Image.fromarray((first * (1 - ratio) + second * ratio).astype(np.uint8))
 
 
 def _grid(rng: np.random.Generator, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:

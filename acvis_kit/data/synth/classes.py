@@ -10,15 +10,15 @@ SYNTH_CLASSES = (
     "person", "violin", "guitar", "flute", "piano", "accordion", "cat", "car", "saxophone", "dog", "trumpet", "horse",
 )  # fmt: skip
 
-# Long thin things are drawn longer, or they would be hard to see at all.
+# Long thin objects are drawn longer than others: at the same length they would be hard to see.
 SLENDER = frozenset({"violin", "guitar", "flute", "saxophone", "trumpet"})
 
 
 def category_id(name: str) -> int:
-    """AVISeg's id, 1..26."""
+    """AVISeg's id of a class, 1..26."""
     return AVISEG_CLASSES.index(name) + 1
 
 
 def categories(names: tuple[str, ...] = SYNTH_CLASSES) -> list[dict[str, Any]]:
-    """The `categories` of the JSON for these classes, in the order of their ids."""
+    """The JSON's `categories` for these classes, in the order of their ids."""
     return [{"id": category_id(name), "name": name} for name in sorted(names, key=category_id)]

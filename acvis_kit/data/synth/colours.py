@@ -1,4 +1,4 @@
-"""Colours and textures of the objects: one broad distribution for all classes, so that colour tells nothing."""
+"""Colours and textures of objects: one broad distribution, so that colour does not reveal the class."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def hsv(hue: float, saturation: float, value: float) -> Colour:
 
 
 def scaled(colour: Colour, factor: float) -> Colour:
-    """Darker (below 1) or lighter (above 1), cut at 255."""
+    """The colour times a factor, cut at 255."""
     return tuple(min(round(c * factor), 255) for c in colour)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
 class Palette:
-    """What one instance is painted with; `texture` covers its main part, None for the plain colour."""
+    """Colours of one instance; `texture` covers its main part in place of `body`, None for a plain colour."""
 
     body: Colour
     second: Colour
@@ -36,7 +36,7 @@ class Palette:
 
 
 def draw_palette(rng: np.random.Generator, pixels: int) -> Palette:
-    """A palette for any class, with a texture of (pixels, pixels) for two instances in three."""
+    """A random palette for any class; two in three have a texture, RGB of (pixels, pixels)."""
     body, second, accent = (_colour(rng) for _ in range(3))
     light = hsv(rng.random(), rng.uniform(0.02, 0.3), rng.uniform(0.8, 1.0))
     dark = hsv(rng.random(), rng.uniform(0.1, 0.6), rng.uniform(0.12, 0.32))
@@ -53,24 +53,24 @@ def _colour(rng: np.random.Generator) -> Colour:
 
 
 def _texture(one: Colour, two: Colour, rng: np.random.Generator, pixels: int) -> Image.Image:
-    """Stripes, spots, checks, a gradient or grain in two colours, at a random angle and grain."""
+    """Stripes, spots, checks, a gradient or noise in two colours, at a random angle and scale."""
     y, x = np.mgrid[0:pixels, 0:pixels].astype(np.float32) / np.float32(pixels)
     angle = rng.uniform(0, np.pi)
     along = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
     across = y * np.float32(np.cos(angle)) - x * np.float32(np.sin(angle))
     kind, period = rng.integers(5), np.float32(rng.uniform(6, 14))
     if kind == 0:
-        share = np.clip(np.sin(along * period * 6.2832) * 4 + 0.5, 0, 1)
+        ratio = np.clip(np.sin(along * period * 6.2832) * 4 + 0.5, 0, 1)
     elif kind == 1:
-        share = np.clip((np.sin(along * period * 6.2832) * np.sin(across * period * 6.2832) - 0.25) * 8, 0, 1)
+        ratio = np.clip((np.sin(along * period * 6.2832) * np.sin(across * period * 6.2832) - 0.25) * 8, 0, 1)
     elif kind == 2:
-        share = np.clip(np.sin(along * period * 6.2832) * np.sin(across * period * 6.2832) * 9 + 0.5, 0, 1)
+        ratio = np.clip(np.sin(along * period * 6.2832) * np.sin(across * period * 6.2832) * 9 + 0.5, 0, 1)
     elif kind == 3:
-        share = np.clip(along * 1.4 - 0.2, 0, 1)
+        ratio = np.clip(along * 1.4 - 0.2, 0, 1)
     else:
         small = rng.random((6, int(rng.integers(8, 40)))).astype(np.float32)
-        share = np.asarray(Image.fromarray(small).resize((pixels, pixels), Image.Resampling.BICUBIC))
-        share = np.clip(share * 1.6 - 0.3, 0, 1)
-    share = share[..., None].astype(np.float32)  # (pixels, pixels, 1)
-    mixed = np.float32(one) * (1 - share) + np.float32(two) * share
+        ratio = np.asarray(Image.fromarray(small).resize((pixels, pixels), Image.Resampling.BICUBIC))
+        ratio = np.clip(ratio * 1.6 - 0.3, 0, 1)
+    ratio = ratio[..., None].astype(np.float32)  # (pixels, pixels, 1)
+    mixed = np.asarray(one, np.float32) * (1 - ratio) + np.asarray(two, np.float32) * ratio
     return Image.fromarray(mixed.astype(np.uint8))

@@ -1,4 +1,8 @@
-"""Another sound for a picture that stays, and the truth that follows from it."""
+"""Counterfactual soundtracks: another sound for the same frames, and the ground truth that follows from it.
+
+Twins are two objects of one class of which at most one sounds at a time. A foreign sound is of a class that is not in
+the picture.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import numpy as np
 from acvis_kit.data.synth.classes import SYNTH_CLASSES
 from acvis_kit.data.synth.mixing import draw_noise, draw_offscreen, draw_runs, mix
 from acvis_kit.data.synth.sounds import Voice
-from acvis_kit.data.synth.soundtrack import Noise, Soundtrack
+from acvis_kit.data.synth.soundtrack import Noise, Part, Soundtrack
 from acvis_kit.data.synth.who_sounds import SOUNDS_FROM, draw_counts, draw_sounding
 from acvis_kit.errors import ConfigError
 
@@ -19,41 +23,42 @@ if TYPE_CHECKING:
     from acvis_kit.data.synth.records import SceneRecord
 
 CounterfactualKind = Literal["mute", "swap", "foreign", "offscreen"]
-KEPT_TWINS = 0.5  # of the swaps keep the twins' own pattern, the others silence them: the drawn cue must not lie
-KEPT_WEIGHT = 0.25  # how readily an object starts in a swap that sounded in the original; the others 1
+KEPT_TWINS = 0.5  # fraction of swaps in which twins keep their pattern; else both are silent, as no cue may mislead
+KEPT_WEIGHT = 0.25  # weight of objects that sounded in the original when a swap chooses objects; the others have 1
 
 
 def counterfactual(
     scene: SceneRecord, kind: CounterfactualKind, rng: np.random.Generator
 ) -> tuple[Soundtrack, np.ndarray]:
-    """Another soundtrack of a scene.
+    """Draw another soundtrack of a scene.
 
     Args:
-        kind: "mute": nothing sounds, the noise may stay. "swap": another draw of who sounds among the objects in view,
-            rather those that were silent; twins keep their own seconds or are silent, and of two of a class that are
-            no twins none sounds. "foreign": classes that are not in the scene, in every second. "offscreen": the
-            original with a voice of a class that is not in the scene.
-        rng: all that is drawn comes from it.
+        scene: the scene with its original soundtrack.
+        kind: "mute": nothing sounds, the noise may stay. "swap": the sounding objects are drawn again among those in
+            view, with a preference for silent ones; twins keep their seconds or are silent, and two objects of a class
+            that are not twins are silent. "foreign": classes that are not in the scene, in every second. "offscreen":
+            the original with a voice of a class that is not in the scene.
+        rng: source of all random draws.
 
     Returns:
-        The soundtrack and who of the objects sounds, bool (N, T).
+        The soundtrack, and which objects sound, bool (N, T).
 
     Raises:
-        ConfigError: another kind, or no voice of a class outside the scene.
+        ConfigError: an unknown kind, or every class that has a voice is in the scene.
     """
     if kind not in _KINDS:
-        raise ConfigError(f"{kind!r} is no kind of counterfactual sound: there are {', '.join(_KINDS)}")
+        raise ConfigError(f"unknown kind of counterfactual sound {kind!r}: choose from {', '.join(_KINDS)}")
     return _KINDS[kind](scene, rng)
 
 
 def possible_kinds(scene: SceneRecord) -> tuple[str, ...]:
-    """The kinds that a scene can be heard with: all, or none with a foreign voice if every voiced class is in view."""
+    """All kinds; without "foreign" and "offscreen" if every class that has a voice is in the scene."""
     foreign = set(VoicePool(scene.voices).voiced) - set(_classes(scene))
     return tuple(kind for kind in _KINDS if foreign or kind not in ("foreign", "offscreen"))
 
 
 class VoicePool:
-    """Voices by class: synthetic ones, or those of the files that the scene's data set was made with."""
+    """Voices by class: synthetic ones, or recorded ones from the files that the scene's data set was made with."""
 
     def __init__(self, files: Mapping[str, Sequence[str]]) -> None:
         self._files = files
@@ -71,11 +76,12 @@ def _mute(scene: SceneRecord, rng: np.random.Generator) -> tuple[Soundtrack, np.
 
 def _swap(scene: SceneRecord, rng: np.random.Generator) -> tuple[Soundtrack, np.ndarray]:
     original, eligible = scene.sounding, scene.share >= SOUNDS_FROM
-    often = Counter(thing.class_name for thing in scene.objects)
-    alike = np.array([often[thing.class_name] > 1 for thing in scene.objects])
-    eligible[alike] = False
+    number = Counter(thing.class_name for thing in scene.objects)
+    duplicate = np.array([number[thing.class_name] > 1 for thing in scene.objects])
+    eligible[duplicate] = False
     fixed = np.zeros_like(original)
     if scene.twins and rng.random() < KEPT_TWINS:
+        assert scene.pair is not None, "twins are a pair"
         fixed[list(scene.pair)] = original[list(scene.pair)]
     weights = np.where(original.any(1), KEPT_WEIGHT, 1.0)
     sounding = draw_sounding(rng, draw_counts(rng, scene.length), eligible, fixed=fixed, weights=weights)
@@ -86,8 +92,8 @@ def _swap(scene: SceneRecord, rng: np.random.Generator) -> tuple[Soundtrack, np.
 
 
 def _foreign(scene: SceneRecord, rng: np.random.Generator) -> tuple[Soundtrack, np.ndarray]:
-    everywhere, pool = np.ones(scene.length, bool), VoicePool(scene.voices)
-    first = _outsider(scene, rng, everywhere)
+    always, pool = np.ones(scene.length, bool), VoicePool(scene.voices)
+    first = _foreign_part(scene, rng, always)
     second = None
     if rng.random() < 0.5:
         some = draw_runs(rng, scene.length, 0.5, 6.0)
@@ -101,18 +107,18 @@ def _offscreen(scene: SceneRecord, rng: np.random.Generator) -> tuple[Soundtrack
     if rng.random() < 0.5:
         seconds = draw_runs(rng, scene.length, 0.5, 6.0)
         seconds[int(rng.integers(scene.length))] = True
-    part = _outsider(scene, rng, seconds)
+    part = _foreign_part(scene, rng, seconds)
     own = scene.soundtrack
     return Soundtrack(scene.length, (*own.parts, part), own.noise), scene.sounding.copy()
 
 
-def _outsider(scene: SceneRecord, rng: np.random.Generator, seconds: np.ndarray):
-    """A part of a class that is not in the scene."""
+def _foreign_part(scene: SceneRecord, rng: np.random.Generator, seconds: np.ndarray) -> Part:
+    """A voice of a class that is not in the scene, in the given seconds, bool (T,)."""
     part = draw_offscreen(rng, scene.length, VoicePool(scene.voices), _classes(scene), _levels(scene), seconds)
     if part is None:
         raise ConfigError(
-            f"scene {scene.name} shows every class that has a voice ({', '.join(_classes(scene))}): there is no "
-            "foreign sound; add folders of other classes to --sounds"
+            f"scene {scene.name} shows every class that has a voice ({', '.join(_classes(scene))}), so it has no "
+            "foreign sound: add folders of other classes to --sounds"
         )
     return part
 
@@ -122,12 +128,13 @@ def _classes(scene: SceneRecord) -> list[str]:
 
 
 def _levels(scene: SceneRecord) -> tuple[float, float]:
+    """Lowest and highest level of the objects, dBFS."""
     levels = [thing.level_db for thing in scene.objects]
     return min(levels), max(levels)
 
 
 def _noise(scene: SceneRecord, rng: np.random.Generator) -> Noise | None:
-    """The scene's own noise half the time, else another of its level, or none."""
+    """The scene's own noise half of the time, else another of the same level, or none."""
     own = scene.soundtrack.noise
     other = draw_noise(rng, own.level_db if own else min(_levels(scene)) - 15)
     return own if rng.random() < 0.5 else other

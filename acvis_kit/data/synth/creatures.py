@@ -1,4 +1,4 @@
-"""Families of drawn people, animals and cars. Each function draws one instance; proportions and parts from `rng`."""
+"""Drawn people, animals and cars. Each function draws one instance, with proportions and parts from `rng`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Your own material: objects cut out of photographs by COCO-format masks, voices from folders of recordings.
 
-With both this builds data in the manner of VPO (Visual Post-production, of "Unraveling Instance Associations", CVPR
+With both, data are built in the manner of VPO (Visual Post-production, of "Unraveling Instance Associations", CVPR
 2024): objects of one source sound with recordings of another, matched by class.
 """
 
@@ -19,25 +19,27 @@ from PIL import Image, UnidentifiedImageError
 from acvis_kit.config import AVISEG_CLASSES
 from acvis_kit.data.synth.material import UPRIGHT, DrawnMaterial
 from acvis_kit.data.synth.recordings import RecordedVoices
-from acvis_kit.data.synth.sounds import VOICES, Recordings, Voice
+from acvis_kit.data.synth.sounds import VOICES, Voice
 from acvis_kit.data.synth.sprites import BASE, Sprite
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.masks import mask_of
 
-SMALL = 32.0**2  # pixels: COCO's bound of "small"; such cut-outs are blurs at any size
-KEPT = 256  # decoded cut-outs in memory, of at most 0.2 MB each at frames of 128
-FEWEST_CLASSES = 3  # that a scene needs
+SMALL = 32.0**2  # pixels: COCO's bound of "small"; smaller cut-outs are blurred at any size
+KEPT = 256  # decoded cut-outs kept in memory, at most 0.2 MB each for frames of 128 x 128
+FEWEST_CLASSES = 3  # classes that a scene needs
 
 
 class CutOuts:
     """Instances of AVISeg's classes in a COCO file.
 
     Args:
-        annotations: JSON in COCO's format, masks as polygons or run lengths. images: folder of its images.
-        share: of the instances of each class, in a fixed order: (0, 0.8) and (0.8, 1) have none in common.
+        annotations: JSON in COCO's format, masks as polygons or run lengths.
+        images: folder of its images.
+        share: which part of each class's instances, in a fixed order: (0, 0.8) and (0.8, 1) have none in common.
 
     Attributes:
-        instances: AVISeg name -> annotations. unknown: names of categories that AVISeg does not have.
+        instances: AVISeg name -> annotations.
+        unknown: names of categories that AVISeg does not have.
 
     Raises:
         DataError: a file that is missing or not in this format, or no usable instance.
@@ -58,10 +60,10 @@ class CutOuts:
                 f"{path} is not in COCO's format ({error!r}): it needs images, categories, annotations"
             ) from error
         self.unknown = tuple(sorted(set(used) - set(AVISEG_CLASSES)))
-        there = {number for number, entry in self._files.items() if (self.images / entry["file_name"]).is_file()}
+        available = {number for number, entry in self._files.items() if (self.images / entry["file_name"]).is_file()}
         self.instances: dict[str, list[dict[str, Any]]] = {}
         for name in AVISEG_CLASSES:
-            own = [e for e in found if names[e["category_id"]] == name and e["image_id"] in there]
+            own = [e for e in found if names[e["category_id"]] == name and e["image_id"] in available]
             own = own[round(share[0] * len(own)) : round(share[1] * len(own))]
             if own:
                 self.instances[name] = own
@@ -72,10 +74,11 @@ class CutOuts:
             )
 
     def cut(self, class_name: str, number: int, side: int) -> Sprite:
-        """One instance, its longer side at most `side` pixels."""
+        """One instance, its longer side at most `side` pixels; cached. DataError if its picture or mask is unusable."""
         return _cut(self, class_name, number, side)
 
     def read(self, class_name: str, number: int, side: int) -> Sprite:
+        """The same as `cut`, without the cache."""
         entry = self.instances[class_name][number]
         picture = self._files[entry["image_id"]]
         path = self.images / picture["file_name"]
@@ -86,7 +89,7 @@ class CutOuts:
             raise DataError(f"{path} cannot be read as a picture ({error})") from error
         size = int(picture.get("height", photo.height)), int(picture.get("width", photo.width))
         if size != (photo.height, photo.width):
-            raise DataError(f"{path} is {(photo.height, photo.width)}, the JSON says {size} (H, W)")
+            raise DataError(f"{path} is {(photo.height, photo.width)}, but {size} in the JSON (H, W)")
         mask = mask_of(entry["segmentation"], size)
         if mask is None or not mask.any():
             raise DataError(f"annotation {entry.get('id')} of {path.name} has an empty mask: take it out")
@@ -112,14 +115,16 @@ def _cut(source: CutOuts, class_name: str, number: int, side: int) -> Sprite:
 class OwnMaterial:
     """Cut-outs in place of drawn objects, recordings in place of synthetic voices, or both; see `material.Material`.
 
-    A class takes part if it can be seen and heard. What is left out is named in a warning.
+    A class is used if it has both pictures and voices. A warning names the classes that are left out.
 
     Args:
-        cutouts: COCO JSON and folder of images, None for drawn objects. sounds: folder of recordings by class, None
-            for synthetic voices. share: which part of both, e.g. (0, 0.8) for training and (0.8, 1) for tests.
+        cutouts: COCO JSON and folder of images, None for drawn objects.
+        sounds: folder of recordings by class, None for synthetic voices.
+        share: which part of both, e.g. (0, 0.8) for training and (0.8, 1) for tests.
 
     Raises:
-        DataError: unreadable input. ConfigError: neither is given, or fewer than three classes are left.
+        DataError: unreadable input.
+        ConfigError: neither is given, or fewer than three classes are left.
     """
 
     def __init__(
@@ -134,22 +139,23 @@ class OwnMaterial:
             raise ConfigError("neither cut-outs nor sounds are given: use DrawnMaterial for the kit's own")
         self._drawn = DrawnMaterial()
         self._cutouts = CutOuts(*cutouts, share) if cutouts else None
-        self.recordings: Recordings | None = RecordedVoices(sounds, share=share) if sounds else None
-        self.voiced: tuple[str, ...] = tuple(self.recordings.files) if sounds else tuple(VOICES)
-        self.voice_files = {n: list(f) for n, f in self.recordings.files.items()} if sounds else {}
+        self.recordings = RecordedVoices(sounds, share=share) if sounds else None
+        self.voiced: tuple[str, ...] = tuple(self.recordings.files) if self.recordings else tuple(VOICES)
+        self.voice_files = {n: list(f) for n, f in self.recordings.files.items()} if self.recordings else {}
         self.sounds = str(Path(sounds).resolve()) if sounds else None
-        seen = tuple(self._cutouts.instances) if self._cutouts else self._drawn.classes
-        self.classes: tuple[str, ...] = tuple(name for name in seen if name in self.voiced)
-        mute = [name for name in seen if name not in self.voiced]
+        pictured = tuple(self._cutouts.instances) if self._cutouts else self._drawn.classes
+        self.classes: tuple[str, ...] = tuple(name for name in pictured if name in self.voiced)
+        voiceless = [name for name in pictured if name not in self.voiced]
         if len(self.classes) < FEWEST_CLASSES:
             raise ConfigError(
-                f"only {', '.join(self.classes) or 'no class'} can be seen and heard, at least {FEWEST_CLASSES} are "
-                f"needed: seen are {', '.join(seen)}; heard are {', '.join(self.voiced)}"
+                f"only {', '.join(self.classes) or 'no class'} with pictures and voices, but a scene needs "
+                f"{FEWEST_CLASSES} classes: pictures of {', '.join(pictured)}; voices of {', '.join(self.voiced)}"
             )
-        if mute:
-            warnings.warn(f"left out, for they have no voice: {', '.join(mute)}", stacklevel=2)
+        if voiceless:
+            warnings.warn(f"left out, because they have no voice: {', '.join(voiceless)}", stacklevel=2)
         if self._cutouts and self._cutouts.unknown:
-            warnings.warn(f"left out, for AVISeg has no such class: {', '.join(self._cutouts.unknown)}", stacklevel=2)
+            unknown = ", ".join(self._cutouts.unknown)
+            warnings.warn(f"left out, because AVISeg has no such class: {unknown}", stacklevel=2)
         self.recipe: dict[str, Any] = {
             "source": "own",
             "cutouts": [str(Path(p).resolve()) for p in cutouts] if cutouts else None,
@@ -183,4 +189,5 @@ def _is_usable(entry: dict[str, Any]) -> bool:
 
 
 def _plain(name: str) -> str:
+    """Lower case with underscores: "Lawn mover" -> "lawn_mover"."""
     return str(name).strip().lower().replace(" ", "_")

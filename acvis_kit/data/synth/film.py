@@ -1,14 +1,15 @@
-"""A scene of AVIS-Synth as a film: what moves from second to second moves smoothly in between.
+"""A scene of AVIS-Synth as a film: motion is interpolated smoothly between the seconds.
 
     python -m acvis_kit.data.synth.film OUT.mp4 --seed 3 --seconds 10
 
-The data set shows one frame a second. For people, and for trying a model on a file, the same scene is painted at more
-frames a second, with its sound. The demo clips of the kit are made so.
+The data set has one frame per second. A film shows the same scene, with its sound, at more frames per second: for
+people, and to try a model on a file. The demo clips of the kit are made in this way.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,22 +19,22 @@ from scipy.interpolate import CubicSpline
 
 from acvis_kit.data.synth.material import DrawnMaterial
 from acvis_kit.data.synth.motion import Camera
-from acvis_kit.data.synth.motion import Path as Way
+from acvis_kit.data.synth.motion import Path as ObjectPath
 from acvis_kit.data.synth.placing import place
 from acvis_kit.data.synth.rendering import render_frames
 from acvis_kit.data.synth.scenes import Scene, draw_scene
 
 
 def draw_film_scene(seed: int, size: int = 256, seconds: int = 10) -> Scene:
-    """The scene that a seed stands for, one frame a second."""
+    """The scene of a seed, with one frame per second."""
     return draw_scene(np.random.default_rng(seed), DrawnMaterial(), size, (seconds, seconds))
 
 
 def filmed(scene: Scene, fps: int) -> Scene:
-    """The scene with `fps` frames per second; frame k shows moment (k + 0.5) / fps.
+    """The scene with `fps` frames per second; frame k shows the moment (k + 0.5) / fps, in seconds.
 
-    What the scene says of second t holds at t + 0.5; between these moments everything moves along cubic splines, and
-    rests before the first and after the last.
+    Frame t of the scene shows the moment t + 0.5. Between these moments objects and camera follow cubic splines; before
+    the first and after the last they stand still.
     """
     knots = np.arange(scene.length) + 0.5
     frames = scene.length * fps
@@ -63,38 +64,41 @@ def filmed(scene: Scene, fps: int) -> Scene:
 
 
 def write_film(path: str | Path, scene: Scene, fps: int = 12, seed: int = 0) -> Path:
-    """Paint a scene of one frame a second as a film with its sound, an MP4.
+    """Write a scene as an MP4 with its sound, and return the path.
 
     Args:
-        seed: of the background and the grain.
+        path: file to write.
+        scene: one frame per second.
+        fps: frames per second of the film.
+        seed: of the background and the noise of the picture.
     """
-    from acvis_kit.media.write import write_video  # muxing is not needed to make data
+    from acvis_kit.media.write import write_video  # data sets are written without it
 
     frames = render_frames(np.random.default_rng([seed, 1]), filmed(scene, fps))
     return write_video(path, frames, fps, torch.from_numpy(scene.soundtrack.render()))
 
 
-def _smoothed(way: Way, smooth, second: np.ndarray) -> Way:
+def _smoothed(path: ObjectPath, smooth: Callable[[np.ndarray], np.ndarray], second: np.ndarray) -> ObjectPath:
     return replace(
-        way,
-        x=smooth(way.x),
-        y=smooth(way.y),
-        size=np.maximum(smooth(way.size), way.size.min()),
-        turn=smooth(way.turn),
-        flip=way.flip[second],
+        path,
+        x=smooth(path.x),
+        y=smooth(path.y),
+        size=np.maximum(smooth(path.size), path.size.min()),
+        turn=smooth(path.turn),
+        flip=path.flip[second],
     )
 
 
 def main() -> None:
-    """`python -m acvis_kit.data.synth.film`."""
-    parser = argparse.ArgumentParser(description="A scene of AVIS-Synth as an MP4.")
+    """The command `python -m acvis_kit.data.synth.film`."""
+    parser = argparse.ArgumentParser(description="Write a scene of AVIS-Synth as an MP4.")
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=256, help="height and width, pixels (256)")
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--fps", type=int, default=12)
-    given = parser.parse_args()
-    write_film(given.out, draw_film_scene(given.seed, given.size, given.seconds), given.fps, given.seed)
+    args = parser.parse_args()
+    write_film(args.out, draw_film_scene(args.seed, args.size, args.seconds), args.fps, args.seed)
 
 
 if __name__ == "__main__":

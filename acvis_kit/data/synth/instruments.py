@@ -1,4 +1,4 @@
-"""Families of drawn instruments. Each function draws one instance whose proportions and parts come from `rng`."""
+"""Drawn instruments. Each function draws one instance, with proportions and parts from `rng`."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def guitar(pen: Pen, rng: np.random.Generator, c: Palette) -> None:
     if rng.random() < 0.65:
         upper, lower, waist = rng.uniform(0.34, 0.42), rng.uniform(0.48, 0.58), rng.uniform(0.26, 0.34)
         top = rng.uniform(-0.12, 0.0)
-        y = np.linspace(top, 0.95, 9)
+        heights = np.linspace(top, 0.95, 9)
         half = [0.1, upper * 0.9, upper, upper * 0.85, waist, lower * 0.85, lower, lower * 0.9, 0.25]
-        pen.blob(mirrored(list(zip(half, y, strict=True))), c.body, c.texture)
+        pen.blob(mirrored(list(zip(half, heights, strict=True))), c.body, c.texture)
         pen.ellipse(0, 0.3, 0.17, 0.17, c.dark)
         pen.box(-0.22, 0.68, 0.22, 0.76, c.second)
         last = 0.16
@@ -145,8 +145,8 @@ def accordion(pen: Pen, rng: np.random.Generator, c: Palette) -> None:
         a, b = at(span + width * 0.45, radius), at(span + width * 1.25, radius)
         pen.limb([a, b], [0.045], c.light, outline=False)
     for radius in np.linspace(inner + 0.15, outer - 0.15, 5):
-        for share in (0.35, 0.7):
-            x, y = at(-span - width * share, radius)
+        for across in (0.35, 0.7):
+            x, y = at(-span - width * across, radius)
             pen.ellipse(x, y, 0.04, 0.04, c.light, outline=False)
 
 

@@ -1,4 +1,4 @@
-"""What scenes are made of: a source of pictures and voices by class. Here the kit's own; `cutouts` brings others'."""
+"""Sources of pictures and voices by class: their protocol, and the kit's own; `cutouts` has one for other material."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from acvis_kit.data.synth.classes import SLENDER, SYNTH_CLASSES
 from acvis_kit.data.synth.sounds import Recordings, Voice
 from acvis_kit.data.synth.sprites import BASE, Sprite, draw_sprite
 
-UPRIGHT = frozenset({"person", "piano", "cat", "car", "dog", "horse"})  # what is never seen lying on its side
+UPRIGHT = frozenset({"person", "piano", "cat", "car", "dog", "horse"})  # classes that never lie on their side
 
 
 class Material(Protocol):
-    """Pictures and voices.
+    """A source of pictures and voices.
 
     Attributes:
-        classes: AVISeg names of what can be seen. voiced: of what can be heard.
-        recordings: where recorded voices are found, None if all are synthetic. voice_files: these by class, relative
-            to their folder.
-        recipe: what identifies the source, for JSON.
+        classes: AVISeg names of the classes that scenes show.
+        voiced: AVISeg names of the classes that have voices.
+        recordings: the recorded voices, None if all are synthetic.
+        voice_files: files of the recorded voices by class, relative to their folder.
+        recipe: JSON entries that identify the source.
     """
 
     classes: tuple[str, ...]
     voiced: tuple[str, ...]
-    recordings: Recordings | None
     voice_files: dict[str, list[str]]
     recipe: dict[str, Any]
+
+    @property
+    def recordings(self) -> Recordings | None: ...
 
     def sprite(self, class_name: str, rng: np.random.Generator, size: int) -> Sprite: ...
 
@@ -39,10 +42,10 @@ class Material(Protocol):
 
 
 class DrawnMaterial:
-    """The procedural source: drawn families and synthetic voices."""
+    """The procedural source: drawn objects and synthetic voices."""
 
-    classes = SYNTH_CLASSES
-    voiced = SYNTH_CLASSES
+    classes: tuple[str, ...] = SYNTH_CLASSES
+    voiced: tuple[str, ...] = SYNTH_CLASSES
     recordings: Recordings | None = None
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Where objects are: paths through the frame, sizes, turns, absences, depth; and the drift of camera and light."""
+"""Motion: paths of objects through the frame, their sizes, turns, absences and depth; drift of camera and light."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Sizes in pixels at frames of 128: the longer side of the object. Below 24 nothing is drawn.
-SIZES = {False: (29.0, 46.0), True: (38.0, 56.0)}  # by "is slender"
+# Longer sides of objects in pixels, for frames of 128 x 128. None is below 24.
+SIZES = {False: (29.0, 46.0), True: (38.0, 56.0)}  # range of the mean, by "is slender"
 SMALLEST = 25.0
-TALLEST_SHARE = {False: 50.0, True: 60.0}
-FEWEST = 3  # objects that are in the picture at any time
+TALLEST_SHARE = {False: 50.0, True: 60.0}  # upper limit, by "is slender"
+FEWEST = 3  # least number of objects in the picture at any time
 
 
 @dataclass(frozen=True)
 class Path:
-    """One object's way: all float64 (T,), positions of the middle and sizes in pixels, turns in radians.
+    """Motion of one object, float64 (T,) where nothing else is given.
 
     Attributes:
-        flip: bool (T,), mirrored. stretch: width by height of the drawing, a factor near 1. depth: larger is nearer.
+        x: centre from the left, pixels.
+        y: centre from the top, pixels.
+        size: longer side, pixels.
+        turn: rotation, radians.
+        flip: bool (T,), whether it is mirrored.
+        stretch: factor near 1 on the drawing's ratio of width to height.
+        depth: larger is nearer.
     """
 
     x: np.ndarray
@@ -32,7 +38,7 @@ class Path:
 
 @dataclass(frozen=True)
 class Camera:
-    """Per second, float64: zoom (T,) of at least 1, shift (T, 2) in pixels, light (T, 3) as gains of R, G, B."""
+    """The camera, float64: zoom (T,) of at least 1, shift (T, 2) in pixels, light (T, 3) as gains of R, G, B."""
 
     zoom: np.ndarray
     shift: np.ndarray
@@ -40,7 +46,7 @@ class Camera:
 
 
 def wave(rng: np.random.Generator, length: int, slow: float = 40.0, fast: float = 10.0) -> np.ndarray:
-    """A smooth random curve within about [-1, 1], float64 (T,): two sines of periods between fast and slow seconds."""
+    """A smooth random curve in [-1, 1], float64 (T,): two sines with periods of `fast` to `slow` seconds."""
     t = np.arange(length)
     periods, phases = rng.uniform(fast, slow, 2), rng.uniform(0, 2 * np.pi, 2)
     weights = rng.dirichlet([1.5, 1.5])
@@ -48,7 +54,7 @@ def wave(rng: np.random.Generator, length: int, slow: float = 40.0, fast: float 
 
 
 def draw_camera(rng: np.random.Generator, length: int, size: int) -> Camera:
-    """Slow pan, zoom and light; still in one clip of three."""
+    """Slow random pan, zoom and change of light; no pan and zoom in one clip of three."""
     strength = 0.0 if rng.random() < 0.33 else rng.uniform(0.3, 1.0)
     zoom = 1 + 0.06 * strength * (1 + wave(rng, length))
     shift = 0.05 * size * strength * np.stack([wave(rng, length), wave(rng, length)], 1)
@@ -60,12 +66,15 @@ def draw_camera(rng: np.random.Generator, length: int, size: int) -> Camera:
 def draw_paths(
     rng: np.random.Generator, slender: list[bool], upright: list[bool], length: int, size: int, wanted: np.ndarray
 ) -> list[Path]:
-    """Ways of N objects.
+    """Random paths of N objects.
 
     Args:
-        slender, upright: per object: drawn longer; turned by a little only.
+        rng: source of all random draws.
+        slender: N flags, whether the object is drawn longer.
+        upright: N flags, whether it turns only a little.
+        length: seconds, T.
         size: height and width of the frame, pixels.
-        wanted: int (T,), objects that are to be in the picture; at least FEWEST are, if there are so many.
+        wanted: int (T,), number of objects that stay in the picture; at least FEWEST do, where N allows it.
     """
     cells = rng.permutation(6)[: len(slender)]
     absent = _draw_absences(rng, len(slender), length, np.maximum(wanted, FEWEST))
@@ -83,11 +92,11 @@ def _draw_path(
     sizes = np.clip(extent * (1 + rng.uniform(0.05, 0.22) * wave(rng, length)), SMALLEST, TALLEST_SHARE[slender]) * unit
     home = np.array([(cell % 3 + 0.5) / 3, (cell // 3 + 0.5) / 2]) + rng.uniform(-0.07, 0.07, 2)
     goal = home
-    if rng.random() < 0.3:  # walks across to another place
+    if rng.random() < 0.3:  # moves to another place
         goal = rng.uniform(0.2, 0.8, 2)
-    share = np.clip(np.arange(length) / max(length - 1, 1) * rng.uniform(0.8, 1.6), 0, 1)[:, None]
+    progress = np.clip(np.arange(length) / max(length - 1, 1) * rng.uniform(0.8, 1.6), 0, 1)[:, None]
     sway = rng.uniform(0.02, 0.12) * np.stack([wave(rng, length, fast=7.0), wave(rng, length, fast=7.0)], 1)
-    place = (home * (1 - share) + goal * share + sway) * size  # (T, 2)
+    place = (home * (1 - progress) + goal * progress + sway) * size  # (T, 2)
     place = np.clip(place, 0.42 * sizes[:, None], size - 0.42 * sizes[:, None])
     away = _leaving(rng, absent)
     side = 0 if place[:, 0].mean() < size / 2 else 1
@@ -104,7 +113,7 @@ def _draw_path(
 
 
 def _draw_absences(rng: np.random.Generator, count: int, length: int, wanted: np.ndarray) -> np.ndarray:
-    """Bool (N, T): who is out of the picture; late entries, early exits, and leaving to come back."""
+    """Which objects are out of the picture, bool (N, T): late entries, early exits, absences in between."""
     absent = np.zeros((count, length), bool)
     for n in rng.permutation(count):
         if rng.random() > 0.6:
@@ -113,7 +122,7 @@ def _draw_absences(rng: np.random.Generator, count: int, length: int, wanted: np
         first = {0: 0, 1: length - stay}.get(int(rng.integers(4)), int(rng.integers(1, max(length - stay, 2))))
         trial = absent.copy()
         trial[n, first : first + stay] = True
-        # one second around it in which the object is partly out
+        # and the second before and after, in which the object is partly out
         near = trial.copy()
         near[n, max(first - 1, 0) : first + stay + 1] = True
         if np.all(count - near.sum(0) >= wanted):
@@ -122,7 +131,7 @@ def _draw_absences(rng: np.random.Generator, count: int, length: int, wanted: np
 
 
 def _leaving(rng: np.random.Generator, absent: np.ndarray) -> np.ndarray:
-    """How far out of the picture, float64 (T,): 1 outside; on the way in and out something between."""
+    """How far the object is out of the picture, float64 (T,): 0 in, 1 out, up to 0.6 next to an absence."""
     away = absent.astype(np.float64)
     for edge in np.flatnonzero(np.diff(absent.astype(int))):
         inside = edge if absent[edge + 1] else edge + 1

@@ -1,4 +1,4 @@
-"""The pen that objects are drawn with: closed shapes with fill and outline, around the square from -1 to 1, y down."""
+"""The pen that draws objects: closed shapes with fill and outline, coordinates mostly from -1 to 1, y down."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from PIL import Image, ImageDraw
 from acvis_kit.data.synth.colours import Colour, scaled
 
 Points = Sequence[tuple[float, float]]
-REACH = 0.74  # of half the canvas is one unit: tails and bows reach beyond the square
+REACH = 0.74  # one unit, relative to half the canvas: tails and bows reach beyond the square from -1 to 1
 
 
 class Pen:
     """A canvas of (pixels, pixels) with its alpha.
 
     Args:
-        pixels: side of the canvas. ink: outline of every shape as a share of its colour, e.g. 0.5.
+        pixels: side of the canvas.
+        ink: brightness of outlines relative to the colour of the shape.
+        background: colour outside the shapes.
     """
 
     def __init__(self, pixels: int, ink: float = 0.45, background: Colour = (0, 0, 0)) -> None:
@@ -54,14 +56,17 @@ class Pen:
         u, v, cos, sin = rx * np.cos(turn), ry * np.sin(turn), np.cos(angle), np.sin(angle)
         self.shape(list(zip(x + u * cos - v * sin, y + u * sin + v * cos, strict=True)), fill, texture, outline)
 
-    def box(self, left: float, top: float, right: float, bottom: float, fill: Colour, texture=None, outline=True):
+    def box(
+        self, left: float, top: float, right: float, bottom: float, fill: Colour,
+        texture: Image.Image | None = None, outline: bool = True,
+    ) -> None:  # fmt: skip
         self.shape([(left, top), (right, top), (right, bottom), (left, bottom)], fill, texture, outline)
 
     def limb(
         self, path: Points, widths: Sequence[float], fill: Colour, texture: Image.Image | None = None,
         curved: bool = True, flat_end: bool = False, outline: bool = True,
     ) -> None:  # fmt: skip
-        """A tube along a path whose half-width goes through `widths`; round ends, the last one flat on demand."""
+        """A tube along a path, its half-width interpolated in `widths`; round ends, the last one flat if `flat_end`."""
         line = np.asarray(open_curve(path) if curved and len(path) > 2 else path, np.float64)
         steps = np.diff(line, axis=0)
         distance = np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
@@ -79,13 +84,13 @@ class Pen:
         self.shape([tuple(p) for p in ring], fill, texture, outline)
 
     def line(self, points: Points, colour: Colour, width: float) -> None:
-        """A stroke inside what is already drawn: it does not widen the object."""
+        """A stroke on what is already drawn: it does not change the alpha."""
         self._draw.line(
             self._place(points), fill=colour, width=max(round(width * self.pixels / 2 * REACH), 1), joint="curve"
         )
 
     def stick(self, points: Points, colour: Colour, width: float) -> None:
-        """A stroke that belongs to the object."""
+        """A stroke that is part of the object: it is added to the alpha."""
         pixels = max(round(width * self.pixels / 2 * REACH), 1)
         self._draw.line(self._place(points), fill=colour, width=pixels, joint="curve")
         self._stencil.line(self._place(points), fill=255, width=pixels, joint="curve")
@@ -96,7 +101,7 @@ class Pen:
 
 
 def mirrored(right: Points) -> list[tuple[float, float]]:
-    """The closed outline whose right half, from top to bottom, is given."""
+    """The closed symmetric outline of a right half that is given from top to bottom."""
     return [*right, *((-x, y) for x, y in reversed(right))]
 
 

@@ -1,4 +1,4 @@
-"""Objects put into frames: every sprite warped to its pose, and which of its pixels are in view."""
+"""Objects in frames: every sprite warped to its pose, and its visible pixels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image
 from acvis_kit.data.synth.motion import Camera, Path
 from acvis_kit.data.synth.sprites import Sprite
 
-PAD = 4  # pixels around an object that its patch keeps: the shadow falls there
-FEWEST_PIXELS = 12  # at 128 x 128: less in view counts as out of view
+PAD = 4  # pixels that a patch has around its object, for the shadow
+FEWEST_PIXELS = 12  # visible pixels at 128 x 128: an object with fewer counts as out of view
 
 
 @dataclass
@@ -21,10 +21,13 @@ class Patch:
     """A sprite in one frame.
 
     Attributes:
-        left, top: of its corner in the frame. rgba: uint8 (h, w, 4), not premultiplied, cut at the frame's edges.
+        left: first column of the patch in the frame.
+        top: first row of the patch in the frame.
+        rgba: uint8 (h, w, 4), not premultiplied, cut at the frame's edges.
         visible: bool (h, w), opaque and not behind another object.
-        middle: (x, y) and extent: longer side of the object in pixels.
-        share: of the whole object's area that is in view, 0..1.
+        middle: (x, y) of the object's centre in the frame, pixels.
+        extent: longer side of the object, pixels.
+        share: fraction of the object's area that is in view, 0..1.
     """
 
     left: int
@@ -45,11 +48,11 @@ class Patch:
 
     @property
     def area(self) -> int:
-        """Pixels in view."""
+        """Number of visible pixels."""
         return int(self.visible.sum())
 
     def mask(self, size: int) -> np.ndarray:
-        """Bool (size, size) of the frame."""
+        """The visible pixels in the frame, bool (size, size)."""
         out = np.zeros((size, size), bool)
         out[self.window] = self.visible
         return out
@@ -59,7 +62,8 @@ def place(sprites: Sequence[Sprite], paths: Sequence[Path], camera: Camera, size
     """All objects in all frames.
 
     Returns:
-        [N][T] patches; None where nothing, or too little to count, is in view.
+        [N][T] patches; None where the object is outside the frame. If fewer than `FEWEST_PIXELS` are visible,
+        `visible` is False everywhere and `share` is 0.
     """
     length = len(camera.zoom)
     patches = [[_warp(s, p, camera, t, size) for t in range(length)] for s, p in zip(sprites, paths, strict=True)]
@@ -71,7 +75,7 @@ def place(sprites: Sequence[Sprite], paths: Sequence[Path], camera: Camera, size
             patch = patches[n][t]
             if patch is None:
                 continue
-            whole = patch.share  # of _warp: area of the whole object, pixels
+            whole = patch.share  # set by `_warp` to the area of the whole object, pixels
             opaque = patch.visible
             patch.visible = opaque & ~taken[patch.window]
             taken[patch.window] |= opaque
@@ -83,7 +87,7 @@ def place(sprites: Sequence[Sprite], paths: Sequence[Path], camera: Camera, size
 
 
 def _warp(sprite: Sprite, path: Path, camera: Camera, t: int, size: int) -> Patch | None:
-    """The sprite as it stands in frame t; None if it is out of the frame."""
+    """The sprite in its pose in frame t; None if it is outside the frame."""
     middle, zoom = size / 2, float(camera.zoom[t])
     x = (float(path.x[t]) - middle) * zoom + middle + float(camera.shift[t, 0])
     y = (float(path.y[t]) - middle) * zoom + middle + float(camera.shift[t, 1])

@@ -1,9 +1,9 @@
-"""Recorded voices: a folder of sound files, by class, that scenes sound with instead of synthetic voices.
+"""Recorded voices: a folder of sound files by class, in place of synthetic voices.
 
 FOLDER/.../<class>/.../<file>.wav       any depth; the innermost folder that names a class counts
 
-Of each file a loop is made that is audible in every second (`audible_loop`); a voice is a file and a place in its loop
-to begin at. Reading needs PyAV.
+Each file becomes a loop that is audible in every second (`audible_loop`). A voice is a file and a starting point in its
+loop. Reading needs PyAV.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.media.sound import load_sound
 
 SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff"})
-# What folders of known collections are called (ESC-10/50, Medley-solos-DB, Philharmonia, Berklee) -> AVISeg's names.
+# Folder names of known collections (ESC-10/50, Medley-solos-DB, Philharmonia, Berklee) -> AVISeg's names.
 FOLDER_NAMES = {
     "dog_bark": "dog", "engine": "car", "car_engine": "car", "car_horn": "car", "male": "person", "female": "person",
     "speech": "person", "female_singer": "person", "male_singer": "person", "laugh": "person", "laughing": "person",
@@ -36,26 +36,26 @@ FOLDER_NAMES = {
     "electric_guitar": "guitar", "acoustic_guitar": "guitar", "double_bass": "bass", "contrabass": "bass",
     "grand_piano": "piano", "lawn_mower": "lawn_mover", "meow": "cat", "neigh": "horse", "roar": "lion",
 }  # fmt: skip
-LONGEST = 60.0  # seconds read of a file
+LONGEST = 60.0  # seconds read from a file
 CACHED = 64  # loops kept in memory, at most 3.8 MB each
-GRAIN = SAMPLE_RATE // 50  # samples, 20 ms: the grain at which sound and pause are told apart
-QUIET_DB = -26.0  # below the loud blocks (their 95th percentile): a pause
-KEPT = 4  # grains of a pause kept before and after sound; a pause of twice as many or fewer stays as it is
+GRAIN = SAMPLE_RATE // 50  # samples, 20 ms: the resolution at which pauses are found
+QUIET_DB = -26.0  # relative to the 95th percentile of the grains' levels: below it lies a pause
+KEPT = 4  # grains of a pause kept before and after sound; a pause of at most twice as many is unchanged
 JOIN = SAMPLE_RATE // 100  # samples over which cut ends fade, 10 ms
-EVEN = SAMPLE_RATE * 6 // 10  # samples of the window that evens out the level
-FLOOR = 0.03  # a local RMS this far below the highest is not brought up further
+EVEN = SAMPLE_RATE * 6 // 10  # samples, 0.6 s: the window that evens out the level
+FLOOR = 0.03  # least local RMS, relative to the highest, that is amplified to unit level
 
 
 class RecordedVoices:
     """The recorded voices of a folder.
 
     Args:
-        folder: see the module's layout; hidden files are left out.
-        classes: names of classes; a folder counts as one of them if it is called so, or by a name in `folder_names`.
+        folder: has the layout above; hidden files are ignored.
+        classes: names of classes; a folder belongs to a class if it has its name, or a name in `folder_names`.
             Case, blanks, hyphens and a leading number ("001 - Dog bark") do not matter.
         folder_names: other names -> classes, in addition to `FOLDER_NAMES`.
-        share: which files of each class, in a fixed shuffled order: (0, 0.8) and (0.8, 1) have none in common. Files
-            cut from one recording can still lie on both sides.
+        share: which part of each class's files, in a fixed shuffled order: (0, 0.8) and (0.8, 1) have none in common.
+            Files cut from one recording may still be in both.
 
     Attributes:
         files: class -> its files, POSIX paths relative to the folder.
@@ -72,14 +72,14 @@ class RecordedVoices:
         classes: Sequence[str] = AVISEG_CLASSES,
         folder_names: Mapping[str, str] | None = None,
         share: tuple[float, float] = (0.0, 1.0),
-    ):
+    ) -> None:
         self.folder = Path(folder)
         if not 0 <= share[0] < share[1] <= 1:
             raise ConfigError(f"share={share}: give two numbers, 0 <= first < second <= 1.")
         self._names = _table(classes, folder_names or {})
         if not self.folder.is_dir():
             raise DataError(f"{self.folder} is not a folder: give one with a folder of sounds per class.")
-        found, unknown = self._look(classes)
+        found, unknown = self._find_files(classes)
         self.files = {name: _part(files, share) for name, files in found.items() if _part(files, share)}
         self.unknown = tuple(sorted(unknown))
         known = ", ".join(sorted(self._names))
@@ -90,8 +90,8 @@ class RecordedVoices:
             )
         if self.unknown:
             warnings.warn(
-                f"{self.folder}: left out {', '.join(self.unknown)}, which name no class; known are {known}. Pass "
-                "folder_names={FOLDER: CLASS} to use them.",
+                f"{self.folder}: left out {', '.join(self.unknown)}, which name no class; known names are {known}. "
+                "Pass folder_names={FOLDER: CLASS} to use them.",
                 stacklevel=2,
             )
         self._loops: OrderedDict[str, Signal] = OrderedDict()
@@ -102,7 +102,7 @@ class RecordedVoices:
         return tuple(self.files)
 
     def voice(self, class_name: str, rng: np.random.Generator) -> Voice:
-        """A random voice of a class: a file, and where it begins. DataError if the class has no file."""
+        """A random voice of a class: a file and a starting point. DataError if the class has no file."""
         if class_name not in self.files:
             raise DataError(
                 f'{self.folder} has no sound of class "{class_name}": it has {", ".join(self.classes)}. Add a folder '
@@ -122,7 +122,7 @@ class RecordedVoices:
         return loop[np.arange(begin, begin + SAMPLE_RATE) % len(loop)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_loops": OrderedDict()}  # a worker process reads its own
+        return self.__dict__ | {"_loops": OrderedDict()}  # each worker process reads its own loops
 
     def _loop(self, source: str) -> Signal:
         loop = self._loops.pop(source, None)
@@ -133,7 +133,7 @@ class RecordedVoices:
                     f'no sound "{source}" in {self.folder}: give the folder that the scenes were made with.'
                 )
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=".*more than .* s of sound")  # cutting is what we want
+                warnings.filterwarnings("ignore", message=".*more than .* s of sound")  # files are cut on purpose
                 sound = load_sound(path, max_seconds=LONGEST).numpy()
             loop = audible_loop(sound)
             if loop is None:
@@ -143,7 +143,8 @@ class RecordedVoices:
             self._loops.popitem(last=False)
         return loop
 
-    def _look(self, classes: Iterable[str]) -> tuple[dict[str, list[str]], set[str]]:
+    def _find_files(self, classes: Iterable[str]) -> tuple[dict[str, list[str]], set[str]]:
+        """Files by class, and folders with sounds that name no class."""
         found: dict[str, list[str]] = {name: [] for name in classes}
         unknown: set[str] = set()
         for path in sorted(self.folder.rglob("*")):
@@ -160,16 +161,16 @@ class RecordedVoices:
 
 
 def audible_loop(sound: Signal) -> Signal | None:
-    """A loop out of a recording in which every second is audible.
+    """A loop made of a recording, audible in every second.
 
-    Pauses longer than 0.16 s are cut down to that; what follows fades in and out over 10 ms. A very short sound is
-    followed by a pause half as long as itself, at most 0.2 s. Then the level is evened out with a window of 0.6 s.
+    Pauses longer than 0.16 s are cut to 0.16 s; the pieces between cuts fade in and out over 10 ms. A result below
+    0.5 s is followed by a pause half as long as itself, at most 0.2 s. The level is evened out with a window of 0.6 s.
 
     Args:
         sound: float32 (S,), 16 kHz.
 
     Returns:
-        float32 (L,), a circle of about unit RMS; None if the sound is silent.
+        float32 (L,), of about unit RMS, whose end continues at its beginning; None if the sound is silent.
     """
     grains = sound[: max(1, len(sound) // GRAIN) * GRAIN]
     grains = np.pad(grains, (0, -len(grains) % GRAIN)).reshape(-1, GRAIN)  # (n, 320)
@@ -194,6 +195,7 @@ def _faded(piece: Signal) -> Signal:
 
 
 def _part(files: list[str], share: tuple[float, float]) -> tuple[str, ...]:
+    """A part of the files, in a shuffled order that depends on their names alone."""
     shuffled = sorted(files, key=lambda name: (zlib.crc32(name.encode()), name))
     return tuple(sorted(shuffled[round(share[0] * len(files)) : round(share[1] * len(files))]))
 
@@ -201,11 +203,11 @@ def _part(files: list[str], share: tuple[float, float]) -> tuple[str, ...]:
 def _table(classes: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     """Plain folder names -> classes."""
     if strange := sorted(set(given.values()) - set(classes)):
-        raise ConfigError(f"folder_names stand for {', '.join(strange)}: choose from {', '.join(classes)}.")
+        raise ConfigError(f"folder_names has unknown classes {', '.join(strange)}: choose from {', '.join(classes)}.")
     usual = {name: known for name, known in FOLDER_NAMES.items() if known in classes}
     return usual | {_plain(name): name for name in classes} | {_plain(name): known for name, known in given.items()}
 
 
 def _plain(name: str) -> str:
-    """ "001 - Dog bark" -> "dog_bark"."""
+    """Lower case with underscores, no leading number: "001 - Dog bark" -> "dog_bark"."""
     return re.sub(r"[\s-]+", "_", re.sub(r"^\d+\s*-\s*", "", name.strip().lower()))

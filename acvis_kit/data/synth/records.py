@@ -1,4 +1,4 @@
-"""`{split}_scenes.json`: every visible mask, who sounds when, and what is needed to render any other soundtrack."""
+"""`{split}_scenes.json`: every visible mask, which objects sound when, and what other soundtracks are rendered from."""
 
 from __future__ import annotations
 
@@ -24,13 +24,20 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class ObjectRecord:
-    """One object of a scene; T seconds.
+    """One object of a scene of T seconds.
 
     Attributes:
-        id: its index in the scene. annotation_id: in {split}.json, None if it never sounds.
-        segmentations: RLE or None per second, of the pixels in view, whether it sounds or not.
-        areas: int64 (T,), those pixels. share: float (T,), of the whole object that is in view.
-        sounding, cue: bool (T,); the cue is a twin's.
+        id: its index in the scene.
+        category_id: AVISeg's id of its class.
+        voice: its voice.
+        level_db: its level, dBFS.
+        segmentations: RLE or None per second, of the visible pixels, whether it sounds or not.
+        areas: int64 (T,), number of visible pixels.
+        share: float (T,), fraction of the object that is in view, 0..1.
+        sounding: bool (T,).
+        cue: bool (T,), whether its cue is drawn, which only twins have.
+        annotation_id: id in {split}.json, None if it never sounds.
+        size: height and width of the frame, pixels.
     """
 
     id: int
@@ -50,12 +57,12 @@ class ObjectRecord:
         return self.voice.class_name
 
     def mask(self, second: int) -> np.ndarray:
-        """Pixels in view in one second, bool (H, W)."""
+        """The visible pixels in one second, bool (H, W)."""
         found = mask_of(self.segmentations[second], self.size)
         return np.zeros(self.size, bool) if found is None else found
 
     def masks(self, seconds: Sequence[int] | None = None) -> np.ndarray:
-        """Of the seconds given, or all: bool (n, H, W)."""
+        """The visible pixels in the given seconds, or in all: bool (n, H, W)."""
         chosen = range(len(self.segmentations)) if seconds is None else seconds
         return np.stack([self.mask(int(t)) for t in chosen])
 
@@ -65,10 +72,17 @@ class SceneRecord:
     """One clip.
 
     Attributes:
-        pair: indices of two objects of one class, None if there are none; twins: whether one of them sounds.
-        offscreen: bool (T,), a sound from outside the picture.
-        voices: files of recorded voices by class, empty if voices are synthetic. recordings: what soundtracks with
-            recorded voices are rendered with (`soundtrack.render(recordings=...)`), None if voices are synthetic.
+        video_id: id in {split}.json.
+        name: folder of the frames, and name of the sound file.
+        length: seconds, T.
+        size: height and width of the frames, pixels.
+        pair: indices of two objects of one class, None if there are none.
+        twins: whether the pair are twins, of which one at a time may sound; else both are silent.
+        objects: all N objects.
+        soundtrack: the original sound.
+        offscreen: bool (T,), seconds with a sound from outside the picture.
+        voices: files of recorded voices by class, empty if voices are synthetic.
+        recordings: source of recorded voices for `soundtrack.render(recordings=...)`, None if voices are synthetic.
     """
 
     video_id: int
@@ -85,17 +99,17 @@ class SceneRecord:
 
     @property
     def sounding(self) -> np.ndarray:
-        """Bool (N, T)."""
+        """Which objects sound, bool (N, T)."""
         return np.stack([thing.sounding for thing in self.objects])
 
     @property
     def share(self) -> np.ndarray:
-        """How much of each object is in view, float (N, T)."""
+        """Fraction of each object that is in view, float (N, T)."""
         return np.stack([thing.share for thing in self.objects])
 
 
 def describe(scene: Scene, video_id: int, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A scene as JSON: its entry for {split}_scenes.json, and its annotations, whose ids are the caller's to give."""
+    """A scene as JSON: its entry in {split}_scenes.json, and its annotations, to which the caller gives ids."""
     objects, annotations = [], []
     for number, thing in enumerate(scene.things):
         patches, sounding = scene.patches[number], scene.sounding[number]
@@ -160,7 +174,9 @@ def load_scenes(path: str | Path) -> dict[int, SceneRecord]:
         raise DataError(f"{path} cannot be read as JSON ({error}): make the split again with `acvis synth`") from error
     if not isinstance(data, dict) or data.get("version") != VERSION:
         found = data.get("version") if isinstance(data, dict) else type(data).__name__
-        raise DataError(f"{path} is of version {found}, this kit reads {VERSION}: make the split again, acvis synth")
+        raise DataError(
+            f"{path} has version {found}, this kit reads {VERSION}: make the split again with `acvis synth`"
+        )
     try:
         voices = data.get("voices") or {}
         recordings = _Folder(data["sounds"]) if data.get("sounds") else None
@@ -171,7 +187,7 @@ def load_scenes(path: str | Path) -> dict[int, SceneRecord]:
 
 
 def _box(patch: Patch | None) -> list[int] | None:
-    """Left, top, width, height of what is in view."""
+    """Left, top, width, height of the visible pixels; None if there are none."""
     if patch is None or not patch.area:
         return None
     rows, columns = np.flatnonzero(patch.visible.any(1)), np.flatnonzero(patch.visible.any(0))
@@ -180,7 +196,7 @@ def _box(patch: Patch | None) -> list[int] | None:
 
 
 class _Folder:
-    """The folder of recordings of a data set, opened when it is first needed: masks can be read without it."""
+    """A data set's folder of recordings, opened at its first use: masks can be read without it."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -191,7 +207,7 @@ class _Folder:
             from acvis_kit.data.synth.recordings import RecordedVoices
 
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what is left out was said when the data were made
+                warnings.simplefilter("ignore")  # given already when the data were made
                 self._voices = RecordedVoices(self._folder)
         return self._voices.second(voice, second)
 

@@ -1,4 +1,7 @@
-"""Frames of a scene: background, shadows, objects, the twins' cue, light, grain."""
+"""Frames of a scene: background, shadows, objects, the twins' cue, light, noise.
+
+Twins are two objects of one class of which at most one sounds at a time; the cue is drawn around the one that sounds.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,20 @@ from acvis_kit.data.synth.backgrounds import draw_background
 from acvis_kit.data.synth.placing import Patch
 from acvis_kit.data.synth.scenes import Scene
 
-SHADOW = 0.35  # darkest share of a shadow
-CUE_RADII = (0.56, 0.68)  # of the arcs, in lengths of the object, from its middle
+SHADOW = 0.35  # largest fraction by which a shadow darkens
+CUE_RADII = (0.56, 0.68)  # of the arcs around the object's centre, relative to its extent
 CUE_ANGLE = 0.42  # radians to either side of the horizontal
-CUE_WIDTH = 0.045  # of an arc, in lengths of the object
+CUE_WIDTH = 0.045  # of an arc, relative to the object's extent
 
 
 def render_frames(rng: np.random.Generator, scene: Scene) -> Iterator[np.ndarray]:
-    """The frames in order, uint8 (H, W, 3)."""
+    """Paint the frames of a scene in order, uint8 (H, W, 3)."""
     size = scene.size
     background = draw_background(rng, size, size)
     grain = rng.uniform(1, 7) if rng.random() < 0.7 else 0.0
     far_first = sorted(range(len(scene.things)), key=lambda n: scene.things[n].path.depth)
     for t in range(scene.length):
-        frame = np.array(_look(background, scene, t), np.float32)  # (H, W, 3)
+        frame = np.array(_background_at(background, scene, t), np.float32)  # (H, W, 3)
         for n in far_first:
             patch = scene.patches[n][t]
             if patch is not None:
@@ -39,8 +42,8 @@ def render_frames(rng: np.random.Generator, scene: Scene) -> Iterator[np.ndarray
         yield np.clip(frame, 0, 255).astype(np.uint8)
 
 
-def _look(background: Image.Image, scene: Scene, t: int) -> Image.Image:
-    """What the camera sees of the background in second t."""
+def _background_at(background: Image.Image, scene: Scene, t: int) -> Image.Image:
+    """The part of the background in the frame of second t."""
     size, zoom = scene.size, float(scene.camera.zoom[t])
     shift_x, shift_y = (float(v) for v in scene.camera.shift[t])
     c = background.width / 2 - (size / 2 + shift_x) / zoom
@@ -51,7 +54,7 @@ def _look(background: Image.Image, scene: Scene, t: int) -> Image.Image:
 
 
 def _paste(frame: np.ndarray, patch: Patch) -> None:
-    """The object over its own soft shadow."""
+    """Paint the object over its own soft shadow, in place."""
     size = frame.shape[0]
     alpha = patch.rgba[..., 3]
     soft = np.asarray(Image.fromarray(alpha).filter(ImageFilter.BoxBlur(1.5 * size / 128)), np.float32)
@@ -64,7 +67,7 @@ def _paste(frame: np.ndarray, patch: Patch) -> None:
 
 
 def _draw_cue(frame: np.ndarray, patch: Patch) -> None:
-    """Two arcs on either side, white with a dark rim: the object vibrates. They lie over everything, and in no mask."""
+    """Paint two arcs on either side, as of vibration: white with a dark rim, over everything, in no mask."""
     size, extent = frame.shape[0], patch.extent
     x, y = patch.middle
     reach = extent * (CUE_RADII[-1] + CUE_WIDTH) + 2

@@ -1,4 +1,7 @@
-"""A scene drawn at random: who is in it, where, and who sounds when. No picture is painted here."""
+"""Random scenes: which objects, where, and which of them sound when. No picture is painted here.
+
+Twins are two objects of one class of which at most one sounds at a time; a cue in the picture marks it.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,16 @@ from acvis_kit.data.synth.soundtrack import Soundtrack
 from acvis_kit.data.synth.sprites import Sprite
 from acvis_kit.data.synth.who_sounds import SOUNDS_FROM, draw_counts, draw_sounding
 
-TWINS = 0.2  # share of clips in which one of two objects of a class sounds
-SILENT_PAIRS = 0.15  # share of the other clips in which two of a class are both silent
-CUE = 0.8  # share of a twin's sounding seconds in which its cue is drawn
-OBJECTS = {3: 0.25, 4: 0.3, 5: 0.25, 6: 0.2}  # how many, with which share
-TRIES = 12
+TWINS = 0.2  # fraction of clips with twins
+SILENT_PAIRS = 0.15  # fraction of the other clips with two silent objects of one class
+CUE = 0.8  # fraction of a twin's sounding seconds in which its cue is drawn
+OBJECTS = {3: 0.25, 4: 0.3, 5: 0.25, 6: 0.2}  # number of objects -> probability
+TRIES = 12  # draws until a twin sounds while both are in view
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One object: its drawing, its way, its voice and how loud it is, dBFS."""
+    """One object: its picture, path, voice, and level in dBFS."""
 
     class_name: str
     sprite: Sprite
@@ -39,10 +42,17 @@ class Scene:
     """All of a clip but its pixels.
 
     Attributes:
-        size: height and width, pixels. length: seconds. things: N objects.
-        patches: [N][T], see `placing`. camera: see `motion`.
-        share: float (N, T), of each object that is in view. sounding, cue: bool (N, T).
-        pair: two objects of one class, or None; twins: whether one of them sounds (else both are silent).
+        size: height and width, pixels.
+        length: seconds, T.
+        things: N objects.
+        patches: [N][T], see `placing`.
+        camera: see `motion`.
+        share: float (N, T), fraction of each object that is in view.
+        sounding: bool (N, T).
+        cue: bool (N, T), where a twin's cue is drawn.
+        pair: indices of two objects of one class, None if there are none.
+        twins: whether the pair are twins; else both are silent.
+        soundtrack: the sound.
     """
 
     size: int
@@ -59,7 +69,7 @@ class Scene:
 
     @property
     def offscreen(self) -> np.ndarray:
-        """Bool (T,), seconds with a sound from outside the picture."""
+        """Seconds with a sound from outside the picture, bool (T,)."""
         rows = [part.seconds for part in self.soundtrack.parts if part.object is None]
         return np.any(rows, axis=0) if rows else np.zeros(self.length, bool)
 
@@ -71,12 +81,15 @@ def draw_scene(
     seconds: tuple[int, int] = (10, 60),
     count_law: str = "usual",
 ) -> Scene:
-    """A scene of log-uniform length.
+    """A random scene of log-uniform length.
 
     Args:
-        size: height and width of the frames, pixels. seconds: shortest and longest length.
-        count_law: how many sound at once, see `who_sounds.draw_counts`; "dense" has no two objects of a class, which
-            could not all sound.
+        rng: source of all random draws.
+        material: source of pictures and voices.
+        size: height and width of the frames, pixels.
+        seconds: shortest and longest length.
+        count_law: how many sound at once, see `who_sounds.draw_counts`. With "dense" no two objects are of one class,
+            because they could not both sound.
     """
     length = round(math.exp(rng.uniform(math.log(seconds[0]), math.log(seconds[1]))))
     kind = "twins" if rng.random() < TWINS else "pair" if rng.random() < SILENT_PAIRS else "distinct"
@@ -89,7 +102,7 @@ def draw_scene(
     pair = (0, 1) if kind != "distinct" else None
     sprites = [material.sprite(name, rng, size) for name in names]
     camera = draw_camera(rng, length, size)
-    spare = 1 if pair else 0  # of a pair one at most sounds
+    spare = 1 if pair else 0  # at most one of a pair sounds
     slender, upright = [material.is_slender(n) for n in names], [material.is_upright(n) for n in names]
     paths = draw_paths(rng, slender, upright, length, size, counts + spare)
     patches = place(sprites, paths, camera, size)
@@ -97,10 +110,10 @@ def draw_scene(
 
     eligible = share >= SOUNDS_FROM
     twins = pair if kind == "twins" else None
-    alike = np.array([names.count(name) > 1 for name in names])
+    duplicate = np.array([names.count(name) > 1 for name in names])
     if twins:
-        alike[list(twins)] = False
-    eligible[alike] = False  # the picture could not tell which of them sounds
+        duplicate[list(twins)] = False
+    eligible[duplicate] = False  # the picture would not show which of them sounds
     for _ in range(TRIES):
         sounding = draw_sounding(rng, counts, eligible, twins)
         if twins is None or (sounding[:2].any(0) & eligible[:2].all(0)).any():
@@ -118,8 +131,8 @@ def draw_scene(
 
 
 def _draw_classes(rng: np.random.Generator, classes: tuple[str, ...], kind: str, most: int) -> list[str]:
-    """Class of each object; a pair comes first. At least one more than ever sound, where six allow it."""
-    doubles = {"distinct": 0, "twins": 1, "pair": 2}[kind]  # objects of which a pair takes the chance to sound
+    """Class of each object, a pair first. At least one object more than ever sound at once, up to six in all."""
+    doubles = {"distinct": 0, "twins": 1, "pair": 2}[kind]  # objects of a pair that cannot sound at the same time
     numbers = np.array(list(OBJECTS))
     shares = np.array(list(OBJECTS.values())) * (numbers >= min(most + max(doubles, 1), numbers[-1]))
     number = int(rng.choice(numbers, p=shares / shares.sum()))

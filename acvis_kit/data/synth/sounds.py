@@ -1,9 +1,9 @@
-"""How an instance sounds: a voice, and the second of sound it makes.
+"""Voices: how one instance of a class sounds, second by second.
 
 A voice is a deterministic function of absolute time: any second can be rendered alone, and is bit for bit the slice of
-the whole. Each class is a family; the seed sets pitch, timbre and rhythm.
+the whole. Its class sets the kind of sound, its seed pitch, timbre and rhythm.
 
-Synthetic voices: `voices_music` (instruments) and `voices_world` (the living and an engine). Recorded ones:
+Synthetic voices are in `voices_music` (instruments) and `voices_world` (people, animals, an engine), recorded ones in
 `recordings`.
 """
 
@@ -43,11 +43,11 @@ GAINS = (0.1, 10.0)  # allowed range of that gain
 
 @dataclass(frozen=True)
 class Voice:
-    """Everything about how one instance sounds: pitch, timbre and rhythm follow from class and seed.
+    """How one instance sounds: pitch, timbre and rhythm follow from class and seed.
 
     Attributes:
         class_name: one of `VOICES`, or any class of a folder of recordings.
-        seed: any integer; of a recording, where in the file it begins.
+        seed: any integer; for a recording it sets the starting point.
         source: file of a recorded voice, relative to the folder of recordings; None for a synthetic one.
     """
 
@@ -65,20 +65,25 @@ class Voice:
         try:
             return cls(str(entry["class"]), int(entry["seed"]), entry.get("source"))
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f'a voice is {entry!r}: it needs "class" (a name) and "seed" (an integer).') from error
+            raise DataError(
+                f'the entry of a voice is damaged: {entry!r} needs "class" (a name) and "seed" (an integer).'
+            ) from error
 
 
 class Recordings(Protocol):
-    """Where recorded voices come from, see `recordings.RecordedVoices`."""
+    """A source of recorded voices, see `recordings.RecordedVoices`."""
 
     def second(self, voice: Voice, second: int) -> NDArray[np.float32]: ...
 
 
 def render_voice(voice: Voice, start: int, stop: int, recordings: Recordings | None = None) -> NDArray[np.float32]:
-    """The sound of a voice that never pauses for long, seconds [start, stop).
+    """The sound of a voice in the seconds [start, stop), without long pauses.
 
     Args:
-        voice: whose. start, stop: seconds, 0 <= start <= stop. recordings: where a voice with a `source` is found.
+        voice: the voice.
+        start: first second, 0 or more.
+        stop: second after the last, at least `start`.
+        recordings: source of recorded voices, needed if the voice has a `source`.
 
     Returns:
         float32 (S,), S = (stop - start) * 16000, RMS 1 in every second; not limited to [-1, 1].
@@ -106,10 +111,10 @@ def render_second(voice: Voice, second: int, recordings: Recordings | None = Non
 
 
 def level_out(wave: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A second's RMS brought to 1 by a gain that is 1 at both ends.
+    """Bring a second's RMS to 1 by a gain that is 1 at both ends.
 
-    So a second needs to know nothing of its neighbours, and yet there is no jump between them. With the gain
-    1 + g w(t), w rising from 0 to 1 over 60 ms at either end, the mean square is a quadratic in g.
+    Thus a second does not depend on its neighbours, and there is no jump between them. With the gain
+    1 + g w(t), where w rises from 0 to 1 over 60 ms at either end, the mean square is quadratic in g.
 
     Args:
         wave: float32 (16000,), about unit RMS already.
@@ -129,7 +134,7 @@ def level_out(wave: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _own_seed(voice: Voice) -> int:
-    """Voices of two classes with the same seed have nothing in common."""
+    """A seed that also depends on the class: voices of two classes with the same seed are unrelated."""
     return (zlib.crc32(voice.class_name.encode()) << 32) + voice.seed
 
 

@@ -1,7 +1,7 @@
-"""What is heard in a clip: voices that sound in some of its seconds, and noise.
+"""The sound of a clip: voices that sound in some of its seconds, and noise.
 
-`Soundtrack.render` gives, for any stretch, bit for bit the slice of the whole; nothing is normalised over time. Levels
-are dBFS of the RMS: 0 dB is an RMS of 1. Sums are limited sample by sample (`limit`), never by a gain.
+Any stretch that `Soundtrack.render` returns is bit for bit the slice of the whole; nothing is normalised over time.
+Levels are dBFS of the RMS: 0 dB is an RMS of 1. Sums are limited sample by sample (`limit`), never by a gain.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from acvis_kit.data.synth.synthesis import BLOCKS, STEP, Signal, draws, noise, s
 from acvis_kit.errors import ConfigError, DataError
 
 FADE = SAMPLE_RATE * 15 // 1000  # samples, 15 ms, inside the sounding second
-KNEE = 0.8  # below it the limiter does nothing
+KNEE = 0.8  # size of a sample up to which the limiter changes nothing
 NOISES = ("white", "pink", "brown", "hum", "wind")
 
 
@@ -29,9 +29,9 @@ class Part:
 
     Attributes:
         voice: how it sounds.
-        seconds: (T,) in which it sounds; in the others it contributes exactly 0.
+        seconds: (T,) flags, the seconds in which it sounds; in the others it contributes exactly 0.
         level_db: RMS in each sounding second, dBFS, -80 .. 0; fades of 15 ms lie inside that second.
-        object: index of the scene's object, None for a source off-screen.
+        object: index of the scene's object, None for an off-screen source.
     """
 
     voice: Voice
@@ -48,7 +48,7 @@ class Part:
             )
 
     def second(self, second: int, recordings: Recordings | None = None) -> Signal:
-        """One sounding second of it, float32 (16000,)."""
+        """One of its sounding seconds, float32 (16000,)."""
         wave = render_second(self.voice, second, recordings) * np.float32(10 ** (self.level_db / 20))
         if second == 0 or not self.seconds[second - 1]:
             wave[:FADE] *= _RISE
@@ -67,9 +67,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise under all of it: kind, one of `NOISES`; level_db, RMS in dBFS (of wind: over time); seed.
+    """Noise in all seconds of a soundtrack.
 
-    "white", "pink" (1/f power), "brown" (1/f^2), "hum" (50 or 60 Hz with harmonics), "wind" (brown in gusts).
+    Attributes:
+        kind: "white", "pink" (1/f power), "brown" (1/f^2), "hum" (50 or 60 Hz with harmonics), "wind" (brown in gusts).
+        level_db: RMS in dBFS, -80 .. 0; that of wind is reached only over time.
+        seed: any integer.
     """
 
     kind: str
@@ -79,7 +82,7 @@ class Noise:
     def __post_init__(self) -> None:
         _check_level(self.level_db)
         if self.kind not in NOISES:
-            raise ConfigError(f'a noise of kind "{self.kind}": choose from {", ".join(NOISES)}.')
+            raise ConfigError(f'unknown kind of noise "{self.kind}": choose from {", ".join(NOISES)}.')
 
     def second(self, second: int) -> Signal:
         """One second of it, float32 (16000,)."""
@@ -97,10 +100,10 @@ class Noise:
 
 @dataclass(frozen=True)
 class Soundtrack:
-    """The sound of a clip of `length` seconds (T): its parts, each with T seconds, and noise throughout.
+    """The sound of a clip: `length` is T seconds, each part has T flags, the noise is in all seconds.
 
     Raises:
-        ConfigError: a part of another length.
+        ConfigError: fewer than one second, or a part of another length.
     """
 
     length: int
@@ -119,10 +122,12 @@ class Soundtrack:
                 )
 
     def render(self, start: int = 0, stop: int | None = None, recordings: Recordings | None = None) -> Signal:
-        """Seconds [start, stop), to the end if None.
+        """Render the seconds [start, stop).
 
         Args:
-            recordings: where voices with a `source` are found (`recordings.RecordedVoices`).
+            start: first second.
+            stop: second after the last, None for the end.
+            recordings: source of recorded voices (`recordings.RecordedVoices`), needed if a voice has a `source`.
 
         Returns:
             float32 (S,), S = (stop - start) * 16000, 16 kHz mono, in [-1, 1]; the same samples as that slice of the
@@ -134,7 +139,7 @@ class Soundtrack:
         return self.render_seconds(range(start, self.length if stop is None else stop), recordings).reshape(-1)
 
     def render_seconds(self, seconds: Iterable[int], recordings: Recordings | None = None) -> Signal:
-        """Scattered seconds, in any order: float32 (n, 16000), in [-1, 1]; errors as in `render`.
+        """Render single seconds, in any order: float32 (n, 16000), in [-1, 1]; errors as in `render`.
 
         Only parts that sound in a second are synthesised: about 1.5 ms each.
         """
@@ -160,15 +165,15 @@ class Soundtrack:
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Soundtrack:
-        """The soundtrack of a JSON entry; DataError if it disagrees with the format."""
+        """The soundtrack of a JSON entry; DataError if the entry is damaged."""
         try:
             parts = [
                 Part(Voice.from_dict(p["voice"]), _flags(p["seconds"]), float(p["level_db"]), p.get("object"))
                 for p in entry["parts"]
             ]
             given = entry.get("noise")
-            under = None if given is None else Noise(str(given["kind"]), float(given["level_db"]), int(given["seed"]))
-            return cls(int(entry["length"]), tuple(parts), under)
+            below = None if given is None else Noise(str(given["kind"]), float(given["level_db"]), int(given["seed"]))
+            return cls(int(entry["length"]), tuple(parts), below)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"a soundtrack's entry is damaged ({error!r}): write it with to_dict().") from error
         except ConfigError as error:
@@ -176,9 +181,10 @@ class Soundtrack:
 
 
 def limit(wave: Signal) -> Signal:
-    """Samples brought into [-1, 1], one by one: what is below 0.8 stays, the rest is bent towards 1 by a tanh.
+    """Limit samples to [-1, 1]: up to a size of 0.8 they are unchanged, above it a tanh bends them towards 1.
 
-    Pointwise, so that it does not matter which stretch is rendered; continuous up to the first derivative.
+    Each sample is limited alone, so that the result does not depend on the stretch that is rendered. The first
+    derivative is continuous.
     """
     size = np.abs(wave)
     if size.max(initial=0) <= KNEE:
@@ -188,7 +194,7 @@ def limit(wave: Signal) -> Signal:
 
 
 def _hum(seed: int) -> Signal:
-    """Mains: 50 or 60 Hz and its harmonics in shares that the seed sets; whole cycles in a second, so all are alike."""
+    """Mains hum, 50 or 60 Hz and harmonics, levels from the seed; whole cycles per second, so all seconds are equal."""
     numbers = draws(seed, 20, 0, 17)[0]
     order = np.arange(1, 9)
     level = (0.2 + numbers[:8]) / order**0.7
@@ -201,7 +207,7 @@ def _hum(seed: int) -> Signal:
 
 
 def _gusts(seed: int, second: int) -> Signal:
-    """The level of wind at the second's 126 control points: three slow waves in its power, mean square 1 over time."""
+    """The level of wind at the second's 126 control points: three slow waves in its power; mean square 1 over time."""
     numbers = draws(seed, 21, 0, 6)[0].reshape(2, 3, 1)
     rates = np.array([0.07, 0.19, 0.43])[:, None] * (0.7 + 0.6 * numbers[0])  # Hz
     time = second + np.arange(BLOCKS + 1) * STEP

@@ -1,4 +1,4 @@
-"""One drawn instance of a class as a picture with alpha, kept at several resolutions so that it shrinks cleanly."""
+"""Sprites: one instance of a class as a picture with alpha, at several resolutions, so that it shrinks cleanly."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from acvis_kit.data.synth import creatures, instruments
 from acvis_kit.data.synth.colours import Palette, draw_palette
 from acvis_kit.data.synth.pen import Pen
 
-BASE = 112  # pixels of a sprite at 128 x 128 frames: about twice the size at which most are shown
+BASE = 112  # side of a sprite in pixels for frames of 128 x 128: about twice the size at which most are shown
 BRIGHTNESS = (75.0, 150.0)  # mean of R, G and B over an object, 0..255
-GAINS = (0.7, 1.6)  # at most so much darker or lighter than painted
+GAINS = (0.7, 1.6)  # range of the factor that brings an object to its brightness
 
 FAMILIES: dict[str, Callable[[Pen, np.random.Generator, Palette], None]] = {
     "person": creatures.person, "violin": instruments.violin, "guitar": instruments.guitar, "flute": instruments.flute,
@@ -26,7 +26,7 @@ FAMILIES: dict[str, Callable[[Pen, np.random.Generator, Palette], None]] = {
 
 @dataclass(frozen=True)
 class Sprite:
-    """A cut-out.
+    """A picture of one object, cut out.
 
     Attributes:
         picture: RGBA, square or not.
@@ -36,7 +36,7 @@ class Sprite:
 
     @cached_property
     def levels(self) -> list[Image.Image]:
-        """The picture, and halves of halves of it down to 16 pixels."""
+        """The picture, halved again and again, while its shorter side keeps 16 pixels or more."""
         out = [self.picture]
         while min(out[-1].size) >= 32:
             out.append(out[-1].reduce(2))
@@ -44,14 +44,14 @@ class Sprite:
 
     @cached_property
     def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom of what is opaque, in pixels of `picture`."""
+        """Left, top, right, bottom of the opaque pixels of `picture`."""
         alpha = self.opaque
         rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
         return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
     @cached_property
     def opaque(self) -> np.ndarray:
-        """Bool (h, w) of `picture`."""
+        """Pixels of `picture` with an alpha of at least 128, bool (h, w)."""
         return np.asarray(self.picture.getchannel("A")) >= 128
 
     @property
@@ -62,7 +62,7 @@ class Sprite:
 
     @cached_property
     def area(self) -> float:
-        """Opaque pixels of `picture`."""
+        """Number of opaque pixels of `picture`."""
         return float(self.opaque.sum())
 
     def mean_colour(self) -> np.ndarray:
@@ -71,7 +71,7 @@ class Sprite:
 
 
 def draw_sprite(class_name: str, rng: np.random.Generator, pixels: int = BASE) -> Sprite:
-    """A new instance of the class, drawn at twice `pixels` and reduced; never two alike."""
+    """A new instance of a class, drawn at twice `pixels` and reduced; no two are alike."""
     palette = draw_palette(rng, pixels * 2)
     pen = Pen(pixels * 2, ink=rng.uniform(0.3, 0.6), background=palette.body)
     FAMILIES[class_name](pen, rng, palette)
@@ -82,7 +82,7 @@ def draw_sprite(class_name: str, rng: np.random.Generator, pixels: int = BASE) -
 
 
 def _shaded(drawn: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Light from one side and soft dark edges, so that the flat parts read as one body."""
+    """Light from one side and soft dark edges, so that the flat parts look like one body."""
     alpha = drawn.getchannel("A")
     h, w = alpha.height, alpha.width
     soft = np.asarray(alpha.filter(ImageFilter.BoxBlur(w * 0.04)), np.float32) / 255  # (h, w), low near the edge

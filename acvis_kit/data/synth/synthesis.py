@@ -1,9 +1,9 @@
-"""The tools that voices are built with: counted random numbers, noise, events on a grid of 8 ms, two oscillators.
+"""Building blocks of voices: counter-based random numbers, noise, events on a grid of 8 ms, two oscillators.
 
 Everything is a function of absolute time, so that a second can be rendered alone and is bit for bit the slice of the
 whole. An event (a note, a bark, a syllable) is derived from the voice's seed and the number of the event. Its envelope,
-phase and timbre are given at *control points*, 8 ms apart and counted from its own beginning, and drawn out linearly to
-samples: whichever second asks, the numbers are the same.
+phase and timbre are given at *control points*, 8 ms apart and counted from its own beginning, with linear interpolation
+between them: these numbers do not depend on the second that is rendered.
 
 Shapes: S = 16,000 samples of a second; n control points; P partials; H harmonics; E events.
 """
@@ -31,26 +31,29 @@ NOISE = 2**18  # samples of a noise table, 16 s
 NOISE_JOIN = SAMPLE_RATE // 20  # samples over which one second's noise fades into the next one's
 
 _RAMP = (np.arange(BLOCK) / BLOCK).astype(np.float32)
-_RAMPS = {kind: _RAMP.astype(kind) for kind in "fd"}  # the dtypes of control points
+_RAMPS = {kind: _RAMP.astype(kind) for kind in "fd"}  # by dtype of the control points
 _BLOCK_TIMES = np.arange(BLOCK) / SAMPLE_RATE
-# Harmonics with the phases of a quadratic series give a wave with a low crest.
+# Harmonics with the phases of a quadratic series give a wave with a low crest factor.
 _SPREAD = np.exp(2j * np.pi * ((np.arange(TABLE // 2) ** 2 * 0.6180339887498949) % 1.0)).astype(np.complex64)
 
 
 def draws(seed: int, stream: int, numbers: ArrayLike, count: int) -> NDArray[np.float64]:
-    """Random numbers that are looked up, not drawn in turn: uniform in [0, 1), (E, count).
+    """Random numbers that depend on the arguments alone: uniform in [0, 1), float64 (E, count).
 
     A hash (SplitMix64, Steele et al. 2014) of the four counters, in numpy's wrapping uint64. Philox would do the same,
     at ten times the cost for the few numbers an event needs.
 
     Args:
-        seed: any integer. stream: what the numbers are for. numbers: (E,) integers, negative ones too. count: how many
-            for each.
+        seed: any integer.
+        stream: number of the purpose that the random numbers have.
+        numbers: (E,) integers, also negative.
+        count: random numbers for each of them.
     """
     state = _key(seed, stream)
     state = _mix(state + np.atleast_1d(np.asarray(numbers, dtype=np.int64)).astype(np.uint64))
-    state = _mix(state[:, None] + np.arange(1, count + 1, dtype=np.uint64))  # (E, count)
-    return (state >> np.uint64(11)) * 2.0**-53
+    counter = np.arange(1, count + 1, dtype=np.uint64)
+    state = _mix(state[:, None] + counter)  # (E, count)
+    return (state >> np.uint64(11)) * np.float64(2.0**-53)
 
 
 @lru_cache(maxsize=4096)
@@ -67,16 +70,16 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 class Traits:
-    """What is fixed for one voice, drawn from its seed: each call takes the next number."""
+    """The fixed properties of one voice, drawn from its seed: each call takes the next random number."""
 
-    def __init__(self, seed: int, count: int = 32):
+    def __init__(self, seed: int, count: int = 32) -> None:
         self._numbers = iter(_fixed(seed, count))
 
     def between(self, low: float, high: float) -> float:
         return low + (high - low) * next(self._numbers)
 
     def ratio(self, low: float, high: float) -> float:
-        """Between two positive numbers, evenly in their logarithm: for pitches and durations."""
+        """Between two positive numbers, log-uniform: for pitches and durations."""
         return low * (high / low) ** next(self._numbers)
 
     def chance(self, probability: float) -> bool:
@@ -93,29 +96,41 @@ def _fixed(seed: int, count: int) -> list[float]:
 
 @dataclass(frozen=True)
 class Events:
-    """Events that may be heard in a second: their numbers (E,), and the blocks where they begin and the next begins."""
+    """The E events that may sound in a second.
+
+    Attributes:
+        number: (E,), their numbers.
+        following: (E,), number of the next event.
+        start: (E,), block in which they begin.
+        end: (E,), block in which the next event begins.
+        draws: (E, 8), random numbers in [0, 1) for the voice.
+    """
 
     number: NDArray[np.int64]
-    following: NDArray[np.int64]  # the next one's number
+    following: NDArray[np.int64]
     start: NDArray[np.int64]
     end: NDArray[np.int64]
-    draws: NDArray[np.float64]  # (E, 8), for the voice's own use
+    draws: NDArray[np.float64]
 
 
 def events(
     seed: int, second: int, period: float, split: float = 0.0, jitter: float = 0.15, tail: float = 0.25
 ) -> Events:
-    """The events of an endless row that overlap a second.
+    """The events of an endless sequence that overlap a second.
 
     Args:
-        period: seconds between two. split: probability that a period is cut in two halves. jitter: how far beginnings
-            stray, in periods. tail: seconds for which an event may be heard after the next one begins.
+        seed: the voice's seed.
+        second: the second, 0 or more.
+        period: seconds between two events.
+        split: probability that a period is cut in two halves.
+        jitter: range of the random shift of a beginning, in periods.
+        tail: seconds for which an event may sound after the next one begins.
     """
     first = math.floor((second - tail) / period) - 1
     last = math.ceil((second + 1) / period) + 2
     numbers = np.arange(first, last + 1)
     chances = draws(seed, 1, numbers, 2)
-    # every row is shifted by the same share of a period: voices do not start in step with the clock
+    # each sequence is shifted by a random fraction of a period: voices do not start in step with the seconds
     begins = np.round((numbers + draws(seed, 2, 0, 1)[0, 0] + jitter * (chances[:, 0] - 0.5)) * period / STEP)
     begins = begins.astype(np.int64)
     halves = (begins[:-1] + begins[1:]) // 2
@@ -125,12 +140,12 @@ def events(
     order = np.argsort(start, kind="stable")
     start, number = start[order], number[order]
     start, end, number, following = start[:-1], start[1:], number[:-1], number[1:]
-    heard = (start < (second + 1) * BLOCKS) & (end + round(tail / STEP) > second * BLOCKS)
-    return Events(number[heard], following[heard], start[heard], end[heard], draws(seed, 3, number[heard], 8))
+    near = (start < (second + 1) * BLOCKS) & (end + round(tail / STEP) > second * BLOCKS)
+    return Events(number[near], following[near], start[near], end[near], draws(seed, 3, number[near], 8))
 
 
 def stretch(points: Signal) -> Signal:
-    """Control points (n + 1,) drawn out linearly to samples (n * 128,), in their dtype."""
+    """Control points (n + 1,) interpolated linearly to samples (n * 128,), in their dtype."""
     steps = points[1:] - points[:-1]
     return (points[:-1, None] + steps[:, None] * _RAMPS[points.dtype.char]).reshape(-1)
 
@@ -157,7 +172,7 @@ def harmonics(pitch: float) -> Signal:
 
 def resonance(frequency: Signal, centre: ArrayLike, width: ArrayLike) -> Signal:
     """A formant's gain, 1 at its centre, -3 dB at half a width away; all in Hz."""
-    return 1 / np.sqrt(1 + ((frequency - centre) / (0.5 * np.asarray(width))) ** 2)
+    return 1 / np.sqrt(1 + ((frequency - np.asarray(centre)) / (0.5 * np.asarray(width))) ** 2)
 
 
 def unit(amplitudes: Signal) -> Signal:
@@ -190,6 +205,7 @@ def wavetable(phase: Signal, amplitudes: Signal, position: Signal | None = None,
     flat = tables.reshape(-1)
     if len(tables) == 1:
         return _between(flat, cell, rest)
+    assert position is not None, "several spectra need a position"
     row = np.minimum(position.astype(np.int32), len(tables) - 2)
     blend = (position - row).astype(np.float32)
     cell += row * (TABLE + 1)
@@ -203,13 +219,15 @@ def _between(table: Signal, cell: NDArray[np.int32], rest: Signal) -> Signal:
 
 
 def partials(frequencies: Signal, phases: Signal, levels: Signal) -> Signal:
-    """A sum of sines of constant frequency whose levels change: a second as one product of matrices.
+    """One second of a sum of sines of constant frequency and changing level, as one product of matrices.
 
-    sin(a + b) with a of the block and b of the sample within it is a product of rank two; a level that is linear within
-    the block makes it four.
+    sin(a + b), with a of the block and b of the sample within it, has rank two; a level that is linear within the block
+    makes it four.
 
     Args:
-        frequencies: (P,) Hz. phases: (P,) cycles at the beginning of the second. levels: (P, 126) at control points.
+        frequencies: (P,), Hz.
+        phases: (P,), cycles at the beginning of the second.
+        levels: (P, 126), at control points.
 
     Returns:
         float32 (16000,).
@@ -235,7 +253,7 @@ def _turn(cycle: Signal) -> Signal:
 
 @dataclass
 class Second:
-    """One second of one voice in the making: events are added to it, then `finish` gives its samples."""
+    """One second of one voice: events are added to it, then `finish` returns its samples."""
 
     seed: int
     number: int
@@ -243,15 +261,15 @@ class Second:
     _noises: dict[str, Signal] = field(default_factory=dict)
 
     def play(
-        self, start: int, phase: Signal, level: Signal, amplitudes: Signal, position: Signal | None = None, **how: bool
-    ) -> None:
+        self, start: int, phase: Signal, level: Signal, amplitudes: Signal, position: Signal | None = None,
+        pulse: bool = False,
+    ) -> None:  # fmt: skip
         """Add a note: a wave table whose phase, level and position (n,) are given from block `start` on."""
         here, there = self._overlap(start, len(phase))
         if here is None:
             return
-        wave = wavetable(
-            stretch(phase[there]), amplitudes, None if position is None else stretch(position[there]), **how
-        )
+        moved = None if position is None else stretch(position[there])
+        wave = wavetable(stretch(phase[there]), amplitudes, moved, pulse)
         wave *= stretch(level[there].astype(np.float32))
         self.wave[here.start * BLOCK : (here.stop - 1) * BLOCK] += wave
 
@@ -259,8 +277,8 @@ class Second:
         """Add noise of a colour with a level (n,) from block `start` on; RMS = level."""
         here, there = self._overlap(start, len(level))
         if here is not None:
-            noise = self._noises.setdefault(colour, np.zeros(BLOCKS + 1))
-            noise[here] += level[there]
+            total = self._noises.setdefault(colour, np.zeros(BLOCKS + 1))
+            total[here] += level[there]
 
     def finish(self) -> Signal:
         """The samples, float32 (16000,)."""
@@ -277,11 +295,11 @@ class Second:
         return slice(first, last), slice(first - offset, last - offset)
 
 
-# What a noise sounds like: its amplitude at a frequency in Hz.
+# Spectra of noise: amplitude at a frequency in Hz.
 COLOURS = {
     "white": lambda f: np.ones_like(f),
     "pink": lambda f: 1 / np.sqrt(f.clip(20)),
-    "brown": lambda f: f.clip(1) / (f**2 + 40**2),  # 1 / f, and nothing below 40 Hz that no one hears
+    "brown": lambda f: f.clip(1) / (f**2 + 40**2),  # 1 / f, without the inaudible part below 40 Hz
     "breath": lambda f: _band(f, 2200, 1.0) + 0.25,
     "hiss": lambda f: _band(f, 5200, 0.45),
     "mouth": lambda f: _band(f, 1400, 1.0),
@@ -298,23 +316,23 @@ def _band(frequency: Signal, centre: float, octaves: float) -> Signal:
 
 @lru_cache(maxsize=32)
 def _noise_table(colour: str) -> Signal:
-    """A circle of noise of unit RMS, cut open with a second and a bit of overlap, float32."""
+    """A loop of noise of unit RMS, its first two seconds repeated at its end, float32 (NOISE + 32000,)."""
     rng = np.random.Generator(np.random.Philox(key=sum(colour.encode())))
     spectrum = scipy.fft.rfft(rng.standard_normal(NOISE))
     frequency = np.arange(NOISE // 2 + 1) * (SAMPLE_RATE / NOISE)
     spectrum *= COLOURS[colour](frequency)
     spectrum[0] = 0
-    circle = scipy.fft.irfft(spectrum, n=NOISE)
-    circle /= np.sqrt((circle**2).mean())
-    table = np.concatenate([circle, circle[: 2 * SAMPLE_RATE]]).astype(np.float32)
+    loop = scipy.fft.irfft(spectrum, n=NOISE)
+    loop /= np.sqrt((loop**2).mean())
+    table = np.concatenate([loop, loop[: 2 * SAMPLE_RATE]]).astype(np.float32)
     table.flags.writeable = False
     return table
 
 
 def noise(colour: str, seed: int, second: int) -> Signal:
-    """A second of noise, RMS 1 (on average), without a click to its neighbours: float32 (16000,).
+    """One second of noise, RMS 1 on average, without clicks at its borders: float32 (16000,).
 
-    Each second is another stretch of one long circle of noise; the previous second's stretch goes on for 50 ms.
+    Each second is another stretch of one long loop of noise; the previous second's stretch fades out within 50 ms.
     """
     table = _noise_table(colour)
     before, now = (draws(seed, 4, [second - 1, second], 1)[:, 0] * NOISE).astype(int)

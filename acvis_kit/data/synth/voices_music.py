@@ -1,11 +1,13 @@
-"""Seven instruments as families of voices: a seed is one player with one instrument.
+"""Voices of seven instruments: a seed stands for one player with one instrument.
 
-All play in one register (their middle notes lie between 190 and 480 Hz), so that pitch alone tells nothing: what tells
-is how a note begins, ends and trembles, and where its energy lies. Every function gives one second of sound, about unit
-RMS, float32 (16000,), and depends on nothing but its seed and the number of the second.
+All play in one register (their middle notes lie between 190 and 480 Hz), so that pitch alone does not reveal the class:
+onset, decay, modulation and spectrum of the notes do. Every function returns one second of sound, about unit RMS,
+float32 (16000,), which depends only on the seed and the number of the second.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -26,19 +28,19 @@ from acvis_kit.data.synth.synthesis import (
     unit,
 )
 
-REGISTER = (190.0, 480.0)  # Hz, the middle of what a player plays
+REGISTER = (190.0, 480.0)  # Hz, range of the players' middle notes
 SCALES = ((0, 2, 4, 7, 9), (0, 3, 5, 7, 10), (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 4, 7))
 
 
 def violin(seed: int, second: int) -> Signal:
-    """A bowed string: partials like a sawtooth's through the body's resonances, vibrato that sets in, legato."""
+    """A bowed string: partials like a sawtooth's through the body's resonances, delayed vibrato, legato."""
     own, sound = Traits(seed), Second(seed, second)
     middle, scale = own.ratio(*REGISTER), own.one_of(SCALES)
     rate, depth, tilt = own.between(4.8, 6.8), own.between(0.008, 0.018), own.between(0.6, 1.0)
     wood, bridge, bow = own.ratio(420, 620), own.ratio(2000, 3100), own.between(0.03, 0.08)
     attack = own.between(0.05, 0.12)
     for _, start, end, u in _notes(events(seed, second, own.ratio(0.4, 1.3), own.between(0, 0.4), tail=0.1)):
-        points = end - start + 1 + 6  # legato: the old note is still there when the new one begins
+        points = end - start + 1 + 6  # legato: a note goes on while the next begins
         time = np.arange(points) * STEP
         swing = np.sin(2 * np.pi * (rate * time + u[2])) * (1 - np.exp(-time / 0.12))
         pitch = _pitch(middle, scale, u) * (1 + depth * swing - 0.015 * np.exp(-time / 0.03))
@@ -53,7 +55,7 @@ def violin(seed: int, second: int) -> Signal:
 
 
 def flute(seed: int, second: int) -> Signal:
-    """Nearly a sine, in a stream of breath; the loudness trembles more than the pitch."""
+    """Nearly a sine, with the noise of breath; the loudness is modulated more than the pitch."""
     own, sound = Traits(seed), Second(seed, second)
     middle, scale = own.ratio(*REGISTER) * 1.15, own.one_of(SCALES)
     rate, tremor, breath = own.between(4, 6), own.between(0.08, 0.3), own.between(0.14, 0.3)
@@ -71,7 +73,7 @@ def flute(seed: int, second: int) -> Signal:
 
 
 def saxophone(seed: int, second: int) -> Signal:
-    """A reed: scooped beginnings, a strong formant between 1 and 2 kHz, weak even partials, growl, wide vibrato."""
+    """A reed: scooped onsets, a strong formant between 1 and 2 kHz, weak even partials, growl, wide vibrato."""
     own, sound = Traits(seed), Second(seed, second)
     middle, scale = own.ratio(*REGISTER) * 0.85, own.one_of(SCALES)
     rate, depth, growl = own.between(4, 6), own.between(0.008, 0.02), own.between(0.15, 0.55)
@@ -116,7 +118,7 @@ def trumpet(seed: int, second: int) -> Signal:
 
 
 def accordion(seed: int, second: int) -> Signal:
-    """Two or three reeds per note, out of tune with each other, in chords; the bellows tremble."""
+    """Chords with two or three detuned reeds per note; the bellows modulate the loudness."""
     own = Traits(seed)
     middle, scale = own.ratio(*REGISTER) * 0.75, own.one_of(SCALES[2:4])
     beat, reeds, tilt = own.ratio(1.6, 5.0), own.one_of((2, 3)), own.between(0.45, 0.75)
@@ -141,7 +143,7 @@ def accordion(seed: int, second: int) -> Signal:
 
 
 def guitar(seed: int, second: int) -> Signal:
-    """A plucked string: broken chords, upper partials gone first, a comb from the place where it is plucked."""
+    """A plucked string: broken chords, upper partials that decay first, a comb spectrum set by the plucking point."""
     own, sound = Traits(seed), Second(seed, second)
     middle, scale, place = own.ratio(*REGISTER) * 0.8, own.one_of(SCALES[2:4]), own.between(0.12, 0.3)
     tilt, damping, slap = own.between(0.5, 1.1), own.ratio(2.0, 4.5), own.between(0.25, 0.6)
@@ -173,7 +175,7 @@ def piano(seed: int, second: int) -> Signal:
     shape = np.exp(-hammer * (number - 1)) * (1 - 0.7 * (number % 8 == 0))
     decay = damping * (0.8 + 0.2 * number)
     together = []
-    for key in range(keys):  # the first note of a chord moves freely, the others lie on the scale below it
+    for key in range(keys):  # the first note of a chord is random, the others lie below it on the scale
         degree = (blows.draws[:, 0] * 2 * len(scale)).astype(int) - len(scale) // 2
         semitones = [_step(scale, d - 2 * key - (key > 1) * len(scale)) for d in degree]
         together.append(middle * 2 ** (np.array(semitones) / 12)[:, None] * stretched)
@@ -184,7 +186,7 @@ def piano(seed: int, second: int) -> Signal:
 
 
 def _strike(sound: Second, blows: Events, frequencies: Signal, amplitudes: Signal, decay: Signal) -> None:
-    """Add strings that are struck and ring: frequencies (E, P) Hz, amplitudes (P,), decay (P,) 1 / s."""
+    """Add struck strings: frequencies (E, P) Hz, amplitudes (P,), decay (P,) 1 / s."""
     age = (np.arange(BLOCKS + 1) + sound.number * BLOCKS - blows.start[:, None]) * STEP  # (E, 126)
     force = 0.6 + 0.4 * blows.draws[:, 3]
     ring = np.exp(-decay[:, None] * age.clip(0)[:, None]) * (age > 0)[:, None]  # (E, P, 126)
@@ -194,18 +196,18 @@ def _strike(sound: Second, blows: Events, frequencies: Signal, amplitudes: Signa
     sound.wave += partials(frequencies.reshape(-1), phases.reshape(-1), levels.reshape(-1, BLOCKS + 1))
 
 
-def _notes(row: Events):
+def _notes(row: Events) -> Iterable[tuple[int, int, int, Signal]]:
     """(number, start, end, draws (8,)) of each event, as plain integers."""
     return zip(row.number.tolist(), row.start.tolist(), row.end.tolist(), row.draws, strict=True)
 
 
 def _in_second(points: Signal, start: int, second: int) -> Signal:
     """Control points from block `start` on -> those at the second's 126, 0 outside."""
-    inside = np.zeros(BLOCKS + 1)
+    out = np.zeros(BLOCKS + 1)
     at = np.arange(BLOCKS + 1) + second * BLOCKS - start
-    heard = (at >= 0) & (at < len(points))
-    inside[heard] = points[at[heard]]
-    return inside
+    inside = (at >= 0) & (at < len(points))
+    out[inside] = points[at[inside]]
+    return out
 
 
 def _step(scale: tuple[int, ...], degree: int) -> int:

@@ -1,6 +1,6 @@
-"""Voices of the living, and an engine: person, cat, dog, horse, car. A seed is one individual.
+"""Voices of person, cat, dog, horse and car: a seed stands for one individual.
 
-Every function gives one second of sound, about unit RMS, float32 (16000,), and depends on nothing but its seed and the
+Every function returns one second of sound, about unit RMS, float32 (16000,), which depends only on the seed and the
 number of the second. Pauses are shorter than 0.35 s.
 """
 
@@ -11,6 +11,7 @@ import numpy as np
 from acvis_kit.data.synth.synthesis import (
     BLOCKS,
     STEP,
+    Events,
     Second,
     Signal,
     Traits,
@@ -49,7 +50,7 @@ def person(seed: int, second: int) -> Signal:
     vowels = VOWELS[(draws(seed, 7, beat.reshape(-1), 1)[:, 0] * len(VOWELS)).astype(int)].reshape(2, -1, 3)
     for number, start, end, u, before, after in zip(*_rows(syllables), *vowels, strict=True):
         if number % 8 == 0 and u[6] < 0.6:
-            continue  # breathes
+            continue  # a pause for breath
         points = max(6, end - start + 1)
         time = np.arange(points) * STEP
         consonant = 0.03 + 0.05 * u[5] if u[4] < 0.6 else 0.0  # seconds before the vowel
@@ -71,7 +72,7 @@ def person(seed: int, second: int) -> Signal:
 
 
 def cat(seed: int, second: int) -> Signal:
-    """Meows: a pitch that rises and falls under a mouth that opens and closes."""
+    """Meows: a pitch that rises and falls, formants of a mouth that opens and closes."""
     own, sound = Traits(seed), Second(seed, second)
     base, size, rise = own.ratio(330, 640), own.between(0.85, 1.2), own.between(0.15, 0.45)
     pause, rough, rasp = own.between(0.06, 0.2), own.between(0.0, 0.25), own.between(22, 34)
@@ -98,7 +99,7 @@ def cat(seed: int, second: int) -> Signal:
 
 
 def dog(seed: int, second: int) -> Signal:
-    """Barks: short bursts, half voice and half noise, with a pitch that jumps up and drops."""
+    """Barks: short bursts, half tone and half noise, with a pitch that jumps up and drops."""
     own, sound = Traits(seed), Second(seed, second)
     base, period, noisy = own.ratio(170, 480), own.ratio(0.25, 0.5), own.between(0.45, 0.9)
     size = (base / 290) ** 0.5 * own.between(0.9, 1.1)
@@ -124,7 +125,7 @@ def dog(seed: int, second: int) -> Signal:
 
 
 def horse(seed: int, second: int) -> Signal:
-    """Two thirds whinny, a trembling pitch that comes down, and snort; one third gallops in threes, and snorts."""
+    """Two thirds of the seeds whinny (a falling, trembling pitch) and snort; one third gallops in threes and snorts."""
     own = Traits(seed)
     return _gallop(own, Second(seed, second)) if own.chance(1 / 3) else _whinny(own, Second(seed, second))
 
@@ -175,9 +176,9 @@ def _snort(sound: Second, start: int, points: int, flutter: float, level: float)
 
 
 def car(seed: int, second: int) -> Signal:
-    """An engine: unequal firings, in one cycle of the wave table, at a speed that drifts; exhaust, rumble, tyres.
+    """An engine: unequal firings in one cycle of the wave table, at a speed that drifts; exhaust, rumble, tyres.
 
-    It never ends, so its phase is a closed form of time: f (t + sum of a / (2 pi r) (1 - cos(2 pi r t))).
+    The sound never ends, so its phase is a closed form of time: f (t + sum of a / (2 pi r) (1 - cos(2 pi r t))).
     """
     own = Traits(seed)
     cylinders = own.one_of((3, 4, 6, 8))
@@ -211,5 +212,6 @@ def _speaker(own: Traits) -> tuple[float, float]:
     return own.ratio(low, high), tract * own.between(0.95, 1.05)
 
 
-def _rows(row) -> tuple:
+def _rows(row: Events) -> tuple[list[int], list[int], list[int], Signal]:
+    """Numbers, starts and ends of the events as plain integers, and their draws (E, 8)."""
     return row.number.tolist(), row.start.tolist(), row.end.tolist(), row.draws

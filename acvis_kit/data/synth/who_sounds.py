@@ -1,11 +1,15 @@
-"""Who sounds when: a chain over the number of sounding objects, and the choice of objects that follows it."""
+"""Which objects sound when: a Markov chain over their number, and a choice of objects that follows it.
+
+Twins are two objects of one class of which at most one sounds at a time.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-# AVISeg's training videos (616, 37,689 frames): share of seconds with 0, 1, 2, 3 and "4 or more" sounding objects, and
-# from one second to the next (row: now, column: next). Counted from the annotations, cut at 4.
+# AVISeg's training videos (616, 37,689 frames): fraction of seconds with 0, 1, 2, 3 and "4 or more" sounding objects,
+# and of the changes from one second to the next (row: now, column: next). Counted from the annotations, cut at 4.
 COUNT_SHARES = np.array([0.0571, 0.36934, 0.4781, 0.06665, 0.02881])
 COUNT_TRANSITIONS = np.array(
     [
@@ -16,14 +20,14 @@ COUNT_TRANSITIONS = np.array(
         [0.0037, 0.0028, 0.0281, 0.0486, 0.9167],
     ]
 )
-# Ours, "dense": 3 to 6 at once, to ask of a method whether it can count further than AVISeg's data need.
+# "dense", not from AVISeg: 3 to 6 at once, to test whether a method counts further than AVISeg's data require.
 DENSE_LEAST = 3
 DENSE_SHARES = np.array([0.3, 0.3, 0.25, 0.15])  # of 3, 4, 5 and 6
-DENSE_STAYS = 0.85  # share of the seconds in which the number stays; else it is drawn anew
+DENSE_STAYS = 0.85  # probability that the number stays; else it is drawn again
 COUNTS = ("usual", "dense")
-SOUNDS_FROM = 0.25  # share of an object that must be in view for it to sound
-HAND_OVER = 0.06  # per second: one that sounds falls silent and another takes over
-TWIN_WEIGHT = 4.0  # how much rather a twin starts than another object
+SOUNDS_FROM = 0.25  # fraction of an object that must be in view for it to sound
+HAND_OVER = 0.06  # probability per second that one object falls silent and another starts
+TWIN_WEIGHT = 4.0  # weight of a twin when an object is chosen to start; the others have 1
 
 
 def draw_counts(rng: np.random.Generator, length: int, counts: str = "usual") -> np.ndarray:
@@ -35,7 +39,7 @@ def draw_counts(rng: np.random.Generator, length: int, counts: str = "usual") ->
 
 
 def _chain(rng: np.random.Generator, length: int, shares: np.ndarray, transitions: np.ndarray) -> np.ndarray:
-    """States 0..n - 1 of a Markov chain, int (T,)."""
+    """Random states 0..n - 1 of a Markov chain, int (T,)."""
     draws = rng.random(length)
     states = np.zeros(length, np.int64)
     first = np.cumsum(shares / shares.sum())
@@ -48,21 +52,24 @@ def _chain(rng: np.random.Generator, length: int, shares: np.ndarray, transition
 def draw_sounding(
     rng: np.random.Generator,
     counts: np.ndarray,
-    eligible: np.ndarray,
+    eligible: NDArray[np.bool_],
     twins: tuple[int, int] | None = None,
-    fixed: np.ndarray | None = None,
+    fixed: NDArray[np.bool_] | None = None,
     weights: np.ndarray | None = None,
-) -> np.ndarray:
-    """Objects for the counts: those that sound go on as far as they can, others start or stop at random.
+) -> NDArray[np.bool_]:
+    """Choose the sounding objects: those that sound go on as long as they can, others start or stop at random.
 
     Args:
-        counts: int (T,), how many are to sound. eligible: bool (N, T), who is well enough in view to sound.
-        twins: two objects of one class, of which one at most sounds at a time.
-        fixed: bool (N, T), sounding that is settled already; it counts, and these objects get nothing else.
-        weights: float (N,), how readily an object starts; 1 each by default, twins TWIN_WEIGHT.
+        rng: source of all random draws.
+        counts: int (T,), number of objects that are to sound.
+        eligible: bool (N, T), which objects are in view far enough to sound.
+        twins: indices of the twins, if there are any.
+        fixed: bool (N, T), sounding that is decided already; it counts, and these objects get nothing else.
+        weights: float (N,), weight of each object in the choice of who starts; 1 by default. A twin's is multiplied by
+            TWIN_WEIGHT.
 
     Returns:
-        bool (N, T). Where fewer are eligible than the count says, fewer sound.
+        bool (N, T). Where fewer objects are eligible than the count, fewer sound.
     """
     number, length = eligible.shape
     weights = np.ones(number) if weights is None else weights.astype(np.float64)
@@ -70,28 +77,28 @@ def draw_sounding(
         weights[list(twins)] *= TWIN_WEIGHT
     fixed = np.zeros_like(eligible) if fixed is None else fixed
     sounding = fixed.copy()
-    free = ~fixed.any(1)
+    free = ~np.any(fixed, axis=1)
     current: list[int] = []
     for t in range(length):
         current = [n for n in current if eligible[n, t]]
-        wanted = max(int(counts[t]) - int(fixed[:, t].sum()), 0)
-        while len(current) > wanted:
+        target = max(int(counts[t]) - int(fixed[:, t].sum()), 0)
+        while len(current) > target:
             current.pop(int(rng.integers(len(current))))
-        if current and len(current) == wanted and rng.random() < HAND_OVER:
-            left = current.pop(int(rng.integers(len(current))))
+        if current and len(current) == target and rng.random() < HAND_OVER:
+            stopped = current.pop(int(rng.integers(len(current))))
         else:
-            left = -1
-        while len(current) < wanted:
-            able = [n for n in range(number) if eligible[n, t] and free[n] and n not in current]
+            stopped = -1
+        while len(current) < target:
+            candidates = [n for n in range(number) if eligible[n, t] and free[n] and n not in current]
             if twins is not None and any(n in twins for n in current):
-                able = [n for n in able if n not in twins]
-            if not able:
+                candidates = [n for n in candidates if n not in twins]
+            if not candidates:
                 break
-            if len(able) > 1 and left in able:
-                able.remove(left)
-            share = weights[able]
-            if share.sum() == 0:
+            if len(candidates) > 1 and stopped in candidates:
+                candidates.remove(stopped)
+            chances = weights[candidates]
+            if chances.sum() == 0:
                 break
-            current.append(int(rng.choice(able, p=share / share.sum())))
+            current.append(int(rng.choice(candidates, p=chances / chances.sum())))
         sounding[current, t] = True
     return sounding

@@ -1,4 +1,4 @@
-"""AVIS-Synth on disk, in AVISeg's layout. The same bytes from the same seed, on any number of processes."""
+"""AVIS-Synth on disk, in AVISeg's layout: the same bytes from the same seed, with any number of processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WrittenClip = tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]  # ent
 
 @dataclass(frozen=True)
 class ClipJob:
-    """One clip to be made."""
+    """One clip to make; `size`, `seconds` and `counts` as in `write_dataset`."""
 
     folder: Path
     split: str
@@ -60,33 +60,39 @@ def write_dataset(
     progress: bool = True,
     counts: str = "usual",
 ) -> None:
-    """Make splits of AVIS-Synth.
+    """Write splits of AVIS-Synth.
 
     OUT/{split}.json, OUT/{split}_scenes.json, OUT/{split}/JPEGImages/<video>/<frame:05d>.jpg,
-    OUT/{split}/WAVAudios/<video>.wav. {split}.json comes last: where it is, the split is complete.
+    OUT/{split}/WAVAudios/<video>.wav. {split}.json is written last: where it exists, the split is complete.
 
     Args:
-        out: folder. splits: clips by name of the split. seed: of all; clips depend on seed, split and index alone.
-        size: height and width, 64..1024 pixels. seconds: shortest and longest clip, 1..600.
+        out: folder to write to.
+        splits: name of the split -> number of clips.
+        seed: 0 or more; a clip depends on seed, split and index alone.
+        size: height and width, 64..1024 pixels.
+        seconds: shortest and longest clip, 1..600.
+        workers: number of processes.
+        material: makes the source of pictures and voices, once in each process.
+        progress: whether to show a progress bar.
         counts: how many sound at once, "usual" or "dense", see `who_sounds`.
-        workers: processes. material: makes the source of pictures and voices, once in each process.
 
     Raises:
-        ConfigError: a number outside its range. DataError: the folder holds another data set.
+        ConfigError: a number outside its range.
+        DataError: the folder holds another data set.
     """
     out, seconds = Path(out), (int(seconds[0]), int(seconds[1]))
     _check(splits, seed, size, seconds, workers)
     if counts not in COUNTS:
-        raise ConfigError(f"counts={counts!r} is not known: choose one of {', '.join(COUNTS)}")
+        raise ConfigError(f"counts={counts!r} is unknown: choose from {', '.join(COUNTS)}")
     source = material()
     recipe = {"version": VERSION, "seed": seed, "size": size, "seconds": list(seconds), **source.recipe}
     recipe |= {} if counts == "usual" else {"counts": counts}
-    wanted = {split: {**recipe, "split": split, "clips": count} for split, count in splits.items()}
-    todo = {split: splits[split] for split, own in wanted.items() if not _is_done(out, split, own)}
+    recipes = {split: {**recipe, "split": split, "clips": count} for split, count in splits.items()}
+    todo = {split: splits[split] for split, own in recipes.items() if not _is_done(out, split, own)}
     with _pool(workers if todo else 1, material) as pool:
         for split, count in todo.items():
             clips = partial(_run, pool=pool, source=source, chunk=max(1, min(16, count // (4 * workers))))
-            _write_split(out, split, count, wanted[split], source, clips, progress)
+            _write_split(out, split, count, recipes[split], source, clips, progress)
 
 
 def _write_split(
@@ -94,7 +100,7 @@ def _write_split(
     run: Callable[[list[ClipJob]], Iterator[WrittenClip]], progress: bool,
 ) -> None:  # fmt: skip
     folder = out / split
-    shutil.rmtree(folder, ignore_errors=True)  # `_is_done` has seen that it is ours
+    shutil.rmtree(folder, ignore_errors=True)  # `_is_done` has checked that it is AVIS-Synth's
     for part in ("JPEGImages", "WAVAudios"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     (folder / MARKER).write_text(json.dumps(recipe))
@@ -102,7 +108,9 @@ def _write_split(
     size, seconds = recipe["size"], tuple(recipe["seconds"])
     counts = recipe.get("counts", "usual")
     jobs = [ClipJob(folder, split, n, recipe["seed"], size, seconds, counts) for n in range(count)]
-    videos, scenes, annotations = [], [], []
+    videos: list[dict[str, Any]] = []
+    scenes: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     made = run(jobs)
     if progress:
         from tqdm import tqdm
@@ -124,7 +132,7 @@ def _write_split(
 
 
 def make_clip(job: ClipJob, material: Material) -> WrittenClip:
-    """Write the frames and the sound of one clip; its entries for `videos`, `scenes` and `annotations`."""
+    """Write the frames and the sound of one clip; returns its entries for `videos`, `scenes` and `annotations`."""
     streams = np.random.SeedSequence([job.seed, zlib.crc32(job.split.encode()), job.index]).spawn(2)
     plan, paint = (np.random.default_rng(stream) for stream in streams)
     scene = draw_scene(plan, material, job.size, job.seconds, job.counts)
@@ -144,10 +152,10 @@ def make_clip(job: ClipJob, material: Material) -> WrittenClip:
 
 
 def _pool(workers: int, make: Callable[[], Material]) -> AbstractContextManager[ProcessPoolExecutor | None]:
-    """Processes that make clips; None if this one is to make them all."""
+    """A pool of processes that make clips; None if this process makes them all."""
     if workers == 1:
         return nullcontext()
-    # A fresh interpreter in each process: a fork would copy the locks of torch's threads as they are.
+    # A fresh interpreter in each process: a fork would copy locks that torch's threads hold.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, initializer=_Worker.begin, initargs=(make,))
 
@@ -160,13 +168,13 @@ def _run(jobs: list[ClipJob], pool: ProcessPoolExecutor | None, source: Material
 
 
 class _Worker:
-    """What a worker process keeps from clip to clip."""
+    """State that a worker process keeps from clip to clip."""
 
     material: Material
 
     @classmethod
     def begin(cls, make: Callable[[], Material]) -> None:
-        warnings.simplefilter("ignore")  # the first process has said it
+        warnings.simplefilter("ignore")  # the main process has shown the warnings
         cls.material = make()
 
     @classmethod
@@ -175,10 +183,10 @@ class _Worker:
 
 
 def _is_done(out: Path, split: str, recipe: dict[str, Any]) -> bool:
-    """Whether the split lies there complete.
+    """Whether the split is there and complete.
 
     Raises:
-        DataError: something else lies there.
+        DataError: something else is there.
     """
     truth, scenes, marker = out / f"{split}.json", out / f"{split}_scenes.json", out / split / MARKER
     remedy = "choose an empty folder, or remove what is there"
@@ -198,7 +206,7 @@ def _is_done(out: Path, split: str, recipe: dict[str, Any]) -> bool:
 
 
 def _replace(path: Path, data: dict[str, Any]) -> None:
-    """The file is there whole, or not at all."""
+    """Write a JSON file atomically: it is there whole, or not at all."""
     draft = path.with_suffix(".part")
     draft.write_text(json.dumps(data, separators=(",", ":")))
     os.replace(draft, path)
@@ -206,12 +214,12 @@ def _replace(path: Path, data: dict[str, Any]) -> None:
 
 def _check(splits: Mapping[str, int], seed: int, size: int, seconds: tuple[int, int], workers: int) -> None:
     if not splits:
-        raise ConfigError("no split is asked for: give e.g. train:2000")
+        raise ConfigError("no split is given: give at least one, e.g. train:2000")
     for split, count in splits.items():
         if not split or not split.replace("_", "").replace("-", "").isalnum() or split.endswith("_scenes"):
-            raise ConfigError(f"{split!r} is no name of a split: use letters, digits, - and _, e.g. train")
+            raise ConfigError(f"{split!r} cannot be the name of a split: use letters, digits, - and _, e.g. train")
         if count < 1:
-            raise ConfigError(f"split {split!r} is to have {count} clips: give at least 1")
+            raise ConfigError(f"split {split!r} has {count} clips: give at least 1")
     if seed < 0:
         raise ConfigError(f"seed={seed} is below 0: give 0 or more")
     if not SMALLEST <= size <= LARGEST:

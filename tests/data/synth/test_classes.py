@@ -14,5 +14,5 @@ def test_only_the_classes_used_are_listed_in_the_order_of_their_ids() -> None:
     assert ids == sorted(ids) and len(ids) == 12
 
 
-def test_every_class_can_be_heard() -> None:
+def test_every_class_has_a_synthetic_voice() -> None:
     assert set(SYNTH_CLASSES) <= set(VOICES)

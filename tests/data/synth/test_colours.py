@@ -13,6 +13,6 @@ def test_palettes_cover_the_hues_and_two_in_three_have_a_texture() -> None:
     palettes = [draw_palette(np.random.default_rng(k), 32) for k in range(150)]
     bodies = np.array([p.body for p in palettes], float)
     assert bodies.std(0).min() > 50  # of at most 127
-    share = np.mean([p.texture is not None for p in palettes])
-    assert 0.5 < share < 0.8
+    textured = np.mean([p.texture is not None for p in palettes])
+    assert 0.5 < textured < 0.8
     assert all(p.texture is None or p.texture.size == (32, 32) for p in palettes)

@@ -24,22 +24,22 @@ def classes(scene: SceneRecord) -> set[str]:
 @pytest.mark.parametrize("kind", ["mute", "swap", "foreign", "offscreen"])
 def test_the_same_generator_gives_the_same_sound(scenes: Scenes, kind: str) -> None:
     scene = scenes[2]
-    (one, who), (two, same) = (counterfactual(scene, kind, rng(4)) for _ in range(2))
-    assert one == two and np.array_equal(who, same)
-    assert who.shape == (len(scene.objects), scene.length) and who.dtype == bool
+    (one, first), (two, second) = (counterfactual(scene, kind, rng(4)) for _ in range(2))
+    assert one == two and np.array_equal(first, second)
+    assert first.shape == (len(scene.objects), scene.length) and first.dtype == bool
     assert one.length == scene.length
 
 
 @pytest.mark.parametrize("kind", ["mute", "swap", "foreign"])
-def test_the_truth_is_who_has_a_part_in_the_soundtrack(scenes: Scenes, kind: str) -> None:
+def test_the_objects_that_sound_are_those_with_a_part_in_the_soundtrack(scenes: Scenes, kind: str) -> None:
     for number, scene in scenes.items():
         soundtrack, sounding = counterfactual(scene, kind, rng(number))
-        heard = np.zeros_like(sounding)
+        played = np.zeros_like(sounding)
         for part in soundtrack.parts:
             if part.object is not None:
-                heard[part.object] = part.seconds
+                played[part.object] = part.seconds
                 assert part.voice == scene.objects[part.object].voice
-        assert np.array_equal(heard, sounding)
+        assert np.array_equal(played, sounding)
 
 
 def test_a_muted_scene_has_noise_at_most(scenes: Scenes) -> None:
@@ -78,18 +78,18 @@ def test_swaps_follow_the_count_chain_and_prefer_other_objects(scenes: Scenes) -
 def test_swapped_twins_keep_their_own_seconds_or_are_silent(scenes: Scenes) -> None:
     twins = [scene for scene in scenes.values() if scene.twins]
     assert twins
-    seen = Counter()
+    outcomes = Counter()
     for scene in twins:
         pair = list(scene.pair)
         for seed in range(12):
             _, sounding = counterfactual(scene, "swap", rng(seed))
             same = np.array_equal(sounding[pair], scene.sounding[pair])
             assert same or not sounding[pair].any()
-            seen[same] += 1
-    assert min(seen[True], seen[False]) > 2
+            outcomes[same] += 1
+    assert min(outcomes[True], outcomes[False]) > 2
 
 
-def test_of_a_pair_that_are_no_twins_none_ever_sounds(scenes: Scenes) -> None:
+def test_two_objects_of_a_class_that_are_not_twins_stay_silent(scenes: Scenes) -> None:
     scene = next(s for s in scenes.values() if not s.pair)
     one = scene.objects[0]
     double = dataclasses.replace(scene.objects[1], voice=one.voice, category_id=one.category_id)
@@ -133,7 +133,7 @@ def test_recorded_scenes_get_recorded_voices(scenes: Scenes) -> None:
     assert all(part.voice.source == f"{part.voice.class_name}/a.wav" for part in soundtrack.parts)
 
 
-def test_what_cannot_be_made_is_refused(scenes: Scenes) -> None:
+def test_impossible_kinds_are_refused(scenes: Scenes) -> None:
     with pytest.raises(ConfigError, match=r"'louder'.*mute, swap"):
         counterfactual(scenes[1], "louder", rng())
     own = {thing.class_name: ["a.wav"] for thing in scenes[1].objects}

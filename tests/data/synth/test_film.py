@@ -10,7 +10,7 @@ from acvis_kit.media.load import load_clip
 SEED = 7
 
 
-def test_the_middle_of_each_second_is_the_data_sets_own_frame() -> None:
+def test_the_middle_of_each_second_is_the_frame_of_the_data_set() -> None:
     scene = draw_film_scene(SEED, 64, 4)
     film = filmed(scene, 5)  # frame 5 t + 2 shows t + 0.5
     assert film.length == 20
@@ -32,9 +32,9 @@ def test_a_film_loads_as_a_clip_with_the_scenes_sound(tmp_path: Path) -> None:
     scene = draw_film_scene(SEED, 64, 4)
     clip = load_clip(write_film(tmp_path / "film.mp4", scene, 6))
     assert len(clip) == 4 and clip.size == (64, 64) and clip.source_fps == 6
-    want = np.sqrt(np.square(scene.soundtrack.render().reshape(4, -1)).mean(1))
-    got = clip.waveform.view(4, -1).square().mean(1).sqrt().numpy()
-    np.testing.assert_allclose(got, want, rtol=0.15, atol=2e-3)
+    expected = np.sqrt(np.square(scene.soundtrack.render().reshape(4, -1)).mean(1))
+    found = clip.waveform.view(4, -1).square().mean(1).sqrt().numpy()
+    np.testing.assert_allclose(found, expected, rtol=0.15, atol=2e-3)
 
 
 def test_the_same_seed_paints_the_same_film(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def test_sprites_grow_with_the_frames() -> None:
     assert large.picture.width == 2 * small.picture.width
 
 
-def test_long_thin_things_and_things_that_stand() -> None:
+def test_classes_are_slender_and_upright_by_their_shape() -> None:
     material = DrawnMaterial()
     assert material.is_slender("flute") and not material.is_slender("piano")
     assert material.is_upright("horse") and not material.is_upright("trumpet")

@@ -12,7 +12,7 @@ def test_sources_are_0_to_30_db_above_the_noise() -> None:
         levels, noise = draw_levels(rng, 4)
         above.append(levels - noise)
         assert levels.min() > -35 and levels.max() < -12 and noise >= -80  # audible, and clear of the limiter
-        assert np.ptp(levels) <= 8.02  # none drowns the others
+        assert np.ptp(levels) <= 8.02  # none drowns out the others
     above = np.concatenate(above)
     assert above.min() >= -0.02 and above.max() <= 30.02
     assert np.ptp(above) > 27  # the whole range is used
@@ -24,7 +24,7 @@ def test_background_noise_is_common() -> None:
     assert len({n.kind for n in noises if n}) >= 4
 
 
-def test_runs_have_their_share_and_length() -> None:
+def test_runs_have_the_given_fraction_and_mean_length() -> None:
     runs = draw_runs(np.random.default_rng(1), 60000, 0.15, 5.0)
     begins = np.count_nonzero(np.diff(runs.astype(int)) == 1)
     assert abs(runs.mean() - 0.15) < 0.02 and abs(runs.sum() / begins - 5.0) < 0.5

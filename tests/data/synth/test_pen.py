@@ -5,7 +5,7 @@ from acvis_kit.data.synth.pen import REACH, Pen, mirrored, open_curve, smooth
 RED = (200, 40, 40)
 
 
-def test_a_box_fills_its_share_of_the_canvas() -> None:
+def test_a_box_fills_its_part_of_the_canvas() -> None:
     pen = Pen(200)
     pen.box(-0.5, -0.5, 0.5, 0.5, RED, outline=False)
     covered = (np.asarray(pen.alpha) > 0).mean()
@@ -29,7 +29,7 @@ def test_a_line_does_not_widen_the_object_and_a_stick_does() -> None:
     assert np.asarray(pen.alpha).any()
 
 
-def test_a_limb_is_as_wide_as_it_is_told() -> None:
+def test_a_limb_has_the_given_widths() -> None:
     pen = Pen(400)
     pen.limb([(-0.8, 0), (0.8, 0)], [0.1, 0.3], RED, outline=False, flat_end=True)
     alpha = np.asarray(pen.alpha) > 0

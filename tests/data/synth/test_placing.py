@@ -31,7 +31,7 @@ def centre(pixels: np.ndarray) -> tuple[float, float]:
     return columns.mean() + 0.5, rows.mean() + 0.5
 
 
-def test_an_object_stands_where_and_as_large_as_its_path_says() -> None:
+def test_an_object_has_the_place_and_size_of_its_path() -> None:
     pixels = mask(block(), path(40, 60, 30))
     assert np.allclose(centre(pixels), (40, 60), atol=0.6)
     assert abs(pixels.sum() - 900) < 70
@@ -50,7 +50,7 @@ def test_a_mirrored_object_is_mirrored() -> None:
     assert centre(plain)[0] < 50 < centre(flipped)[0]
 
 
-def test_the_camera_moves_and_enlarges_all() -> None:
+def test_the_camera_moves_and_enlarges_all_objects() -> None:
     pixels = mask(block(), path(40, 50, 20), camera(zoom=1.5, shift=(5, 0)))
     assert np.allclose(centre(pixels), (50 - 10 * 1.5 + 5, 50), atol=0.6)
     assert abs(pixels.sum() - 900) < 70

@@ -1,4 +1,4 @@
-"""Recorded voices: found by the names of folders, audible in every second, the same wherever rendering begins."""
+"""Recorded voices: found by folder names, audible in every second, independent of where rendering begins."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_any_second_is_the_slice_of_the_whole(folder: Path) -> None:
     )
 
 
-def test_the_seed_is_where_it_begins(folder: Path) -> None:
+def test_the_seed_sets_the_starting_point(folder: Path) -> None:
     voices = RecordedVoices(folder)
     source = "esc/001 - Dog bark/a.wav"
     a, b = render_voice(Voice("dog", 1, source), 0, 1, voices), render_voice(Voice("dog", 2, source), 0, 1, voices)
@@ -125,7 +125,7 @@ def test_a_soundtrack_of_recordings_survives_json_and_processes(folder: Path) ->
         track.render()
 
 
-def test_shares_have_no_file_in_common_and_lose_none(folder: Path) -> None:
+def test_shares_have_no_file_in_common_and_together_have_all(folder: Path) -> None:
     for number in range(9):
         wavfile.write(folder / f"tuba/{number}.wav", SAMPLE_RATE, tone(100, 0.5))
     parts = [set(RecordedVoices(folder, share=s).files["tuba"]) for s in ((0, 0.6), (0.6, 1))]
@@ -133,10 +133,10 @@ def test_shares_have_no_file_in_common_and_lose_none(folder: Path) -> None:
     assert len(parts[0]) == 7
 
 
-def test_what_names_no_class_is_reported_and_can_be_named(folder: Path) -> None:
+def test_folders_that_name_no_class_are_reported_and_can_be_given_one(folder: Path) -> None:
     (folder / "gong").mkdir()
     wavfile.write(folder / "gong/a.wav", SAMPLE_RATE, tone(100, 0.5))
-    with pytest.warns(UserWarning, match=r"gong.*known are.*tuba"):
+    with pytest.warns(UserWarning, match=r"gong.*tuba.*folder_names="):
         voices = RecordedVoices(folder)
     assert voices.unknown == ("gong",)
     assert RecordedVoices(folder, folder_names={"gong": "bass"}).files["bass"] == ("gong/a.wav",)

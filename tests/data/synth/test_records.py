@@ -11,7 +11,7 @@ from acvis_kit.errors import DataError
 Scenes = dict[int, SceneRecord]
 
 
-def test_masks_of_silent_objects_are_there_and_never_overlap(scenes: Scenes) -> None:
+def test_silent_objects_have_masks_and_masks_never_overlap(scenes: Scenes) -> None:
     silent = 0
     for scene in list(scenes.values())[:8]:
         masks = np.stack([thing.masks() for thing in scene.objects])  # (N, T, H, W)

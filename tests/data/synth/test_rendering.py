@@ -8,12 +8,12 @@ from acvis_kit.data.synth.rendering import render_frames
 from acvis_kit.data.synth.scenes import Scene, draw_scene
 
 
-def scene_of(want, start: int = 0) -> Scene:
-    """The first scene that is as wanted."""
+def scene_of(condition, start: int = 0) -> Scene:
+    """The first scene that meets the condition."""
     material = DrawnMaterial()
     for k in range(start, start + 200):
         scene = draw_scene(np.random.default_rng([4, k]), material, 96, (8, 8))
-        if want(scene):
+        if condition(scene):
             return scene
     raise AssertionError("no such scene among 200")
 
@@ -27,7 +27,7 @@ def frames(scene: Scene, seed: int = 0) -> np.ndarray:
     return np.stack(list(render_frames(np.random.default_rng(seed), scene))).astype(np.int16)  # (T, H, W, 3)
 
 
-def test_frames_are_as_many_and_as_large_as_the_scene_says(twins: Scene) -> None:
+def test_frames_have_the_number_and_size_of_the_scene(twins: Scene) -> None:
     painted = list(render_frames(np.random.default_rng(0), twins))
     assert len(painted) == 8 and all(f.shape == (96, 96, 3) and f.dtype == np.uint8 for f in painted)
 
@@ -49,7 +49,7 @@ def test_the_cue_lies_beside_its_object(twins: Scene) -> None:
     assert changed.sum() > 20 and away.max() < patch.extent and away.min() > 0.4 * patch.extent
 
 
-def test_who_sounds_cannot_be_seen_without_a_cue() -> None:
+def test_without_a_cue_the_picture_does_not_show_which_object_sounds() -> None:
     scene = scene_of(lambda s: not s.twins)
     other = dataclasses.replace(scene, sounding=~scene.sounding)
     assert np.array_equal(frames(scene), frames(other))

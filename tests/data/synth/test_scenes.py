@@ -33,9 +33,9 @@ def test_lengths_are_log_uniform(scenes: list[Scene]) -> None:
 
 
 def test_at_least_half_of_the_objects_in_view_are_silent(scenes: list[Scene]) -> None:
-    seen, sounding = (sum(int(a.sum()) for a in rows) for rows in zip(
+    visible, sounding = (sum(int(a.sum()) for a in rows) for rows in zip(
         *((in_view(s), s.sounding) for s in scenes), strict=True))  # fmt: skip
-    assert sounding < 0.5 * seen
+    assert sounding < 0.5 * visible
 
 
 def test_the_number_that_sounds_follows_aviseg(scenes: list[Scene]) -> None:
@@ -50,7 +50,7 @@ def test_the_number_that_sounds_follows_aviseg(scenes: list[Scene]) -> None:
     assert np.abs(found - COUNT_TRANSITIONS)[1:3].max() < 0.04  # where most seconds are
 
 
-def test_who_sounds_is_in_view(scenes: list[Scene]) -> None:
+def test_sounding_objects_are_in_view(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert (scene.share[scene.sounding] >= SOUNDS_FROM).all()
 
@@ -67,7 +67,7 @@ def test_15_to_25_percent_of_clips_have_twins(scenes: list[Scene]) -> None:
         assert scene.sounding[:2].sum(0).max() == 1
 
 
-def test_the_cue_is_there_in_80_percent_of_a_twins_sounding_seconds_and_nowhere_else(scenes: list[Scene]) -> None:
+def test_the_cue_is_drawn_in_80_percent_of_a_twins_sounding_seconds_and_nowhere_else(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert not (scene.cue & ~scene.sounding).any()
         assert not scene.cue[2:].any() and (scene.twins or not scene.cue.any())
@@ -76,23 +76,23 @@ def test_the_cue_is_there_in_80_percent_of_a_twins_sounding_seconds_and_nowhere_
     assert 0.75 < share < 0.85
 
 
-def test_of_two_of_a_class_that_are_no_twins_none_sounds(scenes: list[Scene]) -> None:
+def test_two_objects_of_a_class_that_are_not_twins_are_silent(scenes: list[Scene]) -> None:
     pairs = [scene for scene in scenes if scene.pair and not scene.twins]
     assert len(pairs) > 10
     assert not any(scene.sounding[:2].any() for scene in pairs)
     for scene in scenes:
-        often = Counter(thing.class_name for thing in scene.things)
-        assert (max(often.values()) > 1) == (scene.pair is not None)
+        number = Counter(thing.class_name for thing in scene.things)
+        assert (max(number.values()) > 1) == (scene.pair is not None)
 
 
-def test_the_soundtrack_plays_who_sounds(scenes: list[Scene]) -> None:
+def test_the_soundtrack_plays_the_sounding_objects(scenes: list[Scene]) -> None:
     for scene in scenes[:40]:
-        heard = np.zeros_like(scene.sounding)
+        played = np.zeros_like(scene.sounding)
         for part in scene.soundtrack.parts:
             if part.object is not None:
-                heard[part.object] = part.seconds
+                played[part.object] = part.seconds
                 assert part.voice == scene.things[part.object].voice
-        assert np.array_equal(heard, scene.sounding)
+        assert np.array_equal(played, scene.sounding)
 
 
 def test_objects_are_at_least_24_pixels_across_at_128() -> None:

@@ -1,4 +1,4 @@
-"""Voices: deterministic, audible in every second, and told apart by more than their pitch."""
+"""Voices: deterministic, audible in every second, and distinguished by more than their pitch."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_there_is_no_click_between_seconds(name: str) -> None:
             assert bends[border - 2 : border].max() <= 1.05 * np.quantile(around, 0.9999)
 
 
-def test_a_voice_is_its_seed_and_its_class() -> None:
+def test_voices_of_two_seeds_differ() -> None:
     for name in VOICES:
         a, b = render_voice(Voice(name, 1), 0, 2), render_voice(Voice(name, 2), 0, 2)
         assert abs(np.corrcoef(a, b)[0, 1]) < 0.3
 
 
-def test_the_same_seed_is_another_pitch_in_another_class() -> None:
+def test_the_same_seed_gives_another_pitch_in_another_class() -> None:
     def pitches(name: str) -> np.ndarray:
         """Lowest strong peak over four seconds, octaves, of 40 seeds."""
         sounds = np.stack([render_voice(Voice(name, seed), 0, 4) for seed in range(40)])
@@ -96,11 +96,11 @@ def features(seeds: range) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
     return torch.cat([mel.mean(dim=1), mel.std(dim=1)], dim=1), labels, peaks.numpy()
 
 
-def test_classes_are_told_apart_by_their_sound_and_not_by_their_pitch() -> None:
-    known, labels, peaks = features(range(16))
-    asked, answers, asked_peaks = features(range(1000, 1010))
-    mean, deviation = known.mean(dim=0), known.std(dim=0) + 1e-6
-    known, asked = (known - mean) / deviation, (asked - mean) / deviation
+def test_classes_are_recognised_by_their_sound_but_not_by_their_pitch_alone() -> None:
+    train, labels, peaks = features(range(16))
+    test, answers, test_peaks = features(range(1000, 1010))
+    mean, deviation = train.mean(dim=0), train.std(dim=0) + 1e-6
+    train, test = (train - mean) / deviation, (test - mean) / deviation
     linear = torch.nn.Linear(128, len(VOICES))
     torch.nn.init.zeros_(linear.weight)
     torch.nn.init.zeros_(linear.bias)
@@ -108,18 +108,18 @@ def test_classes_are_told_apart_by_their_sound_and_not_by_their_pitch() -> None:
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = torch.nn.functional.cross_entropy(linear(known), labels) + 1e-3 * linear.weight.square().sum()
+        value = torch.nn.functional.cross_entropy(linear(train), labels) + 1e-3 * linear.weight.square().sum()
         value.backward()
         return value
 
     optimizer.step(loss)
-    assert (linear(asked).argmax(dim=1) == answers).float().mean() > 0.85
+    assert (linear(test).argmax(dim=1) == answers).float().mean() > 0.85
 
-    # the same question with nothing but the strongest peak, in quarters of an octave, among the instruments
+    # the same with the strongest peak alone, in quarters of an octave, among the instruments
     indices = [list(VOICES).index(name) for name in INSTRUMENTS]
     votes = np.zeros((30, len(VOICES)))
     np.add.at(votes, ((4 * np.log2(peaks / 60)).astype(int), labels.numpy()), 1)
-    guesses = np.array(indices)[votes[:, indices].argmax(axis=1)][(4 * np.log2(asked_peaks / 60)).astype(int)]
+    guesses = np.array(indices)[votes[:, indices].argmax(axis=1)][(4 * np.log2(test_peaks / 60)).astype(int)]
     among = np.isin(answers.numpy(), indices)
     assert (guesses == answers.numpy())[among].mean() < 0.4
 
@@ -140,5 +140,5 @@ def test_mistakes_are_named() -> None:
         Voice.from_dict({"seed": 3})
 
 
-def test_no_seconds_are_no_samples() -> None:
+def test_an_empty_range_has_no_samples() -> None:
     assert render_voice(Voice("dog", 0), 2, 2).shape == (0,)

@@ -1,4 +1,4 @@
-"""Soundtracks: what is silent is silent, levels hold, slices are exact, nothing clips."""
+"""Soundtracks: silence is exact, levels hold, slices are exact, nothing clips."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_each_sounding_second_has_its_level(name: str) -> None:
 
 
 def test_sound_fades_inside_its_own_seconds() -> None:
-    voice = Voice("car", 2)  # an engine is never silent of itself
+    voice = Voice("car", 2)  # an engine has no pauses
     rendered = Soundtrack(4, (Part(voice, (False, True, True, False), -30.0),)).render().reshape(4, -1)
     full = np.stack([module.render_second(voice, second) for second in (1, 2)]) * 10**-1.5
     np.testing.assert_allclose(rendered[1, FADE:], full[0, FADE:], atol=1e-6)  # no fade between two sounding seconds
@@ -79,7 +79,7 @@ def test_loud_mixtures_never_leave_the_range() -> None:
     np.testing.assert_array_equal(track.render(1, 2), whole[SAMPLE_RATE : 2 * SAMPLE_RATE])
 
 
-def test_the_limiter_changes_only_what_is_loud_and_keeps_the_order() -> None:
+def test_the_limiter_changes_only_loud_samples_and_keeps_their_order() -> None:
     wave = np.linspace(-4, 4, 2001, dtype=np.float32)
     limited = limit(wave)
     quiet = np.abs(wave) <= 0.8
@@ -115,7 +115,7 @@ def test_wind_comes_in_gusts_and_brown_noise_does_not() -> None:
     assert np.std(levels["wind"]) > 1.3 * np.std(levels["brown"]) and np.ptp(levels["wind"]) > 5
 
 
-def test_only_what_sounds_is_synthesised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_sounding_parts_are_synthesised(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     original = module.render_second
     monkeypatch.setattr(module, "render_second", lambda v, s, r: made.append((v.class_name, s)) or original(v, s, r))

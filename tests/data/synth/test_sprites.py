@@ -34,7 +34,7 @@ def test_levels_halve_and_keep_the_mean_colour() -> None:
 
 
 def fitted_accuracy(features: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> float:
-    """Of a multinomial logistic regression, on the rows held out."""
+    """Accuracy of a multinomial logistic regression on the rows held out."""
     x = torch.from_numpy(np.c_[features, np.ones(len(features))])
     y, out = torch.from_numpy(labels), torch.from_numpy(held_out)
     weights = torch.zeros(x.shape[1], len(SYNTH_CLASSES), dtype=torch.float64, requires_grad=True)
@@ -58,15 +58,15 @@ def gallery() -> tuple[list[Sprite], np.ndarray, np.ndarray]:
     return drawn, labels, np.tile(np.arange(100) >= 65, len(SYNTH_CLASSES))
 
 
-def test_colour_tells_the_class_at_most_twice_as_well_as_chance(gallery) -> None:
+def test_colour_predicts_the_class_at_most_twice_as_well_as_chance(gallery) -> None:
     drawn, labels, held_out = gallery
     colours = np.stack([sprite.mean_colour() for sprite in drawn]) / 255
     accuracy = fitted_accuracy(colours, labels, held_out)
     assert accuracy <= 2 / len(SYNTH_CLASSES), accuracy
 
 
-def test_shape_tells_the_class(gallery) -> None:
-    """The silhouette alone, at 16 pixels: a model has something to learn."""
+def test_shape_predicts_the_class(gallery) -> None:
+    """From the silhouette alone, at 16 pixels."""
     drawn, labels, held_out = gallery
     shapes = np.stack([np.asarray(s.levels[-1].getchannel("A"), np.float64).ravel() for s in drawn]) / 255
     assert fitted_accuracy(shapes, labels, held_out) > 0.9

@@ -1,4 +1,4 @@
-"""The tools that voices are built with."""
+"""The building blocks of voices."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from acvis_kit.data.synth.synthesis import (
 )
 
 
-def test_a_number_does_not_depend_on_what_else_is_looked_up() -> None:
+def test_a_random_number_does_not_depend_on_the_others_that_are_drawn() -> None:
     together = draws(3, 1, [-2, 0, 5], 4)
     np.testing.assert_array_equal(together[2:], draws(3, 1, [5], 4))
     np.testing.assert_array_equal(together[:, :2], draws(3, 1, [-2, 0, 5], 2))
 
 
-def test_numbers_of_other_seeds_streams_and_events_have_nothing_in_common() -> None:
+def test_random_numbers_of_different_seeds_streams_and_events_are_unrelated() -> None:
     many = [draws(seed, stream, range(-50, 50), 10) for seed in (0, 1, 2**40) for stream in (0, 1)]
     flat = np.concatenate([m.reshape(-1) for m in many])
     assert len(np.unique(flat)) == len(flat)
@@ -79,12 +79,12 @@ def test_phase_of_a_pitch_is_its_integral() -> None:
     np.testing.assert_allclose(cycles(100 + 50 * time), 100 * time + 25 * time**2, atol=1e-9)
 
 
-def test_control_points_are_drawn_out_linearly() -> None:
+def test_control_points_are_interpolated_linearly() -> None:
     wave = stretch(np.array([0.0, 1.0, 0.0]))
     np.testing.assert_allclose(wave, np.interp(np.arange(2 * BLOCK), [0, BLOCK, 2 * BLOCK], [0, 1, 0]))
 
 
-def test_neighbouring_seconds_agree_about_their_events() -> None:
+def test_neighbouring_seconds_have_the_same_events() -> None:
     def listed(second: int) -> dict[int, tuple]:
         row = events(7, second, period=0.4, split=0.5, tail=0.5)
         return {n: (s, e, f) for n, s, e, f in zip(row.number, row.start, row.end, row.following, strict=True)}
@@ -101,7 +101,7 @@ def test_neighbouring_seconds_agree_about_their_events() -> None:
     assert shared > 20
 
 
-def test_a_note_across_a_border_sounds_as_if_there_were_none() -> None:
+def test_a_note_across_a_border_of_seconds_is_unbroken() -> None:
     pitch = np.linspace(300, 500, 120)
     level = envelope(120, 0.05, 0.1)
     parts = []
@@ -130,7 +130,7 @@ def test_noise_of_two_seconds_differs() -> None:
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
 
 
-def test_a_burst_of_noise_has_the_level_it_was_given() -> None:
+def test_a_burst_of_noise_has_the_given_level() -> None:
     sound = Second(0, 0)
     sound.hiss(0, np.full(BLOCKS + 1, 0.3), "white")
     assert np.sqrt((sound.finish() ** 2).mean()) == pytest.approx(0.3, rel=0.05)

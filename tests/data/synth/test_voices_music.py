@@ -1,4 +1,4 @@
-"""Instruments: what makes each recognisable is there, whatever the seed."""
+"""Instruments: each has its recognisable features with every seed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_saxophone_has_its_formant_between_one_and_two_kilohertz() -> None:
     assert all(sax > 1.5 * over_seeds(other, share) for other in (music.violin, music.flute, music.accordion))
 
 
-def test_strings_that_are_plucked_or_struck_decay_and_reeds_do_not() -> None:
+def test_plucked_and_struck_strings_decay_and_reeds_do_not() -> None:
     def rises_and_falls(wave: np.ndarray) -> float:
         """How much faster the loudness rises than it falls: the skew of its steps in decibels."""
         steps = np.diff(20 * np.log10(loudness(wave) + 1e-3))
@@ -67,7 +67,7 @@ def test_strings_that_are_plucked_or_struck_decay_and_reeds_do_not() -> None:
     assert over_seeds(music.accordion, rises_and_falls) < 0.5 * min(struck)
 
 
-def test_upper_partials_of_a_plucked_string_are_gone_first() -> None:
+def test_upper_partials_of_a_plucked_string_decay_first() -> None:
     """After each pluck the centroid falls: its steps upwards are few and large."""
 
     def skew(wave: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Person, cat, dog, horse and car: what makes each recognisable is there, whatever the seed."""
+"""Person, cat, dog, horse and car: each has its recognisable features with every seed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_bark_is_noisier_than_a_meow() -> None:
 
 
 def test_horses_whinny_or_gallop() -> None:
-    """What gallops is made of short knocks: its loudness changes faster."""
+    """A gallop consists of short knocks: its loudness changes faster."""
     changes = []
     for seed in range(60):
         loudness = np.sqrt((clip(world.horse, seed).reshape(-1, 160) ** 2).mean(axis=1))
@@ -75,7 +75,7 @@ def test_horses_whinny_or_gallop() -> None:
     assert 0.15 < gallops.mean() < 0.6
 
 
-def test_a_whinny_comes_down() -> None:
+def test_the_pitch_of_a_whinny_falls() -> None:
     falls = []
     for seed in range(40):
         spectra = grains(clip(world.horse, seed, 4), 50)[:, 10:80]  # 200-1600 Hz, 20 Hz apart

@@ -7,13 +7,13 @@ from acvis_kit.data.synth.who_sounds import COUNT_SHARES, COUNT_TRANSITIONS, dra
 from tests.conftest import SHARED
 
 
-def test_the_numbers_are_avisegs() -> None:
+def test_shares_and_transitions_sum_to_one() -> None:
     assert abs(COUNT_SHARES.sum() - 1) < 1e-3
     assert np.allclose(COUNT_TRANSITIONS.sum(1), 1, atol=1e-3)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared reference material is not beside the checkout")
-def test_they_are_those_of_the_shared_table() -> None:
+def test_shares_and_transitions_are_those_of_aviseg() -> None:
     counted = json.loads((SHARED / "aviseg_counts.json").read_text())["train"]
     shares = np.zeros(5)
     for number, share in counted["count_share"].items():
@@ -33,7 +33,7 @@ def test_counts_follow_the_shares_and_transitions() -> None:
     assert np.abs(moves / moves.sum(1, keepdims=True) - COUNT_TRANSITIONS).max() < 0.05
 
 
-def test_nobody_sounds_who_is_not_eligible() -> None:
+def test_objects_that_are_not_eligible_never_sound() -> None:
     rng = np.random.default_rng(1)
     eligible = rng.random((5, 400)) < 0.6
     sounding = draw_sounding(rng, draw_counts(rng, 400), eligible)
@@ -47,14 +47,14 @@ def test_the_count_is_met_where_enough_are_eligible() -> None:
     assert np.array_equal(sounding.sum(0), np.minimum(counts, eligible.sum(0)))
 
 
-def test_those_who_sound_go_on_while_the_count_stays() -> None:
+def test_sounding_objects_go_on_while_the_count_stays() -> None:
     rng = np.random.default_rng(3)
     sounding = draw_sounding(rng, np.full(500, 2), np.ones((5, 500), bool))
     changed = (sounding[:, 1:] != sounding[:, :-1]).any(0).mean()
     assert 0.02 < changed < 0.12  # of seconds; one hands over to another now and then
 
 
-def test_of_twins_one_at_most_sounds_and_they_are_chosen_rather() -> None:
+def test_at_most_one_twin_sounds_and_twins_are_preferred() -> None:
     rng = np.random.default_rng(4)
     sounding = np.concatenate(
         [draw_sounding(rng, draw_counts(rng, 30), np.ones((5, 30), bool), twins=(1, 3)) for _ in range(60)], axis=1
@@ -63,7 +63,7 @@ def test_of_twins_one_at_most_sounds_and_they_are_chosen_rather() -> None:
     assert sounding[[1, 3]].any(0).mean() > sounding[0].mean()
 
 
-def test_what_is_fixed_stays_and_counts() -> None:
+def test_fixed_sounding_stays_and_counts() -> None:
     rng = np.random.default_rng(5)
     fixed = np.zeros((4, 50), bool)
     fixed[2, 10:30] = True

@@ -46,7 +46,7 @@ def test_perfect_results_score_full_marks(dataset: Path) -> None:
 
 
 def test_a_frame_shows_its_masks(dataset: Path) -> None:
-    """Edges of the picture lie where masks end: the frames and the masks belong together."""
+    """The picture has edges where masks end."""
     scenes, gains = load_scenes(dataset / "train_scenes.json"), []
     for scene in list(scenes.values())[:6]:
         picture = Image.open(dataset / "train" / "JPEGImages" / scene.name / "00002.jpg").convert("L")
@@ -112,13 +112,13 @@ def test_another_data_set_is_never_overwritten(tmp_path: Path, dataset: Path) ->
     before = digests(copy)
     for changes in ({"seed": 4}, {"size": 72}, {"seconds": (8, 17)}):
         wanted = {"seed": 3, "size": 64, "seconds": (8, 16), "progress": False} | changes
-        with pytest.raises(DataError, match=rf"{next(iter(changes))}=.*you asked for"):
+        with pytest.raises(DataError, match=rf"{next(iter(changes))}="):
             write_dataset(copy, {"train": 24}, **wanted)
     (copy / "train_scenes.json").unlink()
     with pytest.raises(DataError, match="not AVIS-Synth's"):
         write_dataset(copy, {"train": 24}, seed=3, **SMALL)
     (tmp_path / "mine" / "train").mkdir(parents=True)
-    (tmp_path / "mine" / "train" / "thesis.txt").write_text("years of work")
+    (tmp_path / "mine" / "train" / "notes.txt").write_text("not ours")
     with pytest.raises(DataError, match="not AVIS-Synth's"):
         write_dataset(tmp_path / "mine", {"train": 1}, **SMALL)
     assert {**before, "train_scenes.json": ""} == {**digests(copy), "train_scenes.json": ""}
@@ -129,7 +129,7 @@ def test_another_data_set_is_never_overwritten(tmp_path: Path, dataset: Path) ->
     [
         ({"splits": {}}, "no split"),
         ({"splits": {"train": 0}}, "0 clips"),
-        ({"splits": {"../train": 1}}, "no name of a split"),
+        ({"splits": {"../train": 1}}, r"'\.\./train'"),
         ({"seed": -1}, "seed=-1"),
         ({"size": 32}, r"size=32.*64 to 1024"),
         ({"seconds": (9, 3)}, "9 to 3"),
@@ -143,7 +143,7 @@ def test_numbers_out_of_range_are_named(tmp_path: Path, changes: dict, message: 
 
 
 def test_five_clips_a_second(tmp_path: Path) -> None:
-    """10 s at 128 x 128 with sound. Processor time, so that other programs do not count; half of it as reserve."""
+    """Clips of 10 s at 128 x 128 with sound, in processor time, so that other programs do not count."""
     import time
 
     write_dataset(tmp_path / "warm", {"train": 2}, seconds=(10, 10), progress=False)
@@ -152,8 +152,8 @@ def test_five_clips_a_second(tmp_path: Path) -> None:
     assert 15 / (time.process_time() - begin) > 5
 
 
-def test_drawing_needs_little() -> None:
-    """torch, numpy, scipy and pillow; the progress bar alone may want more."""
+def test_drawing_needs_few_packages() -> None:
+    """torch, numpy, scipy and pillow; only the progress bar needs another one."""
     needed = set()
     for path in Path(writer.__file__).parent.glob("*.py"):
         for node in ast.parse(path.read_text()).body:  # what is imported with the module
