@@ -39,6 +39,19 @@ TINY = replace(
 SEEING = replace(TINY, targets="visible", audio_classes=True, count_from="both", pixel_classes=True, pixel_signs=True)
 
 
+def unavailable(reason: str) -> None:
+    """Skip; or fail on CI, where what the tests need has to be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}; on CI this test must run")
+    pytest.skip(reason)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A machine may be without a GPU, on CI too."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+
+
 @pytest.fixture
 def tiny_config() -> ACVISConfig:
     return TINY

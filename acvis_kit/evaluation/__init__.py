@@ -1,1 +1,1 @@
-"""A model on a data set: scores, control by sound, speed, memory, cost."""
+"""Evaluation of a model: scores on a data set, audio control, speed, memory, cost."""

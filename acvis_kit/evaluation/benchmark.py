@@ -18,6 +18,7 @@ import torch
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import AcvisError
+from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.models.acvis.model import ACVIS
 
@@ -35,27 +36,39 @@ def speed(
     size: tuple[int, int] = FRAME_SIZE,
     tracks: int = 8,
 ) -> dict[str, Any]:
-    """Seconds per frame to encode, to decode, and of transformers' Mask2Former on the same frames.
+    """Measure seconds per frame of encoding, of decoding, and of transformers' Mask2Former on the same frames.
 
-    Weights are random. So that masks are drawn as a trained model would, the `tracks` best pairs of query and class are
-    drawn whatever their score.
+    Weights are random. So that as many masks are computed as for a trained model, the `tracks` best (query, class)
+    pairs become tracks whatever their score.
 
     Args:
-        frames: of the clip, one per second. runs: of each; medians are reported, the models take turns.
-        peer: measure Mask2Former (ResNet-50, 26 labels, 100 queries) too. Needs `pip install transformers`.
-        size: (H, W) of the frames; the network sees them as they are.
+        preset: name of the configuration in `PRESETS`.
+        frames: number of frames of the clip, one per second.
+        runs: number of measurements of each step; medians are reported, and the steps alternate.
+        peer: also measure Mask2Former (ResNet-50, 26 labels, 100 queries), which needs `pip install transformers`.
+        device: see `Predictor`.
+        dtype: see `Predictor`.
+        size: (H, W) of the frames, which are not resized.
+        tracks: number of tracks.
+
+    Raises:
+        AcvisError: `peer` without transformers.
     """
     torch.manual_seed(0)
     config = replace(PRESETS[preset], top_k=tracks, score_threshold=0.0)
     predictor = Predictor(ACVIS(config), short_side="keep", device=device, dtype=dtype)
     clip = _noise_clip(frames, size)
-    features = None
+    features: VisualFeatures | None = None
 
     def encode() -> None:
         nonlocal features
         features = predictor.encode(clip)
 
-    steps: dict[str, Callable[[], Any]] = {"encode": encode, "decode": lambda: predictor.decode(features, clip)}
+    def decode() -> None:
+        assert features is not None, "every round encodes first"
+        predictor.decode(features, clip)
+
+    steps: dict[str, Callable[[], Any]] = {"encode": encode, "decode": decode}
     if peer:
         steps["peer"] = _peer(clip.frames, predictor.device, dtype)
     seconds = _in_turns(steps, runs, predictor.device)
@@ -80,7 +93,7 @@ def speed(
 def memory(preset: str = "acvis-r50", frames: int = 600, size: tuple[int, int] = FRAME_SIZE) -> dict[str, Any]:
     """Peak resident memory of encoding and decoding a long clip, in a process that did nothing else before.
 
-    All numbers are in GB of 10^9 bytes. The peak is that of the whole process, PyTorch itself and the clip included.
+    All numbers are in GB of 10^9 bytes. The peak is that of the whole process, including PyTorch and the clip.
     """
     peaks = _Peaks()
     torch.manual_seed(0)
@@ -89,9 +102,9 @@ def memory(preset: str = "acvis-r50", frames: int = 600, size: tuple[int, int] =
     predictor = Predictor(model, short_side="keep")
     clip = _noise_clip(frames, size)
     start = time.perf_counter()
-    features = predictor.encode(clip, progress=peaks.told)
+    features = predictor.encode(clip, progress=peaks.progress)
     peaks.enter("hear")
-    predictor.decode(features, progress=peaks.told)
+    predictor.decode(features, progress=peaks.progress)
     by_stage = peaks.bytes()
     peak = max(by_stage.values())
     return {
@@ -110,10 +123,10 @@ def memory(preset: str = "acvis-r50", frames: int = 600, size: tuple[int, int] =
 
 
 class _Peaks:
-    """The highest resident memory in each stage of a run.
+    """Peak resident memory in each stage of a run.
 
-    On Linux from this program's own counter, which can be set back. `ru_maxrss`, all that there is elsewhere, never
-    falls, and on Linux a program inherits that of a large one that starts it.
+    On Linux it is read from the process's own counter, which can be reset. Elsewhere there is only `ru_maxrss`, which
+    never falls; on Linux a process inherits it from a large parent.
     """
 
     STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -122,22 +135,22 @@ class _Peaks:
         self._done: dict[str, int] = {}
         self._stage = "start"  # PyTorch, the weights and the clip
 
-    def told(self, what: str, done: int, total: int) -> None:
-        """Progress of the Predictor: a stage begins with its first word; after its last frame the tracker runs."""
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Progress callback of the Predictor; after the last frame of "listen" the tracker runs."""
         if done == 0:
             self.enter(what)
         elif what == "listen" and done == total:
             self.enter("track")
 
     def enter(self, stage: str) -> None:
-        """What comes now belongs to `stage`."""
+        """Begin `stage`."""
         self._done[self._stage] = max(self._highest(), self._done.get(self._stage, 0))
         self._stage = stage
-        with contextlib.suppress(OSError):  # another system, or a container that forbids it: peaks are then "so far"
-            self.RESET.write_text("5")  # sets the highest value back to the present one, see `man proc`
+        with contextlib.suppress(OSError):  # not Linux, or forbidden in a container: peaks are then of the run so far
+            self.RESET.write_text("5")  # resets the peak to the present value, see `man proc`
 
     def bytes(self) -> dict[str, int]:
-        """Stage by stage in the order of the run."""
+        """Peak of each stage in bytes, in the order of the run."""
         return self._done | {self._stage: self._highest()}
 
     def _highest(self) -> int:
@@ -178,7 +191,7 @@ def _peer(frames: torch.Tensor, device: torch.device, dtype: torch.dtype | None)
 
 
 def _in_turns(steps: dict[str, Callable[[], Any]], runs: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each step after one uncounted round; the steps take turns, so that drift hits all alike."""
+    """Median seconds of each step after one warm-up round; the steps alternate, so that drift affects all alike."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(runs + 1):
         for name, step in steps.items():

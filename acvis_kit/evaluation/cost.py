@@ -1,4 +1,4 @@
-"""What a model consists of and costs, and what it runs on: `acvis info`."""
+"""Parameters and operations of each part of a model, and the software and hardware in use: `acvis info`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,14 +20,20 @@ from acvis_kit.models.acvis.query_generator import QueryGenerator
 from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures
 
 FRAME_SIZE = (384, 640)  # a 360x640 frame, padded to multiples of 32
-WINDOWS = 1  # the tracker is counted over one window of seconds
+WINDOWS = 1  # windows of frames over which the tracker is counted
 PACKAGES = ("torch", "torchvision", "torchaudio", "numpy", "scipy", "av", "moviepy", "pycocotools", "huggingface-hub",
             "safetensors", "plotly", "gradio", "accelerate")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one part, per frame. A multiplication with its addition is two operations, as `FlopCounterMode` counts."""
+    """Cost of one part.
+
+    Attributes:
+        part: its name.
+        parameters: number of parameters.
+        gflops: 10^9 operations per frame; a multiply-add counts as two, as in `FlopCounterMode`.
+    """
 
     part: str
     parameters: int
@@ -35,13 +42,13 @@ class Cost:
 
 @torch.no_grad()
 def costs(model: ACVIS) -> list[Cost]:
-    """Parameters and GFLOPs per 360x640 frame of each part, in the order of the data, then the two query generators.
+    """Parameters and GFLOPs per 360x640 frame of each part, in the order of the data, then of two query generators.
 
-    Counted by torch's FlopCounterMode; the samples of deformable attention, which it does not see, by formula: each of
-    C channels, L levels and `points` samples takes 4 corners, a multiplication and an addition each.
+    Operations are counted by torch's FlopCounterMode. It omits the samples of deformable attention, which are added by
+    formula: each of C channels, L levels and `points` samples takes 4 corners, one multiply-add each.
     """
     config = model.config
-    model = copy.deepcopy(model).eval().requires_grad_(False)  # the counter's hooks want no gradients
+    model = copy.deepcopy(model).eval().requires_grad_(False)  # the counter's hooks need this
     dtype, device = model.pixel_mean.dtype, model.pixel_mean.device
     image = torch.zeros(1, 3, *FRAME_SIZE, dtype=dtype, device=device)
     rows: list[Cost] = []
@@ -61,46 +68,47 @@ def costs(model: ACVIS) -> list[Cost]:
     sound = _silence(model)
     if model.audio_encoder is not None:
         mel = torch.zeros(1, 1, 96, 64, dtype=dtype, device=device)
-        count("audio encoder", model.audio_encoder, lambda: model.audio_encoder(mel))
+        count("audio encoder", model.audio_encoder, partial(model.audio_encoder, mel))
     if model.audio_class_head is not None:
-        count("audio class head", model.audio_class_head, lambda: model.audio_class_head(sound.clip))
+        count("audio class head", model.audio_class_head, partial(model.audio_class_head, sound.clip))
     scales = model.frame_decoder.tokens(pixels.scales)
     generator = model.query_generator
     queries = count("query generator", generator, lambda: generator(sound, scales))
     decoder = model.frame_decoder
     out = count("frame decoder", decoder, lambda: decoder(queries, generator.positions(), scales, pixels))
     if model.count_head is not None:
-        count("count head", model.count_head, lambda: model.count_head(out.count_token))
-    seconds = WINDOWS * config.window_size
-    clip_queries = out.queries.expand(seconds, *out.queries.shape[1:]).transpose(0, 1)  # (1, T, Q_f, C)
-    heard = AudioFeatures.join([sound] * seconds)
-    count("tracker", model.tracker, lambda: model.tracker(clip_queries, heard), frames=seconds)
+        count("count head", model.count_head, partial(model.count_head, out.count_token))
+    frames = WINDOWS * config.window_size
+    clip_queries = out.queries.expand(frames, *out.queries.shape[1:]).transpose(0, 1)  # (1, T, Q_f, C)
+    clip_sound = AudioFeatures.join([sound] * frames)
+    count("tracker", model.tracker, lambda: model.tracker(clip_queries, clip_sound), frames=frames)
 
     for name, head in (("class", model.pixel_class_head), ("sign", model.pixel_sign_head)):
         if head is not None:
             rows.append(Cost(f"pixel {name} head, in training", sum(p.numel() for p in head.parameters()), 0.0))
     total = Cost("whole", sum(p.numel() for p in model.parameters()), sum(row.gflops for row in rows))
     rows.append(total)
-    for name, kind, kept in (("acqg", "acqg", config.audio_tokens), ("additive", "additive", "clip")):
-        variant = replace(config, query_generator=kind, audio_tokens=kept, frame_fusion=True)
+    for kind, audio_tokens in (("acqg", config.audio_tokens), ("additive", "clip")):
+        variant = replace(config, query_generator=kind, audio_tokens=audio_tokens, frame_fusion=True)
         own = QueryGenerator(variant, sound.patches.shape[-1] if sound.patches is not None else None).to(device, dtype)
         own.requires_grad_(False)
-        heard_as = f"{NUM_PATCHES} tokens" if kept == "patch" else "1 token"
-        count(f"query generator: {name}, {heard_as} a second", own, lambda own=own: own(sound, scales))
+        tokens_text = f"{NUM_PATCHES} tokens" if audio_tokens == "patch" else "1 token"
+        count(f"query generator: {kind}, {tokens_text} a second", own, partial(own, sound, scales))
     return rows
 
 
 def _silence(model: ACVIS) -> AudioFeatures:
-    like = {"dtype": model.pixel_mean.dtype, "device": model.pixel_mean.device}
+    """Audio features of one frame, all zero: B = T = 1."""
+    zeros = partial(torch.zeros, dtype=model.pixel_mean.dtype, device=model.pixel_mean.device)
     patches = None
     if model.config.audio_tokens == "patch" and model.audio_encoder is not None:
-        patches = torch.zeros(1, 1, NUM_PATCHES, model.audio_encoder.patch_dim, **like)
-    named = torch.zeros(1, 1, model.config.num_classes, **like) if model.config.audio_classes else None
-    return AudioFeatures(torch.zeros(1, 1, model.config.audio_dim, **like), patches, named)
+        patches = zeros(1, 1, NUM_PATCHES, model.audio_encoder.patch_dim)
+    class_logits = zeros(1, 1, model.config.num_classes) if model.config.audio_classes else None
+    return AudioFeatures(zeros(1, 1, model.config.audio_dim), patches, class_logits)
 
 
 def cost_table(rows: list[Cost]) -> str:
-    """For people to read."""
+    """Plain-text table of the parts."""
     width = max(len(row.part) for row in rows)
     lines = [f"{'part':<{width}}  {'parameters':>12}  {'GFLOPs a frame':>14}"]
     lines += [f"{row.part:<{width}}  {row.parameters:>12,}  {row.gflops:>14.3f}" for row in rows]
@@ -108,7 +116,7 @@ def cost_table(rows: list[Cost]) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Versions and hardware, as a bug report needs them."""
+    """Versions and hardware for a bug report, by name."""
     found = {"acvis-kit": _version("acvis-kit"), "python": platform.python_version(), "platform": platform.platform()}
     found |= {name: _version(name) for name in PACKAGES}
     found["cpu threads"] = str(torch.get_num_threads())

@@ -1,4 +1,4 @@
-"""A model on a data set: predictions of every video, as the results that `metrics` scores."""
+"""Predictions of every video of a data set, in the format that `metrics` scores."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from acvis_kit.metrics.counting import CountScore, score_counts
 from acvis_kit.metrics.evaluate import Report
 from acvis_kit.models.acvis.model import ACVIS
 
-PUBLISHED_SCORE_THRESHOLD = 0.3  # predictions were cut there before they were scored
-PUBLISHED_DTYPE = torch.float16  # and made under autocast
+PUBLISHED_SCORE_THRESHOLD = 0.3  # lower-scoring tracks were dropped before scoring
+PUBLISHED_DTYPE = torch.float16  # of autocast
 
 
 def published_predictor(
     model: ACVIS, device: torch.device | str | None = None, short_side: int | None = None
 ) -> Predictor:
-    """The settings behind the published rows: fp16 autocast, score above 0.3, no count gate.
+    """Predictor with the settings of the published results: fp16 autocast, score above 0.3, no count gate.
 
-    The short side is the model's own unless it is given: for ResNet-50 the reference's configuration says 360, the
-    ACVIS paper 448.
+    By default the short side is that of the model's configuration: for ResNet-50 the reference's configuration has 360,
+    the ACVIS paper 448.
     """
     threshold = PUBLISHED_SCORE_THRESHOLD
     return Predictor(
@@ -38,17 +38,21 @@ def published_predictor(
 def predict_split(
     predictor: Predictor, split: AVISegSplit, say: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any]:
-    """Predictions of a whole split, masks at the size of the frames. Several processes (torchrun) share the videos.
+    """Predict a whole split, with masks at the size of the frames.
+
+    Several processes (torchrun) divide the videos among themselves.
 
     Args:
-        say: told of every video when it is done, in the process that did it.
+        predictor: the model with its thresholds.
+        split: the videos.
+        say: called with a line of text after every video, in the process that predicted it.
 
     Returns:
-        AVISeg's result list under "results"; under "videos", per video, its id, name, counts and count_probs; under
-        "k_max" what the highest count means, None for a model that does not count.
+        "results": AVISeg's result list. "videos": id, name, counts and count_probs of every video. "k_max": the count
+        that means "or more", None for a model without a count head.
 
     Raises:
-        DataError: a class of the model that is none of the data set's, or files that do not fit.
+        DataError: the data set lacks a class of the model, or files do not fit.
     """
     category_ids = category_ids_of(predictor.model, split)
     found = {}
@@ -71,20 +75,20 @@ def category_ids_of(model: ACVIS, split: AVISegSplit) -> dict[str, int]:
     """The data set's category ids by class name.
 
     Raises:
-        DataError: a class of the model that is none of the data set's.
+        DataError: the data set lacks a class of the model.
     """
     category_ids = {name: number for number, name in split.categories.items()}
     unknown = [name for name in model.config.class_names if name not in category_ids]
     if unknown:
         raise DataError(
-            f"the model's classes {', '.join(unknown[:5])} are none of {split.truth_file.name}'s categories "
-            f"({', '.join(list(category_ids)[:5])}, ...): evaluate it on data with its classes, or fine-tune it"
+            f"{split.truth_file.name} lacks the model's classes {', '.join(unknown[:5])}; its categories are "
+            f"{', '.join(list(category_ids)[:5])}, ...: evaluate the model on data with its classes, or fine-tune it"
         )
     return category_ids
 
 
 def results_of(prediction: Prediction, video_id: int, category_ids: Mapping[str, int]) -> list[dict[str, Any]]:
-    """AVISeg's results of one video, under the category ids of the data set."""
+    """AVISeg's results of one video, with the category ids of the data set."""
     return [
         entry | {"category_id": category_ids[prediction.class_names[entry["category_id"] - 1]]}
         for entry in prediction.to_dict(video_id)["results"]
@@ -92,10 +96,12 @@ def results_of(prediction: Prediction, video_id: int, category_ids: Mapping[str,
 
 
 def count_score(report: Report, predicted: Mapping[str, Any], truth: Mapping[str, Any]) -> CountScore | None:
-    """How well `predict_split` counted the objects that sound in the videos of `report`; None without a count head.
+    """Score the predicted counts of sounding objects in the videos of `report`; None without a count head.
 
     Args:
-        report: of these predictions. predicted: from `predict_split`. truth: the loaded ground truth of both.
+        report: scores of the same predictions.
+        predicted: from `predict_split`.
+        truth: the loaded ground truth of both.
     """
     if predicted.get("k_max") is None:
         return None

@@ -1,4 +1,4 @@
-"""Files in, files out: one clip or a folder of clips through a predictor, resumable."""
+"""Prediction of one clip file or of a folder of clips, written to files; an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ RESULT, COUNTS, OVERLAY, FOLDER_RESULT = "result.json", "counts.csv", "overlay.m
 
 @dataclass(frozen=True)
 class PredictionJob:
-    """What is done to every clip.
+    """Settings that apply to every clip.
 
     Attributes:
-        predictor: with its model and thresholds. audio: the edit of each clip's sound.
-        weights: their name, for the record. clip_options: of `load_clip`. video: whether to write the overlay.
-        watched: files and folders of weights and sounds; a result is current only while they are the same.
+        predictor: the model with its thresholds.
+        audio: edit of each clip's sound.
+        weights: name of the weights, recorded in the result.
+        clip_options: keyword arguments of `load_clip`.
+        video: whether to write the overlay video.
+        watched: files and folders that weights and sounds come from; a result is current only while they are unchanged.
     """
 
     predictor: Predictor
@@ -36,7 +39,7 @@ class PredictionJob:
     watched: tuple[Path, ...] = ()
 
     def settings(self) -> dict[str, Any]:
-        """What the result depends on beside the files; stands in result.json and tells whether that is current."""
+        """Everything but the files that a result depends on; stored in result.json to check whether it is current."""
         predictor = self.predictor
         return {
             "weights": self.weights,
@@ -51,7 +54,7 @@ class PredictionJob:
         }
 
     def files(self, clip: Path) -> dict[str, list[int]]:
-        """Size and time of change of the clip and of every file that weights and sound come from."""
+        """Size in bytes and modification time in ns of the clip and of every file that weights and sound come from."""
         watched = [clip, *self.watched]
         watched += [inner for path in self.watched if path.is_dir() for inner in sorted(path.glob("*.safetensors"))]
         return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in watched if path.is_file()}
@@ -61,12 +64,12 @@ def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int =
     """Write overlay.mp4, counts.csv and, last, result.json into `out`.
 
     Raises:
-        AcvisError: a clip or sound that cannot be read.
+        AcvisError: the clip or a sound cannot be read.
     """
     clip = load_clip(clip_path, **job.clip_options)
     prediction = job.predictor(clip, audio=job.audio)
     out.mkdir(parents=True, exist_ok=True)
-    for stale in (RESULT, OVERLAY, COUNTS):  # an interrupted run must not leave the files of two
+    for stale in (RESULT, OVERLAY, COUNTS):  # so that an interrupted run leaves no mixture of two runs
         (out / stale).unlink(missing_ok=True)
     if job.video:
         prediction.to_video(out / OVERLAY)
@@ -79,19 +82,19 @@ def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int =
 
 
 def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[str], None]) -> int:
-    """Every file of `folder` into a folder of its own below `out`; finished ones are left as they are.
+    """Predict every file of `folder` into a folder of its own below `out`; finished files are skipped.
 
-    A file that cannot be read is reported and passed over. `results.json` holds all results, video ids counting from 1
-    in the order of names. Several processes (torchrun) share the files.
+    A file that cannot be read is reported and skipped. `results.json` holds all results; video ids count from 1 in the
+    order of file names. Several processes (torchrun) divide the files among themselves.
 
     Returns:
         The number of files that failed.
 
     Raises:
-        MediaError: a folder without files, or the folder itself to write to.
+        MediaError: `folder` holds no files, or is also `out`.
     """
     if out.resolve() == folder.resolve():
-        raise MediaError(f"{out} is the folder of the clips: write to another")
+        raise MediaError(f"{out} is the folder of the clips: choose another output folder")
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if not files:
         raise MediaError(f"{folder} holds no files: give a folder of video clips, or one clip")
@@ -122,8 +125,8 @@ def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[s
 def _predict_file(
     job: PredictionJob, path: Path, target: Path, video_id: int, which: str, say: Callable[[str], None]
 ) -> dict[str, Any] | None:
-    """What stands in the result of one file of a folder, done now or before; None where it failed."""
-    done = _finished(target / RESULT, path, job)
+    """Content of result.json for one file of a folder, computed now or by an earlier run; None if it failed."""
+    done = _earlier_result(target / RESULT, path, job)
     if done is not None:
         say(f"{which} {path.name}: done before")
         return done
@@ -136,8 +139,8 @@ def _predict_file(
         return None
 
 
-def _finished(result: Path, clip: Path, job: PredictionJob) -> dict[str, Any] | None:
-    """What an earlier run wrote from the same files with the same settings, or None."""
+def _earlier_result(result: Path, clip: Path, job: PredictionJob) -> dict[str, Any] | None:
+    """The result of an earlier run from the same files with the same settings, or None."""
     if not result.is_file() or (job.video and not (result.parent / OVERLAY).is_file()):
         return None
     try:

@@ -1,7 +1,7 @@
-"""What is kept of a clip's picture so that another soundtrack costs no second look at it.
+"""Visual features of a clip, kept so that another soundtrack does not encode the frames again.
 
-The features of a 360x640 frame take 21 MB. Together with the clip itself they stay in memory up to a budget; what
-exceeds it lies on disk, in a temporary folder that goes with the object.
+The features of a 360x640 frame take 21 MB. Together with the clip they stay in memory up to a budget. The rest is
+written to a temporary folder, which is deleted with the object.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from acvis_kit.errors import AcvisError
 from acvis_kit.models.encoders.pixel_decoder import PixelFeatures
 
 MEGABYTE = 10**6
-SPARE_DISK = 1000 * MEGABYTE  # is left free
+SPARE_DISK = 1000 * MEGABYTE  # stays free
 
 
 class VisualFeatures:
     """Pixel features of a clip's frames, in chunks.
 
     Attributes:
-        clip: where they came from; None for bare frames.
-        source_size: (H, W) of the frames given. input_size: (h, w) that the network saw, before padding.
+        clip: the encoded clip; None for bare frames.
+        source_size: (H, W) of the given frames.
+        input_size: (h, w) of the network's input, before padding.
         fps: frames per second.
-        bytes_in_memory, bytes_on_disk: of the features alone.
-        encoder_key: the model that saw them and its autocast dtype; only the same can decode them.
+        bytes_in_memory: size of the features in memory, without the clip.
+        bytes_on_disk: size of the features on disk.
+        encoder_key: the model and autocast dtype that encoded the frames; only the same can decode them.
     """
 
     def __init__(
@@ -53,14 +55,14 @@ class VisualFeatures:
         self.bytes_on_disk = 0
 
     def __len__(self) -> int:
-        """T, frames."""
+        """Number of frames T."""
         return sum(self._lengths)
 
     def append(self, chunk: PixelFeatures) -> None:
         """Keep the features of the next frames, in memory or, beyond the budget, on disk.
 
         Raises:
-            AcvisError: the disk has no room for them.
+            AcvisError: the disk has too little space.
         """
         size = sum(t.element_size() * t.nelement() for t in _tensors(chunk))
         if self.bytes_in_memory + size <= self._budget:
@@ -72,17 +74,17 @@ class VisualFeatures:
         self._lengths.append(chunk.fine.shape[0])
 
     def chunks(self, device: torch.device | str) -> Iterator[PixelFeatures]:
-        """The chunks in order, one in memory at a time beside those that stay there."""
+        """Yield the chunks in order; those on disk are loaded to `device` one at a time, others are not moved."""
         for chunk in self._chunks:
             if isinstance(chunk, Path):
-                # Mapped, not read: buffers of 20 MB that come and go would break up the heap.
+                # Mapped, not read: buffers of 20 MB that are allocated and freed in turn would fragment the heap.
                 *scales, fine = torch.load(chunk, map_location=device, weights_only=True, mmap=True)
                 yield PixelFeatures(tuple(scales), fine)
             else:
                 yield chunk
 
     def lengths(self) -> list[int]:
-        """Frames per chunk."""
+        """Number of frames in each chunk."""
         return list(self._lengths)
 
     def _write(self, chunk: PixelFeatures, size: int) -> Path:

@@ -1,4 +1,4 @@
-"""From what the tracker says to tracks: candidates, their masks at full size, their scores."""
+"""From tracker output to tracks: candidate queries, their masks at output size, their scores."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ MASK_BYTES_AT_ONCE = 2**26  # bounds the full-size masks of a frame
 
 
 class Drawn(NamedTuple):
-    """What the video queries show.
+    """Tracks, and the presence of their objects.
 
     Attributes:
         tracks: those whose score passes the threshold, best first.
-        presence: (M, T), for each query behind them how likely it is that its object is there and sounds.
+        presence: (M, T), for each of the M queries of these tracks the probability that its object is present and
+            sounds.
     """
 
     tracks: list[Track]
@@ -41,17 +42,22 @@ def tracks_of(
     top_k: int,
     report: Callable[[int], None],
 ) -> Drawn:
-    """Tracks and their masks; the masks of one frame are in memory at a time.
+    """Compute tracks and their masks, with the full-size masks of one frame at a time in memory.
 
-    A track's score is its class probability times the mean probability of its mask's pixels, which is at most 1: a
-    class probability below the threshold can be left out before any mask is made. Where queries stand for everything
-    visible (`targets="visible"`), a mask is shown in the seconds in which its track sounds with a probability above the
-    configuration's `sounding_threshold`, and the mean of that probability over them is a third factor.
+    A track's score is its class probability times the mean probability of its mask's pixels. The latter is at most 1,
+    so pairs whose class probability is below the threshold are dropped before any mask is computed. If queries
+    represent all visible objects (`targets="visible"`), a mask is shown only in frames in which the track's sounding
+    probability exceeds the configuration's `sounding_threshold`. The mean of that probability over these frames is then
+    a third factor of the score.
 
     Args:
-        model: whose tracker made `video` of one clip (B = 1). features: of that clip.
-        size: (h, w) of the masks. top_k: pairs of query and class that are looked at.
-        report: told of every frame that is done.
+        model: the model whose tracker computed `video`.
+        video: tracker output of one clip (B = 1).
+        features: visual features of the same clip.
+        size: (h, w) of the masks.
+        score_threshold: tracks score higher than this, in [0, 1).
+        top_k: number of (query, class) pairs considered.
+        report: called with 1 after every frame.
     """
     exact = model.pixel_mean.dtype
     probabilities = video.class_logits[-1, 0].to(exact).softmax(-1)[:, :-1]  # (Q_v, K), "none" dropped
@@ -88,11 +94,11 @@ def tracks_of(
     scores = class_scores * (_mask_quality(total, count).to(exact) * _mean_where(sounding, shown & visible))[of_query]
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order] > score_threshold]
-    seen = shown.cpu().tolist()
-    nothing = _nothing(size)
+    is_shown = shown.cpu().tolist()
+    empty = _empty_mask(size)
 
     def masks_of(query: int) -> tuple[RLE, ...]:
-        return tuple(codes[t * len(queries) + query] if seen[query][t] else nothing for t in range(length))
+        return tuple(codes[t * len(queries) + query] if is_shown[query][t] else empty for t in range(length))
 
     tracks = [
         Track(
@@ -110,8 +116,8 @@ def tracks_of(
 class _Codes:
     """Run-length codes of masks of one size, in one block of memory.
 
-    Each would be a small object for as long as the drawing lasts. Thousands of them among the large buffers of every
-    frame break the heap into holes that no buffer fits into: ten minutes of video took 6 GB.
+    As thousands of small objects, allocated between the large buffers of every frame, they would fragment the heap: ten
+    minutes of video took 6 GB.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
@@ -127,11 +133,12 @@ class _Codes:
 
 
 class _MasksOfFrame:
-    """Masks of all candidates in one frame, made a few at a time.
+    """Masks of all M candidates in one frame, computed a few at a time.
 
     Attributes:
         codes: M run-length codes at the output size.
-        probability_sum, pixel_count: (M,), over the mask's pixels at the network's input size.
+        probability_sum: (M,), sum of probabilities over the mask's pixels at the network's input size.
+        pixel_count: (M,), number of these pixels.
     """
 
     def __init__(
@@ -154,7 +161,7 @@ class _MasksOfFrame:
         self.probability_sum, self.pixel_count = torch.cat(sums), torch.cat(counts)
 
 
-def _nothing(size: tuple[int, int]) -> RLE:
+def _empty_mask(size: tuple[int, int]) -> RLE:
     (code,) = encode_masks(torch.zeros(1, *size, dtype=torch.bool))
     return code
 
@@ -167,8 +174,8 @@ def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
 def _mask_quality(probability_sum: Tensor, pixel_count: Tensor) -> Tensor:
     """Mean probability of each track's mask pixels over all frames: (T, M), (T, M) -> float32 (M,).
 
-    The reference adds up 5 frames at a time and carries the sums in float32. Done the same way, scores agree with it to
-    the last digit (1e-14); summed straight in float64 they differ by 1e-7.
+    The reference sums 5 frames at a time and accumulates in float32. Computed the same way, scores agree with it to the
+    last digit (1e-14); summed in float64 they differ by 1e-7.
     """
     total = torch.zeros(probability_sum.shape[1], device=probability_sum.device)
     count = torch.zeros_like(total)

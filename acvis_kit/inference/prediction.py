@@ -1,4 +1,4 @@
-"""What a prediction is: tracks with run-length coded masks, counts per second, and the ways to take them home."""
+"""The result of inference: tracks with run-length coded masks, counts per frame, and export to JSON, CSV and video."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Track:
     """One object over the whole clip.
 
     Attributes:
-        id: from 0, in the order of falling score; stays the same when others are filtered out.
+        id: from 0, in order of falling score; unchanged when other tracks are filtered out.
         label: zero-based class.
         score: in (0, 1], class probability times mean mask probability.
         masks: T run-length codes of size (h, w); an empty one where the object is silent or absent.
@@ -49,17 +49,17 @@ class Track:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Which objects sound, frame by frame.
+    """Which objects sound in each of T frames.
 
     Attributes:
         tracks: by falling score.
-        counts: int64 (T,), how many objects sound; the highest value of a count head means "or more". Without a count
-            head: the number of masks in each frame.
+        counts: int64 (T,), number of sounding objects; the highest value of a count head means "or more". Without a
+            count head: the number of masks in each frame.
         count_probs: float32 (T, K_max + 1), of 0, 1, ..., K_max "or more"; None without a count head.
         class_names: K names; a track's label points here.
         size: (h, w) of the masks.
         fps: frames per second of the prediction.
-        clip: the picture, and the sound that the model was given; None where it was made from bare tensors.
+        clip: the frames, and the sound that the model was given; None if predicted from bare tensors.
         notes: what the user should know, one sentence each.
     """
 
@@ -73,17 +73,17 @@ class Prediction:
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """Frames."""
+        """Number of frames T."""
         return self.counts.shape[0]
 
     @property
     def scores(self) -> Tensor:
-        """float32 (N,)."""
+        """Scores of the N tracks, float32 (N,)."""
         return torch.tensor([track.score for track in self.tracks], dtype=torch.float32)
 
     @property
     def labels(self) -> Tensor:
-        """int64 (N,), zero-based."""
+        """Zero-based classes of the N tracks, int64 (N,)."""
         return torch.tensor([track.label for track in self.tracks], dtype=torch.int64)
 
     @property
@@ -100,28 +100,28 @@ class Prediction:
         return out
 
     def count_text(self, t: int) -> str:
-        """The count of frame t as shown to people: "0", "1", "2+"."""
+        """The count of frame t as displayed: "0", "1", "2+"."""
         count = int(self.counts[t])
         return f"{count}+" if count == self.k_max else str(count)
 
     def summary(self) -> str:
-        """One sentence: how long, how many sound when, how many tracks."""
+        """One sentence: number of frames, number of tracks, and in how many frames each count occurs."""
         texts = [self.count_text(t) for t in range(len(self))]
-        shares = ", ".join(f"{text} in {texts.count(text)}" for text in sorted(set(texts)))
+        counted = ", ".join(f"{text} in {texts.count(text)}" for text in sorted(set(texts)))
         plural = "" if len(self.tracks) == 1 else "s"
-        return f"{len(self)} frames, {len(self.tracks)} track{plural}; objects sounding: {shares} frames"
+        return f"{len(self)} frames, {len(self.tracks)} track{plural}; objects sounding: {counted} frames"
 
     def above(self, score_threshold: float) -> Prediction:
-        """Only the tracks that score higher."""
+        """The prediction with only those tracks that score higher."""
         return replace(self, tracks=tuple(track for track in self.tracks if track.score > score_threshold))
 
     def gated(self) -> Prediction:
-        """Masks that agree with the count: none in frames counted as silent, the best `count` where the count is sure.
+        """The prediction with only as many masks per frame as the count: none where it is 0, else the best `count`.
 
-        Masks of a frame are ranked by track score times mean mask probability there. Frames counted as "K_max or more"
-        stay as they are, and so does a prediction without a count head. A track that has no mask left is dropped.
+        Masks of a frame are ranked by track score times mean mask probability in that frame. Frames counted as "K_max
+        or more" are unchanged, and so is a prediction without a count head. Tracks without any mask left are dropped.
         """
-        if self.count_probs is None or not self.tracks:
+        if self.k_max is None or not self.tracks:
             return self
         rank = torch.stack([track.score * track.frame_scores for track in self.tracks])  # (N, T)
         allowed = torch.where(self.counts < self.k_max, self.counts, len(self.tracks))
@@ -131,7 +131,7 @@ class Prediction:
         return replace(self, tracks=tuple(track for track in tracks if track.frame_scores.any()))
 
     def to_dict(self, video_id: int = 1) -> dict[str, Any]:
-        """AVISeg's results under "results", beside counts and names. Category ids count from 1."""
+        """Plain values for JSON, with AVISeg's result list under "results". Category ids count from 1."""
         results = [
             {
                 "video_id": video_id,
@@ -163,7 +163,7 @@ class Prediction:
         return path
 
     def to_csv(self, path: str | Path) -> Path:
-        """One row per frame: start and end in seconds, the count and its probabilities, and what sounds."""
+        """Write one row per frame: start and end in seconds, count and its probabilities, number and names of masks."""
         path = Path(path)
         pixels = [track.areas() for track in self.tracks]
         probabilities = [f"p_{k}" for k in range(self.k_max)] + [f"p_{self.k_max}+"] if self.k_max is not None else []
@@ -180,19 +180,19 @@ class Prediction:
         return path
 
     def to_video(self, path: str | Path, **options: Any) -> Path:
-        """The clip with its masks drawn in and the sound that the model was given; see `viz.write_overlay`."""
+        """Write the clip with its masks and the sound that the model was given; see `viz.write_overlay`."""
         return _viz().write_overlay(self, path, **options)
 
 
 def _emptied(track: Track, keep: Tensor, size: tuple[int, int]) -> Track:
     """`track` with empty masks where `keep` (T,) is False."""
-    (nothing,) = encode_masks(torch.zeros(1, *size, dtype=torch.bool))
-    masks = tuple(mask if k else nothing for mask, k in zip(track.masks, keep.tolist(), strict=True))
+    (empty,) = encode_masks(torch.zeros(1, *size, dtype=torch.bool))
+    masks = tuple(mask if k else empty for mask, k in zip(track.masks, keep.tolist(), strict=True))
     return replace(track, masks=masks, frame_scores=track.frame_scores * keep)
 
 
 def _viz() -> ModuleType:
-    """The room that draws predictions. It stands above this one and is opened when something is drawn, not before."""
+    """The drawing package. It is above this one in the order of imports, so it is imported only to draw something."""
     from acvis_kit import viz
 
     return viz

@@ -1,4 +1,4 @@
-"""From a clip to a prediction: the picture is encoded once, then decoded for as many soundtracks as one likes."""
+"""From a clip to a prediction: frames are encoded once and decoded for any number of soundtracks."""
 
 from __future__ import annotations
 
@@ -26,28 +26,29 @@ from acvis_kit.models.encoders.audio import AudioFeatures
 
 SoundLike = Clip | AudioEdit | Tensor | np.ndarray
 
-LONG_CLIP = 60  # frames; from here on a progress bar shows where nobody asked to be told
-SECONDS_HEARD_AT_ONCE = 16
-PIXELS_AT_ONCE = 2**18  # a frame of 360x640, with some room
+LONG_CLIP = 60  # frames; from here on a progress bar is shown if there is no progress callback
+AUDIO_FRAMES_AT_ONCE = 16  # each with one second of sound
+PIXELS_AT_ONCE = 2**18  # slightly more than a frame of 360x640
 
 
 class Predictor:
     """Runs a model over clips of any length in bounded memory.
 
     Args:
-        model: is put into evaluation mode and moved to `device`.
-        short_side: pixels of the picture's short side at the network's input, or "keep" for the size as it is.
-        score_threshold: tracks score higher than this. top_k: pairs of query and class that are looked at.
-        count_gate: let the count decide how many masks a frame may show, see `Prediction.gated`.
-            None, for these four: what the model's configuration says.
-        feature_budget_mb: memory for the clip and its features; features beyond it go to disk.
+        model: put into evaluation mode and moved to `device`.
+        short_side: pixels of the short side at the network's input, at least 1, or "keep" for the frames' own size.
+            None here and for the next three: the value of the model's configuration.
+        score_threshold: only tracks that score higher are returned, in [0, 1).
+        top_k: number of (query, class) pairs considered, at least 1.
+        count_gate: limit the number of masks in a frame to its count, see `Prediction.gated`.
+        feature_budget_mb: memory in MB for the clip and its features; further features go to disk.
         device: None leaves the model where it is.
-        dtype: None leaves it as it is. float16 or bfloat16 run under autocast; float64 runs a converted copy.
-        frames_at_once: frames encoded together; None: as many small ones as make up a 360x640 one on a CPU (more at
-            once are slower there: they leave the cache), 16 times as many elsewhere.
+        dtype: None keeps the model's. float16 and bfloat16 run under autocast; float64 runs a converted copy.
+        frames_at_once: frames encoded together. None: on a CPU as many as have the pixels of one 360x640 frame (more
+            exceed the cache and are slower), 16 times as many elsewhere.
 
     Raises:
-        ConfigError: a value outside its range, a device that is not there, or weights in half precision.
+        ConfigError: a value outside its range, an unavailable device, or weights in half precision.
     """
 
     def __init__(
@@ -85,32 +86,33 @@ class Predictor:
             model = copy.deepcopy(model).to(dtype)
         if model.pixel_mean.dtype in (torch.float16, torch.bfloat16):
             raise ConfigError(
-                f"the model's weights are {own}: too coarse for positions in the picture. Give the model.float() and "
-                f"dtype={own}: its multiplications then run in that precision"
+                f"the model's weights are {own}, which is too coarse for pixel positions: pass model.float() and "
+                f"dtype={own}, which runs its multiplications in that precision"
             )
         self.model = model.to(_usable(device)).eval() if device is not None else model.eval()
         self.device = model.pixel_mean.device
         if self.device.type == "cpu":  # convolutions are up to twice as fast there with the channels innermost
-            self.model.to(memory_format=torch.channels_last)
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
 
     def __call__(self, clip: Clip, audio: SoundLike | None = None, *, progress: Progress | None = None) -> Prediction:
-        """Encode and decode: what sounds in `clip`, with its own sound, an edit of it, or a waveform (S,) at 16 kHz."""
+        """Encode `clip` and decode it with its own sound, an edit of it, another clip's or a waveform (S,), 16 kHz."""
         features = self.encode(clip, progress=progress)
         return self.decode(features, audio, progress=progress)
 
     @torch.inference_mode()
     def encode(self, clip_or_frames: Clip | Tensor, *, progress: Progress | None = None) -> VisualFeatures:
-        """Look at the picture; no sound is needed for this.
+        """Encode the frames, which needs no sound.
 
         Args:
             clip_or_frames: a clip, or uint8 frames (T, 3, H, W), RGB.
-            progress: called with ("look", frames done, frames in all).
+            progress: called with ("look", frames done, frames in total).
 
         Raises:
-            DataError: frames of another type or shape. AcvisError: features beyond the budget find no room on disk.
+            DataError: frames of another type or shape.
+            AcvisError: the disk has too little space for features beyond the budget.
         """
         clip = clip_or_frames if isinstance(clip_or_frames, Clip) else None
-        frames = clip.frames if clip is not None else clip_or_frames
+        frames = clip_or_frames.frames if isinstance(clip_or_frames, Clip) else clip_or_frames
         if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8 or not len(frames):
             raise DataError(
                 f"frames are {frames.dtype} {tuple(frames.shape)}: expected uint8 (T, 3, H, W) with T at least 1"
@@ -121,7 +123,7 @@ class Predictor:
         features = VisualFeatures(source, size, clip=clip, fps=fps, budget_mb=self.feature_budget_mb)
         features.encoder_key = self.encoder_key
         with _Reporter("look", len(frames), progress) as report:
-            for part in frames.split(self.frames_at_once or self._good_number(size)):
+            for part in frames.split(self.frames_at_once or self._frames_that_fit(size)):
                 image = part.to(self.device)
                 if size != source:
                     image = _resized(image, size)
@@ -141,20 +143,20 @@ class Predictor:
         audio_features: Tensor | None = None,
         progress: Progress | None = None,
     ) -> Prediction:
-        """Listen, then say which of the things seen is sounding.
+        """Predict which of the encoded objects sound under a soundtrack.
 
         Args:
             features: from `encode`, of T frames.
-            sound: a clip (its own sound), an `AudioEdit` of the encoded clip, or a waveform (S,) at 16 kHz; None, where
-                nothing else is given: the encoded clip's own.
-            output_size: (h, w) of the masks; None: that of the frames given to `encode`.
-            log_mel: (T, 96, 64) instead of a sound. audio_features: (T, 128) instead, for models that read precomputed
-                ones.
-            progress: called with ("listen" and "draw", frames done, frames in all).
+            sound: a clip (its own sound), an `AudioEdit` of the encoded clip, or a waveform (S,) at 16 kHz. None, if
+                nothing else is given: the encoded clip's own sound.
+            output_size: (h, w) of the masks; None: the size of the frames given to `encode`.
+            log_mel: (T, 96, 64), instead of a sound.
+            audio_features: (T, 128), instead of a sound, for models that take precomputed features.
+            progress: called with ("listen" or "draw", frames done, frames in total).
 
         Raises:
-            DataError: sound of another length than T frames, or none, or more than one. WeightsError: the model has no
-                audio encoder and gets a waveform.
+            DataError: the sound does not have the length of T frames, is missing, or is given more than once.
+            WeightsError: a waveform is given to a model without an audio encoder.
         """
         size = features.source_size if output_size is None else tuple(output_size)
         if len(size) != 2 or not all(isinstance(n, int) and n >= 1 for n in size):
@@ -166,26 +168,30 @@ class Predictor:
             raise DataError(
                 "these features were encoded by another model or precision: encode the clip with this Predictor"
             )
-        clip, notes = features.clip, ()
+        clip = features.clip
+        notes: tuple[str, ...] = ()
         if log_mel is None and audio_features is None:
             clip, notes = self._soundtrack(features, sound)
-        elif clip is not None:  # what was heard is not known as a sound: none is claimed
+        elif clip is not None:  # the waveform behind log_mel or audio_features is unknown
             clip = replace(clip, waveform=torch.zeros_like(clip.waveform), has_audio=False)
-        heard = self._hear(features, clip, log_mel, audio_features)
+        audio = self._encode_sound(features, clip, log_mel, audio_features)
 
-        count_logits, done = [], 0
-        queries = None  # (1, T, Q_f, C), written where it stays
+        count_logits: list[Tensor] = []
+        done = 0
+        queries: Tensor | None = None  # (1, T, Q_f, C), allocated once and filled chunk by chunk
         with _Reporter("listen", len(features), progress) as report, self._precision():
-            parts = _split_sound(heard, features.lengths())
+            parts = _split_sound(audio, features.lengths())
             for pixels, part in zip(features.chunks(self.device), parts, strict=True):
                 state = self.model.decode_frames(pixels, part)
                 if queries is None:
                     queries = state.queries.new_empty(1, len(features), *state.queries.shape[2:])
                 queries[:, done : done + len(pixels.fine)] = state.queries
                 done += len(pixels.fine)
-                count_logits.append(state.count_logits)
+                if state.count_logits is not None:
+                    count_logits.append(state.count_logits)
                 report(pixels.fine.shape[0])
-            video = self.model.track(queries, heard)
+            assert queries is not None, "encoded features have at least one chunk"
+            video = self.model.track(queries, audio)
             del queries
 
         with _Reporter("draw", len(features), progress) as report:
@@ -209,49 +215,54 @@ class Predictor:
         return prediction.gated() if self.count_gate else prediction
 
     def _count(self, token_logits: list[Tensor], presence: Tensor) -> Tensor | None:
-        """How many sound: (T, K_max + 1), from what `count_from` names; None without a count head.
+        """Probabilities of each count, (T, K_max + 1), from what `count_from` names; None without a count head.
 
         Args:
-            token_logits: of the frames' count tokens. presence: (M, T), of the video queries, see `Drawn`.
+            token_logits: of the frames' count tokens, a tensor per chunk.
+            presence: (M, T), of the video queries, see `Drawn`.
         """
         config = self.model.config
         if self.model.count_head is None:
             return None
-        said = self.model.count_head.probabilities(torch.cat(token_logits).to(self._exact)).cpu()
+        from_token = self.model.count_head.probabilities(torch.cat(token_logits).to(self._exact)).cpu()
         if config.count_from == "token":
-            return said
-        shown = count_of_independent(presence.T.to(said), said.shape[-1] - 1)
-        return shown if config.count_from == "queries" else (said + shown) / 2
+            return from_token
+        from_queries = count_of_independent(presence.T.to(from_token), from_token.shape[-1] - 1)
+        return from_queries if config.count_from == "queries" else (from_token + from_queries) / 2
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """(h, w) that the network sees: short side as asked, long side bounded as configured (detectron2's rule)."""
-        if self.short_side == "keep":
+        """(h, w) of the network's input: `short_side`, with the long side bounded as configured (detectron2's rule)."""
+        if isinstance(self.short_side, str):  # "keep"
             return height, width
         scale = self.short_side / min(height, width)
         scale = min(scale, self.model.config.long_side / max(height, width))
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
-    def _good_number(self, size: tuple[int, int]) -> int:
+    def _frames_that_fit(self, size: tuple[int, int]) -> int:
         pixels = PIXELS_AT_ONCE if self.device.type == "cpu" else 16 * PIXELS_AT_ONCE
         return max(1, pixels // (size[0] * size[1]))
 
     @property
     def encoder_key(self) -> tuple[ACVIS, torch.dtype | None]:
-        """What makes features comparable: they are decoded by the weights and in the precision that saw them."""
+        """Identity of encoded features: they are decoded only by the weights and precision that encoded them."""
         return self.model, self.autocast_dtype
 
     @property
     def _exact(self) -> torch.dtype:
-        """The dtype of masks and probabilities, whatever autocast does inside."""
+        """The dtype of masks and probabilities, also under autocast."""
         return self.model.pixel_mean.dtype
 
     def _precision(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
     def _soundtrack(self, features: VisualFeatures, sound: SoundLike | None) -> tuple[Clip, tuple[str, ...]]:
-        """The encoded clip with the sound that is to be heard, and what the user should know about it."""
+        """The encoded clip with the sound to decode, and notes about it for the user.
+
+        Raises:
+            DataError: bare frames without a sound, or a sound of another type or length.
+        """
         clip = features.clip
-        if clip is None:  # bare frames were encoded: a blank picture of their size stands in for them
+        if clip is None:  # bare frames were encoded: blank frames of their size replace them
             if sound is None and self.model.config.uses_audio:
                 raise DataError(
                     "bare frames have no sound: pass a clip, an edit, a waveform, log_mel or audio_features"
@@ -272,15 +283,15 @@ class Predictor:
                 "AudioEdit.swap('dog.wav'), AudioEdit.mute(), AudioEdit.parse(...)"
             )
         notes = clip.notes
-        if has_audio and not clip.has_audio:  # another sound than the file's
+        if has_audio and not clip.has_audio:  # a sound replaces the missing one
             notes = tuple(note for note in notes if not note.endswith(HEARD_AS_SILENCE))
-        if not has_audio and clip.source is None:  # of a file, `load_clip` has said so
-            notes += ("The clip has no sound: the model heard silence.",)
+        if not has_audio and clip.source is None:  # for a file, `load_clip` has added the note
+            notes += ("The clip has no sound: the model was given silence.",)
         return replace(clip, waveform=waveform, has_audio=has_audio), notes
 
     @staticmethod
     def _of_length(waveform: Tensor, samples: int, features: VisualFeatures) -> Tensor:
-        """`waveform` (S,) with exactly `samples`; up to a second is cut or padded with silence."""
+        """`waveform` (S,) as float32 with exactly `samples`; at most one second is cut or padded with silence."""
         if waveform.ndim != 1 or abs(len(waveform) - samples) > SAMPLE_RATE:
             raise DataError(
                 f"the sound has shape {tuple(waveform.shape)}: expected about {samples} samples (mono, 16 kHz) for "
@@ -293,40 +304,44 @@ class Predictor:
             )
         return F.pad(waveform, (0, max(0, samples - len(waveform))))[:samples].to(torch.float32)
 
-    def _hear(
+    def _encode_sound(
         self, features: VisualFeatures, clip: Clip | None, mel: Tensor | None, vectors: Tensor | None
     ) -> AudioFeatures | None:
-        """Audio tokens of the T frames, as one clip: B = 1."""
+        """Audio tokens of the T frames as one clip, B = 1; None for a model without audio input."""
         length = len(features)
         if not self.model.config.uses_audio:
             return None
         for name, value, shape in (("log_mel", mel, (96, 64)), ("audio_features", vectors, None)):
-            want = (length, *(shape or (self.model.config.audio_dim,)))
-            if value is not None and tuple(value.shape) != want:
-                raise DataError(f"{name} is {tuple(value.shape)}: expected {want}, one entry per frame")
+            expected = (length, *(shape or (self.model.config.audio_dim,)))
+            if value is not None and tuple(value.shape) != expected:
+                raise DataError(f"{name} is {tuple(value.shape)}: expected {expected}, one entry per frame")
         if vectors is not None:
             if self.model.config.audio_tokens == "patch":
-                raise DataError(
-                    "this model listens to patches of sound: give it a waveform or log_mel, not audio_features"
-                )
+                raise DataError("this model encodes patches of sound: pass a waveform or log_mel, not audio_features")
             return self.model.hear(audio_features=vectors[None].to(self.device))
         if self.model.audio_encoder is None:
             raise WeightsError(
-                "this model reads precomputed VGGish features (as AVISM did) and cannot hear a waveform: pass "
-                "audio_features=, or give it an encoder: load_model(..., audio_weights='VGGISH.pth'), --audio-weights"
+                "this model takes precomputed VGGish features (as AVISM did) and cannot encode a waveform: pass "
+                "audio_features=, or add an encoder: load_model(..., audio_weights='VGGISH.pth'), --audio-weights"
             )
         exact = torch.float64 if self._exact == torch.float64 else torch.float32  # spectra need this much
-        heard = frame_seconds(clip.waveform, length, features.fps) if mel is None else mel
+        if mel is None:
+            assert clip is not None, "without log_mel the sound is a clip's"
+            per_frame = frame_seconds(clip.waveform, length, features.fps)  # (T, 16000)
+        else:
+            per_frame = mel
+        encoded: list[AudioFeatures] = []
         with self._precision():
-            parts = [
-                self.model.hear((log_mel(part.to(self.device, exact)) if mel is None else part.to(self.device))[None])
-                for part in heard.split(SECONDS_HEARD_AT_ONCE)
-            ]
-        return AudioFeatures.join(parts)
+            for part in per_frame.split(AUDIO_FRAMES_AT_ONCE):
+                part = log_mel(part.to(self.device, exact)) if mel is None else part.to(self.device)
+                audio = self.model.hear(part[None])
+                assert audio is not None, "the model uses audio"
+                encoded.append(audio)
+        return AudioFeatures.join(encoded)
 
 
 class _Reporter:
-    """Tells a callback, or on long clips a progress bar, how many frames are done."""
+    """Reports the number of finished frames to a callback or, for long clips without one, to a progress bar."""
 
     def __init__(self, what: str, total: int, progress: Progress | None) -> None:
         self.what, self.total, self.progress, self.done = what, total, progress, 0
@@ -349,16 +364,23 @@ class _Reporter:
 
 
 def _usable(device: torch.device | str) -> torch.device:
-    """The device, once a tensor has been made there."""
+    """The device as torch resolves it.
+
+    Raises:
+        ConfigError: no tensor can be allocated there.
+    """
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:  # which of them depends on how torch was built
-        there = ["cpu", *(name for name in ("cuda", "mps") if getattr(torch, name).is_available())]
+    except (RuntimeError, AssertionError, TypeError) as error:  # depending on how torch was built
+        available = ["cpu", *(name for name in ("cuda", "mps") if getattr(torch, name).is_available())]
         reason = str(error).strip().split("\n")[0][:200]
-        raise ConfigError(f"device={device!r} cannot be used here, choose {' or '.join(there)}: {reason}") from error
+        raise ConfigError(
+            f"device={device!r} cannot be used here, choose {' or '.join(available)}: {reason}"
+        ) from error
 
 
 def _split_sound(sound: AudioFeatures | None, lengths: list[int]) -> Iterator[AudioFeatures | None]:
+    """Yield the audio tokens of each chunk of frames; None if there are none."""
     start = 0
     for length in lengths:
         stop = start + length

@@ -1,4 +1,4 @@
-"""Predictions as pictures: overlays, figures, contact sheets, the notebook explorer."""
+"""Visualisation of predictions: overlays, figures, contact sheets, the notebook explorer."""
 
 from acvis_kit.viz.overlay import (
     COUNT_SCALE,

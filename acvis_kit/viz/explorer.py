@@ -1,7 +1,7 @@
-"""A prediction to play with in a notebook: step through seconds, switch soundtracks and tracks, hear, move thresholds.
+"""Interactive view of predictions in a notebook: step through frames, switch soundtracks and tracks, set thresholds.
 
-Nothing here runs the network: soundtracks are predictions made beforehand, and thresholds only filter them. Where no
-kernel answers (a code host, a printed page) or ipywidgets is missing, the same object is a still picture.
+The network is not run: there is a ready prediction for each soundtrack, and thresholds only filter it. Without a kernel
+(on a code host, on a printed page) or without ipywidgets the same object is a still picture.
 """
 
 from __future__ import annotations
@@ -18,26 +18,29 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.io import wavfile
 
-from acvis_kit.clip import SAMPLE_RATE
+from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.viz import overlay as viz
 
-SHOWN_SIDE = 384  # pixels of the short side on the screen: labels can be read on small frames too
+SHOWN_SIDE = 384  # pixels of the short side on the screen: labels stay legible on small frames
 STILL_SIDE = 144  # pixels of the short side in the still picture
-STILL_SECONDS = 6  # columns of the still picture
-STILL_COLOURS = 96  # of its palette: a third of the bytes
-HEADING = 18  # pixels above each picture of it
+STILL_FRAMES = 6  # columns of the still picture
+STILL_COLOURS = 96  # size of its palette, which saves two thirds of the bytes
+HEADING = 18  # pixels of the title above each of its frames
 
 
 @dataclass(frozen=True)
 class ExplorerState:
-    """What is looked at.
+    """What is displayed.
 
     Attributes:
-        soundtrack: name of one of the predictions. t: frame.
-        score_threshold: only tracks that score higher. count_gate: see `Prediction.gated`.
-        hidden: ids of tracks that are not shown. opacity: of the masks, 0..1.
+        soundtrack: name of one of the predictions.
+        t: frame, 0..T-1.
+        score_threshold: only tracks that score higher are displayed.
+        count_gate: see `Prediction.gated`.
+        hidden: ids of tracks that are not displayed.
+        opacity: of the masks, 0..1.
     """
 
     soundtrack: str
@@ -49,32 +52,38 @@ class ExplorerState:
 
 
 def explore(prediction: Prediction | Mapping[str, Prediction], /, **others: Prediction) -> Explorer:
-    """Look at a prediction, or at several of one clip under different soundtracks.
+    """Explore a prediction, or several of one clip under different soundtracks.
 
         explore(own)
         explore({"as filmed": own, "muted": muted})
         explore(own, muted=muted, swapped=swapped)          # the first is called "original"
 
     Args:
-        prediction: one, or several by the name of their soundtrack. others: more, by name.
+        prediction: one prediction, or several by the name of their soundtrack.
+        **others: further predictions, by name.
 
     Raises:
-        ConfigError: no prediction at all. DataError: one without a clip, or of another clip's length or size.
+        ConfigError: there is no prediction.
+        DataError: a prediction has no clip, or another length or size than the first.
     """
     named = dict(prediction) if isinstance(prediction, Mapping) else {"original": prediction}
     return Explorer(named | others)
 
 
 class Explorer:
-    """What `explore` returns: shows itself when it is the last value of a cell.
+    """Interactive view of predictions; a notebook displays it as the last value of a cell.
 
     Args:
-        predictions: of one clip, by the name of the soundtrack.
+        predictions: predictions of one clip, by the name of the soundtrack.
+
+    Raises:
+        ConfigError: there is no prediction.
+        DataError: a prediction has no clip, or another length or size than the first.
     """
 
     def __init__(self, predictions: Mapping[str, Prediction]) -> None:
         if not predictions:
-            raise ConfigError("there is nothing to explore: give at least one prediction")
+            raise ConfigError("there is no prediction to explore: give at least one")
         self.predictions = dict(predictions)
         first_name, first = next(iter(self.predictions.items()))
         for name, prediction in self.predictions.items():
@@ -88,53 +97,55 @@ class Explorer:
         self.start = ExplorerState(first_name)
 
     def shown(self, view: ExplorerState) -> Prediction:
-        """The prediction as the view filters it."""
+        """The prediction of the view's soundtrack, filtered."""
         prediction = self.predictions[view.soundtrack].above(view.score_threshold)
         if view.count_gate:
             prediction = prediction.gated()
         return replace(prediction, tracks=tuple(t for t in prediction.tracks if t.id not in view.hidden))
 
     def picture(self, view: ExplorerState, short_side: int = SHOWN_SIDE) -> np.ndarray:
-        """The frame with masks, labels and count, uint8 (H, W, 3), enlarged or shrunk to the short side."""
+        """The frame with masks, labels and count, uint8 (H, W, 3), scaled to `short_side` pixels."""
         prediction = self.shown(view)
-        frame = Image.fromarray(prediction.clip.frames[view.t].permute(1, 2, 0).contiguous().numpy())
+        frame = Image.fromarray(_clip_of(prediction).frames[view.t].permute(1, 2, 0).contiguous().numpy())
         factor = short_side / min(frame.size)
-        frame = frame.resize(tuple(max(1, round(side * factor)) for side in frame.size), Image.BILINEAR)
+        width, height = (max(1, round(side * factor)) for side in frame.size)
+        frame = frame.resize((width, height), Image.Resampling.BILINEAR)
         return viz.paint(np.asarray(frame), prediction, view.t, view.opacity)
 
     def caption(self, view: ExplorerState) -> str:
-        """One line of HTML: the second, the count and how likely each count is."""
+        """One line of HTML: the time in seconds, the count and the probability of each count."""
         prediction = self.shown(view)
         line = f"second {view.t / prediction.fps:g}: <b>{prediction.count_text(view.t)} sounding</b>"
         if prediction.count_probs is not None:
-            names = [*map(str, range(prediction.k_max)), f"{prediction.k_max}+"]
-            chances = zip(names, prediction.count_probs[view.t].tolist(), strict=True)
-            line += " (" + ", ".join(f"{name}: {100 * p:.0f} %" for name, p in chances) + ")"
+            probabilities = prediction.count_probs[view.t].tolist()
+            names = [*map(str, range(len(probabilities) - 1)), f"{len(probabilities) - 1}+"]
+            pairs = zip(names, probabilities, strict=True)
+            line += " (" + ", ".join(f"{name}: {100 * p:.0f} %" for name, p in pairs) + ")"
         return line
 
     def timeline(self, view: ExplorerState) -> str:
-        """An HTML table: a row per track, a cell per second, filled where the track has a mask."""
+        """An HTML table: a row per track, a cell per frame, filled where the track has a mask."""
         prediction = self.shown(view)
-        rows = "".join(self._lane(prediction, track, view.t) for track in prediction.tracks)
-        return f'<table style="border-spacing:1px;line-height:1">{rows}</table>' if rows else "<i>nothing is shown</i>"
+        rows = "".join(self._track_row(prediction, track, view.t) for track in prediction.tracks)
+        return f'<table style="border-spacing:1px;line-height:1">{rows}</table>' if rows else "<i>nothing to show</i>"
 
     def sound(self, name: str) -> bytes:
-        """What the model heard under a soundtrack: a WAV file, 16 kHz, mono, 16 bit."""
-        waveform = self.predictions[name].clip.waveform.clamp(-1, 1).numpy()
+        """The sound that the model was given, as a WAV file: 16 kHz, mono, 16 bit."""
+        waveform = _clip_of(self.predictions[name]).waveform.clamp(-1, 1).numpy()
         file = io.BytesIO()
         wavfile.write(file, SAMPLE_RATE, (waveform * 32767).astype(np.int16))
         return file.getvalue()
 
     def still(self) -> Image.Image:
-        """A picture for where nothing can be clicked: a row per soundtrack, up to six seconds side by side."""
+        """A picture without controls: a row per soundtrack, up to six frames side by side."""
         length = len(self.predictions[self.start.soundtrack])
-        seconds = np.unique(np.linspace(0, length - 1, min(length, STILL_SECONDS)).round().astype(int)).tolist()
+        shown = np.unique(np.linspace(0, length - 1, min(length, STILL_FRAMES)).round().astype(int)).tolist()
         rows = [
-            [(f"{name}, {t / prediction.fps:g} s", self.picture(ExplorerState(name, t), STILL_SIDE)) for t in seconds]
+            [(f"{name}, {t / prediction.fps:g} s", self.picture(ExplorerState(name, t), STILL_SIDE)) for t in shown]
             for name, prediction in self.predictions.items()
         ]
         height, width = rows[0][0][1].shape[:2]
-        sheet = Image.new("RGB", (len(seconds) * (width + 4), len(rows) * (height + HEADING + 4)), "white")
+        sheet = Image.new("RGB", (len(shown) * (width + 4), len(rows) * (height + HEADING + 4)), "white")
         draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
         for i, row in enumerate(rows):
             for j, (title, picture) in enumerate(row):
@@ -145,14 +156,14 @@ class Explorer:
 
     @cached_property
     def widget(self) -> Any:
-        """The controls as one ipywidgets box; None where ipywidgets is not installed."""
+        """The controls as one ipywidgets box; None if ipywidgets is not installed."""
         try:
             return _Controls(self).box
         except ImportError:
             return None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """The widget where a kernel runs, and in any case the still picture."""
+        """The still picture, and in a kernel also the widget."""
         file = io.BytesIO()
         self.still().save(file, "PNG", optimize=True)
         bundle = {"text/plain": repr(self), "image/png": base64.b64encode(file.getvalue()).decode("ascii")}
@@ -164,11 +175,11 @@ class Explorer:
         return "; ".join(f"{name}: {prediction.summary()}" for name, prediction in self.predictions.items())
 
     @staticmethod
-    def _lane(prediction: Prediction, track: Track, t: int) -> str:
+    def _track_row(prediction: Prediction, track: Track, t: int) -> str:
         colour = "rgb" + str(viz.track_colour(track.id))
         cells = ""
-        for second, area in enumerate(track.areas().tolist()):
-            edge = "#000" if second == t else "#ccc"
+        for frame, area in enumerate(track.areas().tolist()):
+            edge = "#000" if frame == t else "#ccc"
             cells += (
                 f'<td style="width:9px;height:12px;border:1px solid {edge};background:{colour if area else "none"}">'
             )
@@ -178,7 +189,7 @@ class Explorer:
 
 
 class _Controls:
-    """The widgets and what they do. Imports ipywidgets when it is made."""
+    """The widgets and their callbacks. Construction imports ipywidgets."""
 
     def __init__(self, explorer: Explorer) -> None:
         import ipywidgets as widgets
@@ -187,9 +198,9 @@ class _Controls:
         first = explorer.predictions[explorer.start.soundtrack]
         last = len(first) - 1
         self.soundtrack = widgets.ToggleButtons(options=list(explorer.predictions), description="sound")
-        self.second = widgets.IntSlider(0, 0, last, description="second", continuous_update=True)
+        self.frame = widgets.IntSlider(0, 0, last, description="frame", continuous_update=True)
         self.play = widgets.Play(min=0, max=last, interval=round(1000 / first.fps))
-        self._link = widgets.jslink((self.play, "value"), (self.second, "value"))
+        self._link = widgets.jslink((self.play, "value"), (self.frame, "value"))
         self.threshold = widgets.FloatSlider(0.0, min=0.0, max=0.99, step=0.01, description="score above")
         self.gate = widgets.Checkbox(False, description="count gate", disabled=first.k_max is None, indent=False)
         self.opacity = widgets.FloatSlider(0.5, min=0.0, max=1.0, step=0.05, description="opacity")
@@ -200,22 +211,22 @@ class _Controls:
         self._boxes: dict[int, Any] = {}
 
         self.soundtrack.observe(self._change_sound, "value")
-        for control in (self.second, self.threshold, self.gate, self.opacity):
+        for control in (self.frame, self.threshold, self.gate, self.opacity):
             control.observe(self._draw, "value")
-        steering = [self.soundtrack, widgets.HBox([self.play, self.second]), self.threshold, self.opacity, self.gate]
-        steering += [self.tracks, self.audio, self.timeline]
+        controls = [self.soundtrack, widgets.HBox([self.play, self.frame]), self.threshold, self.opacity, self.gate]
+        controls += [self.tracks, self.audio, self.timeline]
         if len(explorer.predictions) == 1:
-            steering.remove(self.soundtrack)
+            controls.remove(self.soundtrack)
         left = widgets.VBox([self.caption, self.image])
-        self.box = widgets.HBox([left, widgets.VBox(steering)])
-        self.box.controls = self  # they live as long as what is shown; and tests turn them
+        self.box = widgets.HBox([left, widgets.VBox(controls)])
+        self.box.controls = self  # keeps them alive as long as the box; tests use them
         self._change_sound()
 
     def view(self) -> ExplorerState:
-        """What the controls say."""
+        """The state that the controls are set to."""
         hidden = frozenset(number for number, box in self._boxes.items() if not box.value)
         return ExplorerState(
-            self.soundtrack.value, self.second.value, self.threshold.value, self.gate.value, hidden, self.opacity.value
+            self.soundtrack.value, self.frame.value, self.threshold.value, self.gate.value, hidden, self.opacity.value
         )
 
     def _change_sound(self, _: Any = None) -> None:
@@ -239,8 +250,13 @@ class _Controls:
         self.caption.value, self.timeline.value = self._explorer.caption(view), self._explorer.timeline(view)
 
 
+def _clip_of(prediction: Prediction) -> Clip:
+    assert prediction.clip is not None, "the Explorer refuses predictions without a clip"
+    return prediction.clip
+
+
 def _in_kernel() -> bool:
-    """Whether a notebook's kernel runs this, rather than a script or a terminal."""
+    """Whether this runs in a notebook's kernel."""
     try:
         from IPython import get_ipython
     except ImportError:

@@ -1,4 +1,4 @@
-"""Predictions to look at: masks painted on pictures, an overlay video with its sound, figures of counts and tracks."""
+"""Masks painted on pictures, an overlay video with its sound, and figures of counts and tracks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from acvis_kit.media.write import write_video
 
 RGB = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
-# Okabe and Ito's colours, told apart with any of the common colour deficiencies; the most unlike ones come first.
+# Okabe and Ito's colours, distinguishable with the common colour vision deficiencies; the most different come first.
 BASE_COLOURS: tuple[RGB, ...] = (
     (230, 159, 0),  # orange
     (86, 180, 233),  # sky blue
@@ -28,17 +28,19 @@ BASE_COLOURS: tuple[RGB, ...] = (
     (0, 114, 178),  # blue
     (213, 94, 0),  # vermilion
 )
-# Once they are used up they return lighter, then darker: a share of (white, black) mixed in.
+# Further tracks get the same colours lighter, then darker: fractions of (white, black) mixed in.
 SHADES = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.45))
-COUNT_SCALE = ("#e8e8e8", "#7fb8d8", "#00466e", "#fdb863", "#b35806")  # 0, 1, 2, ...: from nothing to much
+COUNT_SCALE = ("#e8e8e8", "#7fb8d8", "#00466e", "#fdb863", "#b35806")  # of the counts 0, 1, 2, ...
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+BILINEAR = Image.Resampling.BILINEAR
 
 
 def track_colour(track_id: int) -> RGB:
-    """The colour of the track with this id, whichever other tracks there are; 21 colours, then they repeat."""
-    ring, place = divmod(track_id, len(BASE_COLOURS))
-    light, dark = SHADES[ring % len(SHADES)]
-    return tuple(round((c + (255 - c) * light) * (1 - dark)) for c in BASE_COLOURS[place])
+    """The colour of a track, which depends on its id alone; after 21 colours they repeat."""
+    shade, place = divmod(track_id, len(BASE_COLOURS))
+    light, dark = SHADES[shade % len(SHADES)]
+    red, green, blue = (round((c + (255 - c) * light) * (1 - dark)) for c in BASE_COLOURS[place])
+    return red, green, blue
 
 
 def palette(n: int) -> list[RGB]:
@@ -47,15 +49,15 @@ def palette(n: int) -> list[RGB]:
 
 
 def track_name(prediction: Prediction, track: Track) -> str:
-    """A track as people read it: "dog #0"."""
+    """The displayed name of a track: "dog #0"."""
     return f"{prediction.class_names[track.label]} #{track.id}"
 
 
 class Painter:
     """Paints a prediction on pictures of one size.
 
-    What all pictures of one frame of the prediction share (masks, outlines, labels, the count) is drawn once, as a
-    layer; painting a picture is then a single blend. The last layer is kept: a video shows it many times in a row.
+    Masks, outlines, labels and the count of a frame are drawn once, as a layer; painting a picture is then a single
+    blend. The last layer is cached: in a video many pictures in a row belong to one frame of the prediction.
 
     Args:
         prediction: what to paint.
@@ -68,11 +70,13 @@ class Painter:
 
     def __init__(self, prediction: Prediction, size: tuple[int, int], opacity: float = 0.5) -> None:
         if not 0 <= opacity <= 1:
-            raise ConfigError(f"opacity={opacity} must lie between 0 (outlines only) and 1 (nothing shines through)")
+            raise ConfigError(f"opacity={opacity} must lie between 0 (outlines only) and 1 (opaque)")
         self.prediction, self.size = prediction, size
         self._alpha = round(255 * opacity)
         self._line = max(1, round(min(size) / 240))
-        self._font = ImageFont.load_default(size=max(9, round(min(size) / 26)))  # 9 px is the least one can read
+        font = ImageFont.load_default(size=max(9, round(min(size) / 26)))  # smaller than 9 px is not legible
+        assert isinstance(font, ImageFont.FreeTypeFont), "with a size Pillow returns a scalable font"
+        self._font = font
         self._drawn: int | None = None
         self._kept_of_picture = self._added = np.zeros(0, np.uint16)
 
@@ -80,14 +84,14 @@ class Painter:
         """The picture with frame t of the prediction on it.
 
         Args:
-            picture: uint8 (H, W, 3), RGB; stays as it is.
+            picture: uint8 (H, W, 3), RGB; it is not changed.
             t: frame of the prediction, 0..T-1.
 
         Returns:
             uint8 (H, W, 3).
 
         Raises:
-            DataError: a picture of another type or size, or a t without a frame.
+            DataError: a picture of another type or size, or `t` outside its range.
         """
         if picture.dtype != np.uint8 or picture.shape != (*self.size, 3):
             raise DataError(f"the picture is {picture.dtype} {picture.shape}: expected uint8 {(*self.size, 3)}")
@@ -101,7 +105,7 @@ class Painter:
     def _keep(self, layer: np.ndarray) -> None:
         """Split a layer, uint8 (H, W, 4), RGBA, into the two terms of the blend, in 256ths."""
         alpha = layer[..., 3:].astype(np.uint16)
-        alpha += alpha >> 7  # 255 becomes 256: what is opaque covers completely
+        alpha += alpha >> 7  # 255 becomes 256: an opaque pixel covers the picture completely
         self._kept_of_picture = 256 - alpha
         self._added = layer[..., :3] * alpha
 
@@ -111,7 +115,7 @@ class Painter:
         shown = [(track, mask) for track in self.prediction.tracks if (mask := self._mask(track, t)).any()]
         for track, mask in reversed(shown):  # the best on top
             layer[mask] = (*track_colour(track.id), self._alpha)
-        for track, mask in reversed(shown):  # above all masks, so that one shows where it goes on below another
+        for track, mask in reversed(shown):  # above all masks, so that the outline of a covered mask is visible
             layer[_outline(mask, self._line)] = (*track_colour(track.id), 255)
         image = Image.fromarray(layer)
         self._write_texts(ImageDraw.Draw(image), t, shown)
@@ -123,10 +127,10 @@ class Painter:
         if mask.shape == self.size:
             return mask
         height, width = self.size
-        return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.BILINEAR)) > 127
+        return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), BILINEAR)) > 127
 
     def _write_texts(self, draw: ImageDraw.ImageDraw, t: int, shown: list[tuple[Track, np.ndarray]]) -> None:
-        """The count in the upper right corner, then a label at each mask where no other text stands."""
+        """Write the count into the upper right corner, then a label at each mask, clear of other text."""
         count = self.prediction.count_text(t)
         text, (width, height) = self._fitting([f"{count} sounding", count])
         right = self.size[1] - self._line
@@ -140,7 +144,7 @@ class Painter:
             self._write(draw, box, text, track_colour(track.id))
 
     def _fitting(self, texts: list[str]) -> tuple[str, tuple[int, int]]:
-        """The first of the texts that is no wider than the picture, else the last; and its box's (width, height)."""
+        """The first text that is no wider than the picture, else the last; and the (width, height) of its box."""
         ascent, descent = self._font.getmetrics()
         for text in texts:
             width = round(self._font.getlength(text)) + ascent // 2
@@ -155,12 +159,14 @@ class Painter:
 
 
 def paint(picture: np.ndarray, prediction: Prediction, t: int, opacity: float = 0.5) -> np.ndarray:
-    """One picture, uint8 (H, W, 3), with the masks, labels and count of frame t. For many pictures keep a `Painter`.
+    """Paint masks, labels and count of frame t on one picture, uint8 (H, W, 3). For many pictures use a `Painter`.
 
     Raises:
-        DataError, ConfigError: as `Painter`.
+        DataError: see `Painter`.
+        ConfigError: see `Painter`.
     """
-    return Painter(prediction, picture.shape[:2], opacity)(picture, t)
+    height, width = picture.shape[:2]
+    return Painter(prediction, (height, width), opacity)(picture, t)
 
 
 def write_overlay(
@@ -171,21 +177,21 @@ def write_overlay(
     max_short_side: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """The source's own pictures with the prediction painted on them, and the sound that the model was given.
+    """Write the source's pictures with the prediction painted on them, and the sound that the model was given.
 
     Args:
-        prediction: of a clip.
+        prediction: a prediction of a clip.
         path: the MP4 to write.
         opacity: of the masks, 0..1.
         max_short_side: pixels; larger pictures are scaled down to this before they are painted.
-        progress: called with ("write", pictures done, pictures in all).
+        progress: called with ("write", pictures done, pictures in total).
 
     Returns:
         The path.
 
     Raises:
-        AcvisError: the prediction was made from bare tensors; there is no picture to paint on.
-        MediaError: the source can no longer be read, or the path not be written.
+        AcvisError: the prediction was made from bare tensors, without pictures to paint on.
+        MediaError: the source can no longer be read, or the path cannot be written.
     """
     clip = prediction.clip
     if clip is None:
@@ -207,7 +213,7 @@ def write_overlay(
 
 
 def count_figure(prediction: Prediction) -> go.Figure:
-    """How many objects sound, as steps over the seconds; below, if the model counts, how sure it is of each count."""
+    """Figure of the count over time in steps; below it, with a count head, the probability of each count."""
     counts, k_max, fps = prediction.counts.tolist(), prediction.k_max, prediction.fps
     rows = 1 if k_max is None else 2
     figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.12)
@@ -226,7 +232,7 @@ def count_figure(prediction: Prediction) -> go.Figure:
     )
     highest = max(counts, default=0) if k_max is None else k_max
     names = [str(k) for k in range(highest + 1)]
-    if k_max is not None:
+    if prediction.count_probs is not None:
         names[-1] += "+"
         for k, name in enumerate(names):
             figure.add_bar(
@@ -248,7 +254,7 @@ def count_figure(prediction: Prediction) -> go.Figure:
 
 
 def timeline_figure(prediction: Prediction) -> go.Figure:
-    """A lane for each track, in its colour, with bars over the seconds in which it sounds."""
+    """Figure with a lane for each track, in its colour, with bars over the times at which it sounds."""
     figure = go.Figure()
     for track in prediction.tracks:
         name = track_name(prediction, track)
@@ -273,14 +279,14 @@ def timeline_figure(prediction: Prediction) -> go.Figure:
 
 
 def sounding_spans(track: Track, fps: float) -> list[tuple[float, float]]:
-    """The stretches (start, end), in seconds, in which the track has a mask."""
+    """The spans (start, end), in seconds, in which the track has a mask."""
     sounds = np.concatenate([[0], (track.areas() > 0).numpy().astype(np.int8), [0]])
     starts, ends = np.flatnonzero(np.diff(sounds) == 1), np.flatnonzero(np.diff(sounds) == -1)
     return [(start / fps, end / fps) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def _outline(mask: np.ndarray, width: int) -> np.ndarray:
-    """The outermost `width` pixels of the mask, bool (H, W); none along the picture's edge, where it may go on."""
+    """The outermost `width` pixels of the mask, bool (H, W); none along the picture's edge, where it may continue."""
     inner = mask
     for _ in range(width):
         around = np.pad(inner, 1, mode="edge")
@@ -294,7 +300,7 @@ def _bounds(mask: np.ndarray) -> Box:
 
 
 def _free_place(mask: Box, extent: tuple[int, int], size: tuple[int, int], taken: list[Box]) -> Box:
-    """Where a label of `extent` (width, height) goes: above its mask, else lower, past texts already there."""
+    """The box of a label of `extent` (width, height): above its mask, or lower to avoid the boxes in `taken`."""
     width, height = extent
     left = max(0, min(mask[0], size[1] - width))
     above = max(0, mask[1] - height)
@@ -302,7 +308,7 @@ def _free_place(mask: Box, extent: tuple[int, int], size: tuple[int, int], taken
         box = (left, top, left + width, top + height)
         if not any(_overlap(box, other) for other in taken):
             return box
-    return (left, above, left + width, above + height)  # the picture is full: better over another than nowhere
+    return (left, above, left + width, above + height)  # no free place: it covers other text
 
 
 def _overlap(a: Box, b: Box) -> bool:
@@ -310,13 +316,13 @@ def _overlap(a: Box, b: Box) -> bool:
 
 
 def _ink_on(ground: RGB) -> RGB:
-    """Black or white, whichever reads better on the colour."""
+    """Black or white, whichever is more legible on the colour."""
     red, green, blue = ground
     return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else WHITE
 
 
 def _shrunk(size: tuple[int, int], max_short_side: int | None) -> tuple[int, int]:
-    """(H, W) with at most `max_short_side` pixels on the short side, even, as H.264 wants them."""
+    """(H, W) with at most `max_short_side` pixels on the short side; even if it was reduced, as H.264 requires."""
     short = min(size)
     if max_short_side is None or short <= max_short_side:
         return size
@@ -327,11 +333,11 @@ def _shrunk(size: tuple[int, int], max_short_side: int | None) -> tuple[int, int
 def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if picture.shape[:2] == size:
         return picture
-    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.BOX))  # of all filters the fastest to shrink
+    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BOX))  # the fastest filter
 
 
 def _dressed(figure: go.Figure, seconds: float, height: int) -> go.Figure:
-    """What the figures share: an axis of whole seconds, little margin, a legend above, nothing that moves."""
+    """Common layout: an axis of whole seconds, small margins, a legend above, no dragging."""
     figure.update_xaxes(range=[0, seconds], tick0=0, dtick=max(1, round(seconds / 8)))
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right", "traceorder": "normal"}
     return figure.update_layout(

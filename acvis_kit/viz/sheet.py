@@ -1,4 +1,4 @@
-"""One clip under several soundtracks, as a single picture: a row per soundtrack, a column per second."""
+"""One clip under several soundtracks, as a single picture: a row per soundtrack, a column per frame."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from acvis_kit.errors import DataError
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.viz.overlay import COUNT_SCALE, Painter
 
-GAP, STRIP, TITLE = 4, 22, 24  # pixels between pictures, of the strip of counts below a row, of the title above it
-BAND, MARGIN = 8, 6  # of the counts of all seconds below that, found and true; and of what is left free after them
+GAP, STRIP, TITLE = 4, 22, 24  # pixels: between frames, of the text below a row, of the title above it
+BAND, MARGIN = 8, 6  # pixels: of each band of counts below that, and of the margin below the bands
 RIGHT, WRONG = "#00795a", "#b3261e"
 
 
@@ -22,35 +22,38 @@ def soundtrack_sheet(
     columns: int = 8,
     side: int = 176,
 ) -> Image.Image:
-    """What a model shows in one clip under each soundtrack, masks painted in, the count below every second.
+    """Frames of one clip with the predicted masks under each soundtrack, and the count below every frame.
 
-    Below each row the counts of the whole clip run from left to right: those found and, below, the true ones if known.
+    Below each row two bands show the counts of the whole clip: the predicted ones and, if given, the true ones.
 
     Args:
-        predictions: of one clip, by the name of the soundtrack; with the clip.
-        true_counts: by the same names, (T,): where the count is known, it is written beside and coloured.
-        columns: seconds shown, spread evenly over the clip. side: height of a picture, pixels.
+        predictions: predictions of one clip, which they hold, by the name of the soundtrack.
+        true_counts: true counts (T,), by the same names: a count is coloured by whether it is right, and a wrong one is
+            followed by the true one.
+        columns: number of frames shown, spread evenly over the clip.
+        side: height of a frame, pixels.
 
     Raises:
         DataError: no predictions, or predictions of different lengths or without their clip.
     """
     lengths = {len(prediction) for prediction in predictions.values()}
-    if len(lengths) != 1 or any(p.clip is None for p in predictions.values()):
-        raise DataError(f"predictions of {sorted(lengths)} seconds: a sheet needs those of one clip, made from a clip")
+    clips = [prediction.clip for prediction in predictions.values() if prediction.clip is not None]
+    if len(lengths) != 1 or len(clips) < len(predictions):
+        raise DataError(f"predictions of {sorted(lengths)} frames: a sheet needs those of one clip, made from a clip")
     (length,) = lengths
-    seconds = np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int))
-    height, width = next(iter(predictions.values())).clip.size
+    shown = np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int))
+    height, width = clips[0].size
     wide = round(side * width / height)
     row = TITLE + side + STRIP + 2 * BAND + MARGIN + GAP
-    sheet = Image.new("RGB", (len(seconds) * (wide + GAP) - GAP, len(predictions) * row - GAP), "white")
+    sheet = Image.new("RGB", (len(shown) * (wide + GAP) - GAP, len(predictions) * row - GAP), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
-    for n, (name, prediction) in enumerate(predictions.items()):
+    for n, ((name, prediction), clip) in enumerate(zip(predictions.items(), clips, strict=True)):
         pen.text((2, n * row + 4), name, fill="black", font=font)
         true = None if true_counts is None else true_counts.get(name)
         paint = Painter(prediction, (side, wide))
-        for column, t in enumerate(seconds.tolist()):
+        for column, t in enumerate(shown.tolist()):
             left, top = column * (wide + GAP), n * row + TITLE
-            picture = Image.fromarray(prediction.clip.frames[t].permute(1, 2, 0).numpy())
+            picture = Image.fromarray(clip.frames[t].permute(1, 2, 0).numpy())
             picture = picture.resize((wide, side), Image.Resampling.BICUBIC)
             sheet.paste(Image.fromarray(paint(np.asarray(picture), t)), (left, top))
             _count(pen, font, (left, top + side, wide), prediction, t, None if true is None else int(true[t]))
@@ -64,7 +67,7 @@ def soundtrack_sheet(
 
 
 def _band(pen: ImageDraw.ImageDraw, place: tuple[int, int, int], counts: Sequence[int]) -> None:
-    """Counts over time, a cell per second."""
+    """Draw counts over time, a cell per frame."""
     left, top, wide = place
     edges = np.linspace(left, left + wide, len(counts) + 1).round().astype(int).tolist()
     for count, start, stop in zip(counts, edges[:-1], edges[1:], strict=True):
@@ -73,13 +76,13 @@ def _band(pen: ImageDraw.ImageDraw, place: tuple[int, int, int], counts: Sequenc
 
 def _count(
     pen: ImageDraw.ImageDraw,
-    font: ImageFont.ImageFont,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     place: tuple[int, int, int],
     prediction: Prediction,
     t: int,
     true: int | None,
 ) -> None:
-    """The strip below a picture: second, count, and whether it is right."""
+    """Write time and count of a frame into the strip below it, coloured by whether the count is right."""
     left, top, wide = place
     count = int(prediction.counts[t])
     pen.rectangle((left, top, left + wide - 1, top + 4), fill=COUNT_SCALE[min(count, len(COUNT_SCALE) - 1)])

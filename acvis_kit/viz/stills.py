@@ -1,4 +1,4 @@
-"""Still pictures of Plotly figures, drawn by a local Chromium: kaleido would bring a browser of its own."""
+"""Still pictures of Plotly figures, drawn by a local Chromium: kaleido would install another browser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Playwright
 
-# What keeps Chromium from asking its makers for anything, and lets it run as root and without a graphics card.
+# Chromium makes no requests of its own, and runs as root and without a graphics card.
 CHROMIUM_FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -19,7 +19,7 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-USUAL_SIZE = (760, 380)  # of a figure that does not say, in pixels
+USUAL_SIZE = (760, 380)  # (width, height) in pixels of a figure without a size
 DRAW = """async ([figure, width, height]) => {
     const node = document.createElement('div');
     document.body.append(node);
@@ -31,25 +31,26 @@ DRAW = """async ([figure, width, height]) => {
 
 
 def chromium_path() -> str | None:
-    """Where this machine has a Chromium; None: nowhere on the path."""
+    """Path of a Chromium on this machine; None if PATH has none."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def launch_chromium(playwright: Playwright, *more: str) -> Browser:
-    """A quiet browser, with `more` flags.
+    """Launch Chromium with `CHROMIUM_FLAGS` and `more` flags; Playwright's own if PATH has none.
 
     Raises:
-        playwright.sync_api.Error: there is none (Playwright's own is looked for in the end), or it does not start.
+        playwright.sync_api.Error: there is no Chromium, or it does not start.
     """
     return playwright.chromium.launch(executable_path=chromium_path(), args=[*CHROMIUM_FLAGS, *more])
 
 
 @contextmanager
 def drawing() -> Iterator[Callable[[dict[str, Any]], bytes]]:
-    """A function from a figure (data and layout, as JSON has them) to its PNG, of the size that the layout names.
+    """Yield a function from a figure (data and layout, as in JSON) to its PNG, of the size that the layout gives.
 
     Raises:
-        ImportError: playwright is not installed. playwright.sync_api.Error: see `launch_chromium`.
+        ImportError: playwright is not installed.
+        playwright.sync_api.Error: see `launch_chromium`.
     """
     from playwright.sync_api import sync_playwright
     from plotly.offline import get_plotlyjs

@@ -1,6 +1,6 @@
-"""What the notebooks share: their size, clips made on the spot, weights to start from, and pictures as figures.
+"""Helpers of the notebooks: amounts of work, synthetic clips, initial weights, and pictures as figures.
 
-ACVIS_TUTORIAL_SCALE shrinks all amounts of work (0.25 in CI) or enlarges them (4, on a GPU).
+ACVIS_TUTORIAL_SCALE reduces all amounts of work (0.25 in CI) or increases them (4, on a GPU).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 SCALE = "ACVIS_TUTORIAL_SCALE"
 FOLDER = Path(tempfile.gettempdir()) / f"acvis-tutorial-{os.getuid() if hasattr(os, 'getuid') else 0}"
-TILE = 190  # pixels of a picture in a figure
-TITLE = 26  # and of the words above it
+TILE = 190  # pixels of a picture's width in a figure
+TITLE = 26  # pixels of the title above it
 MAP_CELLS = 2500  # larger maps are drawn as pictures: numbers would take a hundred times the bytes
 AUDIO_PARTS = ("audio_encoder.", "audio_class_head.")
-AUDIO_PATH = (  # what a sound passes through on its way to masks and counts
+AUDIO_PATH = (  # modules between the sound and masks or counts
     *AUDIO_PARTS, "query_generator.project", "query_generator.patch_position", "query_generator.layers",
     "query_generator.merge", "query_generator.count_token", "count_head.", "frame_decoder.sounding_head.",
     "tracker.sounding.", "tracker.project_sound.", "tracker.sound_attention.", "tracker.sound_feed_forward.",
@@ -40,11 +40,11 @@ AUDIO_PATH = (  # what a sound passes through on its way to masks and counts
 
 
 def begin(seed: int = 0) -> torch.device:
-    """Seed all random generators, let figures be stored without their library; returns the device to work on."""
+    """Seed all random generators and let figures be stored without their library. Returns the device to use."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (the global one)
     torch.manual_seed(seed)
-    if "google.colab" not in sys.modules:  # which has a renderer of its own
+    if "google.colab" not in sys.modules:  # Colab has its own renderer
         import plotly.io
 
         plotly.io.renderers.default = "plotly_mimetype"
@@ -52,10 +52,10 @@ def begin(seed: int = 0) -> torch.device:
 
 
 def scaled(number: float, least: int = 1) -> int:
-    """An amount of work times ACVIS_TUTORIAL_SCALE, a whole number and not below `least`.
+    """An amount of work times ACVIS_TUTORIAL_SCALE, rounded, at least `least`.
 
     Raises:
-        ConfigError: a scale that is no number above 0.
+        ConfigError: the scale is not a number above 0.
     """
     text = os.environ.get(SCALE, "1")
     try:
@@ -70,11 +70,14 @@ def scaled(number: float, least: int = 1) -> int:
 def synth_split(
     clips: int = 6, split: str = "test", seed: int = 7, seconds: tuple[int, int] = (8, 10), size: int = 128
 ) -> AVISegSplit:
-    """Clips of AVIS-Synth, drawn and voiced here: the same from the same arguments, made once per machine.
+    """Synthesise clips of AVIS-Synth, once per machine; equal arguments give equal clips.
 
     Args:
-        clips: how many. split: its name, which the drawing depends on. seed: another one, other clips.
-        seconds: shortest and longest clip. size: pixels.
+        clips: number of clips.
+        split: name of the split, which the clips depend on.
+        seed: seed of the clips.
+        seconds: lengths of the shortest and the longest clip.
+        size: height and width of the frames, pixels.
     """
     from acvis_kit.data.synth.writer import write_dataset
 
@@ -84,19 +87,24 @@ def synth_split(
 
 
 def initial_weights(config: ACVISConfig, folder: Path, audio: bool = False) -> Path:
-    """Weights to start a small training from: visual parts of the bundled weights, random parts on the path of audio.
+    """Write weights for a short training: visual parts of the bundled weights, random ones in `AUDIO_PATH`.
 
-    The papers' networks start from weights trained on COCO; from random ones a few minutes of training are too short.
+    The papers' networks start from weights trained on COCO; from random weights a few minutes of training are too few.
 
     Args:
-        config: with the sizes of acvis-synth-tiny in the visual parts. folder: to write to, for `init_from`.
-        audio: take the audio encoder and its class head from the bundled weights as well.
+        config: its visual parts have the sizes of acvis-synth-tiny.
+        folder: where to write, for `init_from`.
+        audio: also take the audio encoder and its class head from the bundled weights.
+
+    Returns:
+        The folder.
     """
-    fresh = tuple(name for name in AUDIO_PATH if not (audio and name in AUDIO_PARTS))
+    random_parts = tuple(name for name in AUDIO_PATH if not (audio and name in AUDIO_PARTS))
     model = ACVIS(config)
     own = model.state_dict()
-    lent = {name: x for name, x in load_model("acvis-synth-tiny").state_dict().items() if not name.startswith(fresh)}
-    model.load_state_dict({**own, **{name: x for name, x in lent.items() if name in own}})
+    bundled = load_model("acvis-synth-tiny").state_dict()
+    copied = {name: x for name, x in bundled.items() if name in own and not name.startswith(random_parts)}
+    model.load_state_dict({**own, **copied})
     save_model(model, folder)
     return folder
 
@@ -108,12 +116,17 @@ def pictures(
     tile: int = TILE,
     limits: tuple[float, float] | None = None,
 ) -> go.Figure:
-    """Pictures side by side, as a figure.
+    """Figure of pictures side by side.
 
     Args:
         images: each uint8 (H, W, 3) or (3, H, W), or a map (H, W) of any numbers.
-        titles: one each. columns: all in one row if None. tile: width of each, pixels.
-        limits: values that are drawn darkest and brightest; None: each map's own least and greatest.
+        titles: one for each image.
+        columns: images per row; None: all in one row.
+        tile: width of each image, pixels.
+        limits: values of the darkest and the brightest colour; None: each map's least and greatest.
+
+    Raises:
+        ConfigError: an image of another type or shape.
     """
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
@@ -148,13 +161,13 @@ def pictures(
 
 
 def spectrogram(log_mel: Tensor, height: int = 260, title: str = "") -> go.Figure:
-    """Log-mel seconds (T, 96, 64) as one picture: time to the right in seconds, pitch upwards in bands."""
+    """Figure of log-mel seconds (T, 96, 64) in a row: time in seconds to the right, mel bands upwards."""
     import plotly.graph_objects as go
 
     joined = log_mel.flatten(0, 1).T.double().numpy()  # (64, T * 96)
     figure = go.Figure(
         go.Heatmap(
-            z=joined[:, ::2].astype(np.float32),  # every other frame is enough to look at, and half the bytes
+            z=joined[:, ::2].astype(np.float32),  # every other column: half the bytes
             x=np.round((np.arange(joined.shape[1])[::2] + 0.5) / log_mel.shape[1], 4),
             colorscale="Magma",
             zmin=-4.7,
@@ -169,6 +182,11 @@ def spectrogram(log_mel: Tensor, height: int = 260, title: str = "") -> go.Figur
 
 
 def _upright(image: np.ndarray | Tensor) -> np.ndarray:
+    """A picture as (H, W, 3), or a map as (H, W).
+
+    Raises:
+        ConfigError: another type or shape.
+    """
     array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
     if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
         array = array.transpose(1, 2, 0)
@@ -182,7 +200,7 @@ def _upright(image: np.ndarray | Tensor) -> np.ndarray:
 
 
 def _coloured(array: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
-    """A map in the colours of a heat map, uint8 (H, W, 3)."""
+    """A map in heat-map colours, uint8 (H, W, 3)."""
     from plotly.colors import get_colorscale, hex_to_rgb, unlabel_rgb
 
     scale = get_colorscale("Viridis")
@@ -193,7 +211,7 @@ def _coloured(array: np.ndarray, limits: tuple[float, float] | None = None) -> n
 
 
 def _png(array: np.ndarray) -> str:
-    """A picture as a data URI: a hundredth of the bytes of a list of numbers."""
+    """A picture as a data URI, with a hundredth of the bytes of a list of numbers."""
     import base64
     import io
 

@@ -1,1 +1,1 @@
-"""Weights in and out: loading and saving, the Hub, published checkpoints, the converter."""
+"""Loading and saving of weights, the Hub, published checkpoints, the converter."""

@@ -1,7 +1,7 @@
-"""Checkpoints of the ACVIS / AVISM / VITA reference code -> `ACVIS`. The reference's names stand here and nowhere else.
+"""Checkpoints of the ACVIS / AVISM / VITA reference code -> `ACVIS`. Only this module uses the reference's names.
 
-A state dict is renamed by ordered rules, its configuration is read from keys and shapes, and it must fit to the last
-key.
+The keys of a state dict are renamed by ordered rules, its configuration is inferred from keys and shapes, and every key
+must fit.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _HEAD = r"^sem_seg_head\.predictor\."
 _PIXEL = r"^sem_seg_head\.pixel_decoder\."
 _TRACKER = r"^(?:vita|avism)_module\."
 
-# Weights of the reference that no network of ours has: the losses' class weights, Swin's index table (recomputed), and
-# the projection that ACVIS inherits from AVISM and never calls.
+# Weights of the reference without a counterpart: the losses' class weights, Swin's index table (recomputed), and the
+# projection that ACVIS inherits from AVISM and never calls.
 _DROPPED = (r"^(?:vita_|avism_)?criterion\.empty_weight$", r"\.relative_position_index$")
 _DROPPED_WITH_ACQG = (_HEAD + r"av_post_proj\.",)
 
@@ -43,7 +43,7 @@ _RULES: tuple[Rule, ...] = (
     (r"^(backbone\.layer.*)\.shortcut\.norm\.", r"\1.downsample.1."),
     (r"^(backbone\.layer.*)\.shortcut\.", r"\1.downsample.0."),
     (r"^(backbone\.layer.*)\.conv(\d)\.norm\.", r"\1.bn\2."),
-    # Swin -> torchvision's names: stages and mergings take turns
+    # Swin -> torchvision's names: stages and mergings alternate
     (r"^backbone\.patch_embed\.proj\.", "backbone.features.0.0."),
     (r"^backbone\.patch_embed\.norm\.", "backbone.features.0.2."),
     (r"^backbone\.layers\.(\d)\.blocks\.", lambda m: f"backbone.features.{2 * int(m[1]) + 1}."),
@@ -91,7 +91,7 @@ _RULES: tuple[Rule, ...] = (
     (_TRACKER + r"sim_embed_frame\.", "tracker.frame_similarity."),
     (_TRACKER + r"sim_embed_clip\.", "tracker.video_similarity."),
     (_TRACKER, "tracker."),
-    # what frame decoder, query generator and tracker have in common
+    # common to frame decoder, query generator and tracker
     (r"\.transformer_self_attention_layers\.", ".self_attention."),
     (r"\.transformer_cross_attention_layers\.", ".cross_attention."),
     (r"\.transformer_ffn_layers\.", ".feed_forward."),
@@ -102,17 +102,16 @@ _RULES: tuple[Rule, ...] = (
 )
 
 
-def from_reference(
-    weights: Mapping[str, Tensor] | str | Path, *, trust_pickle: bool = False, **overrides: Any
-) -> ACVIS:
-    """The reference's weights as an `ACVIS` in evaluation mode, float32.
+def from_reference(weights: Mapping[str, Any] | str | Path, *, trust_pickle: bool = False, **overrides: Any) -> ACVIS:
+    """Convert the reference's weights to an `ACVIS` in evaluation mode, float32.
 
     Args:
         weights: a state dict (bare, or under the key "model"), or the path of a checkpoint.
-        trust_pickle: open checkpoints that hold more than tensors. Only for files whose maker you trust: such a file
+        trust_pickle: open checkpoints that hold more than tensors. Only for files whose author you trust: such a file
             can run any code.
-        overrides: fields of the configuration that keys and shapes do not tell: `count_head="ce"` (or "ordinal") where
-            the count head has 3 logits, `window_size` (6), `num_heads` (8), `class_names`, and those of inference.
+        **overrides: fields of the configuration that cannot be inferred from keys and shapes: `count_head="ce"` (or
+            "ordinal") if the count head has 3 logits, `window_size` (6), `num_heads` (8), `class_names`, and the fields
+            of inference.
 
     Raises:
         WeightsError: not such a checkpoint, an ambiguous count head, or keys and shapes that do not fit (all listed).
@@ -132,10 +131,10 @@ def from_reference(
 
 
 def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[str, Any]:
-    """The dictionary in a `.pth` file, tensors only unless `trust_pickle`.
+    """Read the dictionary in a `.pth` file, of tensors only unless `trust_pickle`.
 
     Raises:
-        WeightsError: no such file, no checkpoint, or one that needs `trust_pickle`.
+        WeightsError: no such file, not a checkpoint, or one that needs `trust_pickle`.
     """
     path = Path(path)
     if not path.is_file():
@@ -145,7 +144,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[
     except pickle.UnpicklingError as error:
         if not trust_pickle and "weights_only" in str(error):
             raise WeightsError(
-                f"{path} holds more than tensors and could run code when opened: if you trust its maker, convert it "
+                f"{path} holds more than tensors and could run code when opened: if you trust its author, convert it "
                 "with --trust-pickle (trust_pickle=True)"
             ) from error
         raise WeightsError(f"{path} is not a PyTorch checkpoint ({str(error).splitlines()[0]})") from error
@@ -163,37 +162,41 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[
 
 
 def _unpickled(path: Path) -> Any:
-    """Whatever is in a pickle, running its code: PyTorch's, or a plain one, as detectron2 publishes its backbones."""
+    """Content of a pickle, whose code is run: PyTorch's, or a plain one, as detectron2 publishes its backbones."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
-            first = pickle.load(file, encoding="latin1")  # of Python 2, some of them
+            first = pickle.load(file, encoding="latin1")  # some are from Python 2
         if isinstance(first, Mapping):  # PyTorch's old format begins with a number
             return first
     return torch.load(path, map_location="cpu", weights_only=False)
 
 
 def _tensors_of(weights: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Tensors and arrays as tensors.
+    """Tensors, arrays and numbers as tensors.
 
     Raises:
-        WeightsError: names the entries that are neither.
+        WeightsError: some entries are none of these; the message names them.
     """
     wrong = [k for k, v in weights.items() if not isinstance(v, Tensor | np.ndarray | float | int)]
     wrong += [k for k, v in weights.items() if isinstance(v, np.ndarray) and v.dtype.kind not in "fiub"]
     if wrong:
         found = ", ".join(f"{k} ({type(weights[k]).__name__})" for k in wrong[:5])
         raise WeightsError(
-            f"{len(wrong)} of {len(weights)} entries are no tensors: {found}: give the state dict alone, or a "
+            f"{len(wrong)} of {len(weights)} entries are not tensors: {found}: give the state dict alone, or a "
             "checkpoint that holds it under the key 'model'"
         )
     return {str(k): torch.as_tensor(v) for k, v in weights.items()}
 
 
 def rename(state: Mapping[str, Tensor], *, keep_merge: bool) -> dict[str, Tensor]:
-    """Our names for the reference's; what no network needs is left out.
+    """Rename the reference's keys to ours; keys that no network needs are dropped.
+
+    Args:
+        state: tensors by the reference's keys.
+        keep_merge: keep the projection `av_post_proj`, which only the additive query generator uses.
 
     Raises:
-        WeightsError: two keys that would get the same name.
+        WeightsError: two keys get the same name.
     """
     dropped = _DROPPED if keep_merge else _DROPPED + _DROPPED_WITH_ACQG
     renamed: dict[str, Tensor] = {}
@@ -204,16 +207,16 @@ def rename(state: Mapping[str, Tensor], *, keep_merge: bool) -> dict[str, Tensor
         for pattern, replacement in _RULES:
             ours = re.sub(pattern, replacement, ours)
         if ours in renamed:
-            raise WeightsError(f"two keys of the checkpoint mean {ours}: the second is {name}")
+            raise WeightsError(f"two keys of the checkpoint correspond to {ours}: the second is {name}")
         renamed[ours] = value
     return renamed
 
 
 def load_exactly(model: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load with nothing missing and nothing left over.
+    """Load a state dict whose keys and shapes are exactly the model's.
 
     Raises:
-        WeightsError: lists every missing key, unexpected key and shape that differs.
+        WeightsError: they differ; the message lists every missing key, unexpected key and wrong shape.
     """
     own = model.state_dict()
     rebuilt = {k for k in own if k.endswith("relative_position_index")}  # a table that the module computes itself
@@ -230,10 +233,11 @@ def load_exactly(model: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def infer_config(state: Mapping[str, Tensor], **overrides: Any) -> ACVISConfig:
-    """What keys and shapes of a reference state dict say about its configuration; `overrides` win.
+    """Infer the configuration from keys and shapes of a reference state dict; `overrides` take precedence.
 
     Raises:
-        WeightsError: keys that are missing, or a count head that may be one of two.
+        WeightsError: keys are missing, or the count head is ambiguous.
+        ConfigError: an override that does not exist or contradicts another.
     """
     keys = list(state)
     tracker = next((k.split(".")[0] for k in keys if re.match(_TRACKER, k)), None)
@@ -246,7 +250,7 @@ def infer_config(state: Mapping[str, Tensor], **overrides: Any) -> ACVISConfig:
 
     def shape(name: str) -> torch.Size:
         if name not in state:
-            raise WeightsError(f"the checkpoint has no {name}: it is not whole, or not of a model this kit knows")
+            raise WeightsError(f"the checkpoint has no {name}: it is incomplete, or of an unsupported model")
         return state[name].shape
 
     heads = overrides.get("num_heads", 8)
@@ -279,7 +283,7 @@ def infer_config(state: Mapping[str, Tensor], **overrides: Any) -> ACVISConfig:
 
 
 def _count(keys: Iterable[str], pattern: str) -> int:
-    """How many layers: one more than the highest number in the pattern's group."""
+    """Number of layers: one more than the highest number in the pattern's group."""
     return 1 + max((int(m[1]) for k in keys if (m := re.match(pattern, k))), default=-1)
 
 
@@ -288,7 +292,7 @@ def _infer_backbone(state: Mapping[str, Tensor], keys: list[str]) -> dict[str, A
         blocks = tuple(_count(keys, rf"backbone\.res{stage}\.(\d+)\.") for stage in (2, 3, 4, 5))
         named = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101"}
         if blocks not in named:
-            raise WeightsError(f"a ResNet with {blocks} blocks is not known: (3, 4, 6, 3) and (3, 4, 23, 3) are")
+            raise WeightsError(f"a ResNet with {blocks} blocks is not supported: (3, 4, 6, 3) and (3, 4, 23, 3) are")
         return {"backbone": named[blocks]}
     if "backbone.patch_embed.proj.weight" in state:
         width = state["backbone.patch_embed.proj.weight"].shape[0]
@@ -297,7 +301,7 @@ def _infer_backbone(state: Mapping[str, Tensor], keys: list[str]) -> dict[str, A
         for name, (known_width, known_blocks, _) in SWIN_LAYOUTS.items():
             if (width, blocks) == (known_width, known_blocks):
                 return {"backbone": name, "swin_window": (round(table.shape[0] ** 0.5) + 1) // 2}
-        raise WeightsError(f"a Swin of width {width} with {blocks} blocks is not known: {SWIN_LAYOUTS} are")
+        raise WeightsError(f"a Swin of width {width} with {blocks} blocks is not supported: {SWIN_LAYOUTS} are")
     raise WeightsError("the checkpoint has neither a ResNet ('backbone.stem') nor a Swin ('backbone.patch_embed')")
 
 

@@ -1,6 +1,6 @@
-"""Weights in and out: an id, a repository of the Hub, a folder or a file in, a model out, and back to disk.
+"""Models from an id, a repository of the Hub, a folder or a file, and back to disk.
 
-Which weights are published stands in `published`, fetching them is in `download`.
+The table of published weights is in `published`, downloading in `download`.
 """
 
 from __future__ import annotations
@@ -25,21 +25,23 @@ from acvis_kit.weights.download import CONFIG_FILE, HubUnreachable, fetch, sha25
 from acvis_kit.weights.published import PICKLES, WEIGHTS, Weights, known_ids, remote_of
 
 WEIGHTS_FILE = "model.safetensors"
-CONFIG_KEY = "acvis_config"  # of a safetensors file's metadata
+CONFIG_KEY = "acvis_config"  # key in the metadata of a safetensors file
 VGGISH_PREFIXES = ("audio_backbone.", "audio_encoder.", "")  # reference checkpoint, ours, VGGish alone
-RANDOM = "random"  # the name under which an untrained model is shown
+RANDOM = "random"  # the displayed name of an untrained model
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model and where it is from.
+    """A model and the origin of its weights.
 
     Attributes:
-        name: what was asked for, a folder's or file's name without the folders above it.
-        repository, commit: on the Hub; None for files of this machine.
-        sha256: of the weights' file.
-        entry: what the table of published weights says of them, if they are in it.
-        notice: what the user must know, or None: that other weights than asked for were loaded, and why.
+        model: the model.
+        name: the requested id or place; of a folder or file its last component.
+        repository: on the Hub; None for local files.
+        commit: on the Hub; None for local files.
+        sha256: of the weights file, hexadecimal.
+        entry: entry in the table of published weights, or None.
+        notice: that other weights than the requested ones were loaded, and why; None otherwise.
     """
 
     model: ACVIS
@@ -54,23 +56,23 @@ class Loaded:
 def load_model(
     source: str | Path, *, audio_weights: str | Path | None = None, trust_pickle: bool = False, **overrides: Any
 ) -> ACVIS:
-    """A model in evaluation mode, on the CPU.
+    """Load a model in evaluation mode, on the CPU.
 
     Args:
         source: an id of the table of published weights ("acvis-synth-tiny"); a repository of the Hub,
-            "user/repo[@revision][:file]"; a folder with model.safetensors and config.json; or a .safetensors file that
-            carries its configuration or lies beside a config.json. A folder or file of that name comes first. What was
-            downloaded once is taken from the cache, without a request; HF_HUB_OFFLINE=1 works.
-        audio_weights: VGGish for models that read precomputed features (AVISM), or in place of the model's own: see
+            "user/repo[@revision][:file]"; a folder with model.safetensors and config.json; or a .safetensors file with
+            its configuration in it or in a config.json beside it. A folder or file of that name takes precedence.
+            Downloaded weights are taken from the cache without a request, also with HF_HUB_OFFLINE=1.
+        audio_weights: VGGish for models that take precomputed features (AVISM), or instead of the model's own: see
             `with_vggish`.
-        trust_pickle: convert checkpoints that hold more than tensors, or lie outside the table as a pickle. Only for
-            files whose maker you trust: such a file can run any code.
-        overrides: for checkpoints of the reference code, see `convert.from_reference`.
+        trust_pickle: convert checkpoints that hold more than tensors, and pickles that are not in the table. Only for
+            files whose author you trust: such a file can run any code.
+        **overrides: for checkpoints of the reference code, see `convert.from_reference`.
 
     Raises:
-        WeightsError: nothing there, no access, a pickle, a wrong sha256, or weights that do not fit their
+        WeightsError: nothing is there, no access, a pickle, a wrong sha256, or weights that do not fit their
             configuration.
-        ConfigError: a configuration this version does not know.
+        ConfigError: the configuration has fields that are unknown to this version.
     """
     return open_weights(source, audio_weights=audio_weights, trust_pickle=trust_pickle, **overrides).model
 
@@ -83,10 +85,18 @@ def open_weights(
     fall_back: str | None = None,
     **overrides: Any,
 ) -> Loaded:
-    """`load_model`, and where the model is from.
+    """Load a model, and report the origin of its weights.
 
     Args:
-        fall_back: an id whose bundled weights are opened instead, with a notice, if the Hub cannot be reached.
+        source: see `load_model`.
+        audio_weights: see `load_model`.
+        trust_pickle: see `load_model`.
+        fall_back: id whose bundled weights are loaded instead, with a notice, if the Hub cannot be reached.
+        **overrides: see `load_model`.
+
+    Raises:
+        WeightsError: see `load_model`.
+        ConfigError: see `load_model`.
     """
     source = Path(source) if not isinstance(source, str) or Path(source).exists() else source
     try:
@@ -94,7 +104,7 @@ def open_weights(
     except HubUnreachable as error:
         if fall_back is None or _bundled_file(WEIGHTS[fall_back]) is None:
             raise
-        notice = f"{source} could not be loaded, these are the bundled {fall_back} weights. {error}"
+        notice = f"{source} could not be loaded; the bundled {fall_back} weights were loaded instead. {error}"
         loaded = replace(_open(fall_back, False, {}), notice=notice)
     loaded.model.eval()
     return loaded if audio_weights is None else replace(loaded, model=with_vggish(loaded.model, audio_weights))
@@ -128,7 +138,7 @@ def _bundled_file(entry: Weights) -> Path | None:
 
 
 def _model_of(file: Path, *, trust_pickle: bool = False, overrides: Mapping[str, Any] | None = None) -> ACVIS:
-    """The model in one file: ours with its configuration, or the reference's, converted."""
+    """The model in one file: ours with its configuration, or a checkpoint of the reference, which is converted."""
     if file.suffix in PICKLES:
         return from_reference(file, trust_pickle=trust_pickle, **(overrides or {}))
     state, metadata = _read_safetensors(file)
@@ -136,7 +146,7 @@ def _model_of(file: Path, *, trust_pickle: bool = False, overrides: Mapping[str,
         return from_reference(state, **(overrides or {}))
     if overrides:
         raise WeightsError(
-            f"{', '.join(overrides)}: only for checkpoints of the reference code, {file.name} carries its configuration"
+            f"{', '.join(overrides)}: only for checkpoints of the reference code; {file.name} has its configuration"
         )
     model = ACVIS(_config_of(file, metadata))
     load_exactly(model, state)
@@ -144,7 +154,11 @@ def _model_of(file: Path, *, trust_pickle: bool = False, overrides: Mapping[str,
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata."""
+    """Tensors by name, and metadata.
+
+    Raises:
+        WeightsError: the file is damaged, or a pickle.
+    """
     try:
         with safe_open(file, framework="pt") as archive:
             return {key: archive.get_tensor(key) for key in archive.keys()}, archive.metadata() or {}  # noqa: SIM118
@@ -152,25 +166,33 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with file.open("rb") as opened:
             disguised = opened.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
         if disguised:
-            raise WeightsError(f"{file} is a pickle under the name of safetensors, and is not opened") from error
-        raise WeightsError(f"{file} is not a whole safetensors file ({error}): fetch or convert it again") from error
+            raise WeightsError(f"{file} is a pickle with the name of a safetensors file: it is not opened") from error
+        raise WeightsError(f"{file} is not a valid safetensors file ({error}): fetch or convert it again") from error
 
 
 def save_model(model: ACVIS, folder: str | Path) -> Path:
-    """Write model.safetensors (which carries the configuration) and config.json; returns the folder."""
+    """Write model.safetensors (with the configuration in its metadata) and config.json. Returns the folder."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = model.config.to_dict()
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     partial = folder / f"{WEIGHTS_FILE}.partial"
     save_file(state, partial, metadata={"format": "pt", CONFIG_KEY: json.dumps(config)})
-    partial.replace(folder / WEIGHTS_FILE)  # a reader never meets half a file
+    partial.replace(folder / WEIGHTS_FILE)  # so that no partial file is ever read
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
     return folder
 
 
 def random_model(preset: str = "acvis-r50", seed: int = 0) -> ACVIS:
-    """A preset with random weights: for trying the machinery out, its masks mean nothing."""
+    """A preset with random weights, to try the software: its masks mean nothing.
+
+    Args:
+        preset: name of the configuration in `PRESETS`.
+        seed: seed of the weights; the global random state is not changed.
+
+    Raises:
+        WeightsError: there is no such preset.
+    """
     if preset not in PRESETS:
         raise WeightsError(f"there is no preset {preset!r}: choose one of {', '.join(PRESETS)}")
     with torch.random.fork_rng():
@@ -179,14 +201,17 @@ def random_model(preset: str = "acvis-r50", seed: int = 0) -> ACVIS:
 
 
 def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
-    """`model` hearing through the VGGish in `path`: a VGGish checkpoint, or an ACVIS one, reference's or ours.
+    """`model` with the VGGish in `path` as audio encoder.
 
-    A model with an encoder keeps what it takes from VGGish (raw, or whitened and rounded); one that read precomputed
-    features gets what its `audio_features` says. ACVIS' weight decay moved its VGGish, so that the published ACVIS
-    weights need their own, not the public one.
+    The features of VGGish (raw, or whitened and rounded) remain those of the model's `audio_features`. Weight decay
+    changed ACVIS' VGGish in training: the published ACVIS weights need their own VGGish, not the public one.
+
+    Args:
+        model: a VGGish in it is replaced in place; without one a new model is made with its other weights.
+        path: a checkpoint of VGGish, or of ACVIS (the reference's or ours).
 
     Raises:
-        WeightsError: no VGGish in the file, or no PCA where the model whitens.
+        WeightsError: the file has no VGGish, or no PCA if the model needs whitened features.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
@@ -201,16 +226,21 @@ def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
     vggish = VGGish(quantize=config.audio_features == "vggish_quantized")
     load_exactly(vggish, _vggish_state(given, vggish, path))
     if model.audio_encoder is None or model.config.audio_encoder != "vggish":
-        changed = ACVIS(config)
+        extended = ACVIS(config)
         state = {k: v for k, v in model.state_dict().items() if not k.startswith("audio_encoder.")}
-        fresh = {k: v for k, v in changed.state_dict().items() if k.startswith("audio_encoder.")}
-        load_exactly(changed, {**state, **fresh})
-        model = changed.eval()
+        encoder_state = {k: v for k, v in extended.state_dict().items() if k.startswith("audio_encoder.")}
+        load_exactly(extended, {**state, **encoder_state})
+        model = extended.eval()
     model.audio_encoder = vggish.to(model.pixel_mean.device, model.pixel_mean.dtype).eval()
     return model
 
 
 def _vggish_state(given: Mapping[str, Tensor], vggish: VGGish, path: Path) -> dict[str, Tensor]:
+    """The state of `vggish` among the tensors of a file.
+
+    Raises:
+        WeightsError: the file has no VGGish, or no PCA if `vggish` needs one.
+    """
     for prefix in VGGISH_PREFIXES:
         if f"{prefix}features.0.weight" in given:
             break
@@ -231,17 +261,19 @@ def _vggish_state(given: Mapping[str, Tensor], vggish: VGGish, path: Path) -> di
 
 
 def _find(source: Path, trust_pickle: bool) -> Path:
-    """The file that a path means."""
+    """The weights file at a path.
+
+    Raises:
+        WeightsError: there is none, or it may be a pickle and `trust_pickle` is False.
+    """
     if source.is_dir():
         if (source / WEIGHTS_FILE).is_file():
             return source / WEIGHTS_FILE
-        raise WeightsError(
-            f"{source} holds no {WEIGHTS_FILE}: is it the folder that `acvis convert` or training wrote?"
-        )
+        raise WeightsError(f"{source} holds no {WEIGHTS_FILE}: give a folder written by `acvis convert` or by training")
     if source.suffix in PICKLES and not trust_pickle:
         raise WeightsError(
             f"{source} may be a pickle, which is not loaded: run `acvis convert {source} FOLDER` first, or pass "
-            "trust_pickle=True if you trust its maker"
+            "trust_pickle=True if you trust its author"
         )
     if not source.is_file():
         raise WeightsError(
@@ -260,7 +292,7 @@ def _config_of(file: Path, metadata: Mapping[str, str]) -> ACVISConfig:
     elif beside.is_file():
         text, origin = beside.read_text(), beside
     else:
-        raise WeightsError(f"{file} does not say its configuration: put its {CONFIG_FILE} beside it")
+        raise WeightsError(f"{file} has no configuration: put its {CONFIG_FILE} beside it")
     try:
         return ACVISConfig.from_dict(json.loads(text))
     except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""The table of published weights: where they are, what they were trained on, and what they cannot do."""
+"""The table of published weights: where they are, what they were trained on, and their limits."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from pathlib import Path
 from acvis_kit.errors import WeightsError
 
 ASSETS = Path(__file__).parents[1] / "assets"
-DEMO_WEIGHTS = "acvis-synth-tiny"  # what the page opens with
-SPACE = "acvis-kit/acvis"  # where the page is to be published
+DEMO_WEIGHTS = "acvis-synth-tiny"  # the default of the page
+SPACE = "acvis-kit/acvis"  # Space of the Hub where the page will be published
 
 _REPOSITORY = re.compile(r"(?P<repository>\w[\w.-]*/[\w.-]+)(@(?P<revision>[^:@]+))?(:(?P<file>.+))?")
 SAFETENSORS = (".safetensors",)
-PICKLES = (".pth", ".pt", ".bin", ".pkl", ".ckpt")  # what may run code when it is opened
+PICKLES = (".pth", ".pt", ".bin", ".pkl", ".ckpt")  # may run code when opened
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What the kit knows of weights that others can fetch.
+    """Published weights.
 
     Attributes:
         id: the name that `load_model` takes.
-        repository: on the Hub, "user/name".
+        repository: repository of the Hub, "user/name".
+        licence: licence of the weights, as far as known.
+        trained_on: training data, one sentence.
+        limits: limits of the weights, one sentence.
         revision: branch, tag or commit; None is the newest, unpinned.
-        file: in the repository; None where only its listing tells which checkpoint there is.
-        sha256: of the file; None: the one of the first download is recorded, and later ones must equal it.
-        licence: of the weights, as far as it is known.
-        trained_on, limits: for people, one sentence each.
+        file: file in the repository; None: the only checkpoint in its listing.
+        sha256: of the file; None: that of the first download is recorded, and later downloads must equal it.
         scores: name of the measure -> value, as measured or published.
-        bundled: a folder of the installed package that holds them, or None.
-        reference: a checkpoint of the reference code, to be converted.
+        bundled: folder of the installed package that holds the weights, or None.
+        reference: whether it is a checkpoint of the reference code, which needs conversion.
         online: whether the repository is known to exist.
     """
 
@@ -57,8 +58,8 @@ WEIGHTS: dict[str, Weights] = {
             id=DEMO_WEIGHTS,
             repository="acvis-kit/acvis-synth-tiny",
             licence="mit",
-            trained_on="AVIS-Synth: scenes that the kit draws, with sounds that it makes.",
-            limits="They know drawn scenes only: on filmed ones their masks mean little.",
+            trained_on="AVIS-Synth: scenes that the kit draws, with sounds that it synthesises.",
+            limits="For drawn scenes only: on filmed video the masks mean little.",
             bundled=ASSETS / DEMO_WEIGHTS,
             online=False,
         ),
@@ -67,7 +68,7 @@ WEIGHTS: dict[str, Weights] = {
             repository="ruohguo/avis",
             licence="see the repository: the weights are their authors'",
             trained_on="AVISeg: 616 filmed videos, 26 classes, most of them instruments, animals and vehicles.",
-            limits="They know AVISeg's 26 classes; the count ends at 2, which means two or more.",
+            limits="Only AVISeg's 26 classes; the highest count is 2, which means two or more.",
             file=None,
             reference=True,
         ),
@@ -77,9 +78,13 @@ WEIGHTS: dict[str, Weights] = {
 
 @dataclass(frozen=True)
 class Remote:
-    """A place on the Hub: "user/name", a revision or None, a file or None, and what the table says of it, if anything.
+    """A place on the Hub; `str()` gives the form that `load_model` takes.
 
-    `str()` writes it as `load_model` takes it.
+    Attributes:
+        repository: "user/name".
+        revision: branch, tag or commit; None is the newest.
+        file: file in the repository, or None.
+        entry: its entry in the table of published weights, or None.
     """
 
     repository: str
@@ -94,9 +99,9 @@ class Remote:
 
 
 def remote_of(source: str) -> Remote | None:
-    """The place on the Hub that an id of the table, or `user/repo[@revision][:file]`, names; None for anything else.
+    """The place on the Hub named by an id of the table or by `user/repo[@revision][:file]`; None for anything else.
 
-    A repository of the table, named without a revision or a file, is the table's entry.
+    A repository of the table without a revision or a file stands for the table's entry.
     """
     if source in WEIGHTS:
         entry = WEIGHTS[source]
@@ -110,21 +115,21 @@ def remote_of(source: str) -> Remote | None:
             sole = place.revision in (None, entry.revision) and place.file in (None, entry.file)
             if sole:
                 return Remote(entry.repository, entry.revision, entry.file, entry)
-            if entry.reference:  # another file of a repository whose checkpoints are to be converted
+            if entry.reference:  # another file of a repository whose checkpoints need conversion
                 return Remote(place.repository, place.revision or entry.revision, place.file, entry)
     return place
 
 
 def known_ids() -> str:
-    """For error messages."""
+    """The ids of the table, separated by commas."""
     return ", ".join(WEIGHTS)
 
 
 def choose_file(names: list[str], place: Remote) -> str | None:
-    """The checkpoint among the names of a repository's files: safetensors before pickles; None where there is none.
+    """The checkpoint among the names of a repository's files: safetensors before pickles; None if there is none.
 
     Raises:
-        WeightsError: several, and nothing says which.
+        WeightsError: there are several, and `place` names none of them.
     """
     if place.file:
         return place.file if place.file in names else None

@@ -1,4 +1,4 @@
-"""What `acvis benchmark memory` calls a peak."""
+"""Peak memory in `acvis benchmark memory`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ MEASURE = """
 import json
 from acvis_kit.evaluation.benchmark import _Peaks
 peaks = _Peaks()
-peaks.told("look", 0, 4)
+peaks.progress("look", 0, 4)
 block = b"x" * 300_000_000
 del block
-peaks.told("look", 4, 4)
-peaks.told("listen", 0, 4)
-peaks.told("listen", 4, 4)
+peaks.progress("look", 4, 4)
+peaks.progress("listen", 0, 4)
+peaks.progress("listen", 4, 4)
 print(json.dumps(peaks.bytes()))
 """
 
 
-@pytest.mark.skipif(not _Peaks.RESET.exists(), reason="only Linux sets its counter back")
-def test_memory_belongs_to_the_stage_that_held_it_and_not_to_the_program_that_started_the_benchmark() -> None:
+@pytest.mark.skipif(not _Peaks.RESET.exists(), reason="only on Linux can the counter be reset")
+def test_memory_is_attributed_to_the_stage_that_held_it_and_not_to_the_parent_process() -> None:
     large = bytearray(b"x") * 1_500_000_000  # a child started from here inherits this as its own ru_maxrss
     run = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
     del large

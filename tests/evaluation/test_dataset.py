@@ -1,4 +1,4 @@
-"""From weights and a folder to scores, in one command."""
+"""Predictions of a data set and their scores, in Python and as a command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, tiny_model: ACVIS) -> Path
     return save_model(tiny_model, tmp_path_factory.mktemp("weights"))
 
 
-def test_results_name_the_data_sets_own_ids(aviseg_folder: Path, tiny_model: ACVIS) -> None:
+def test_results_have_the_category_ids_of_the_data_set(aviseg_folder: Path, tiny_model: ACVIS) -> None:
     truth = json.loads((aviseg_folder / "test.json").read_text())
     for category in truth["categories"]:
         category["id"] += 100
@@ -37,16 +37,16 @@ def test_results_name_the_data_sets_own_ids(aviseg_folder: Path, tiny_model: ACV
     assert set(ak.metrics.evaluate(truth, results)) >= {"AP_all", "HOTA", "FA"}
 
 
-def test_counts_are_scored_against_the_objects_annotated(aviseg_folder: Path, tiny_model: ACVIS) -> None:
-    """One object sounds in seconds 1 of video 1 and 1 and 3 of video 2: 3 of 7 seconds."""
+def test_counts_are_scored_against_the_annotated_objects(aviseg_folder: Path, tiny_model: ACVIS) -> None:
+    """One object sounds in second 1 of video 1 and in seconds 1 and 3 of video 2: 3 of 7 seconds."""
     split = AVISegSplit(aviseg_folder)
     predicted = predict_split(Predictor(tiny_model), split)
     score = count_score(ak.metrics.evaluate_in_full(split.truth_file, predicted), predicted, split.truth)
     assert score.confusion.sum(1).tolist() == [4, 3, 0]
-    said = [count for video in predicted["videos"] for count in video["counts"]]
-    assert score.confusion.sum(0).tolist() == [said.count(k) for k in range(3)]
-    mute = predict_split(Predictor(make_model(replace(TINY, count_head="none"))), split)
-    assert count_score(ak.metrics.evaluate_in_full(split.truth_file, mute), mute, split.truth) is None
+    counts = [count for video in predicted["videos"] for count in video["counts"]]
+    assert score.confusion.sum(0).tolist() == [counts.count(k) for k in range(3)]
+    uncounted = predict_split(Predictor(make_model(replace(TINY, count_head="none"))), split)
+    assert count_score(ak.metrics.evaluate_in_full(split.truth_file, uncounted), uncounted, split.truth) is None
 
 
 def test_the_published_settings_are_half_precision_and_a_threshold(tiny_model: ACVIS) -> None:
@@ -55,13 +55,15 @@ def test_the_published_settings_are_half_precision_and_a_threshold(tiny_model: A
     assert not predictor.count_gate and predictor.short_side == tiny_model.config.short_side
 
 
-def test_as_published_is_one_command(aviseg_folder: Path, weights: Path, tmp_path: Path, capsys) -> None:
+def test_as_published_predicts_and_scores_in_one_command(
+    aviseg_folder: Path, weights: Path, tmp_path: Path, capsys
+) -> None:
     out = tmp_path / "report.json"
     run = ["evaluate", "--weights", str(weights), "--data", str(aviseg_folder), "--as-published", "--out", str(out)]
     assert main([*run, "--save-results", str(tmp_path / "results.json")]) == 0
-    said = capsys.readouterr()
-    assert 'protocol "official": 2 videos, 7 frames' in said.out and "HOTA" in said.out
-    assert "[2/2] video002" in said.err and "counting, 7 frames" in said.out
+    printed = capsys.readouterr()
+    assert 'protocol "official": 2 videos, 7 frames' in printed.out and "HOTA" in printed.out
+    assert "[2/2] video002" in printed.err and "counting, 7 frames" in printed.out
     report = json.loads(out.read_text())
     assert report["protocol"] == "official" and report["scores"]["FAn_all"] == 4
     again = ak.metrics.evaluate(aviseg_folder / "test.json", tmp_path / "results.json", protocol="official")
@@ -81,10 +83,10 @@ def test_a_model_of_other_classes_is_refused(aviseg_folder: Path) -> None:
         ([], "--gt and --results, or --weights and --data"),
         (["--weights", "random", "--preset", "acvis-synth-tiny"], "--weights needs --data"),
         (["--weights", "random", "--gt", "a.json"], "either --gt and --results, or --weights and --data"),
-        (["--gt", "a.json", "--results", "b.json", "--as-published"], "--as-published is about predictions"),
+        (["--gt", "a.json", "--results", "b.json", "--as-published"], "--as-published"),
         (["--gt", "nowhere.json", "--results", "nowhere.json"], "nowhere.json"),
     ],
 )
-def test_a_mistake_is_answered_with_a_sentence(arguments: list[str], message: str, capsys) -> None:
+def test_a_wrong_combination_of_options_is_reported(arguments: list[str], message: str, capsys) -> None:
     assert main(["evaluate", *arguments]) == 1
     assert message in capsys.readouterr().err

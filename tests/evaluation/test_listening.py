@@ -55,15 +55,22 @@ def scenes(split: AVISegSplit) -> dict[int, SceneRecord]:
 
 
 class Oracle:
-    """Knows every scene and hears perfectly; or, `deaf`, shows what the original says whatever it hears; or, `misled`,
-    counts wrongly where a voice comes from outside the picture, under the soundtrack that has one added."""
+    """Predicts the truth under every soundtrack.
+
+    With `ignores_sound` it predicts the truth of the original under every soundtrack; with `miscounts` its counts are
+    wrong under the off-screen soundtrack in seconds with a voice from outside the picture.
+    """
 
     def __init__(
-        self, split: AVISegSplit, scenes: dict[int, SceneRecord], deaf: bool = False, misled: bool = False
+        self,
+        split: AVISegSplit,
+        scenes: dict[int, SceneRecord],
+        ignores_sound: bool = False,
+        miscounts: bool = False,
     ) -> None:
         self.names = tuple(name for _, name in sorted(split.categories.items()))
         self.model = SimpleNamespace(config=replace(SEEING, class_names=self.names))
-        self.count_gate, self.deaf, self.misled = False, deaf, misled
+        self.count_gate, self.ignores_sound, self.miscounts = False, ignores_sound, miscounts
         self._scenes: Iterator[SceneRecord] = iter(scenes.values())
 
     def encode(self, clip: Clip) -> tuple[SceneRecord, Soundtracks, np.ndarray]:
@@ -79,7 +86,7 @@ class Oracle:
         (name, *_) = [name for name, known in tracks.waveforms.items() if torch.equal(known, waveform)]
         silence = np.zeros_like(scene.sounding)
         truth = {"muted": silence, "foreign": silence, "swapped": swapped}
-        sounding = scene.sounding if self.deaf else truth.get(name, scene.sounding)
+        sounding = scene.sounding if self.ignores_sound else truth.get(name, scene.sounding)
         masks = (
             torch.from_numpy(np.stack([thing.masks() for thing in scene.objects]))
             & torch.from_numpy(sounding)[:, :, None, None]
@@ -91,13 +98,13 @@ class Oracle:
             if shown[n].any()
         )
         counts = shown.sum(0).clamp(max=2)
-        if self.misled and name == "off-screen":
+        if self.miscounts and name == "off-screen":
             counts = torch.where(torch.from_numpy(tracks.outside), (counts + 1) % 3, counts)
         probabilities = torch.nn.functional.one_hot(counts, 3).double()
         return Prediction(found, counts, probabilities, self.names, scene.size)
 
 
-def test_a_model_that_hears_everything_passes_every_row(split: AVISegSplit, scenes: dict[int, SceneRecord]) -> None:
+def test_a_model_that_predicts_the_truth_passes_every_row(split: AVISegSplit, scenes: dict[int, SceneRecord]) -> None:
     for listened in listen(Oracle(split, scenes), split, SEED).values():
         rows = {row["name"]: row["value"] for row in listened.rows()}
         loss = rows.pop("noise 10 dB below: loss of FSLA, points")
@@ -105,25 +112,27 @@ def test_a_model_that_hears_everything_passes_every_row(split: AVISegSplit, scen
         assert listened.control.iou_original == 1 and listened.control.iou_swapped == 0
 
 
-def test_a_deaf_model_is_found_out(split: AVISegSplit, scenes: dict[int, SceneRecord]) -> None:
-    """Its scores under the original sound are perfect."""
-    deaf = listen(Oracle(split, scenes, deaf=True), split, SEED)[False]
-    silent = 1 - np.concatenate([scene.sounding.any(0) for scene in scenes.values()]).mean()
-    assert deaf.report.scores["HOTA"] == pytest.approx(100) and deaf.counted.value == 1
-    assert deaf.control.silent_when_muted == pytest.approx(silent)
-    assert deaf.control.silent_when_foreign == pytest.approx(silent)
-    assert deaf.control.follows_swap < 0.5 and deaf.control.iou_change == 0
-
-
-def test_counts_off_screen_are_judged_where_a_voice_comes_from_outside(
+def test_a_model_that_ignores_the_sound_fails_under_other_soundtracks(
     split: AVISegSplit, scenes: dict[int, SceneRecord]
 ) -> None:
-    misled = listen(Oracle(split, scenes, misled=True), split, SEED)[False]
-    assert misled.counted.value == 1 and misled.counted_offscreen.value == 0
-    assert 0 < misled.counted_offscreen.seconds < misled.counted.seconds
+    """Its scores under the original soundtrack are perfect."""
+    listened = listen(Oracle(split, scenes, ignores_sound=True), split, SEED)[False]
+    silent = 1 - np.concatenate([scene.sounding.any(0) for scene in scenes.values()]).mean()
+    assert listened.report.scores["HOTA"] == pytest.approx(100) and listened.counted.value == 1
+    assert listened.control.silent_when_muted == pytest.approx(silent)
+    assert listened.control.silent_when_foreign == pytest.approx(silent)
+    assert listened.control.follows_swap < 0.5 and listened.control.iou_change == 0
 
 
-def test_where_every_voiced_class_is_in_view_nothing_foreign_is_heard(scenes: dict[int, SceneRecord]) -> None:
+def test_off_screen_counts_are_scored_where_a_voice_comes_from_outside(
+    split: AVISegSplit, scenes: dict[int, SceneRecord]
+) -> None:
+    listened = listen(Oracle(split, scenes, miscounts=True), split, SEED)[False]
+    assert listened.counted.value == 1 and listened.counted_offscreen.value == 0
+    assert 0 < listened.counted_offscreen.seconds < listened.counted.seconds
+
+
+def test_if_every_class_with_a_voice_is_in_view_there_is_no_foreign_soundtrack(scenes: dict[int, SceneRecord]) -> None:
     scene = next(iter(scenes.values()))
     crowded = replace(scene, voices={thing.class_name: ["a.wav"] for thing in scene.objects})
     tracks = soundtracks(crowded, torch.from_numpy(scene.soundtrack.render()), np.random.default_rng(0))
@@ -131,7 +140,9 @@ def test_where_every_voiced_class_is_in_view_nothing_foreign_is_heard(scenes: di
     assert not {"foreign", "off-screen"} & set(tracks.waveforms) and not tracks.outside.any()
 
 
-def test_the_new_object_of_a_swap_is_in_view_silent_and_alone_of_its_class(scenes: dict[int, SceneRecord]) -> None:
+def test_a_swap_is_to_an_object_in_view_silent_and_alone_of_its_class(
+    scenes: dict[int, SceneRecord],
+) -> None:
     swaps = [(scene, draw_swap(scene, np.random.default_rng(n))) for n, scene in enumerate(scenes.values())]
     assert sum(swap is not None for _, swap in swaps) > len(scenes) / 2
     for scene, swap in swaps:
@@ -144,7 +155,7 @@ def test_the_new_object_of_a_swap_is_in_view_silent_and_alone_of_its_class(scene
         assert all(new.segmentations[t] is not None for t in np.flatnonzero(seconds))
 
 
-def test_the_swapped_sound_is_silent_outside_its_seconds_but_for_the_noise(scenes: dict[int, SceneRecord]) -> None:
+def test_the_swapped_soundtrack_is_silent_outside_its_seconds(scenes: dict[int, SceneRecord]) -> None:
     for n, scene in enumerate(scenes.values()):
         original = torch.from_numpy(scene.soundtrack.render())
         tracks = soundtracks(scene, original, np.random.default_rng(n))
@@ -164,7 +175,7 @@ def test_noise_lies_ten_decibels_below_the_sounding_seconds(scenes: dict[int, Sc
     assert 10 * torch.log10(ratio).item() == pytest.approx(10, abs=0.1)
 
 
-def test_twins_by_hand(scenes: dict[int, SceneRecord]) -> None:
+def test_twin_seconds_of_a_scene_are_counted(scenes: dict[int, SceneRecord]) -> None:
     scene = next(scene for scene in scenes.values() if scene.twins)
     n = next(n for n in scene.pair if (scene.objects[n].sounding & scene.objects[n].cue).any())
     right, wrong = scene.objects[n], scene.objects[sum(scene.pair) - n]
@@ -181,10 +192,10 @@ def test_twins_by_hand(scenes: dict[int, SceneRecord]) -> None:
     assert twin_seconds(nothing, replace(scene, twins=False)) == (0, 0)
 
 
-def test_a_share_pools_seconds_over_clips() -> None:
-    share = Proportion.of([(1, 2), (3, 3), (0, 0)])
-    assert (share.value, share.seconds) == (4 / 5, 5)
-    assert 0.5 <= share.low <= share.value <= share.high <= 1
+def test_a_proportion_pools_seconds_over_clips() -> None:
+    pooled = Proportion.of([(1, 2), (3, 3), (0, 0)])
+    assert (pooled.value, pooled.seconds) == (4 / 5, 5)
+    assert 0.5 <= pooled.low <= pooled.value <= pooled.high <= 1
     assert np.isnan(Proportion.of([(0, 0)]).value)
 
 
@@ -203,7 +214,7 @@ def test_evaluate_listen_prints_the_table_and_writes_it(
     assert found["weights"] == {"name": "w", "sha256": sha256_of(tmp_path / "w" / "model.safetensors")}
 
 
-def test_the_table_has_both_gates(split: AVISegSplit, scenes: dict[int, SceneRecord]) -> None:
+def test_the_table_has_a_column_without_and_with_the_gate(split: AVISegSplit, scenes: dict[int, SceneRecord]) -> None:
     lines = listening_table(listen(Oracle(split, scenes), split, SEED)).splitlines()
     assert lines[2].startswith("| mAP | 60 | 100.0 (") and len(lines) == 2 + 10
     assert all(line.count("|") == 5 for line in lines)

@@ -1,4 +1,4 @@
-"""Features keep to their budget, and leave nothing behind."""
+"""Features stay within their memory budget and delete their temporary files."""
 
 import gc
 import sys
@@ -14,12 +14,12 @@ from acvis_kit.models.encoders.pixel_decoder import PixelFeatures
 
 
 def chunk(value: float, frames: int = 2) -> PixelFeatures:
-    """1 MB a frame."""
+    """Features of 1 MB per frame."""
     fine = torch.full((frames, 4, 256, 256), value)
     return PixelFeatures((fine[:, :, :1, :1], fine[:, :, :2, :2], fine[:, :, :4, :4]), fine)
 
 
-def test_beyond_the_budget_features_lie_on_disk_and_come_back_in_order() -> None:
+def test_features_beyond_the_budget_are_on_disk_and_are_returned_in_order() -> None:
     features = VisualFeatures((8, 8), (8, 8), budget_mb=4.5)
     for value in range(4):
         features.append(chunk(value))
@@ -30,7 +30,7 @@ def test_beyond_the_budget_features_lie_on_disk_and_come_back_in_order() -> None
         assert all(torch.equal(a, b) for a, b in zip(back.scales, chunk(value).scales, strict=True))
 
 
-def test_the_clip_counts_within_the_budget() -> None:
+def test_the_clip_counts_towards_the_budget() -> None:
     clip = Clip.from_arrays(torch.zeros(8, 3, 500, 500, dtype=torch.uint8))  # 6 MB
     features = VisualFeatures((500, 500), (8, 8), clip=clip, budget_mb=12)
     for value in range(4):
@@ -39,7 +39,7 @@ def test_the_clip_counts_within_the_budget() -> None:
     assert (features.bytes_in_memory > 0, features.bytes_on_disk > 0) == (True, True)
 
 
-def test_the_temporary_folder_goes_with_the_features(tmp_path: Path, monkeypatch) -> None:
+def test_the_temporary_folder_is_deleted_with_the_features(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     features = VisualFeatures((8, 8), (8, 8), budget_mb=0)
     features.append(chunk(1))
@@ -49,8 +49,8 @@ def test_the_temporary_folder_goes_with_the_features(tmp_path: Path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/maps tells what is mapped")
-def test_features_on_disk_are_mapped_and_take_no_place_on_the_heap(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self/maps")
+def test_features_on_disk_are_mapped_and_take_no_heap_memory(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     features = VisualFeatures((8, 8), (8, 8), budget_mb=0)
     features.append(chunk(1))

@@ -1,4 +1,4 @@
-"""What a prediction shows, how it is filtered and gated, and what it writes."""
+"""Predictions: their properties, filters, count gate and exports."""
 
 import csv
 import json
@@ -44,32 +44,34 @@ def test_masks_scores_and_labels_have_one_entry_per_track(prediction: Prediction
 
 
 def test_a_clip_may_have_more_than_255_frames(prediction: Prediction, tmp_path) -> None:
-    """pycocotools cannot measure more masks at once."""
+    """pycocotools cannot measure more than 255 masks at once."""
     long = track(0, 0.9, [3] * 300, [0.9] * 300)
     assert long.areas().tolist() == [3] * 300
 
 
-def test_the_highest_count_is_shown_as_or_more(prediction: Prediction) -> None:
+def test_the_highest_count_is_displayed_as_or_more(prediction: Prediction) -> None:
     assert [prediction.count_text(t) for t in range(4)] == ["0", "1", "2+", "1"]
     assert prediction.summary() == "4 frames, 3 tracks; objects sounding: 0 in 1, 1 in 2, 2+ in 1 frames"
 
 
-def test_the_gate_empties_silent_frames_and_keeps_the_best_where_the_count_is_sure(prediction: Prediction) -> None:
+def test_the_gate_keeps_as_many_of_the_best_masks_as_an_exact_count(
+    prediction: Prediction,
+) -> None:
     """Frame 1, count 1: 0.9 x 0.6 = 0.54 < 0.8 x 0.9 = 0.72. Frame 2, "2+": all stay. Frame 3, count 1: the empty mask
     of track 0 does not count as a candidate."""
     assert areas(prediction.gated()) == [[0, 0, 5, 0], [0, 3, 3, 3], [0, 0, 1, 0]]
     assert areas(prediction) == [[5, 5, 5, 0], [3, 3, 3, 3], [0, 1, 1, 1]]  # the original stays
 
 
-def test_a_track_without_a_mask_left_is_dropped(prediction: Prediction) -> None:
+def test_a_track_without_remaining_masks_is_dropped(prediction: Prediction) -> None:
     silence = replace(prediction, counts=torch.zeros(4, dtype=torch.int64))
     assert silence.gated().tracks == ()
 
 
 def test_without_a_count_head_the_gate_does_nothing(prediction: Prediction) -> None:
-    blind = replace(prediction, count_probs=None)
-    assert areas(blind.gated()) == areas(blind)
-    assert [blind.count_text(t) for t in range(4)] == ["0", "1", "2", "1"]
+    uncounted = replace(prediction, count_probs=None)
+    assert areas(uncounted.gated()) == areas(uncounted)
+    assert [uncounted.count_text(t) for t in range(4)] == ["0", "1", "2", "1"]
 
 
 def test_a_threshold_drops_tracks_and_keeps_the_ids_of_the_others(prediction: Prediction) -> None:
@@ -86,7 +88,7 @@ def test_json_is_avisegs_result_format_with_counts_and_names(prediction: Predict
     assert all(isinstance(rle["counts"], str) and rle["size"] == [4, 5] for rle in first["segmentations"])
 
 
-def test_csv_has_a_row_per_frame_with_what_sounds(prediction: Prediction, tmp_path) -> None:
+def test_csv_has_a_row_per_frame_with_the_sounding_tracks(prediction: Prediction, tmp_path) -> None:
     with prediction.to_csv(tmp_path / "c.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["count"] for row in rows] == ["0", "1", "2+", "1"]

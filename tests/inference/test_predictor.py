@@ -1,4 +1,4 @@
-"""The Predictor: sizes, chunks, soundtracks, thresholds, and what it says to wrong input."""
+"""The Predictor: sizes, chunks, soundtracks, thresholds, and errors for wrong input."""
 
 from __future__ import annotations
 
@@ -39,31 +39,30 @@ def test_a_clip_gives_masks_of_its_own_size_scores_in_order_and_counts(tiny_mode
     assert prediction.counts.tolist() == prediction.count_probs.argmax(1).tolist()
 
 
-def test_the_picture_is_encoded_once_and_every_sound_gives_its_own_prediction(
+def test_frames_are_encoded_once_and_every_sound_gives_its_own_prediction(
     tiny_model: ACVIS, noise_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor(tiny_model)
     features = predictor.encode(noise_clip)
-    monkeypatch.setattr(tiny_model, "encode", None)  # another look would fail
+    monkeypatch.setattr(tiny_model, "encode", None)  # encoding again would fail
     own = predictor.decode(features)
     muted = predictor.decode(features, AudioEdit.mute())
     assert same(own, predictor.decode(features, noise_clip))
     assert same(own, predictor.decode(features, noise_clip.waveform))
     assert same(muted, predictor.decode(features, torch.zeros(8 * 16000)))
     assert not same(own, muted)
-    assert muted.clip.waveform.abs().max() == 0  # what the model was given travels with the prediction
+    assert muted.clip.waveform.abs().max() == 0  # the prediction holds the sound that the model was given
     assert torch.equal(own.clip.waveform, noise_clip.waveform)
 
 
-def test_log_mel_and_waveform_are_two_ways_to_say_the_same(tiny_model: ACVIS, noise_clip: Clip) -> None:
+def test_log_mel_and_waveform_give_the_same_prediction(tiny_model: ACVIS, noise_clip: Clip) -> None:
     predictor = Predictor(tiny_model)
     features = predictor.encode(noise_clip)
     mel = log_mel(frame_seconds(noise_clip.waveform, 8, 1.0))
     assert same(predictor.decode(features, log_mel=mel), predictor.decode(features))
 
 
-def test_an_empty_second_of_sound_changes_nothing_elsewhere_in_the_frame_decoder(tiny_model: ACVIS) -> None:
-    """Counts are made second by second: they change only where the sound does."""
+def test_a_silenced_second_changes_the_counts_of_that_second_only(tiny_model: ACVIS) -> None:
     frames = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     clip = Clip.from_arrays(frames, torch.randn(64000, generator=torch.Generator().manual_seed(1)) * 0.3)
     predictor = Predictor(tiny_model)
@@ -77,9 +76,9 @@ def test_an_empty_second_of_sound_changes_nothing_elsewhere_in_the_frame_decoder
 def test_chunks_memory_and_disk_give_the_same_logits_and_masks(
     tiny_model: ACVIS, noise_clip: Clip, at_once: int, budget: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    outputs = []
     track = tiny_model.track
-    monkeypatch.setattr(tiny_model, "track", lambda *a: seen.append(track(*a)) or seen[-1])
+    monkeypatch.setattr(tiny_model, "track", lambda *a: outputs.append(track(*a)) or outputs[-1])
     whole = Predictor(tiny_model, frames_at_once=8)
     want = whole.decode(whole.encode(noise_clip))
     predictor = Predictor(tiny_model, feature_budget_mb=budget, frames_at_once=at_once)
@@ -87,19 +86,19 @@ def test_chunks_memory_and_disk_give_the_same_logits_and_masks(
     assert (features.bytes_on_disk > 0) == (budget < 2048)
     got = predictor.decode(features)
     for name in ("class_logits", "mask_embeds"):
-        difference = getattr(seen[1], name) - getattr(seen[0], name)
+        difference = getattr(outputs[1], name) - getattr(outputs[0], name)
         assert difference.abs().max() < 1e-5
     differing = (got.masks() != want.masks()).sum(dim=(2, 3))
     assert differing.max() <= 4
 
 
-def test_audio_heard_in_parts_is_audio_heard_whole(tiny_model: ACVIS, noise_clip: Clip, monkeypatch) -> None:
+def test_audio_encoded_in_parts_equals_audio_encoded_at_once(tiny_model: ACVIS, noise_clip: Clip, monkeypatch) -> None:
     want = Predictor(tiny_model)(noise_clip)
-    monkeypatch.setattr(acvis_kit.inference.predictor, "SECONDS_HEARD_AT_ONCE", 3)
+    monkeypatch.setattr(acvis_kit.inference.predictor, "AUDIO_FRAMES_AT_ONCE", 3)
     torch.testing.assert_close(Predictor(tiny_model)(noise_clip).scores, want.scores)
 
 
-def test_few_masks_at_a_time_are_all_masks(tiny_model: ACVIS, noise_clip: Clip, monkeypatch) -> None:
+def test_masks_do_not_depend_on_how_many_are_computed_at_once(tiny_model: ACVIS, noise_clip: Clip, monkeypatch) -> None:
     want = Predictor(tiny_model)(noise_clip)
     monkeypatch.setattr(acvis_kit.inference.postprocess, "MASK_BYTES_AT_ONCE", 1)
     assert same(Predictor(tiny_model)(noise_clip), want)
@@ -123,9 +122,7 @@ def test_arguments_override_the_configuration(tiny_model: ACVIS, noise_clip: Cli
         (360, (100, 2000), (67, 1333)),
     ],
 )
-def test_the_network_sees_the_short_side_asked_for_and_a_bounded_long_side(
-    short_side, source, want, tiny_model
-) -> None:
+def test_the_input_has_the_given_short_side_and_a_bounded_long_side(short_side, source, want, tiny_model) -> None:
     assert Predictor(tiny_model, short_side=short_side).input_size(*source) == want
 
 
@@ -134,43 +131,43 @@ def test_output_size_is_the_size_of_the_masks(tiny_model: ACVIS, noise_clip: Cli
     assert predictor.decode(predictor.encode(noise_clip), output_size=(35, 50)).masks().shape[2:] == (35, 50)
 
 
-def test_a_clip_without_sound_is_said_and_goes_on_with_silence(tiny_model: ACVIS, noise_clip: Clip) -> None:
+def test_a_clip_without_sound_is_noted_and_decoded_with_silence(tiny_model: ACVIS, noise_clip: Clip) -> None:
     silent = Clip.from_arrays(noise_clip.frames)
     predictor = Predictor(tiny_model)
     prediction = predictor(silent)
-    assert any("has no sound: the model heard silence" in note for note in prediction.notes)
+    assert any("has no sound" in note for note in prediction.notes)
     assert same(prediction, predictor(noise_clip, audio=AudioEdit.mute()))
     swapped = predictor(silent, audio=AudioEdit.swap(noise_clip))
     assert not swapped.notes and same(swapped, predictor(noise_clip))
 
 
-def test_a_file_without_sound_is_not_called_silent_once_it_has_another_sound(
+def test_the_note_on_a_missing_sound_track_is_dropped_with_another_sound(
     tiny_model: ACVIS, noise_clip: Clip, tmp_path: Path
 ) -> None:
     Image.new("RGB", (40, 30)).save(tmp_path / "still.png")
-    told = "The file has no sound track: silence."
-    with pytest.warns(UserWarning, match=told):
+    note = "The file has no sound track: silence."
+    with pytest.warns(UserWarning, match=note):
         silent = load_clip(tmp_path / "still.png")
     predictor = Predictor(tiny_model)
     features = predictor.encode(silent)
-    assert told in silent.notes and told in predictor.decode(features).notes
-    assert told in predictor.decode(features, AudioEdit.gain(6)).notes
+    assert note in silent.notes and note in predictor.decode(features).notes
+    assert note in predictor.decode(features, AudioEdit.gain(6)).notes
     for sound in (noise_clip.waveform[16000:32000], AudioEdit.swap(noise_clip, offset=1)):
         notes = predictor.decode(features, sound).notes
-        assert told not in notes and set(notes) == set(silent.notes) - {told}
+        assert note not in notes and set(notes) == set(silent.notes) - {note}
 
 
-def test_a_higher_frame_rate_hears_the_second_around_each_frame(tiny_model: ACVIS, noise_clip: Clip) -> None:
+def test_at_a_higher_frame_rate_every_frame_has_a_prediction(tiny_model: ACVIS, noise_clip: Clip) -> None:
     fast = Clip.from_arrays(noise_clip.frames, noise_clip.waveform[: 4 * 16000], fps=2.0)
     prediction = Predictor(tiny_model)(fast)
     assert len(prediction) == 8 and prediction.fps == 2.0
 
 
-def test_progress_is_told_step_by_step(tiny_model: ACVIS, noise_clip: Clip) -> None:
-    told: list[tuple[str, int, int]] = []
-    Predictor(tiny_model, frames_at_once=3)(noise_clip, progress=lambda *step: told.append(step))
-    assert [done for what, done, _ in told if what == "look"] == [0, 3, 6, 8]
-    assert told[-1] == ("draw", 8, 8) and {total for *_, total in told} == {8}
+def test_progress_is_reported_step_by_step(tiny_model: ACVIS, noise_clip: Clip) -> None:
+    calls: list[tuple[str, int, int]] = []
+    Predictor(tiny_model, frames_at_once=3)(noise_clip, progress=lambda *step: calls.append(step))
+    assert [done for what, done, _ in calls if what == "look"] == [0, 3, 6, 8]
+    assert calls[-1] == ("draw", 8, 8) and {total for *_, total in calls} == {8}
 
 
 def test_an_exception_in_the_callback_stops_the_run(tiny_model: ACVIS, noise_clip: Clip) -> None:
@@ -181,7 +178,7 @@ def test_an_exception_in_the_callback_stops_the_run(tiny_model: ACVIS, noise_cli
         Predictor(tiny_model)(noise_clip, progress=stop)
 
 
-def test_bfloat16_stays_near_float32_and_leaves_the_model_alone(noise_clip: Clip) -> None:
+def test_bfloat16_stays_near_float32_and_leaves_the_model_unchanged(noise_clip: Clip) -> None:
     model = make_model(TINY)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     want = Predictor(model)(noise_clip).count_probs
@@ -192,7 +189,7 @@ def test_bfloat16_stays_near_float32_and_leaves_the_model_alone(noise_clip: Clip
 
 
 def test_no_float64_enters_the_inference_path(noise_clip: Clip, tiny_model: ACVIS) -> None:
-    """MPS has none."""
+    """MPS does not support float64."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Watch(TorchDispatchMode):
@@ -224,8 +221,8 @@ def test_without_a_count_head_the_count_is_the_number_of_masks(noise_clip: Clip)
 
 
 @pytest.fixture
-def seeing_model() -> ACVIS:
-    """A model whose queries stand for everything visible, sure of what it sees and of what sounds."""
+def visible_model() -> ACVIS:
+    """A model whose queries represent all visible objects, with large class and sounding logits."""
     model = make_model(SEEING)
     with torch.no_grad():
         model.tracker.class_head.weight.mul_(5)
@@ -233,11 +230,11 @@ def seeing_model() -> ACVIS:
     return model
 
 
-def test_masks_are_shown_in_the_seconds_in_which_their_track_sounds(seeing_model: ACVIS, noise_clip: Clip) -> None:
-    queries = seeing_model.config.num_video_queries
+def test_masks_are_shown_in_the_frames_in_which_their_track_sounds(visible_model: ACVIS, noise_clip: Clip) -> None:
+    queries = visible_model.config.num_video_queries
     pattern = torch.randn(len(noise_clip), queries, generator=torch.Generator().manual_seed(0))  # (T, Q_v) logits
-    seeing_model.tracker.sounding.register_forward_hook(lambda module, given, logits: 0 * logits + pattern)
-    prediction = Predictor(seeing_model, score_threshold=0)(noise_clip)
+    visible_model.tracker.sounding.register_forward_hook(lambda module, given, logits: 0 * logits + pattern)
+    prediction = Predictor(visible_model, score_threshold=0)(noise_clip)
     sounding = (pattern > 0).T
     shown = torch.stack([track.areas() > 0 for track in prediction.tracks])
     assert 0 < shown.float().mean() < 1
@@ -245,7 +242,7 @@ def test_masks_are_shown_in_the_seconds_in_which_their_track_sounds(seeing_model
     assert prediction.count_probs.sum(1).allclose(torch.ones(len(prediction), dtype=prediction.count_probs.dtype))
 
 
-def test_where_no_track_ever_sounds_nothing_is_shown_and_the_queries_count_none(noise_clip: Clip) -> None:
+def test_if_no_track_sounds_no_mask_is_shown_and_the_queries_count_zero(noise_clip: Clip) -> None:
     model = make_model(replace(SEEING, count_from="queries"))
     with torch.no_grad():
         model.tracker.sounding.head.from_state[2].bias.fill_(-1e4)
@@ -254,20 +251,20 @@ def test_where_no_track_ever_sounds_nothing_is_shown_and_the_queries_count_none(
 
 
 def test_both_counts_are_averaged(noise_clip: Clip) -> None:
-    said, shown, both = (
+    from_token, from_queries, both = (
         Predictor(make_model(replace(SEEING, count_from=source)))(noise_clip).count_probs
         for source in ("token", "queries", "both")
     )
-    torch.testing.assert_close(both, (said + shown) / 2)
+    torch.testing.assert_close(both, (from_token + from_queries) / 2)
 
 
-def test_a_deaf_model_gives_the_same_for_every_sound(noise_clip: Clip) -> None:
+def test_a_model_without_audio_input_gives_the_same_for_every_sound(noise_clip: Clip) -> None:
     predictor = Predictor(make_model(replace(TINY, query_generator="none", video_fusion=False)))
     assert same(predictor(noise_clip), predictor(noise_clip, audio=AudioEdit.mute()))
 
 
 class TestWrongInput:
-    """Each says what was found, what was expected, and what to do."""
+    """Each error names the given value, the expected one, and the remedy."""
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -287,7 +284,7 @@ class TestWrongInput:
             Predictor(make_model(replace(TINY, count_head="none")), count_gate=True)
 
     @pytest.mark.parametrize("device", ["foo", "cuda:99", 3, []])
-    def test_a_device_that_is_not_there(self, tiny_model: ACVIS, device) -> None:
+    def test_an_unavailable_device(self, tiny_model: ACVIS, device) -> None:
         with pytest.raises(ConfigError, match=f"device={re.escape(repr(device))} cannot be used here, choose cpu"):
             Predictor(tiny_model, device=device)
 
@@ -322,8 +319,8 @@ class TestWrongInput:
         assert same(predictor.decode(bare, noise_clip.waveform), predictor.decode(features))
 
     @pytest.mark.parametrize("sound", ["mute", "dog.wav", [0.0] * 8, 3])
-    def test_what_is_no_sound_is_refused_and_not_ignored(self, tiny_model: ACVIS, noise_clip: Clip, sound) -> None:
-        with pytest.raises(DataError, match="a sound is a Clip, an AudioEdit or a waveform"):
+    def test_a_sound_of_another_type_is_refused(self, tiny_model: ACVIS, noise_clip: Clip, sound) -> None:
+        with pytest.raises(DataError, match=r"AudioEdit\.swap"):
             Predictor(tiny_model)(noise_clip, audio=sound)
 
     def test_a_waveform_may_be_an_array_but_must_be_finite_floats(self, tiny_model: ACVIS, noise_clip: Clip) -> None:
@@ -366,7 +363,7 @@ class TestWrongInput:
             Predictor(tiny_model, feature_budget_mb=0).encode(noise_clip)
 
 
-def test_masks_stand_where_a_track_sounds_more_than_the_threshold(noise_clip: Clip) -> None:
+def test_masks_are_shown_where_the_sounding_probability_exceeds_the_threshold(noise_clip: Clip) -> None:
     def shown(threshold: float) -> int:
         model = make_model(replace(SEEING, sounding_threshold=threshold, score_threshold=0.0))
         return sum(int((track.areas() > 0).sum()) for track in Predictor(model)(noise_clip).tracks)

@@ -1,4 +1,4 @@
-"""The explorer: what it shows, by itself and through its widgets."""
+"""The explorer: its pictures and texts, and its widgets."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from acvis_kit.masks import encode_masks
 from acvis_kit.viz import explorer as widgets
 from acvis_kit.viz.explorer import Explorer, ExplorerState, explore
 
-SECONDS = 4
+FRAMES = 4
 
 
-def prediction(seconds: int = SECONDS, loud: float = 0.5, tracks: int = 2) -> Prediction:
-    """Squares of 8 pixels: track 0 at the upper left in even seconds, track 1 at the lower right in all."""
-    masks = torch.zeros(2, seconds, 32, 32, dtype=torch.bool)
+def prediction(length: int = FRAMES, loud: float = 0.5, tracks: int = 2) -> Prediction:
+    """Squares of 8 pixels: track 0 at the upper left in even frames, track 1 at the lower right in all."""
+    masks = torch.zeros(2, length, 32, 32, dtype=torch.bool)
     masks[0, ::2, 4:12, 4:12] = True
     masks[1, :, 20:28, 20:28] = True
     made = tuple(
         Track(n, n, score, tuple(encode_masks(masks[n])), masks[n].flatten(1).any(1).float() * 0.9)
         for n, score in list(enumerate((0.9, 0.4)))[:tracks]
     )
-    frames = torch.full((seconds, 3, 32, 32), 100, dtype=torch.uint8)
-    waveform = loud * torch.ones(seconds * 16_000)
-    chances = torch.tensor([[0.1, 0.7, 0.2]]).repeat(seconds, 1)
+    frames = torch.full((length, 3, 32, 32), 100, dtype=torch.uint8)
+    waveform = loud * torch.ones(length * 16_000)
+    probabilities = torch.tensor([[0.1, 0.7, 0.2]]).repeat(length, 1)
     clip = Clip.from_arrays(frames, waveform)
-    return Prediction(made, chances.argmax(1), chances, ("dog", "<cat>"), (32, 32), clip=clip)
+    return Prediction(made, probabilities.argmax(1), probabilities, ("dog", "<cat>"), (32, 32), clip=clip)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def explorer() -> Explorer:
     return explore(prediction(), muted=prediction(loud=0.0, tracks=0))
 
 
-def test_hiding_a_track_takes_its_mask_off_the_picture_alone(explorer: Explorer) -> None:
+def test_hiding_a_track_removes_only_its_mask(explorer: Explorer) -> None:
     both = explorer.picture(ExplorerState("original"), short_side=32)
     one = explorer.picture(ExplorerState("original", hidden=frozenset({0})), short_side=32)
     bare = explorer.picture(ExplorerState("original", hidden=frozenset({0, 1})), short_side=32)
@@ -52,9 +52,7 @@ def test_hiding_a_track_takes_its_mask_off_the_picture_alone(explorer: Explorer)
 def test_the_threshold_and_the_count_gate_filter_tracks(explorer: Explorer) -> None:
     assert [t.id for t in explorer.shown(ExplorerState("original")).tracks] == [0, 1]
     assert [t.id for t in explorer.shown(ExplorerState("original", score_threshold=0.5)).tracks] == [0]
-    gated = explorer.shown(
-        ExplorerState("original", count_gate=True)
-    )  # one object sounds: the better mask of a second stays
+    gated = explorer.shown(ExplorerState("original", count_gate=True))  # one object sounds: one mask per frame is kept
     assert [(t.areas() > 0).tolist() for t in gated.tracks] == [[True, False] * 2, [False, True] * 2]
 
 
@@ -62,19 +60,19 @@ def test_another_soundtrack_shows_its_own_prediction_and_plays_its_own_sound(exp
     assert not explorer.shown(ExplorerState("muted")).tracks
     assert not np.frombuffer(explorer.sound("muted")[44:], np.int16).any()
     assert (np.frombuffer(explorer.sound("original")[44:], np.int16) == 16383).all()
-    assert len(explorer.sound("original")) == 44 + 2 * 16_000 * SECONDS
+    assert len(explorer.sound("original")) == 44 + 2 * 16_000 * FRAMES
 
 
-def test_the_caption_says_how_likely_each_count_is(explorer: Explorer) -> None:
+def test_the_caption_has_the_probability_of_each_count(explorer: Explorer) -> None:
     assert explorer.caption(ExplorerState("original", t=2)) == (
         "second 2: <b>1 sounding</b> (0: 10 %, 1: 70 %, 2+: 20 %)"
     )
 
 
-def test_the_timeline_has_a_lane_per_track_and_escapes_names(explorer: Explorer) -> None:
-    lanes = explorer.timeline(ExplorerState("original")).split("<tr>")[1:]
-    assert [lane.count("background:rgb") for lane in lanes] == [SECONDS // 2, SECONDS]
-    assert "&lt;cat&gt; #1" in lanes[1]
+def test_the_timeline_has_a_row_per_track_and_escapes_names(explorer: Explorer) -> None:
+    rows = explorer.timeline(ExplorerState("original")).split("<tr>")[1:]
+    assert [row.count("background:rgb") for row in rows] == [FRAMES // 2, FRAMES]
+    assert "&lt;cat&gt; #1" in rows[1]
     assert "nothing" in explorer.timeline(ExplorerState("muted"))
 
 
@@ -91,9 +89,9 @@ def test_without_ipywidgets_a_kernel_gets_the_still_picture(explorer: Explorer, 
     assert set(explorer._repr_mimebundle_()) == {"text/plain", "image/png"}
 
 
-def test_predictions_that_do_not_belong_together_are_refused() -> None:
+def test_predictions_of_different_length_or_none_are_refused() -> None:
     with pytest.raises(DataError, match=r"'longer' has 6 frames .* 'original' has 4"):
-        explore(prediction(), longer=prediction(seconds=6))
+        explore(prediction(), longer=prediction(length=6))
     with pytest.raises(ConfigError, match="at least one"):
         explore({})
 
@@ -118,31 +116,31 @@ class TestWidgets:
         bundle = explorer._repr_mimebundle_()
         assert {"application/vnd.jupyter.widget-view+json", "image/png"} <= set(bundle)
 
-    def test_the_slider_steps_through_the_seconds(self, controls) -> None:
+    def test_the_slider_steps_through_the_frames(self, controls) -> None:
         before = self.pixels(controls)
-        controls.second.value = 1  # where track 0 is silent
+        controls.frame.value = 1  # where track 0 is silent
         assert controls.view().t == 1 and "second 1" in controls.caption.value
         assert abs(self.pixels(controls).astype(int) - before).max() > 20
 
-    def test_a_tracks_box_hides_it(self, controls) -> None:
+    def test_a_tracks_checkbox_hides_it(self, controls) -> None:
         first, _ = controls.tracks.children
         first.value = False
         assert controls.view().hidden == {0} and "dog" not in controls.timeline.value
 
     def test_toggling_the_sound_changes_masks_tracks_and_audio(self, controls) -> None:
-        heard = controls.audio.value
+        original = controls.audio.value
         controls.soundtrack.value = "muted"
-        assert controls.tracks.children == () and controls.audio.value != heard
+        assert controls.tracks.children == () and controls.audio.value != original
         assert "nothing" in controls.timeline.value
         controls.soundtrack.value = "original"
-        assert len(controls.tracks.children) == 2 and controls.audio.value == heard
+        assert len(controls.tracks.children) == 2 and controls.audio.value == original
 
     def test_thresholds_and_gate_act_at_once(self, controls) -> None:
         controls.threshold.value = 0.5
         assert "cat" not in controls.timeline.value
         controls.threshold.value = 0.0
         controls.gate.value = True
-        assert controls.timeline.value.count("background:rgb") == SECONDS  # one mask a second
+        assert controls.timeline.value.count("background:rgb") == FRAMES  # one mask per frame
 
     @staticmethod
     def pixels(controls) -> np.ndarray:

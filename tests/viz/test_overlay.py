@@ -1,4 +1,4 @@
-"""What one sees of a prediction: painted pictures, the overlay video, the figures."""
+"""Painted pictures, the overlay video and the figures of a prediction."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ LEFT, RIGHT = (slice(40, 110), slice(10, 70)), (slice(40, 110), slice(90, 150)) 
 IN_LEFT, IN_RIGHT, NOWHERE = (100, 20), (100, 140), (60, 80)  # pixels far from outlines and labels
 
 
-def track(number: int, region: tuple[slice, slice], seconds: list[bool], score: float = 0.9) -> Track:
-    masks = torch.zeros(len(seconds), *SIZE, dtype=torch.bool)
-    for t, sounds in enumerate(seconds):
+def track(number: int, region: tuple[slice, slice], sounding: list[bool], score: float = 0.9) -> Track:
+    masks = torch.zeros(len(sounding), *SIZE, dtype=torch.bool)
+    for t, sounds in enumerate(sounding):
         masks[(t, *region)] = sounds
-    return Track(number, number, score, tuple(encode_masks(masks)), torch.ones(len(seconds)))
+    return Track(number, number, score, tuple(encode_masks(masks)), torch.ones(len(sounding)))
 
 
 def prediction(*tracks: Track, counts: list[int] | None = None, clip: Clip | None = None) -> Prediction:
-    """With a count head that is sure, or without one where no counts are given."""
+    """With count probabilities of 0 and 1, or without a count head if no counts are given."""
     length = len(tracks[0].masks) if tracks else 2
     if counts is None:
         return Prediction(tracks, torch.zeros(length, dtype=torch.int64), None, ("dog", "cat"), SIZE, clip=clip)
@@ -55,13 +55,13 @@ def picture(size: tuple[int, int] = SIZE) -> np.ndarray:
 
 @pytest.fixture
 def duo() -> Prediction:
-    """The left one sounds in both seconds, the right one in the second second."""
+    """The left object sounds in both frames, the right one in the last frame."""
     return prediction(track(0, LEFT, [True, True]), track(1, RIGHT, [False, True]), counts=[1, 2])
 
 
 @pytest.fixture
 def grey_clip(tmp_path: Path) -> Clip:
-    """Two seconds of grey at 10 pictures a second, with a tone."""
+    """Two seconds of grey at 10 pictures per second, with a tone."""
     tone = 0.3 * torch.sin(torch.arange(2 * 16000) * 2 * torch.pi * 440 / 16000)
     path = write_video(tmp_path / "grey.mp4", [picture()] * 20, 10, tone)
     return load_clip(path)
@@ -78,17 +78,17 @@ def loudness(path: Path) -> float:
     return float(np.sqrt(np.mean(samples**2)))
 
 
-def test_the_first_21_tracks_have_colours_of_their_own():
+def test_the_first_21_tracks_have_different_colours():
     assert len(set(palette(21))) == 21
     assert palette(30)[25] == track_colour(25)
 
 
-def test_a_mask_is_blended_and_the_rest_stays_as_it_was(duo):
+def test_a_mask_is_blended_and_the_rest_is_unchanged(duo):
     given = picture()
     painted = paint(given, duo, 0, opacity=0.5)
     colour = np.array(track_colour(0))
     assert np.abs(painted[IN_LEFT] - (colour + GREY) / 2).max() <= 1
-    assert (painted[IN_RIGHT] == GREY).all()  # silent in this second
+    assert (painted[IN_RIGHT] == GREY).all()  # silent in this frame
     assert (painted[NOWHERE] == GREY).all()
     assert (given == GREY).all()
 
@@ -111,12 +111,12 @@ def test_a_track_keeps_its_colour_when_others_are_filtered_out(duo):
     assert tuple(paint(picture(), alone, 1)[IN_RIGHT]) == tuple(paint(picture(), duo, 1)[IN_RIGHT])
 
 
-def test_the_better_track_lies_on_top():
+def test_the_better_track_is_on_top():
     both = prediction(track(0, LEFT, [True]), track(1, LEFT, [True], score=0.4))
     assert tuple(paint(picture(), both, 0, opacity=1)[IN_LEFT]) == track_colour(0)
 
 
-def test_the_count_stands_in_the_corner_and_or_more_looks_different(duo):
+def test_the_count_is_in_the_corner_and_or_more_looks_different(duo):
     none, two = prediction(counts=[0, 2]), prediction()
     blank, two_or_more = paint(picture(), none, 0), paint(picture(), none, 1)
     differs = (blank != two_or_more).any(-1)
@@ -126,7 +126,7 @@ def test_the_count_stands_in_the_corner_and_or_more_looks_different(duo):
     assert (exactly_two != two_or_more).any()
 
 
-def test_labels_do_not_lie_on_each_other():
+def test_labels_do_not_overlap():
     crowd = prediction(*(track(i, (slice(50, 110), slice(10, 70)), [True]) for i in (0, 1)))
     painted = paint(picture(), crowd, 0, opacity=0)
     full_rows = [(painted == track_colour(i)).all(-1).sum(1) > 20 for i in (0, 1)]
@@ -143,7 +143,7 @@ def test_masks_fit_pictures_of_any_size(duo, size):
     assert (painted[round(height * 0.85), round(width * 0.85)] == GREY).all()
 
 
-def test_the_masks_of_a_second_are_decoded_once(duo, monkeypatch):
+def test_the_masks_of_a_frame_are_decoded_once(duo, monkeypatch):
     decoded = []
     original = Track.mask
     monkeypatch.setattr(Track, "mask", lambda self, t: decoded.append(t) or original(self, t))
@@ -154,7 +154,7 @@ def test_the_masks_of_a_second_are_decoded_once(duo, monkeypatch):
     assert decoded == [0, 0, 1, 1]  # two tracks
 
 
-def test_wrong_pictures_seconds_and_opacities_are_refused(duo):
+def test_wrong_pictures_frames_and_opacities_are_refused(duo):
     with pytest.raises(DataError, match=r"expected uint8 \(120, 160, 3\)"):
         Painter(duo, SIZE)(picture((10, 10)), 0)
     with pytest.raises(DataError, match="no frame 2: its 2 frames"):
@@ -163,13 +163,13 @@ def test_wrong_pictures_seconds_and_opacities_are_refused(duo):
         paint(picture(), duo, 0, opacity=1.5)
 
 
-def test_the_overlay_shows_each_second_its_own_masks(duo, grey_clip, tmp_path):
-    seen = []
-    path = write_overlay(replace(duo, clip=grey_clip), tmp_path / "out.mp4", progress=lambda *step: seen.append(step))
+def test_the_overlay_shows_the_masks_of_each_frame(duo, grey_clip, tmp_path):
+    steps = []
+    path = write_overlay(replace(duo, clip=grey_clip), tmp_path / "out.mp4", progress=lambda *step: steps.append(step))
     pictures = pictures_of(path)
     marked = [bool(np.abs(image[IN_RIGHT].astype(int) - GREY).max() > 20) for image in pictures]
     assert marked == [False] * 10 + [True] * 10
-    assert seen[-1] == ("write", 20, 20)
+    assert steps[-1] == ("write", 20, 20)
 
 
 def test_a_large_overlay_shrinks_to_even_sides(duo, grey_clip, tmp_path):
@@ -211,7 +211,7 @@ def test_the_timeline_has_a_lane_per_track_in_its_colour(duo):
     assert right.marker.color == f"rgb{track_colour(1)}"
 
 
-def test_the_timeline_of_nothing_says_so():
+def test_the_timeline_without_tracks_has_a_note():
     assert timeline_figure(prediction(counts=[0, 0])).layout.annotations[0].text == "nothing sounds"
 
 

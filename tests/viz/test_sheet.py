@@ -15,7 +15,7 @@ from acvis_kit.viz.sheet import BAND, GAP, MARGIN, STRIP, TITLE, soundtrack_shee
 from tests.conftest import TINY, make_model
 
 
-def test_a_row_per_soundtrack_and_a_column_per_second(noise_clip: Clip) -> None:
+def test_a_row_per_soundtrack_and_a_column_per_frame(noise_clip: Clip) -> None:
     prediction = Predictor(make_model(TINY))(noise_clip)
     nothing = replace(prediction, tracks=())
     sheet = soundtrack_sheet({"original": prediction, "muted": nothing}, columns=3, side=60)
@@ -23,7 +23,7 @@ def test_a_row_per_soundtrack_and_a_column_per_second(noise_clip: Clip) -> None:
     assert sheet.size == (3 * wide + 2 * GAP, 2 * (TITLE + 60 + STRIP + 2 * BAND + MARGIN) + GAP)
 
 
-def test_a_row_without_masks_is_the_picture_itself_and_masks_change_it(noise_clip: Clip) -> None:
+def test_a_row_without_masks_is_the_plain_frame_and_masks_change_it(noise_clip: Clip) -> None:
     prediction = Predictor(make_model(TINY))(noise_clip)
     assert prediction.tracks
     side = noise_clip.size[0]
@@ -37,7 +37,7 @@ def test_a_row_without_masks_is_the_picture_itself_and_masks_change_it(noise_cli
     assert np.abs(np.asarray(painted.crop(box)).astype(int) - want).max(-1).mean() > difference.mean()
 
 
-def test_all_counts_run_below_what_was_found_above_what_is_true(noise_clip: Clip) -> None:
+def test_the_bands_show_predicted_counts_above_true_ones(noise_clip: Clip) -> None:
     prediction = replace(Predictor(make_model(TINY))(noise_clip), counts=torch.tensor([0, 1, 2, 0, 1, 2, 0, 1]))
     true = [2, 2, 2, 2, 0, 0, 0, 0]
     sheet = np.asarray(soundtrack_sheet({"x": prediction}, {"x": true}, columns=2, side=64))
@@ -48,7 +48,7 @@ def test_all_counts_run_below_what_was_found_above_what_is_true(noise_clip: Clip
         assert colours == [list(ImageColor.getrgb(COUNT_SCALE[count])) for count in counts]
 
 
-def test_a_wrong_count_is_named(noise_clip: Clip) -> None:
+def test_a_wrong_count_is_marked(noise_clip: Clip) -> None:
     prediction = Predictor(make_model(TINY))(noise_clip)
     right = soundtrack_sheet({"x": prediction}, {"x": prediction.counts.tolist()}, columns=2)
     wrong = soundtrack_sheet({"x": prediction}, {"x": [int(c == 0) for c in prediction.counts]}, columns=2)

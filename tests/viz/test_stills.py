@@ -20,7 +20,7 @@ def figure(**layout: int) -> dict[str, object]:
 def test_a_figure_is_drawn_at_its_size_in_its_colours() -> None:
     if chromium_path() is None or find_spec("playwright") is None or find_spec("plotly") is None:
         if os.environ.get("CI") == "true":
-            pytest.fail("on CI there are playwright, plotly and Chromium")
+            pytest.fail("CI must have playwright, plotly and Chromium")
         pytest.skip("needs playwright, plotly and Chromium (apt install chromium)")
     with drawing() as draw:
         pictures = [Image.open(io.BytesIO(draw(figure(**size)))) for size in ({}, {"width": 300, "height": 200})]

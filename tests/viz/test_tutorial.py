@@ -1,4 +1,4 @@
-"""What the notebooks share."""
+"""Helpers of the notebooks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from acvis_kit.viz import tutorial
 from acvis_kit.weights.load import load_model
 
 
-def test_the_scale_shrinks_and_enlarges_but_leaves_something(monkeypatch) -> None:
+def test_the_scale_reduces_and_increases_work_but_not_below_the_least(monkeypatch) -> None:
     monkeypatch.delenv(tutorial.SCALE, raising=False)
     assert tutorial.scaled(40) == 40
     monkeypatch.setenv(tutorial.SCALE, "0.25")
@@ -26,13 +26,13 @@ def test_the_scale_shrinks_and_enlarges_but_leaves_something(monkeypatch) -> Non
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "big", "nan", "inf"])
-def test_a_scale_that_is_none_is_refused(monkeypatch, text: str) -> None:
+def test_a_scale_that_is_not_a_number_above_0_is_refused(monkeypatch, text: str) -> None:
     monkeypatch.setenv(tutorial.SCALE, text)
     with pytest.raises(ConfigError, match="ACVIS_TUTORIAL_SCALE"):
         tutorial.scaled(1)
 
 
-def test_beginning_makes_random_numbers_repeat() -> None:
+def test_begin_seeds_the_random_generators() -> None:
     draws = []
     for _ in range(2):
         tutorial.begin(3)
@@ -49,7 +49,7 @@ def test_clips_are_made_once(monkeypatch, tmp_path) -> None:
     assert len(load_scenes(again.scenes_file)) == len(again) == 1
 
 
-def test_pictures_and_maps_stand_side_by_side() -> None:
+def test_pictures_and_maps_are_side_by_side() -> None:
     picture = torch.zeros(3, 8, 12, dtype=torch.uint8)
     figure = tutorial.pictures([picture, np.arange(6.0).reshape(2, 3)], ["one", "two"])
     assert [trace.type for trace in figure.data] == ["image", "heatmap"]
@@ -77,18 +77,20 @@ def test_a_spectrogram_has_seconds_to_the_right_and_bands_upwards() -> None:
     assert np.allclose(trace.z, np.log(0.01), atol=0.01)
 
 
-def test_what_sees_is_lent_and_what_listens_is_fresh(tmp_path) -> None:
+def test_visual_parts_are_copied_and_audio_parts_are_random(tmp_path) -> None:
     shipped = load_model("acvis-synth-tiny")
     own = shipped.state_dict()
     for audio in (False, True):
-        begun = load_model(tutorial.initial_weights(shipped.config, tmp_path / str(audio), audio)).state_dict()
-        fresh = {".".join(name.split(".")[:2]) for name in own if not torch.equal(own[name], begun[name])}
-        assert {"query_generator.layers", "tracker.sounding", "count_head.weight"} <= fresh
-        assert not {"query_generator.query_features", "frame_decoder.class_head", "tracker.class_head"} & fresh
-        assert ("audio_encoder.features" in fresh) is not audio
-        assert not any(name.startswith(("backbone", "pixel_decoder")) for name in fresh)
-    deaf = replace(shipped.config, query_generator="none", frame_fusion=False, video_fusion=False, audio_classes=False)
-    hearing = {name for name in own if name not in ACVIS(deaf).state_dict()}
-    assert hearing and all(name.startswith(tutorial.AUDIO_PATH) for name in hearing)  # nothing that listens is lent
-    begun = load_model(tutorial.initial_weights(deaf, tmp_path / "deaf"))
-    assert begun.config == deaf and torch.equal(begun.backbone.stem[0].weight, shipped.backbone.stem[0].weight)
+        initial = load_model(tutorial.initial_weights(shipped.config, tmp_path / str(audio), audio)).state_dict()
+        changed = {".".join(name.split(".")[:2]) for name in own if not torch.equal(own[name], initial[name])}
+        assert {"query_generator.layers", "tracker.sounding", "count_head.weight"} <= changed
+        assert not {"query_generator.query_features", "frame_decoder.class_head", "tracker.class_head"} & changed
+        assert ("audio_encoder.features" in changed) is not audio
+        assert not any(name.startswith(("backbone", "pixel_decoder")) for name in changed)
+    silent = replace(
+        shipped.config, query_generator="none", frame_fusion=False, video_fusion=False, audio_classes=False
+    )
+    audio_names = {name for name in own if name not in ACVIS(silent).state_dict()}
+    assert audio_names and all(name.startswith(tutorial.AUDIO_PATH) for name in audio_names)  # none is copied
+    initial = load_model(tutorial.initial_weights(silent, tmp_path / "silent"))
+    assert initial.config == silent and torch.equal(initial.backbone.stem[0].weight, shipped.backbone.stem[0].weight)

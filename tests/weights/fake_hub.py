@@ -1,4 +1,4 @@
-"""A Hub on the loopback interface: what huggingface_hub asks to fetch and to push, and the ways in which that fails."""
+"""A Hub on the loopback interface: huggingface_hub's requests to fetch and to push, and their failures."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ class FakeHub:
     """Repositories in memory, served until `close`.
 
     Attributes:
-        repositories: "user/name" -> file name -> bytes. Another commit is `commits[name]`.
-        asked: "METHOD path" of every request, in order.
-        status: answer everything with this status instead.
-        cut: how many downloads of a body to break off half-way.
-        lie: announce this sha256 for every file.
+        repositories: "user/name" -> file name -> bytes.
+        commits: "user/name" -> commit, if it is not `COMMIT`.
+        uploads: sha256 -> bytes.
+        requests: "METHOD path" of every request, in order.
+        status: status of every answer, if set.
+        cut: number of downloads to break off half-way.
+        false_sha256: announced for every file, if set.
     """
 
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.commits: dict[str, str] = {}
         self.uploads: dict[str, bytes] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.status: int | None = None
         self.cut = 0
-        self.lie: str | None = None
+        self.false_sha256: str | None = None
         hub = self
 
         class Handler(_Handler):
@@ -47,8 +49,8 @@ class FakeHub:
         self._server.server_close()
 
     def downloads(self) -> list[str]:
-        """Names of the files whose bodies were asked for."""
-        return [line.rpartition("/")[2] for line in self.asked if line.startswith("GET") and "/resolve/" in line]
+        """Names of the files whose bodies were requested."""
+        return [line.rpartition("/")[2] for line in self.requests if line.startswith("GET") and "/resolve/" in line]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -74,8 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path is None:
             return
         if path == "/api/repos/create":
-            wanted = json.loads(body)
-            name = f"{wanted.get('organization') or 'me'}/{wanted['name'].split('/')[-1]}"
+            new = json.loads(body)
+            name = f"{new.get('organization') or 'me'}/{new['name'].split('/')[-1]}"
             self.fake.repositories.setdefault(name, {})
             self._json({"url": f"{self.fake.url}/{name}", "name": name})
         elif path == "/api/validate-yaml":
@@ -114,15 +116,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({})
 
     def log_message(self, *_: Any) -> None:
-        """Be quiet."""
+        """Log nothing."""
 
     def _begin(self) -> str | None:
-        """The path, noted; None where an error was the answer."""
+        """Record the request and return its path; None if it was answered with an error."""
         path = unquote(urlsplit(self.path).path)
-        self.fake.asked.append(f"{self.command} {path}")
+        self.fake.requests.append(f"{self.command} {path}")
         if self.fake.status is None:
             return path
-        self._json({"error": "as told"}, self.fake.status)
+        self._json({"error": "as set"}, self.fake.status)
         return None
 
     def _info(self, name: str, revision: str | None) -> None:
@@ -133,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
             {
                 "rfilename": file,
                 "size": len(body),
-                "lfs": {"sha256": self.fake.lie or _sha256(body), "size": len(body), "pointerSize": 130},
+                "lfs": {"sha256": self.fake.false_sha256 or _sha256(body), "size": len(body), "pointerSize": 130},
             }
             for file, body in files.items()
         ]

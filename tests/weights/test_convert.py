@@ -1,4 +1,4 @@
-"""Reference checkpoints: what is inferred, what is refused, and how."""
+"""Reference checkpoints: inferred configurations, renamed keys, and refused files."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def test_configuration_is_read_from_keys_and_shapes(case: str, expected: dict[st
     assert config.class_names == AVISEG_CLASSES
 
 
-def test_vita_is_a_checkpoint_without_sound() -> None:
-    deaf = {
+def test_vita_is_a_checkpoint_without_audio_input() -> None:
+    without_audio = {
         name: value
         for name, value in zeros("avism").items()
         if not re.search(r"av_sf|av_pre_proj|av_post_proj|\.av_proj|enc_av_", name)
     }
-    config = convert.infer_config(deaf)
+    config = convert.infer_config(without_audio)
     assert (config.query_generator, config.video_fusion, config.uses_audio) == ("none", False, False)
-    model = convert.from_reference(deaf)
+    model = convert.from_reference(without_audio)
     assert model.audio_encoder is None
 
 
@@ -64,7 +64,7 @@ def test_three_count_logits_are_refused_without_a_hint() -> None:
 
 
 @pytest.mark.parametrize(("hint", "k_max"), [("ce", 2), ("ordinal", 3)])
-def test_the_hint_says_what_three_count_logits_mean(hint: str, k_max: int) -> None:
+def test_the_hint_decides_between_the_heads_of_three_count_logits(hint: str, k_max: int) -> None:
     config = convert.infer_config(zeros("acvis_ce"), count_head=hint)
     assert (config.count_head, config.k_max) == (hint, k_max)
 
@@ -89,7 +89,7 @@ def test_every_missing_unexpected_and_misshapen_key_is_listed() -> None:
     assert "shape of tracker.video_similarity.bias: (7,) given, (256,) expected" in text
 
 
-def test_something_else_is_refused_with_its_first_keys() -> None:
+def test_another_state_dict_is_refused_with_its_first_keys() -> None:
     with pytest.raises(WeightsError, match=r"not a checkpoint of the ACVIS.*starts with fc\.weight"):
         convert.from_reference({"fc.weight": torch.zeros(1)})
 
@@ -125,22 +125,22 @@ def test_a_pickle_with_code_is_not_run_unless_trusted(tmp_path) -> None:
 
 
 def test_a_trusted_pickle_of_classes_that_are_not_installed_names_them(tmp_path, monkeypatch) -> None:
-    module = types.ModuleType("detectron_of_yore")
-    module.Node = type("Node", (), {"__module__": "detectron_of_yore"})
-    monkeypatch.setitem(sys.modules, "detectron_of_yore", module)
+    module = types.ModuleType("old_detectron")
+    module.Node = type("Node", (), {"__module__": "old_detectron"})
+    monkeypatch.setitem(sys.modules, "old_detectron", module)
     torch.save({"model": {}, "cfg": module.Node()}, tmp_path / "x.pth")
-    monkeypatch.delitem(sys.modules, "detectron_of_yore")
-    with pytest.raises(WeightsError, match=r"not installed \(No module named 'detectron_of_yore'\)"):
+    monkeypatch.delitem(sys.modules, "old_detectron")
+    with pytest.raises(WeightsError, match=r"not installed \(No module named 'old_detectron'\)"):
         convert.from_reference(tmp_path / "x.pth", trust_pickle=True)
 
 
-def test_entries_that_are_no_tensors_are_named(tmp_path) -> None:
+def test_entries_that_are_not_tensors_are_named(tmp_path) -> None:
     torch.save({"model": {"sem_seg_head.predictor.x": "hello", "cfg": {"lr": 1}}}, tmp_path / "x.pth")
-    with pytest.raises(WeightsError, match=r"2 of 2 entries are no tensors: sem_seg_head\.predictor\.x \(str\)"):
+    with pytest.raises(WeightsError, match=r"2 of 2 entries are not tensors: sem_seg_head\.predictor\.x \(str\)"):
         convert.from_reference(tmp_path / "x.pth", trust_pickle=True)
 
 
-def test_a_plain_pickle_of_arrays_as_detectron2_publishes_them_is_read_if_trusted(tmp_path) -> None:
+def test_a_plain_pickle_of_arrays_as_of_detectron2_is_read_if_trusted(tmp_path) -> None:
     weights = {name: np.zeros(shape, np.float32) for name, shape in shapes("avism_in").items()}
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"model": weights, "__author__": "detectron2"}))
     with pytest.raises(WeightsError, match="--trust-pickle"):
@@ -151,7 +151,7 @@ def test_a_plain_pickle_of_arrays_as_detectron2_publishes_them_is_read_if_truste
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + b"\0" * 100, bytes(range(256)) * 40])
-def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content: bytes) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_named(tmp_path, content: bytes) -> None:
     (tmp_path / "x.pth").write_bytes(content)
     for trusted in (False, True):
         with pytest.raises(WeightsError, match=r"x\.pth"):
@@ -164,7 +164,7 @@ def test_a_missing_file_is_named(tmp_path) -> None:
 
 
 def test_the_command_writes_weights_and_configuration_that_load_again(tmp_path) -> None:
-    """A wrapped checkpoint as published, through `acvis convert`, in a process of its own."""
+    """A checkpoint as published, with its weights under "model", through `acvis convert` in another process."""
     from acvis_kit.weights.load import load_model
 
     generator = torch.Generator().manual_seed(0)

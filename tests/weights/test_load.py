@@ -1,4 +1,4 @@
-"""Weights on disk: out, back in, and what is refused."""
+"""Weights on disk: saved, loaded, and refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def equal(a: ACVIS, b: ACVIS) -> bool:
     return a.config == b.config and own.keys() == other.keys() and all(torch.equal(own[k], other[k]) for k in own)
 
 
-def test_what_was_saved_loads_from_the_folder_and_from_the_file_alone(tiny_model: ACVIS, tmp_path) -> None:
+def test_a_saved_model_loads_from_the_folder_and_from_the_file_alone(tiny_model: ACVIS, tmp_path) -> None:
     folder = hub.save_model(tiny_model, tmp_path / "m")
     assert {p.name for p in folder.iterdir()} == {"model.safetensors", "config.json"}
     assert equal(hub.load_model(folder), tiny_model)
@@ -63,11 +63,11 @@ def test_an_unknown_configuration_field_is_refused(tiny_model: ACVIS, tmp_path) 
         ("nothing", "neither a folder nor a file"),
         ("checkpoint.pth", "acvis convert"),
         (".", r"holds no model\.safetensors"),
-        ("broken.safetensors", "not a whole safetensors file"),
-        ("bare.safetensors", "does not say its configuration"),
+        ("broken.safetensors", "not a valid safetensors file"),
+        ("bare.safetensors", "has no configuration"),
     ],
 )
-def test_what_is_no_model_is_refused_with_the_remedy(tmp_path, name: str, message: str) -> None:
+def test_other_files_are_refused_with_a_remedy(tmp_path, name: str, message: str) -> None:
     (tmp_path / "checkpoint.pth").write_bytes(b"x")
     (tmp_path / "broken.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
     save_file({"a": torch.zeros(1)}, tmp_path / "bare.safetensors")
@@ -90,7 +90,7 @@ def test_overrides_are_for_the_reference_only(tiny_model: ACVIS, tmp_path) -> No
         hub.load_model(folder, window_size=12)
 
 
-def test_random_weights_are_the_same_every_time_and_leave_the_random_state_alone() -> None:
+def test_random_weights_repeat_and_do_not_change_the_random_state() -> None:
     torch.manual_seed(5)
     first = hub.random_model("acvis-synth-tiny")
     drawn = torch.rand(1)
@@ -111,13 +111,13 @@ class TestVGGish:
         state.pop("pca_means")
         return state | pca
 
-    def test_a_model_of_precomputed_features_learns_to_hear(self, published, tmp_path) -> None:
+    def test_a_model_of_precomputed_features_gets_an_audio_encoder(self, published, tmp_path) -> None:
         torch.save(published, tmp_path / "vggish.pth")
-        deaf = make_model(replace(TINY, audio_encoder="precomputed", audio_features="vggish_raw", audio_tokens="clip"))
-        model = hub.with_vggish(deaf, tmp_path / "vggish.pth")
+        bare = make_model(replace(TINY, audio_encoder="precomputed", audio_features="vggish_raw", audio_tokens="clip"))
+        model = hub.with_vggish(bare, tmp_path / "vggish.pth")
         assert model.config.audio_encoder == "vggish" and model.config.audio_features == "vggish_raw"
         assert torch.equal(model.audio_encoder.embeddings[4].weight, published["embeddings.4.weight"])
-        assert torch.equal(model.tracker.slot_positions, deaf.tracker.slot_positions)
+        assert torch.equal(model.tracker.slot_positions, bare.tracker.slot_positions)
 
     def test_the_vggish_of_an_acvis_checkpoint_replaces_the_models_own(self, published, tmp_path) -> None:
         reference = {f"audio_backbone.{k}": v for k, v in published.items()}
@@ -135,7 +135,7 @@ class TestVGGish:
 
     def test_a_broken_file_is_refused(self, tmp_path) -> None:
         (tmp_path / "x.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
-        with pytest.raises(WeightsError, match="not a whole safetensors file"):
+        with pytest.raises(WeightsError, match="not a valid safetensors file"):
             hub.with_vggish(make_model(TINY), tmp_path / "x.safetensors")
         with pytest.raises(WeightsError, match="is not there"):
             hub.with_vggish(make_model(TINY), tmp_path / "y.safetensors")

@@ -1,4 +1,4 @@
-"""The table of published weights, and the ways to name a place on the Hub."""
+"""The table of published weights, and names of places on the Hub."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def test_a_repository_may_have_a_revision_and_a_file(source: str, expected: tupl
 
 
 @pytest.mark.parametrize("source", ["model", "/a/b", "a/b/c", "out/model.safetensors", "./x", "a/b c", "user/"])
-def test_paths_are_no_repositories(source: str) -> None:
+def test_paths_are_not_repositories(source: str) -> None:
     place = remote_of(source)
-    assert place is None or source == "./x"  # looks like one: `load_model` says what else it could be
+    assert place is None or source == "./x"  # has the form of one: the error of `load_model` lists the alternatives
 
 
 def test_an_id_and_its_repository_are_the_same_place() -> None:
@@ -35,7 +35,7 @@ def test_an_id_and_its_repository_are_the_same_place() -> None:
         assert remote_of(name).entry is entry
 
 
-def test_the_table_says_what_people_must_know() -> None:
+def test_every_entry_has_licence_training_data_and_limits() -> None:
     for name, entry in WEIGHTS.items():
         assert entry.id == name and "/" in entry.repository
         assert entry.licence and entry.trained_on.endswith(".") and entry.limits.endswith(".")
