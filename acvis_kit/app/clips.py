@@ -102,7 +102,7 @@ class ClipCache:
         stills = []
         for frame in clip.frames:
             stills.append(still_of(frame.permute(1, 2, 0).numpy()))
-            report("look", len(clip), len(clip))  # raises if the run was cancelled
+            report("encode", len(clip), len(clip))  # raises if the run was cancelled
         # The frames, up to 4 GB, are not needed any more: overlays read the file again, at the size they are drawn at.
         blank = clip.frames.new_zeros(1).expand(len(clip), 3, *drawn_size(clip.size))
         features.clip = replace(clip, frames=blank)

@@ -39,15 +39,15 @@ class GpuResult(NamedTuple):
         prediction: with its clip, which has the sound that the model received.
         source: the clip with its original sound.
         stills: T JPEGs, one of each frame.
-        looking: seconds that reading and encoding the clip took.
-        listening: seconds that decoding took.
+        encoding: seconds that reading and encoding the clip took.
+        decoding: seconds that decoding took.
     """
 
     prediction: Prediction
     source: Clip
     stills: list[bytes]
-    looking: float
-    listening: float
+    encoding: float
+    decoding: float
 
 
 def runner(predictor: Predictor, max_seconds: float) -> Callable[[str, SoundSettings], GpuResult] | None:
@@ -64,11 +64,11 @@ def runner(predictor: Predictor, max_seconds: float) -> Callable[[str, SoundSett
         began = time.monotonic()
         loaded = load_clip(clip, max_seconds=max_seconds, too_long="trim")
         features = predictor.encode(loaded)
-        looking = time.monotonic() - began
+        encoding = time.monotonic() - began
         prediction = predictor.decode(features, settings.edit(), output_size=drawn_size(loaded.size))
         blank = loaded.frames.new_zeros(1).expand(len(loaded), 3, *drawn_size(loaded.size))
         stills = [still_of(frame.permute(1, 2, 0).numpy()) for frame in loaded.frames]
         slim = replace(prediction, clip=replace(clip_of(prediction), frames=blank))
-        return GpuResult(slim, replace(loaded, frames=blank), stills, looking, time.monotonic() - began - looking)
+        return GpuResult(slim, replace(loaded, frames=blank), stills, encoding, time.monotonic() - began - encoding)
 
     return spaces.GPU(duration=lambda clip, settings: duration_of(clip, max_seconds))(predict)

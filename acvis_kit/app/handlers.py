@@ -21,9 +21,9 @@ ERROR_SECONDS = 8  # for which a notice covers a part of the page; a run's error
 DOING = {  # the first argument of a `Progress` -> the page's text for it
     "wait": "Waiting for the model",
     "read": "Reading the clip",
-    "look": "Encoding the clip",
-    "listen": "Decoding with the sound",
-    "draw": "Computing masks",
+    "encode": "Encoding the clip",
+    "decode": "Decoding with the sound",
+    "masks": "Computing masks",
     "preview": "Making a copy that browsers play",
     "write": "Drawing the video",
 }

@@ -73,8 +73,8 @@ class Take:
         prediction: all tracks above `Studio.floor`; `shown` filters them.
         source: the clip with its original sound, without pixels.
         stills: T JPEGs, one of each frame.
-        looking: seconds that reading and encoding the clip took; 0 if it was encoded before.
-        listening: seconds that decoding took.
+        encoding: seconds that reading and encoding the clip took; 0 if it was encoded before.
+        decoding: seconds that decoding took.
         drawing: seconds that drawing the first overlay took.
         at: when the take was run, by the monotonic clock.
         videos: overlays drawn so far.
@@ -86,8 +86,8 @@ class Take:
     prediction: Prediction
     source: Clip
     stills: list[bytes]
-    looking: float
-    listening: float
+    encoding: float
+    decoding: float
     drawing: float = 0.0
     at: float = field(default_factory=time.monotonic)
     videos: dict[TakeView, Path] = field(default_factory=dict)
@@ -185,7 +185,7 @@ class Studio:
             clip: a video file.
             settings: the sound.
             view: how to draw the overlay.
-            report: called with ("wait", "read", "look", "listen", "draw", "preview" or "write", done, total).
+            report: called with ("wait", "read", "encode", "decode", "masks", "preview" or "write", done, total).
 
         Raises:
             AcvisError: files that cannot be read, or numbers out of range.
@@ -314,13 +314,13 @@ class Studio:
             began = time.monotonic()
             size = drawn_size(encoded.features.source_size)
             source = clip_of(encoded.features)
-            report("listen", 0, len(source))
+            report("decode", 0, len(source))
             prediction = self.predictor.decode(encoded.features, edit, output_size=size, progress=report)
         finally:
             self._network.release()
-        listening = time.monotonic() - began
-        looking = 0.0 if cached else encoded.seconds
-        return Take(0, clip.name, settings, prediction, source, encoded.stills, looking, listening)
+        decoding = time.monotonic() - began
+        encoding = 0.0 if cached else encoded.seconds
+        return Take(0, clip.name, settings, prediction, source, encoded.stills, encoding, decoding)
 
 
 def new_folder() -> Path:

@@ -241,11 +241,11 @@ def summary(take: Take, view: TakeView) -> str:
     objects = len(prediction.tracks)
     found = {0: "Nothing is marked.", 1: "1 object is marked."}.get(objects, f"{objects} objects are marked.")
     name, label = html.escape(take.clip_name), html.escape(take.settings.label())
-    encoding = f"{take.looking:.1f} s (once per clip)" if take.looking else "0 s (done before)"
+    encoding = f"{take.encoding:.1f} s (once per clip)" if take.encoding else "0 s (done before)"
     lines = [
         f"**{name}** with **{label}**, {len(prediction) / prediction.fps:g} s. **{found}**",
         "",
-        f"<small>encoding {encoding} · decoding {take.listening:.1f} s · drawing {take.drawing:.1f} s</small>",
+        f"<small>encoding {encoding} · decoding {take.decoding:.1f} s · drawing {take.drawing:.1f} s</small>",
         "",
         *(f"* {html.escape(note)}" for note in prediction.notes),
     ]

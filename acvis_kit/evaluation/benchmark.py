@@ -103,7 +103,7 @@ def memory(preset: str = "acvis-r50", frames: int = 600, size: tuple[int, int] =
     clip = _noise_clip(frames, size)
     start = time.perf_counter()
     features = predictor.encode(clip, progress=peaks.progress)
-    peaks.enter("hear")
+    peaks.enter("audio")
     predictor.decode(features, progress=peaks.progress)
     by_stage = peaks.bytes()
     peak = max(by_stage.values())
@@ -136,10 +136,10 @@ class _Peaks:
         self._stage = "start"  # PyTorch, the weights and the clip
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Progress callback of the Predictor; after the last frame of "listen" the tracker runs."""
+        """Progress callback of the Predictor; after the last frame of "decode" the tracker runs."""
         if done == 0:
             self.enter(what)
-        elif what == "listen" and done == total:
+        elif what == "decode" and done == total:
             self.enter("track")
 
     def enter(self, stage: str) -> None:

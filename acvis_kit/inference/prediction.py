@@ -192,7 +192,10 @@ def _emptied(track: Track, keep: Tensor, size: tuple[int, int]) -> Track:
 
 
 def _viz() -> ModuleType:
-    """The drawing package. It is above this one in the order of imports, so it is imported only to draw something."""
-    from acvis_kit import viz
+    """The room that draws predictions, through the public names of the kit, which load when they are first used.
 
-    return viz
+    viz imports this room; nothing of it is loaded before something is drawn.
+    """
+    import acvis_kit
+
+    return acvis_kit.viz

@@ -105,7 +105,7 @@ class Predictor:
 
         Args:
             clip_or_frames: a clip, or uint8 frames (T, 3, H, W), RGB.
-            progress: called with ("look", frames done, frames in total).
+            progress: called with ("encode", frames done, frames in total).
 
         Raises:
             DataError: frames of another type or shape.
@@ -122,7 +122,7 @@ class Predictor:
         fps = clip.fps if clip is not None else 1.0
         features = VisualFeatures(source, size, clip=clip, fps=fps, budget_mb=self.feature_budget_mb)
         features.encoder_key = self.encoder_key
-        with _Reporter("look", len(frames), progress) as report:
+        with _Reporter("encode", len(frames), progress) as report:
             for part in frames.split(self.frames_at_once or self._frames_that_fit(size)):
                 image = part.to(self.device)
                 if size != source:
@@ -152,7 +152,7 @@ class Predictor:
             output_size: (h, w) of the masks; None: the size of the frames given to `encode`.
             log_mel: (T, 96, 64), instead of a sound.
             audio_features: (T, 128), instead of a sound, for models that take precomputed features.
-            progress: called with ("listen" or "draw", frames done, frames in total).
+            progress: called with ("decode" or "masks", frames done, frames in total).
 
         Raises:
             DataError: the sound does not have the length of T frames, is missing, or is given more than once.
@@ -179,7 +179,7 @@ class Predictor:
         count_logits: list[Tensor] = []
         done = 0
         queries: Tensor | None = None  # (1, T, Q_f, C), allocated once and filled chunk by chunk
-        with _Reporter("listen", len(features), progress) as report, self._precision():
+        with _Reporter("decode", len(features), progress) as report, self._precision():
             parts = _split_sound(audio, features.lengths())
             for pixels, part in zip(features.chunks(self.device), parts, strict=True):
                 state = self.model.decode_frames(pixels, part)
@@ -194,7 +194,7 @@ class Predictor:
             video = self.model.track(queries, audio)
             del queries
 
-        with _Reporter("draw", len(features), progress) as report:
+        with _Reporter("masks", len(features), progress) as report:
             tracks, presence = tracks_of(self.model, video, features, size, self.score_threshold, self.top_k, report)
         probabilities = self._count(count_logits, presence)
         if probabilities is not None:

@@ -80,7 +80,7 @@ def test_progress_names_each_step(page, clip):
     steps = []
     run(page, clip, progress=lambda at, desc, **_: steps.append(desc))
     assert steps[0] == DOING["read"]
-    assert list(dict.fromkeys(steps[1:])) == [DOING[k] for k in ("wait", "read", "look", "listen", "draw", "write")]
+    assert list(dict.fromkeys(steps[1:])) == [DOING[k] for k in ("wait", "read", "encode", "decode", "masks", "write")]
 
 
 def test_the_summary_says_that_a_long_clip_was_trimmed(loaded, clip):

@@ -23,7 +23,7 @@ def test_another_take_does_not_encode_again_and_gives_its_durations(studio, clip
     first = studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
     second = studio.run("s", Path(clip), SoundSettings("mute"), VIEW, quiet)
     assert encoded_lengths == [2]
-    assert first.looking > 0 and second.looking == 0 and second.listening > 0 and second.drawing > 0
+    assert first.encoding > 0 and second.encoding == 0 and second.decoding > 0 and second.drawing > 0
     assert (first.number, second.number) == (1, 2)
     assert list(studio.session("s").takes) == [1, 2]
 
@@ -104,7 +104,7 @@ def test_simultaneous_runs_all_finish_with_their_own_clips(studio, tmp_path) -> 
     assert [takes[path].prediction.clip.source for path in paths] == paths
 
 
-@pytest.mark.parametrize("stage", ["read", "look", "listen", "write"])
+@pytest.mark.parametrize("stage", ["read", "encode", "decode", "write"])
 def test_cancelling_stops_the_run_in_every_stage(studio, clip, cache, stage) -> None:
     stopped = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -10,18 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acvis_kit.viz.stills import chromium_path, launch_chromium
+from tests.conftest import unavailable
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-
-
-def unavailable(reason: str) -> None:
-    """Skip the test; on CI, fail it."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{reason}; on CI the browser tests must run")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ def test_features_counts_and_masks_are_those_of_the_cpu(tiny_model: ACVIS, noise
     for ours, theirs in zip(
         on_cpu.encode(noise_clip).chunks("cpu"), on_gpu.encode(noise_clip).chunks("cpu"), strict=True
     ):
-        torch.testing.assert_close(theirs.fine, ours.fine, rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(theirs.fine.cpu(), ours.fine, rtol=1e-2, atol=1e-2)
     expected, found = on_cpu(noise_clip), on_gpu(noise_clip)
     torch.testing.assert_close(found.count_probs.cpu(), expected.count_probs, rtol=0, atol=1e-2)
     assert found.counts.device.type == "cpu" and abs(len(found.tracks) - len(expected.tracks)) <= 1

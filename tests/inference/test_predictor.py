@@ -166,8 +166,8 @@ def test_at_a_higher_frame_rate_every_frame_has_a_prediction(tiny_model: ACVIS, 
 def test_progress_is_reported_step_by_step(tiny_model: ACVIS, noise_clip: Clip) -> None:
     calls: list[tuple[str, int, int]] = []
     Predictor(tiny_model, frames_at_once=3)(noise_clip, progress=lambda *step: calls.append(step))
-    assert [done for what, done, _ in calls if what == "look"] == [0, 3, 6, 8]
-    assert calls[-1] == ("draw", 8, 8) and {total for *_, total in calls} == {8}
+    assert [done for what, done, _ in calls if what == "encode"] == [0, 3, 6, 8]
+    assert calls[-1] == ("masks", 8, 8) and {total for *_, total in calls} == {8}
 
 
 def test_an_exception_in_the_callback_stops_the_run(tiny_model: ACVIS, noise_clip: Clip) -> None:

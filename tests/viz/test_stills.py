@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import io
-import os
 from importlib.util import find_spec
 
-import pytest
 from PIL import Image
 
 from acvis_kit.viz.stills import chromium_path, drawing
+from tests.conftest import unavailable
 
 
 def figure(**layout: int) -> dict[str, object]:
@@ -19,9 +18,7 @@ def figure(**layout: int) -> dict[str, object]:
 
 def test_a_figure_is_drawn_at_its_size_in_its_colours() -> None:
     if chromium_path() is None or find_spec("playwright") is None or find_spec("plotly") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI must have playwright, plotly and Chromium")
-        pytest.skip("needs playwright, plotly and Chromium (apt install chromium)")
+        unavailable("there is no playwright, plotly or Chromium: apt install chromium")
     with drawing() as draw:
         pictures = [Image.open(io.BytesIO(draw(figure(**size)))) for size in ({}, {"width": 300, "height": 200})]
     assert [picture.size for picture in pictures] == [(760, 380), (300, 200)]

@@ -1,10 +1,9 @@
 import json
 
 import numpy as np
-import pytest
 
 from acvis_kit.data.synth.who_sounds import COUNT_SHARES, COUNT_TRANSITIONS, draw_counts, draw_sounding
-from tests.conftest import SHARED
+from tests.conftest import FIXTURES
 
 
 def test_shares_and_transitions_sum_to_one() -> None:
@@ -12,9 +11,8 @@ def test_shares_and_transitions_sum_to_one() -> None:
     assert np.allclose(COUNT_TRANSITIONS.sum(1), 1, atol=1e-3)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared reference material is not beside the checkout")
 def test_shares_and_transitions_are_those_of_aviseg() -> None:
-    counted = json.loads((SHARED / "aviseg_counts.json").read_text())["train"]
+    counted = json.loads((FIXTURES / "aviseg_counts.json").read_text())
     shares = np.zeros(5)
     for number, share in counted["count_share"].items():
         shares[min(int(number), 4)] += share
