@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ def store(file: Path, draw: Callable[[dict[str, Any]], bytes], execute: bool = T
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
-    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    text = nbformat.writes(notebook, version=4).rstrip() + "\n"  # sources as lists of lines: differences stay readable
     if len(text.encode()) > LARGEST:
         raise SystemExit(f"{file} would have {len(text.encode())} bytes, the limit is {LARGEST}: store less")
     file.write_text(text)

@@ -1,1 +1,1 @@
-"""The papers' tables on AVIS-Synth: rows, runs, scores, report."""
+"""The papers' ablation tables on AVIS-Synth: rows, runs, scores, report."""

@@ -1,4 +1,4 @@
-"""What the query generators cost: parameters, GFLOPs, milliseconds and memory, side by side."""
+"""Costs of the query generators: parameters, GFLOPs, milliseconds and memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from acvis_kit.models.acvis.query_generator import QueryGenerator
 from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures
 
 STRIDES = (32, 16, 8)
-KINDS: Mapping[str, dict[str, str]] = {
+KINDS: Mapping[str, dict[str, Any]] = {  # fields of ACVISConfig
     "ACQG, 1 token a second": {"query_generator": "acqg", "audio_tokens": "clip"},
     f"ACQG, {NUM_PATCHES} tokens a second": {"query_generator": "acqg", "audio_tokens": "patch"},
     "additive (AVISM)": {"query_generator": "additive", "audio_tokens": "clip"},
@@ -29,11 +29,14 @@ PATCH_DIMS = {"vggish": 512, "compact": 128, "precomputed": 512}
 
 @dataclass(frozen=True)
 class GeneratorCost:
-    """Of one generator, for one frame.
+    """The cost of one query generator per frame.
 
     Attributes:
-        gflops: forward; a multiplication with its addition is two. milliseconds: forward, the median.
-        kept_mb: 10^6 bytes of activations that a training step keeps for the gradient, weights and inputs left out.
+        name: of the generator.
+        parameters: their number.
+        gflops: of the forward pass; a multiply-add counts as two.
+        milliseconds: of the forward pass, the median.
+        kept_mb: 10^6 bytes of activations that a training step keeps for the gradient, without weights and inputs.
     """
 
     name: str
@@ -51,15 +54,18 @@ def generator_costs(
     runs: int = 7,
     device: torch.device | str = "cpu",
 ) -> list[GeneratorCost]:
-    """Measure each generator of `KINDS` alone, on random maps; they take turns, so that drift hits all alike.
+    """Measure each generator of `KINDS` alone, on random maps; they take turns, so that drift affects all alike.
 
     Args:
-        config: sizes; fusion in frames is assumed. frame: (H, W) at the network's input, multiples of 32.
-        frames: looked at together; numbers are per frame. runs: of each.
+        config: sizes; fusion in frames is assumed.
+        frame: (H, W) at the network's input, multiples of 32.
+        frames: processed together; the costs are per frame.
+        runs: timed runs of each generator.
+        device: that is measured.
     """
     random = torch.Generator().manual_seed(0)
-    shape = [(frames, (frame[0] // s) * (frame[1] // s), config.hidden_dim) for s in STRIDES]
-    tokens = [torch.randn(s, generator=random).to(device) for s in shape]
+    shapes = [(frames, (frame[0] // s) * (frame[1] // s), config.hidden_dim) for s in STRIDES]  # (T, H W / s^2, C)
+    tokens = [torch.randn(shape, generator=random).to(device) for shape in shapes]
     patch_dim = PATCH_DIMS[config.audio_encoder]
     sound = AudioFeatures(
         torch.randn(1, frames, config.audio_dim, generator=random).to(device),
@@ -93,9 +99,14 @@ def generator_costs(
 
 
 def cost_text(sizes: Mapping[str, list[GeneratorCost]], device: str) -> str:
-    """In Markdown. sizes: costs by the name of the network they are of."""
+    """A Markdown table.
+
+    Args:
+        sizes: costs, by the name of the network.
+        device: its name.
+    """
     lines = [
-        f"Per frame, measured on {device}; memory is what a training step keeps of it for the gradient.",
+        f"Per frame, measured on {device}; memory is what a training step keeps for the gradient.",
         "",
         "| network | query generator | parameters | GFLOPs | ms | MB |",
         "|---|---|---|---|---|---|",
@@ -110,21 +121,21 @@ def cost_text(sizes: Mapping[str, list[GeneratorCost]], device: str) -> str:
 
 @torch.no_grad()
 def _flops(generator: QueryGenerator, sound: AudioFeatures, tokens: list[Tensor]) -> float:
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # a CPU's fused kernel is not counted
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # fused CPU kernels are not counted
         generator(sound, tokens)
     return counter.get_total_flops()
 
 
 def _kept(generator: QueryGenerator, sound: AudioFeatures, tokens: list[Tensor]) -> int:
-    """Bytes of distinct storages that autograd keeps beyond weights and inputs."""
+    """Bytes of the distinct storages that autograd keeps, without weights and inputs."""
     given = [*generator.parameters(), *tokens, *(x for x in (sound.clip, sound.patches) if x is not None)]
-    known = {x.untyped_storage().data_ptr() for x in given}
+    given_storages = {x.untyped_storage().data_ptr() for x in given}
     kept: dict[int, Any] = {}
 
     def keep(x: Tensor) -> Tensor:
         storage = x.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage  # held on to, so that no address is given twice
+        if storage.data_ptr() not in given_storages:
+            kept[storage.data_ptr()] = storage  # a reference, so that no address is used twice
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), torch.enable_grad():

@@ -1,4 +1,4 @@
-"""The ledger of the ablations: runs.jsonl, a line per run, and draws.jsonl, what intervals are made of."""
+"""The ledger of the ablations: runs.jsonl, a line per run, and draws.jsonl, the bootstrap draws for intervals."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 from acvis_kit.errors import DataError
 
 RUNS, DRAWS = "runs.jsonl", "draws.jsonl"
-UNDEFINED = -1  # NaN, among hundredths of a percent
+UNDEFINED = -1  # code of NaN in `pack`
 
 
 class RunLedger:
-    """A folder that keeps what runs found; a run that is done again takes the place of its earlier line.
+    """The results of runs, in a folder; a repeated run replaces its earlier line.
+
+    A run is identified by its key (see `start.Run.key`) and its seed.
 
     Args:
-        folder: made when the first line is written.
+        folder: created when the first line is written.
 
     Raises:
-        DataError: a file of it that cannot be read.
+        DataError: a file in it cannot be parsed.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -36,7 +38,7 @@ class RunLedger:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """All of them, in the order of their first writing."""
+        """All lines, in the order in which they were first written."""
         return list(self._lines.values())
 
     def has(self, key: str, seed: int) -> bool:
@@ -46,13 +48,19 @@ class RunLedger:
         return self._lines.get((key, seed))
 
     def draws(self, key: str, seed: int, gate: str) -> NDArray[np.float64] | None:
-        """Percent, (draws, numbers), to a hundredth; see `ablation_scores.Measured`. None where there are none."""
+        """The draws of a run, percent, to a hundredth, see `scores.Measured`; None if the ledger has none.
+
+        Args:
+            key: of the run.
+            seed: of the run.
+            gate: "gate_off" or "gate_on".
+        """
         text = self._draws.get((key, seed), {}).get(gate)
         return None if text is None else unpack(text)
 
     def add(self, line: dict[str, Any]) -> None:
-        """Write a line down; its "draws", arrays by gate, go to their own file."""
-        self._read()  # another command may have written meanwhile
+        """Write a line; its "draws", arrays by gate, go to draws.jsonl."""
+        self._read()  # another command may have written since
         line = dict(line)
         place = line["key"], line["seed"]
         self._draws[place] = {gate: pack(values) for gate, values in line.pop("draws").items()}
@@ -60,7 +68,7 @@ class RunLedger:
         self._write()
 
     def take(self, other: RunLedger) -> int:
-        """Add the lines of another ledger, of runs done elsewhere; how many there are."""
+        """Add the lines of another ledger, from another machine; returns their number."""
         self._lines |= other._lines
         self._draws |= other._draws
         self._write()
@@ -75,7 +83,7 @@ class RunLedger:
                     place = entry["key"], entry["seed"]
                     found[place] = entry if name == RUNS else entry["draws"]
                 except (json.JSONDecodeError, KeyError, TypeError) as error:
-                    raise DataError(f"{file}, line {number}, is none of a run's ({error!r}): remove it") from error
+                    raise DataError(f"{file}, line {number}, does not describe a run ({error!r}): remove it") from error
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,20 +95,20 @@ class RunLedger:
 
 
 def pack(percent: NDArray[np.float64]) -> str:
-    """(draws, numbers) in [0, 100] or NaN, as text of hundredths."""
+    """Encode (draws, numbers), in [0, 100] or NaN, as text, in hundredths."""
     whole = np.where(np.isnan(percent), UNDEFINED, np.round(100 * np.nan_to_num(percent))).astype("<i2")
     return f"{percent.shape[1]}:{base64.b64encode(whole.tobytes()).decode('ascii')}"
 
 
 def unpack(text: str) -> NDArray[np.float64]:
-    """What `pack` was given, to a hundredth."""
+    """Decode the text of `pack`."""
     columns, _, code = text.partition(":")
     whole = np.frombuffer(base64.b64decode(code), "<i2").reshape(-1, int(columns))
     return np.where(whole == UNDEFINED, np.nan, whole / 100)
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN; four decimals of a percent are plenty."""
+    """Numbers rounded to four decimals; NaN and infinity become None, because JSON lacks them."""
     if isinstance(value, dict):
         return {name: _plain(entry) for name, entry in value.items()}
     if isinstance(value, float):

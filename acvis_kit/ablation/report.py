@@ -1,4 +1,4 @@
-"""Runs in, tables and figures out: means and deviations over seeds, and intervals of what differs from the baseline."""
+"""The report on a ledger: tables and figures with means over seeds and intervals of differences from the baseline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 REPORT, FINDINGS = "report.md", "findings.md"
 LEVEL = 0.95
 COMPARED = ("mAP", "HOTA", "FSLA", "counted", "muted", "foreign")
-LABELS = {
+LABELS = {  # of `scores.MEASURED`, where they differ
     "FSLAn": "FSLA silent", "FSLAs": "one source", "FSLAm": "several", "counted": "counted right",
     "counted_exactly": "up to own K_max", "counted_by_masks": "by masks shown", "muted": "silent if muted",
     "foreign": "silent if foreign", "swapped": "follows swap",
@@ -37,23 +37,30 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 
 @dataclass(frozen=True)
 class Found:
-    """The runs of one row: their lines by seed, and which evaluation of them is meant."""
+    """The runs of one row.
+
+    Attributes:
+        row: of a table.
+        lines: of the ledger, by seed; empty if the row was not run.
+        gate: the evaluation that the row refers to, "gate_off" or "gate_on".
+    """
 
     row: Row
     lines: Mapping[int, dict[str, Any]]
     gate: str
 
     def values(self, name: str, protocol: str = "paper") -> NDArray[np.float64]:
-        """One number per seed, NaN left out."""
+        """A score by name, percent, (seeds,), without NaN."""
         given = [line[protocol].get(self.gate, {}).get(name) for _, line in sorted(self.lines.items())]
         return np.array([value for value in given if value is not None], np.float64)
 
 
 class Runs:
-    """The runs of one setting on one data set of each kind: of all that a ledger holds, those with most lines.
+    """The runs of one setting, on the data set of each kind ("usual", "dense") that has the most runs.
 
     Args:
-        ledger: what was run. setting: hash of the one that is meant (as listed in a report); None: the commonest.
+        ledger: of the runs.
+        setting: hash of the setting, as shown in a report; None: the one with the most runs.
 
     Raises:
         DataError: no runs, or none of this setting.
@@ -63,7 +70,7 @@ class Runs:
         self.ledger = ledger
         self.settings = Counter(short_hash(line["setting"]) for line in ledger.lines)
         if not self.settings:
-            raise DataError(f"{ledger.folder} holds no runs: acvis ablate required --data DIR")
+            raise DataError(f"{ledger.folder} contains no runs: make some with acvis ablate required --data DIR")
         if setting is not None and setting not in self.settings:
             raise DataError(f"no runs of setting {setting}: there are {', '.join(self.settings)}")
         self.setting = setting or self.settings.most_common(1)[0][0]
@@ -76,19 +83,22 @@ class Runs:
         self.base = ACVISConfig.from_dict(self.lines[0]["setting"]["base"])
 
     def of(self, row: Row) -> Found:
-        """The runs of a row; none where it was not run."""
-        wanted, gate = row.id(self.base), "gate_on" if row.gated else "gate_off"
-        return Found(row, {line["seed"]: line for line in self.lines if line["row"] == wanted}, gate)
+        """The runs of a row."""
+        row_id, gate = row.id(self.base), "gate_on" if row.gated else "gate_off"
+        return Found(row, {line["seed"]: line for line in self.lines if line["row"] == row_id}, gate)
 
     def difference(self, row: Row, baseline: Row) -> dict[str, tuple[float, float, float]] | None:
-        """By number: the mean of `row` minus that of `baseline` over the seeds that both have, and its 95 % interval.
+        """The mean of `row` minus that of `baseline` over the seeds of both, with its 95 % interval.
 
-        The bootstrap draws clips, the same for both and for all seeds, and seeds, in pairs: it covers both which clips
-        were looked at and how a training happened to go. With one seed only the clips are drawn.
+        The bootstrap draws clips, the same for both rows and all seeds, and pairs of runs with equal seeds: the
+        interval covers the choice of clips and the randomness of training. With one seed only clips are drawn.
+
+        Returns:
+            (difference, low, high) in points, by the name of the score; None if the rows have no common seed.
         """
         a, b = self.of(row), self.of(baseline)
-        drawn = [{seed: self._draws(found, seed) for seed in found.lines} for found in (a, b)]
-        seeds = sorted(seed for seed in drawn[0] if drawn[0][seed] is not None and drawn[1].get(seed) is not None)
+        drawn = [self._draws(found) for found in (a, b)]
+        seeds = sorted(drawn[0].keys() & drawn[1].keys())
         if not seeds:
             return None
         changes = np.stack([drawn[0][seed] - drawn[1][seed] for seed in seeds])  # (seeds, draws, numbers)
@@ -103,21 +113,28 @@ class Runs:
                 out[name] = (float(np.mean(values[0]) - np.mean(values[1])), float(low), float(high))
         return out
 
-    def _draws(self, found: Found, seed: int) -> NDArray[np.float64] | None:
-        return self.ledger.draws(found.lines[seed]["key"], seed, found.gate)
+    def _draws(self, found: Found) -> dict[int, NDArray[np.float64]]:
+        """Bootstrap draws, (draws, len(MEASURED)), by seed; without seeds that have none."""
+        drawn = {seed: self.ledger.draws(line["key"], seed, found.gate) for seed, line in found.lines.items()}
+        return {seed: values for seed, values in drawn.items() if values is not None}
 
 
 def write_report(
     ledger: RunLedger, cost: str | None = None, setting: str | None = None, say: Callable[[str], None] = print
 ) -> Path:
-    """Write report.md and a figure per table, as JSON and, where a browser is found, PNG, into the ledger's folder.
+    """Write report.md and a figure per table (JSON, and PNG if there is a browser) to the ledger's folder.
 
-    What was learned is written by hand, into findings.md in the same folder: a heading "## TABLE" and a paragraph. The
-    report takes it in; what stands before the first heading comes at its beginning.
+    Conclusions are written by hand into findings.md in the same folder, under headings "## TABLE". The report shows
+    them with their tables; the text before the first heading comes at its beginning.
 
     Args:
-        cost: a table of what the query generators cost, see `ablation_cost`; None leaves it out.
+        ledger: of the runs.
+        cost: table of the query generators' costs, see `cost.cost_text`; None: left out.
         setting: see `Runs`.
+        say: for messages.
+
+    Returns:
+        The file report.md.
 
     Raises:
         DataError: see `Runs` and `read_findings`.
@@ -141,10 +158,10 @@ def write_report(
 
 
 def read_findings(folder: Path) -> dict[str, str]:
-    """What findings.md says, by the name of the table; "" is what stands before the first heading.
+    """The sections of findings.md by table name; "" is the text before the first heading.
 
     Raises:
-        DataError: a heading that is no table, or stands there twice.
+        DataError: a heading that names no table, or a second one of the same table.
     """
     file = folder / FINDINGS
     if not file.is_file():
@@ -154,15 +171,15 @@ def read_findings(folder: Path) -> dict[str, str]:
     for section in sections:
         name, _, text = section.partition("\n")
         if name.strip() not in TABLES:
-            raise DataError(f"{file}: '## {name.strip()}' is no table: there are {', '.join(TABLES)}")
+            raise DataError(f"{file}: '## {name.strip()}' is no table: the tables are {', '.join(TABLES)}")
         if name.strip() in found:
-            raise DataError(f"{file} says twice what was learned from {name.strip()}")
+            raise DataError(f"{file} has two sections '## {name.strip()}': join them")
         found[name.strip()] = text.strip()
     return found
 
 
 def table_text(runs: Runs, table: Table, figure: str | None = None, finding: str | None = None) -> str:
-    """One table in Markdown: what was learned, scores, what differs from the baseline, and the file of its figure."""
+    """One table in Markdown: finding, scores, differences from the baseline, notes, and the file of its figure."""
     lines = [f"## {table.name}", "", table.question, "", *([finding, ""] if finding else [])]
     lines += _grid(
         [
@@ -178,7 +195,7 @@ def table_text(runs: Runs, table: Table, figure: str | None = None, finding: str
     changes = [(row, runs.difference(row, table.baseline)) for row in table.rows[1:]]
     lines += [
         "",
-        f"Minus **{table.baseline.name}**, with the {LEVEL:.0%} interval (clips and seeds drawn in pairs):",
+        f"Differences from **{table.baseline.name}**, with {LEVEL:.0%} intervals (clips and seeds drawn in pairs):",
         "",
     ]
     lines += _grid(
@@ -193,7 +210,7 @@ def table_text(runs: Runs, table: Table, figure: str | None = None, finding: str
 
 
 def table_figure(runs: Runs, table: Table) -> go.Figure:
-    """What differs from the baseline, with intervals, and every seed's own difference as a dot."""
+    """Differences from the baseline, with intervals."""
     from plotly import graph_objects as go
 
     figure = go.Figure()
@@ -222,12 +239,12 @@ def table_figure(runs: Runs, table: Table) -> go.Figure:
 def _head(runs: Runs) -> str:
     lines = runs.lines
     setting = lines[0]["setting"]
-    told = [
+    paragraphs = [
         "# Ablations on AVIS-Synth",
-        f"{len(lines)} runs of setting `{runs.setting}`; rows that were not run say so. Scores are percent, protocol "
-        '"paper", mean ± standard deviation over seeds; the published evaluator\'s numbers stand beside them.',
+        f"{len(lines)} runs of setting `{runs.setting}`. Scores are percent, mean ± standard deviation over seeds, by "
+        'protocol "paper"; a column has those of the published evaluator.',
         f"Steps {setting['recipe'].get('steps')}, batch {setting['recipe'].get('batch')} clips of "
-        f"{setting['recipe'].get('clip_frames')} s, audio pretraining {setting['ears_steps']} steps, "
+        f"{setting['recipe'].get('clip_frames')} frames, audio pretraining {setting['ears_steps']} steps, "
         f"visual weights {_visual_weights(setting)}; {setting['eval_clips']} held-out clips. Data: "
         + ", ".join(f"{kind} `{found}`" for kind, found in sorted(runs.prints.items()))
         + f". Devices: {', '.join(sorted({line['device'] for line in lines}))}. "
@@ -235,11 +252,12 @@ def _head(runs: Runs) -> str:
     ]
     others = [f"`{name}` ({count})" for name, count in runs.settings.items() if name != runs.setting]
     if others:
-        told.append(f"Runs of other settings, not shown: {', '.join(others)}.")
-    return "\n\n".join(told)
+        paragraphs.append(f"Runs of other settings, not shown: {', '.join(others)}.")
+    return "\n\n".join(paragraphs)
 
 
 def _score_cells(runs: Runs, row: Row, is_baseline: bool) -> list[str]:
+    """A row of the table of scores."""
     found = runs.of(row)
     name = f"**{row.name}** (baseline)" if is_baseline else row.name
     if not any(found.gate in line["paper"] for line in found.lines.values()):
@@ -262,7 +280,7 @@ def _mean_and_spread(values: NDArray[np.float64]) -> str:
 
 
 def _change(change: Mapping[str, tuple[float, float, float]] | None, name: str) -> str:
-    """Bold where the interval leaves out 0."""
+    """A difference with its interval, bold if the interval excludes 0."""
     if change is None:
         return "not run"
     if name not in change or any(map(math.isnan, change[name])):
@@ -273,6 +291,7 @@ def _change(change: Mapping[str, tuple[float, float, float]] | None, name: str) 
 
 
 def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
@@ -282,7 +301,7 @@ def _visual_weights(setting: Mapping[str, Any]) -> str:
 
 
 def _pictures(figures: Mapping[str, go.Figure], folder: Path, say: Callable[[str], None]) -> dict[str, str]:
-    """PNG files, drawn by Chromium, by table; without it the JSON files are all there is."""
+    """Write PNG files with Chromium; their names by table, empty if Chromium or playwright is missing."""
     try:
         from playwright.sync_api import Error
     except ImportError as error:

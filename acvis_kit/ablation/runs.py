@@ -1,9 +1,8 @@
-"""From rows of tables to lines of runs.jsonl: audio pretraining, training, measuring; resumable, one run at a time or
-several side by side.
+"""From rows of tables to lines of the ledger: audio pretraining, training, evaluation; resumable, several in parallel.
 
 WORK/audio/<hash>-<seed>.safetensors    the audio encoder that all rows of a seed start from
-WORK/<row>-<seed>/                      a run: start/, checkpoints/, last/, log.jsonl
-CARD/runs.jsonl                         a line per run that is done; CARD/draws.jsonl what intervals are made of
+WORK/<key>-<seed>/                      a run: start/, checkpoints/, last/, log.jsonl
+LEDGER/runs.jsonl, LEDGER/draws.jsonl   see `ledger`
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ from acvis_kit.training.trainer import CHECKPOINTS, LAST
 from acvis_kit.weights.load import load_model, save_model
 
 START, CLOCK = "start", "clock.json"
-LEAST_MINUTES = 0.2  # below this nothing more is begun
-ROUNDED = 1e-4  # how exactly a line tells its numbers
+LEAST_MINUTES = 0.2  # with less time left no run is started
+ROUNDED = 1e-4  # precision of the numbers in a line
 
 
 def run_rows(
@@ -58,19 +57,25 @@ def run_rows(
     max_minutes: float | None = None,
     say: Say = print,
 ) -> bool:
-    """Run rows, all of one seed before the next, and write a line for each that is done.
+    """Run rows, all of one seed before the next, and write a line for each finished run.
 
     Args:
-        resume: leave out what has a line already and go on with what was begun; otherwise all is done anew, and it is
-            said whether the numbers came out as before.
-        jobs: runs side by side, each in a process of its own. max_minutes: begin nothing later, and stop trainings
-            then; an evaluation that has begun is finished.
+        plan: what all runs have in common.
+        rows: of tables; those that cannot be run here are skipped, with a message.
+        seeds: of the runs.
+        ledger: receives the lines.
+        resume: skip runs that have a line, and resume interrupted ones; otherwise all are run again, and a message
+            compares the numbers with the earlier ones.
+        jobs: runs in parallel, each in its own process.
+        max_minutes: time after which no run is started and trainings stop; an evaluation that has started is finished.
+        say: for messages.
 
     Returns:
         Whether every row that can be run has its line.
 
     Raises:
-        ConfigError: no data at all. DataError: data that are not there.
+        DataError: a data set is incomplete.
+        AcvisError: audio pretraining failed.
     """
     deadline = None if max_minutes is None else time.time() + 60 * max_minutes
     rows, seeds = list(rows), list(seeds)
@@ -80,11 +85,11 @@ def run_rows(
     rows = [row for row in rows if impossible(plan, row) is None]
     runs = [Run(plan, row, seed, anew=not resume) for seed in seeds for row in rows]
     runs = [run for run in runs if not (resume and ledger.has(run.key, run.seed))]
-    say(f"{len(runs)} runs to go, of {len(rows)} rows with {len(seeds)} seeds")
+    say(f"{len(runs)} runs left, of {len(rows)} rows with {len(seeds)} seeds")
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 and len(runs) > 1 else None
     done = 0
     try:
-        encoders = {file: run for run in runs if (file := audio_weights_file(run)) is not None}  # one of each
+        encoders = {file: run for run in runs if (file := audio_weights_file(run)) is not None}  # one run per encoder
         for _, problem in _each(pool, make_audio_weights, list(encoders.values()), deadline):
             if isinstance(problem, AcvisError):
                 raise problem
@@ -96,19 +101,19 @@ def run_rows(
                 ledger.add(line)
                 done += 1
             elif deadline is None or time.time() < deadline - 60 * LEAST_MINUTES:
-                break  # a run was told to stop, and means us
+                break  # a signal stopped the run: stop here too
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)
     if done < len(runs):
-        say(f"{len(runs) - done} runs are left: the same command with --resume goes on")
+        say(f"{len(runs) - done} runs are left: repeat the command with --resume")
     return done == len(runs)
 
 
 def _each(
     pool: ProcessPoolExecutor | None, work: Callable[..., Any], runs: list[Run], deadline: float | None
 ) -> Iterator[tuple[Run, Any]]:
-    """Results as they come; an AcvisError is one."""
+    """Runs with their results, or with the AcvisError that ended them, in the order of completion."""
     if pool is None:
         yield from ((run, _guarded(work, run, deadline)) for run in runs)
         return
@@ -118,7 +123,7 @@ def _each(
 
 
 def _guarded(work: Callable[..., Any], run: Run, deadline: float | None) -> Any:
-    """One bad row must not end the others."""
+    """The result of `work`, or its AcvisError, so that one failed row does not end the others."""
     if run.plan.threads:
         torch.set_num_threads(run.plan.threads)
     try:
@@ -128,10 +133,10 @@ def _guarded(work: Callable[..., Any], run: Run, deadline: float | None) -> Any:
 
 
 def carry_out(run: Run, deadline: float | None = None) -> dict[str, Any] | None:
-    """Train, or go on; then measure. None when time ran out before the end.
+    """Train or resume a run, then evaluate it.
 
     Returns:
-        The line, and under "draws" what intervals are made of, by gate.
+        The line, with "draws" (see `RunLedger.add`); None if the time ran out.
     """
     minutes = _minutes_until(deadline)
     if minutes is not None and minutes < LEAST_MINUTES:
@@ -180,15 +185,15 @@ def carry_out(run: Run, deadline: float | None = None) -> dict[str, Any] | None:
 
 
 class _Clock:
-    """Minutes of a run by what they went into, over all calls that worked on it."""
+    """Minutes of a run by activity, over all calls that worked on it."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / CLOCK
         self.minutes: dict[str, float] = json.loads(self._file.read_text()) if self._file.is_file() else {}
-        self._what, self._since = "", 0.0
+        self._activity, self._since = "", 0.0
 
-    def counting(self, what: str) -> _Clock:
-        self._what = what
+    def counting(self, activity: str) -> _Clock:
+        self._activity = activity
         return self
 
     def __enter__(self) -> None:
@@ -196,7 +201,7 @@ class _Clock:
 
     def __exit__(self, *_: object) -> None:
         spent = (time.monotonic() - self._since) / 60
-        self.minutes[self._what] = round(self.minutes.get(self._what, 0.0) + spent, 3)
+        self.minutes[self._activity] = round(self.minutes.get(self._activity, 0.0) + spent, 3)
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.write_text(json.dumps(self.minutes))
 
@@ -212,7 +217,7 @@ def _in_words(line: dict[str, Any]) -> str:
 
 
 def _as_before(ledger: RunLedger, line: dict[str, Any]) -> str:
-    """Whether a repeated run came out as it did before."""
+    """How a repeated run compares with its earlier line, in words; "" if there is none."""
     before = ledger.line(line["key"], line["seed"])
     if before is None:
         return ""
@@ -221,8 +226,10 @@ def _as_before(ledger: RunLedger, line: dict[str, Any]) -> str:
          if b is not None and (a := line["paper"][gate][name]) == a),
         default=0.0,
     )  # fmt: skip
-    return "; the same numbers as before" if worst <= ROUNDED else f"; before, numbers differed by up to {worst:.3g}"
+    return (
+        "; the same numbers as before" if worst <= ROUNDED else f"; the numbers differ from before by up to {worst:.3g}"
+    )
 
 
 def _nothing(_: str) -> None:
-    """What a single run says would be lost among the others'; its log.jsonl has it."""
+    """Messages of single runs are not shown; log.jsonl contains the losses."""

@@ -1,7 +1,7 @@
-"""What is measured of one trained network: both protocols, counting, and whether the masks follow the sound.
+"""The scores of one trained network: both protocols, counting, and whether the masks follow the sound.
 
-As `listening`, but also for networks that do not count or do not hear; and with every number's value under the same
-draws of the clips, so that two runs can be compared clip by clip long after both have ended.
+Similar to `evaluation.listening`, but also for networks without count head or audio input. Every score is also computed
+for bootstrap draws of the clips; the draws are the same for all runs, so that two runs can be compared afterwards.
 """
 
 from __future__ import annotations
@@ -16,39 +16,41 @@ from numpy.typing import NDArray
 
 from acvis_kit.clip import Clip
 from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
-from acvis_kit.data.synth.records import SceneRecord, load_scenes
+from acvis_kit.data.synth.records import load_scenes
 from acvis_kit.evaluation.dataset import category_ids_of, results_of
 from acvis_kit.evaluation.listening import ON_OBJECT, Soundtracks, soundtracks
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.metrics.audio_control import ControlSums, ShownMasks, Swap, clip_control
-from acvis_kit.metrics.checks import read_results, read_truth
+from acvis_kit.metrics.checks import Protocol, read_results, read_truth
 from acvis_kit.metrics.evaluate import Report, evaluate_sequences
 from acvis_kit.metrics.sequence import Sequence
 from acvis_kit.models.acvis.model import ACVIS
 
-DRAWS = 500  # of the clips, the same ones for every run on the same clips
-MOST = 2  # counts are compared as 0, 1 and "2 or more", whatever a network's K_max
+DRAWS = 500  # bootstrap draws of the clips, the same for all runs
+MOST = 2  # counts are compared as 0, 1 and "2 or more", for any K_max
+PROTOCOLS: tuple[Protocol, Protocol] = ("paper", "official")
 GATES = {False: "gate_off", True: "gate_on"}
 SCORES = {"mAP": "AP_all", "HOTA": "HOTA", "FSLA": "FA", "FSLAn": "FAn", "FSLAs": "FAs", "FSLAm": "FAm"}
-SHARES = ("counted", "counted_exactly", "counted_by_masks", "muted", "foreign", "swapped")
-MEASURED = (*SCORES, *SHARES)
+FRACTIONS = ("counted", "counted_exactly", "counted_by_masks", "muted", "foreign", "swapped")
+MEASURED = (*SCORES, *FRACTIONS)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """With one setting of the gate.
+    """The scores with one setting of the count gate.
 
     Attributes:
         values: `MEASURED`, percent, NaN where undefined:
             mAP, HOTA, FSLA and its parts (silent, one source, several): protocol "paper", the original sound;
-            counted: seconds whose count 0, 1, "2 or more" the head has right; counted_exactly: up to its own K_max;
-            counted_by_masks: the same of the number of masks shown;
-            muted, foreign: seconds without a mask under silence, and under voices that are not in the picture;
-            swapped: seconds in which the top mask is on the object whose sound was put in.
-        official: mAP, HOTA and FSLA by the published evaluator's rules.
-        draws: float64 (DRAWS, len(MEASURED)), `values` of the clips drawn anew.
+            counted: seconds in which the head's count, as 0, 1 or "2 or more", is right; counted_exactly: the same up
+            to its own K_max; counted_by_masks: the same for the number of masks shown;
+            muted, foreign: seconds without a mask under silence, and under foreign sound (voices of classes that are
+            not in the picture);
+            swapped: seconds in which the top mask is on the object whose sound replaced the original.
+        official: mAP, HOTA and FSLA by protocol "official".
+        draws: float64 (DRAWS, len(MEASURED)), `values` for bootstrap draws of the clips.
     """
 
     values: dict[str, float]
@@ -68,58 +70,59 @@ def measure(
     """Measure a network on all clips of a split of AVIS-Synth.
 
     Args:
-        model: any; one that reads precomputed features is shown the original sound only.
-        split: with its scenes. seed: of the swaps and foreign voices.
-        device: None leaves the model where it is. say: told of every clip that is done.
+        model: one that takes precomputed features is measured only with the original sound.
+        split: with its scenes.
+        seed: of swaps and foreign voices.
+        device: None: the model stays where it is.
+        say: receives a message per clip.
 
     Returns:
-        By "gate_off" and, for networks that count, "gate_on".
+        The scores by "gate_off" and, for networks with a count head, "gate_on".
 
     Raises:
         DataError: a split without scenes, or without a class of the model.
     """
     predictor = Predictor(model, count_gate=False, device=device)
     scenes, ids = load_scenes(split.scenes_file), category_ids_of(model, split)
-    notes = {gate: _ClipScores() for gate in GATES if not gate or model.config.count_head != "none"}
+    collected = {gate: _ClipScores() for gate in GATES if not gate or model.config.count_head != "none"}
     for done, (video, clip) in enumerate(split.clips(), start=1):
         scene = scenes[video.id]
-        heard = soundtracks(scene, clip.waveform, np.random.default_rng([seed, video.id]))
-        predictions = _predictions(predictor, split, video, clip, heard)
-        for gate, note in notes.items():
+        tracks = soundtracks(scene, clip.waveform, np.random.default_rng([seed, video.id]))
+        predictions = _predictions(predictor, split, video, clip, tracks)
+        for gate, scores in collected.items():
             shown = {name: p.gated() if gate else p for name, p in predictions.items()}
-            note.take(video, scene, heard, shown, ids)
+            scores.add(video, tracks, shown, ids)
         say(f"[{done}/{len(split)}] {video.name}")
-    return {GATES[gate]: note.measured(split) for gate, note in notes.items()}
+    return {GATES[gate]: scores.measured(split) for gate, scores in collected.items()}
 
 
 def _predictions(
-    predictor: Predictor, split: AVISegSplit, video: VideoEntry, clip: Clip, heard: Soundtracks
+    predictor: Predictor, split: AVISegSplit, video: VideoEntry, clip: Clip, tracks: Soundtracks
 ) -> dict[str, Prediction]:
+    """Predictions for a clip, by soundtrack."""
     features: VisualFeatures = predictor.encode(clip)
     config = predictor.model.config
     if config.uses_audio and config.audio_encoder == "precomputed":
         vectors = torch.from_numpy(np.array(split.features(video)[: len(clip)], np.float32))
         return {"original": predictor.decode(features, audio_features=vectors)}
-    wanted = ("original", "muted", "foreign", "swapped")
-    if not config.uses_audio:  # nothing changes
-        same = predictor.decode(features, heard.waveforms["original"])
-        return {name: same for name in wanted if name in heard.waveforms}
-    return {name: predictor.decode(features, heard.waveforms[name]) for name in wanted if name in heard.waveforms}
+    names = [name for name in ("original", "muted", "foreign", "swapped") if name in tracks.waveforms]
+    if not config.uses_audio:  # the prediction does not depend on the sound
+        return dict.fromkeys(names, predictor.decode(features, tracks.waveforms["original"]))
+    return {name: predictor.decode(features, tracks.waveforms[name]) for name in names}
 
 
 @dataclass
 class _ClipScores:
-    """What is written down of each clip, by its name."""
+    """What is collected from each clip, by its name."""
 
     results: list[dict[str, Any]] = field(default_factory=list)
     control: dict[str, ControlSums] = field(default_factory=dict)
     probabilities: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
-    def take(
+    def add(
         self,
         video: VideoEntry,
-        scene: SceneRecord,
-        heard: Soundtracks,
+        tracks: Soundtracks,
         predictions: Mapping[str, Prediction],
         category_ids: dict[str, int],
     ) -> None:
@@ -128,36 +131,37 @@ class _ClipScores:
             self.probabilities[video.name] = predictions["original"].count_probs.float().cpu().numpy()
         shown = {name: ShownMasks.from_prediction(prediction) for name, prediction in predictions.items()}
         swaps = []
-        if heard.swap is not None and "swapped" in shown:
-            former, new, seconds = heard.swap
+        if tracks.swap is not None and "swapped" in shown:
+            former, new, seconds = tracks.swap
             own = [m if s else None for m, s in zip(former.segmentations, former.sounding, strict=True)]
             swaps = [Swap(shown["original"], shown["swapped"], own, list(new.segmentations), seconds)]
         self.control[video.name] = clip_control(shown.get("muted"), shown.get("foreign"), swaps, ON_OBJECT)
 
     def measured(self, split: AVISegSplit) -> Measured:
         report, published = self._reports(split)
-        sums = self._shares(report)  # (clips, shares, 2)
+        sums = self._fractions(report)  # (clips, len(FRACTIONS), 2)
         clips = len(sums)
-        times = np.random.default_rng(0).multinomial(clips, np.full(clips, 1 / clips), size=DRAWS)
-        drawn = report.drawn(times)
-        shares = np.einsum("dc,csk->dsk", times, sums)
+        times = np.random.default_rng(0).multinomial(clips, np.full(clips, 1 / clips), size=DRAWS)  # (draws, clips)
+        drawn = report.drawn(times.astype(np.float64))
+        drawn_sums = np.einsum("dc,csk->dsk", times, sums)  # (draws, len(FRACTIONS), 2)
         values = {name: float(report.scores[key]) for name, key in SCORES.items()}
-        values |= dict(zip(SHARES, _percent(sums.sum(0)).tolist(), strict=True))
-        draws = np.concatenate([np.stack([drawn[key] for key in SCORES.values()], 1), _percent(shares)], axis=1)
+        values |= dict(zip(FRACTIONS, _percent(sums.sum(0)).tolist(), strict=True))
+        draws = np.concatenate([np.stack([drawn[key] for key in SCORES.values()], 1), _percent(drawn_sums)], axis=1)
         return Measured(values, {name: published.scores[SCORES[name]] for name in ("mAP", "HOTA", "FSLA")}, draws)
 
     def _reports(self, split: AVISegSplit) -> tuple[Report, Report]:
         """By the protocols "paper" and "official".
 
-        The published evaluator reads polygons only; what it would make of AVIS-Synth's run lengths are these masks.
+        The published evaluator reads only polygons, AVIS-Synth has run lengths: here both protocols get the same masks.
         """
         truth = read_truth(split.truth, "paper")
         predicted = read_results(self.results, truth, "official")
         videos = [Sequence.from_tracks(v.name, v.length, v.tracks, predicted[v.id]) for v in truth.videos.values()]
-        return tuple(evaluate_sequences(videos, truth.categories, protocol) for protocol in ("paper", "official"))
+        paper, official = (evaluate_sequences(videos, truth.categories, name) for name in PROTOCOLS)
+        return paper, official
 
-    def _shares(self, report: Report) -> NDArray[np.float64]:
-        """(right seconds, seconds) of every clip and share, (clips, shares, 2), in the order of the report's clips."""
+    def _fractions(self, report: Report) -> NDArray[np.float64]:
+        """(Right seconds, seconds), float64 (clips, len(FRACTIONS), 2), in the order of the report's clips."""
         rows = []
         for tally in report.tallies:
             control = asdict(self.control[tally.name])
@@ -181,10 +185,11 @@ class _ClipScores:
 
 
 def _agree(counted: NDArray[np.int64], true: NDArray[np.int64], most: int) -> int:
+    """Seconds in which two counts, (T,), agree; `most` and larger counts are equal."""
     return int((np.minimum(counted, most) == np.minimum(true, most)).sum())
 
 
 def _percent(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(..., shares, 2) -> (..., shares), NaN where there are no seconds."""
+    """Sums (..., 2) -> percent (...), NaN where there are no seconds."""
     right, seconds = sums[..., 0], sums[..., 1]
     return 100 * np.where(seconds > 0, right / np.where(seconds > 0, seconds, 1), np.nan)

@@ -1,4 +1,4 @@
-"""What a run of an ablation consists of and starts from: its data, pretrained audio encoder and visual weights."""
+"""Runs of an ablation, and what they start from: data, pretrained audio encoder and visual weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from acvis_kit.training.start import class_names_of, copy_weights, fingerprint, 
 from acvis_kit.weights.load import WEIGHTS_FILE, load_model
 
 AUDIO_WEIGHTS = "audio"  # folder of the pretrained audio encoders
-VISUAL_PARTS = ("backbone", "pixel_decoder")  # no sound reaches them
+PARTS_WITHOUT_AUDIO = ("backbone", "pixel_decoder")  # taken from the visual weights, and frozen
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,22 @@ class Plan:
     """What all runs of one command have in common.
 
     Attributes:
-        data: folder of AVIS-Synth by kind, "usual" and "dense"; a kind that is not there is not run.
-        work: folder of the runs. device: "cpu", "cuda", or None: what there is.
-        base, recipe, audio_pretraining_steps, eval_clips: the setting, see `tables.setting`.
-        visual_weights: weights of the kit that all rows start from; the papers start from a segmenter trained on COCO,
-            without sound. Of a network that uses audio only backbone and pixel decoder are taken, because its other
-            parts have learned from sound. These two then stay frozen: rows differ in their use of audio. None: random
-            weights.
-        workers: processes that prepare samples, per run. threads: of torch, per run; None: as it is.
+        data: folder of AVIS-Synth by kind, "usual" and "dense"; rows of a missing kind are not run.
+        work: folder of the runs.
+        device: "cpu" or "cuda"; None: a GPU if there is one.
+        base: the network that rows change.
+        recipe: of every run.
+        audio_pretraining_steps: of the audio encoder, before the training; 0: none.
+        eval_clips: clips of val that are evaluated.
+        visual_weights: weights of the kit that all rows start from, as the papers start from a segmenter trained on
+            COCO without sound. Of a network with audio input only backbone and pixel decoder are taken, because its
+            other parts were trained with sound. These two then stay frozen: rows differ in their use of audio. None:
+            random weights.
+        workers: processes that prepare samples, per run.
+        threads: of torch, per run; None: unchanged.
+
+    Raises:
+        ConfigError: a value outside its range.
     """
 
     data: dict[str, Path]
@@ -62,7 +70,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.eval_clips < 1:
-            raise ConfigError(f"eval_clips={self.eval_clips} must be at least 1: runs are compared on them")
+            raise ConfigError(f"eval_clips={self.eval_clips} must be at least 1: runs are compared on these clips")
         if self.audio_pretraining_steps < 0:
             raise ConfigError(
                 f"audio_pretraining_steps={self.audio_pretraining_steps} must not be negative; 0 leaves the stage out"
@@ -70,6 +78,7 @@ class Plan:
 
     @property
     def setting(self) -> dict[str, Any]:
+        """See `tables.setting`."""
         given, visual = self.visual_weights, None
         if given is not None:
             visual = fingerprint(given / WEIGHTS_FILE if given.is_dir() else given)[:12]
@@ -83,20 +92,20 @@ class Run:
     plan: Plan
     row: Row
     seed: int
-    anew: bool = False  # forget what an earlier call left in its folder
+    anew: bool = False  # whether to ignore what an earlier call left in its folder
 
     @property
     def key(self) -> str:
-        """Of everything that the numbers depend on but the seed."""
+        """Hash of everything that the numbers depend on, except the seed."""
         return short_hash([self.plan.setting, self.row.id(self.plan.base), data_print(self.plan.data[self.row.data])])
 
     @property
     def recipe(self) -> Recipe:
-        """That of the plan, with this seed; given visual weights stay frozen."""
+        """The recipe of the plan, with this seed; visual weights, if given, stay frozen."""
         given = self.plan.recipe
         frozen = given.frozen
         if self.plan.visual_weights is not None:
-            frozen = tuple(dict.fromkeys((*frozen, *VISUAL_PARTS)))
+            frozen = tuple(dict.fromkeys((*frozen, *PARTS_WITHOUT_AUDIO)))
         return replace(given, seed=self.seed, frozen=frozen)
 
     @property
@@ -109,7 +118,7 @@ class Run:
 
 
 def audio_weights_file(run: Run) -> Path | None:
-    """The file of the pretrained audio encoder of a run; None where it has no encoder, or starts from a random one."""
+    """The file of a run's pretrained audio encoder; None if it has no encoder, or one with random weights."""
     config = run.row.config(run.plan.base)
     if not run.plan.audio_pretraining_steps or not config.uses_audio or config.audio_encoder == "precomputed":
         return None
@@ -126,72 +135,79 @@ def make_audio_weights(run: Run, deadline: float | None = None) -> None:
     split = AVISegSplit(plan.data[run.row.data], "train")
     names = class_names_of(split)
     config = run.row.config(plan.base)
-    smallest = replace(  # network around this encoder
+    small = replace(  # a network around this encoder
         plan.base, audio_encoder=config.audio_encoder, audio_features=config.audio_features, audio_dim=config.audio_dim,
         audio_classes=True, class_names=names,
     )  # fmt: skip
-    model = initial_model(smallest, run.seed)
+    model = initial_model(small, run.seed)
     clips = TrainingClips(split, names, augmentation=AUGMENTATIONS[plan.recipe.augmentation], seed=run.seed)
     pretrain_audio(model, clips, plan.audio_pretraining_steps, workers=plan.workers, device=torch_device(plan.device))
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
+    assert model.audio_encoder is not None, "runs with a file have an audio encoder"
     save_file({name: value.cpu().contiguous() for name, value in model.audio_encoder.state_dict().items()}, partial)
     partial.replace(file)
 
 
 def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:
-    """The network before its first step: random but for its audio encoder and, where given, its visual weights.
+    """The network before its first step: random, except for its audio encoder and the plan's visual weights, if any.
+
+    Args:
+        run: see `Run`.
+        names: of the classes.
 
     Raises:
-        WeightsError: visual weights of other sizes.
+        WeightsError: the visual weights have other sizes.
     """
     model = initial_model(replace(run.row.config(run.plan.base), class_names=names), run.seed)
     file = audio_weights_file(run)
     if file is not None:
         make_audio_weights(run)
+        assert model.audio_encoder is not None, "runs with a file have an audio encoder"
         model.audio_encoder.load_state_dict(load_file(file))
     if run.plan.visual_weights is not None:
         given = load_model(run.plan.visual_weights)
-        copy_weights(given, model, only=VISUAL_PARTS if given.config.uses_audio else None)
+        copy_weights(given, model, only=PARTS_WITHOUT_AUDIO if given.config.uses_audio else None)
     return model
 
 
 def data_print(folder: Path) -> str:
-    """Of what a data set says about itself: its annotations and scenes, from which all of it was made.
+    """A hash of a data set's annotations and scenes, from which all of it was made.
 
     Raises:
-        DataError: a file that is not there.
+        DataError: a file is missing.
     """
     names = ("train.json", "train_scenes.json", "val.json", "val_scenes.json")
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise DataError(
-            f"{folder / missing[0]} is not there: make the data with acvis synth {folder} --split train:1500 "
+            f"{folder / missing[0]} does not exist: make the data with acvis synth {folder} --split train:1500 "
             f"--split val:{EVAL_CLIPS} --size {ABLATION_BASE.short_side} --seconds 10 30"
         )
-    return short_hash([_print(folder / name, (folder / name).stat().st_mtime_ns) for name in names])
+    return short_hash([_file_hash(folder / name, (folder / name).stat().st_mtime_ns) for name in names])
 
 
 def impossible(plan: Plan, row: Row) -> str | None:
-    """Why a row cannot be run here."""
+    """Why a row cannot be run with this plan, in words; None if it can."""
     folder = plan.data.get(row.data)
     if folder is None:
         return f"no data with {row.data} counts were given"
     if row.config(plan.base).audio_encoder == "precomputed" and not (folder / "train" / FEATURES).is_dir():
-        return f"{folder}/train/{FEATURES} is not there"
+        return f"{folder}/train/{FEATURES} does not exist"
     if plan.visual_weights is not None and row.config(plan.base).backbone != plan.base.backbone:
-        return "the visual weights are of another backbone: compare backbones without --visual-weights, in more steps"
+        return "the visual weights have another backbone: compare backbones without --visual-weights, in more steps"
     return None
 
 
-_PRINTS: dict[tuple[Path, int], str] = {}
+_FILE_HASHES: dict[tuple[Path, int], str] = {}
 
 
-def _print(file: Path, changed: int) -> str:
-    if (file, changed) not in _PRINTS:
-        _PRINTS[file, changed] = fingerprint(file)
-    return _PRINTS[file, changed]
+def _file_hash(file: Path, changed: int) -> str:
+    """`fingerprint`, computed once per time of change."""
+    if (file, changed) not in _FILE_HASHES:
+        _FILE_HASHES[file, changed] = fingerprint(file)
+    return _FILE_HASHES[file, changed]
 
 
 def torch_device(device: str | None) -> str:
-    """What is meant by it: None is a GPU, if there is one."""
+    """The device itself, or for None a GPU if there is one."""
     return device or ("cuda" if torch.cuda.is_available() else "cpu")

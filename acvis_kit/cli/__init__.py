@@ -1,4 +1,4 @@
-"""The `acvis` command: one module per subcommand that needs more than a few lines, and the parser that joins them."""
+"""The `acvis` command: a module per subcommand, the options that several share, and the parser that joins them."""
 
 from acvis_kit.cli.parser import build_parser, main
 

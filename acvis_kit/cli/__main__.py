@@ -1,4 +1,4 @@
-"""`python -m acvis_kit.cli`, for torchrun and for where the command is not on the path."""
+"""`python -m acvis_kit.cli`: for torchrun, and for environments where `acvis` is not on the path."""
 
 import sys
 

@@ -1,12 +1,11 @@
-"""`acvis ablate`: the papers' tables on AVIS-Synth, with seeds and intervals."""
+"""`acvis ablate`: the papers' tables on AVIS-Synth, over several seeds, with intervals."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from acvis_kit.cli.options import add_renamed
+from acvis_kit.cli.options import add_renamed, say
 from acvis_kit.errors import ConfigError
 
 LEDGER = Path("weights_card/ablations")
@@ -18,58 +17,58 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
     """Register the subcommand."""
     parser = commands.add_parser(
         "ablate",
-        help="the papers' tables on AVIS-Synth, with seeds and intervals",
-        description="Trains and measures the rows of tables, or (report) makes tables and figures of what was run, or "
-        "(list) says which tables and rows there are. Rows that several tables share are run once.",
+        help="the papers' tables on AVIS-Synth, over several seeds, with intervals",
+        description="Trains and measures the rows of tables; or (report) makes tables and figures of the runs that are "
+        "done; or (list) lists tables and rows. Rows that several tables share are run once.",
     )
     parser.set_defaults(run=_ablate)
     parser.add_argument(
         "what", nargs="+", metavar="TABLE", help=f"names of tables, {REQUIRED}, {ALL}; or {REPORT}; or {LIST}"
     )
-    parser.add_argument("--ledger", type=Path, default=LEDGER, metavar="DIR", help=f"where results are kept ({LEDGER})")
+    parser.add_argument("--ledger", type=Path, default=LEDGER, metavar="DIR", help=f"folder of the results ({LEDGER})")
     which = parser.add_argument_group("which runs")
     which.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 (3)")
-    which.add_argument("--seed", type=int, action="append", metavar="S", help="only these; may be given several times")
-    which.add_argument("--row", action="append", default=[], metavar="NAME", help="only rows of this name; likewise")
-    which.add_argument("--resume", action="store_true", help="keep runs that are done, go on with one that was begun")
-    setting = parser.add_argument_group("the setting: runs of different settings are never compared")
-    setting.add_argument("--data", type=Path, metavar="DIR", help="AVIS-Synth: train and val")
+    which.add_argument("--seed", type=int, action="append", metavar="S", help="only seed S; repeatable")
+    which.add_argument("--row", action="append", default=[], metavar="NAME", help="only rows of this name; repeatable")
+    which.add_argument("--resume", action="store_true", help="skip finished runs and resume an interrupted one")
+    setting = parser.add_argument_group("setting (runs of different settings are never compared)")
+    setting.add_argument("--data", type=Path, metavar="DIR", help="AVIS-Synth with splits train and val")
     setting.add_argument("--dense-data", type=Path, metavar="DIR", help="the same, made with --counts dense")
-    setting.add_argument("--steps", type=int, help="of a training")
-    setting.add_argument("--audio-pretraining-steps", type=int, metavar="N", help="of the audio encoder alone, before")
-    setting.add_argument("--eval-clips", type=int, metavar="N", help="of val that are measured")
+    setting.add_argument("--steps", type=int, help="optimizer steps per run")
+    setting.add_argument("--audio-pretraining-steps", type=int, metavar="N", help="steps of audio pretraining")
+    setting.add_argument("--eval-clips", type=int, metavar="N", help="clips of val that are evaluated")
     setting.add_argument(
         "--visual-weights",
         type=Path,
         metavar="W",
-        help="weights that all rows start from; their backbone and pixel decoder stay frozen; of a network that uses "
-        "audio these two parts alone are taken (random weights)",
+        help="weights that all rows start from (random weights); backbone and pixel decoder stay frozen; of a network "
+        "with audio input only these two parts are taken",
     )
     setting.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of the base network or recipe"
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of the base network or the recipe"
     )
     add_renamed(setting, "--ears-steps", "--audio-pretraining-steps")
     add_renamed(setting, "--eyes", "--visual-weights")
     add_renamed(parser, "--card", "--ledger")
-    how = parser.add_argument_group("how it is carried out")
+    how = parser.add_argument_group("runtime")
     how.add_argument("--out", type=Path, default=WORK, metavar="DIR", help=f"folder of the runs ({WORK})")
     how.add_argument("--device", choices=("cpu", "cuda"), help="(a GPU if there is one)")
-    how.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side (1)")
+    how.add_argument("--jobs", type=int, default=1, metavar="N", help="runs in parallel (1)")
     how.add_argument("--workers", type=int, default=1, metavar="N", help="processes that prepare samples, per run (1)")
-    how.add_argument("--threads", type=int, metavar="N", help="of torch, per run (cores / jobs)")
-    how.add_argument("--max-minutes", type=float, metavar="M", help="stop then, to go on with --resume")
+    how.add_argument("--threads", type=int, metavar="N", help="threads of torch, per run (cores / jobs)")
+    how.add_argument("--max-minutes", type=float, metavar="M", help="stop after M minutes; --resume continues")
     report = parser.add_argument_group("report")
     report.add_argument(
-        "--add", type=Path, action="append", default=[], metavar="DIR", help="another ledger's runs too"
+        "--add", type=Path, action="append", default=[], metavar="DIR", help="import the runs of another ledger"
     )
-    report.add_argument("--setting", metavar="HASH", help="which, if the ledger holds several (that with most runs)")
+    report.add_argument("--setting", metavar="HASH", help="setting to report (the one with most runs)")
 
 
 def _ablate(arguments: argparse.Namespace) -> int:
     what = arguments.what
     if REPORT in what or LIST in what:
         if len(what) > 1:
-            raise ConfigError(f"{' '.join(what)}: {REPORT} and {LIST} stand alone")
+            raise ConfigError(f"{' '.join(what)}: {REPORT} and {LIST} cannot be combined with other words")
         return _report(arguments) if REPORT in what else _list()
     return _run(arguments)
 
@@ -107,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     done = run_rows(
         plan, rows, arguments.seed or range(arguments.seeds), RunLedger(arguments.ledger),
-        resume=arguments.resume, jobs=arguments.jobs, max_minutes=arguments.max_minutes, say=_say,
+        resume=arguments.resume, jobs=arguments.jobs, max_minutes=arguments.max_minutes, say=say,
     )  # fmt: skip
     return 0 if done else 1
 
@@ -123,17 +122,17 @@ def _report(arguments: argparse.Namespace) -> int:
 
     ledger = RunLedger(arguments.ledger)
     for other in arguments.add:
-        _say(f"{ledger.take(RunLedger(other))} runs taken from {other}")
-    Runs(ledger, arguments.setting)  # mistakes are told before costs are measured
+        say(f"{ledger.take(RunLedger(other))} runs imported from {other}")
+    Runs(ledger, arguments.setting)  # fails before the costs are measured
     read_findings(ledger.folder)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    small = (ABLATION_BASE.short_side, ABLATION_BASE.short_side)
+    small = (ABLATION_BASE.short_side, ABLATION_BASE.short_side)  # (H, W)
     costs = {
         "acvis-r50, 384x640": generator_costs(PRESETS["acvis-r50"], device=device),
         f"of the tables, {small[0]}x{small[1]}": generator_costs(ABLATION_BASE, small, frames=32, device=device),
     }
-    named = torch.cuda.get_device_name() if device == "cuda" else f"a CPU, {torch.get_num_threads()} threads"
-    _say(f"written: {write_report(ledger, cost_text(costs, named), arguments.setting, _say)}")
+    device_name = torch.cuda.get_device_name() if device == "cuda" else f"a CPU, {torch.get_num_threads()} threads"
+    say(f"written: {write_report(ledger, cost_text(costs, device_name), arguments.setting, say)}")
     return 0
 
 
@@ -143,10 +142,6 @@ def _list() -> int:
     for table in TABLES.values():
         print(f"{table.name}: {table.question}")
         for row in table.rows:
-            marks = ["baseline"] * (row is table.baseline) + ["required"] * row.required
-            print(f"  {row.name}" + (f"  ({', '.join(marks)})" if marks else ""))
+            labels = ["baseline"] * (row is table.baseline) + ["required"] * row.required
+            print(f"  {row.name}" + (f"  ({', '.join(labels)})" if labels else ""))
     return 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

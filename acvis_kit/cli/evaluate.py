@@ -1,14 +1,17 @@
-"""`acvis evaluate`: scores of a result file or of weights, and whether the weights listen."""
+"""`acvis evaluate`: scores of a result file or of weights, and whether the masks follow the sound."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from acvis_kit.cli.options import add_inference, add_weights, device, load, make_predictor, say, writable_folder
 from acvis_kit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from acvis_kit.metrics.checks import Protocol
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -16,30 +19,38 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate = commands.add_parser("evaluate", help="mAP, HOTA and FSLA of a result file, or of weights on a data set")
     evaluate.set_defaults(run=_evaluate)
     evaluate.add_argument("--gt", type=Path, metavar="GT.json", help="ground truth in AVISeg's format")
-    evaluate.add_argument("--results", type=Path, metavar="RESULTS.json", help="AVISeg's result list, or predict's own")
+    evaluate.add_argument(
+        "--results", type=Path, metavar="RESULTS.json", help="AVISeg's result list, or that of predict"
+    )
     evaluate.add_argument(
         "--protocol",
         choices=("official", "paper"),
         default=None,
-        help="official: the published numbers, defects included; paper: the right ones (default)",
+        help="official: the published evaluator, defects included; paper: as the paper defines the metrics (default)",
     )
-    evaluate.add_argument("--bootstrap", type=int, default=1000, help="draws for 95 %% intervals, paper only (1000)")
-    evaluate.add_argument("--out", type=Path, metavar="REPORT.json")
+    evaluate.add_argument(
+        "--bootstrap", type=int, default=1000, help="draws for 95 %% intervals, protocol paper (1000)"
+    )
+    evaluate.add_argument("--out", type=Path, metavar="REPORT.json", help="the scores as JSON")
     evaluate.add_argument("--html", type=Path, metavar="REPORT.html", help="a page with figures")
     add_weights(evaluate)
-    evaluate.add_argument("--data", type=Path, metavar="DIR", help="with --weights: a folder in AVISeg's layout")
-    evaluate.add_argument("--split", default="test", help="of the data set (test)")
-    evaluate.add_argument("--save-results", type=Path, metavar="RESULTS.json", help="keep the predictions")
+    evaluate.add_argument("--data", type=Path, metavar="DIR", help="with --weights: a data set in AVISeg's layout")
+    evaluate.add_argument("--split", default="test", help="split of the data set (test)")
+    evaluate.add_argument("--save-results", type=Path, metavar="RESULTS.json", help="write the predictions")
     evaluate.add_argument(
-        "--as-published", action="store_true", help="fp16 autocast, score above 0.3, official protocol: a published row"
+        "--as-published",
+        action="store_true",
+        help="as the published numbers: fp16 autocast, score above 0.3, protocol official",
     )
     evaluate.add_argument(
         "--listen",
         action="store_true",
-        help="also ask whether the masks follow the sound (mute, swap, foreign, off-screen, noise); AVIS-Synth only",
+        help="also measure whether masks follow the sound (mute, swap, foreign, off-screen, noise); AVIS-Synth only",
     )
-    evaluate.add_argument("--pictures", type=Path, metavar="FOLDER", help="with --listen: ten clips under three sounds")
-    evaluate.add_argument("--seed", type=int, default=0, help="of the sounds that --listen draws (0)")
+    evaluate.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="with --listen: ten clips under three soundtracks"
+    )
+    evaluate.add_argument("--seed", type=int, default=0, help="seed of the sounds that --listen draws (0)")
     add_inference(evaluate)
 
 
@@ -55,18 +66,18 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.weights is not None and (arguments.gt or arguments.results):
         raise ConfigError("give either --gt and --results, or --weights and --data")
     if arguments.as_published and arguments.weights is None:
-        raise ConfigError("--as-published is about predictions: give --weights and --data, or --protocol official")
+        raise ConfigError("--as-published fixes how weights predict: give --weights and --data, or --protocol official")
     if arguments.listen:
         return _listen(arguments)
     if arguments.weights is not None:
         gt, results = _predicted(arguments)
-        if not is_main():  # of several processes, which have shared the clips, one goes on
+        if not is_main():  # several processes share the clips; one evaluates the results
             return
     elif arguments.gt and arguments.results:
         gt, results = arguments.gt, arguments.results
     else:
         raise ConfigError("give --gt and --results, or --weights and --data")
-    protocol = arguments.protocol or ("official" if arguments.as_published else "paper")
+    protocol: Protocol = arguments.protocol or ("official" if arguments.as_published else "paper")
     draws = arguments.bootstrap if protocol == "paper" else 0
     report = evaluate_in_full(gt, results, protocol, bootstrap=draws)
     counting = count_score(report, results, gt) if arguments.weights is not None else None
@@ -87,8 +98,8 @@ def _listen(arguments: argparse.Namespace) -> None:
     from acvis_kit.weights.load import open_weights
 
     if arguments.weights is None or arguments.data is None:
-        raise ConfigError("--listen exchanges the sound of clips: give --weights and --data, not --gt and --results")
-    arguments.count_gate = False  # both settings are measured
+        raise ConfigError("--listen exchanges the clips' sound: give --weights and --data, not --gt and --results")
+    arguments.count_gate = False  # `listen` measures with and without the gate
     split = AVISegSplit(arguments.data, arguments.split)
     listened = listen(make_predictor(arguments), split, arguments.seed, say, arguments.pictures)
     if not is_main():
@@ -104,7 +115,7 @@ def _listen(arguments: argparse.Namespace) -> None:
 
 
 def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
-    """Ground truth and results of the weights on a split."""
+    """The ground truth of a split and the results of the weights on it."""
     from acvis_kit.data.aviseg import AVISegSplit
     from acvis_kit.distributed import is_main
     from acvis_kit.evaluation.dataset import predict_split, published_predictor

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,28 +15,27 @@ from acvis_kit.weights.published import WEIGHTS
 if TYPE_CHECKING:
     from acvis_kit.inference.predictor import Predictor
     from acvis_kit.models.acvis.model import ACVIS
-    from acvis_kit.weights.load import Loaded
 
 RANDOM_WARNING = (
-    "THE WEIGHTS ARE RANDOM: nothing was learned, the masks, classes and counts mean nothing. They show that the "
-    "machinery runs, no more."
+    "THE WEIGHTS ARE RANDOM: the network is untrained, its masks, classes and counts mean nothing. They only show that "
+    "the software runs."
 )
 
 
 class Renamed(argparse.Action):
-    """An option of earlier versions: an error that names the new one, given as `const`."""
+    """An option of earlier versions: ends with an error that names the new one, given as `const`."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         parser.error(f"{self.option_strings[0]} is now called {self.const}")
 
 
 def add_renamed(parser: argparse._ActionsContainer, old: str, new: str) -> None:
-    """Answer an option that has another name now; it is not shown in the help."""
+    """Answer the option `old` with an error that names `new`; the help does not show it."""
     parser.add_argument(old, action=Renamed, const=new, help=argparse.SUPPRESS)
 
 
 def add_weights(parser: argparse.ArgumentParser, *, default: str | None = None, preset: str = "acvis-r50") -> None:
-    """--weights, --preset, --audio-weights."""
+    """Add --weights, --preset and --audio-weights."""
     parser.add_argument(
         "--weights",
         default=default,
@@ -46,18 +44,28 @@ def add_weights(parser: argparse.ArgumentParser, *, default: str | None = None, 
         "'random' runs the preset untrained" + (f" ({default})" if default else ""),
     )
     parser.add_argument("--preset", choices=tuple(PRESETS), default=preset, help=f"with --weights random ({preset})")
-    parser.add_argument("--audio-weights", type=Path, metavar="VGGISH.pth", help="VGGish for models without one inside")
+    parser.add_argument(
+        "--audio-weights", type=Path, metavar="VGGISH.pth", help="VGGish, for models that do not contain one"
+    )
 
 
 def add_inference(parser: argparse.ArgumentParser) -> None:
-    """What the Predictor takes."""
-    own = "the weights' own"
+    """Add the settings of the Predictor."""
+    own = "stored with the weights"
     parser.add_argument("--short-side", type=int, default=None, help=f"pixels at the network's input ({own})")
-    parser.add_argument("--score-threshold", type=float, default=None, help=f"tracks score higher ({own})")
-    parser.add_argument("--top-k", type=int, default=None, help=f"candidates looked at ({own})")
-    gate = argparse.BooleanOptionalAction
-    parser.add_argument("--count-gate", action=gate, default=None, help=f"let the count decide how many show ({own})")
-    parser.add_argument("--feature-budget-mb", type=float, default=2048, help="memory for features; more goes to disk")
+    parser.add_argument(
+        "--score-threshold", type=float, default=None, help=f"tracks must score above it to be shown ({own})"
+    )
+    parser.add_argument("--top-k", type=int, default=None, help=f"candidate tracks that are examined ({own})")
+    parser.add_argument(
+        "--count-gate",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help=f"show no more masks in a frame than the predicted count ({own})",
+    )
+    parser.add_argument(
+        "--feature-budget-mb", type=float, default=2048, help="memory for features; the rest goes to disk (2048)"
+    )
     parser.add_argument("--device", default=None, help="cpu, cuda, mps (cuda if there is one)")
     parser.add_argument("--dtype", choices=("float32", "float64", "bfloat16", "float16"), default=None)
 
@@ -75,24 +83,8 @@ def load(arguments: argparse.Namespace) -> ACVIS:
     return load_model(arguments.weights, audio_weights=arguments.audio_weights)
 
 
-def load_for_the_page(arguments: argparse.Namespace) -> Loaded:
-    """What --weights names and where it is from; the bundled weights where the Hub is out of reach."""
-    import torch
-
-    from acvis_kit.weights.load import RANDOM, Loaded, open_weights
-    from acvis_kit.weights.published import DEMO_WEIGHTS
-
-    if arguments.weights == RANDOM:
-        loaded = Loaded(load(arguments), RANDOM)
-    else:
-        loaded = open_weights(arguments.weights, audio_weights=arguments.audio_weights, fall_back=DEMO_WEIGHTS)
-    if loaded.notice:
-        say(f"note: {loaded.notice}")
-    return replace(loaded, model=loaded.model.to("cuda" if torch.cuda.is_available() else "cpu"))
-
-
 def make_predictor(arguments: argparse.Namespace) -> Predictor:
-    """It, with the options of inference."""
+    """A predictor of the model that --weights names, with the settings of `add_inference`."""
     import torch
 
     from acvis_kit.inference.predictor import Predictor
@@ -110,7 +102,7 @@ def make_predictor(arguments: argparse.Namespace) -> Predictor:
 
 
 def device(arguments: argparse.Namespace) -> str:
-    """--device, or the GPU if there is one; of several processes each takes its own."""
+    """--device, or a GPU if there is one; under torchrun every process gets a GPU of its own."""
     import torch
 
     own = os.environ.get("LOCAL_RANK")  # torchrun's
@@ -118,7 +110,11 @@ def device(arguments: argparse.Namespace) -> str:
 
 
 def writable_folder(folder: Path) -> None:
-    """Make it now: hours of work must not end at a path that cannot be written."""
+    """Create the folder before the work begins, so that a bad path fails at once.
+
+    Raises:
+        ConfigError: the folder cannot be created.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -126,5 +122,5 @@ def writable_folder(folder: Path) -> None:
 
 
 def say(text: str) -> None:
-    """To people, on standard error: standard output is for results."""
+    """Print a message on standard error; standard output is for results."""
     print(text, file=sys.stderr, flush=True)

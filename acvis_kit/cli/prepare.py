@@ -1,10 +1,11 @@
-"""`acvis prepare`: a folder of videos into AVISeg's layout."""
+"""`acvis prepare`: converts a folder of videos to AVISeg's layout."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
+
+from acvis_kit.cli.options import say
 
 
 def add_prepare(commands: argparse._SubParsersAction) -> None:
@@ -14,9 +15,9 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
     )
     parser.set_defaults(run=_prepare)
     parser.add_argument("videos", type=Path, metavar="VIDEOS", help="folder of video files")
-    parser.add_argument("out", type=Path, metavar="OUT", help="the data set; a second call goes on where one stopped")
-    parser.add_argument("--split", default="test", metavar="NAME", help="train, val or a name of your own (test)")
-    parser.add_argument("--fps", type=float, default=1.0, help="frames per second (1, what AVISeg has)")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the data set; a repeated call resumes")
+    parser.add_argument("--split", default="test", metavar="NAME", help="train, val or any other name (test)")
+    parser.add_argument("--fps", type=float, default=1.0, help="frames per second (1, as in AVISeg)")
     parser.add_argument("--max-seconds", type=float, default=600.0, help="longer videos are refused (600)")
 
 
@@ -29,10 +30,10 @@ def _prepare(arguments: argparse.Namespace) -> int:
         arguments.split,
         fps=arguments.fps,
         max_seconds=arguments.max_seconds,
-        say=lambda text: print(text, file=sys.stderr, flush=True),
+        say=say,
     )
     total = len(prepared.videos) + len(prepared.failed)
-    print(f"{len(prepared.videos)} of {total} videos in {prepared.truth_file}", file=sys.stderr)
+    say(f"{len(prepared.videos)} of {total} videos in {prepared.truth_file}")
     if prepared.failed:
-        print(f"failed: {', '.join(prepared.failed)}", file=sys.stderr)
+        say(f"failed: {', '.join(prepared.failed)}")
     return 0 if prepared.videos else 1

@@ -1,11 +1,16 @@
-"""`acvis synth`: make data with exact ground truth."""
+"""`acvis synth`: makes data with exact ground truth."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from acvis_kit.data.synth.material import Material
 
 
 def add_synth(commands: argparse._SubParsersAction) -> None:
@@ -19,29 +24,29 @@ def add_synth(commands: argparse._SubParsersAction) -> None:
         type=_split,
         required=True,
         metavar="NAME:CLIPS",
-        help="a split and how many clips it has, e.g. train:2000; may be given several times",
+        help="a split and its number of clips, e.g. train:2000; may be given several times",
     )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (0)")
     parser.add_argument("--size", type=int, default=128, help="height and width of the frames, pixels (128)")
     parser.add_argument(
-        "--seconds", type=int, nargs=2, default=(10, 60), metavar=("MIN", "MAX"), help="lengths of the clips (10 60)"
+        "--seconds", type=int, nargs=2, default=(10, 60), metavar=("MIN", "MAX"), help="length of the clips (10 60)"
     )
     parser.add_argument(
         "--counts",
         choices=("usual", "dense"),
         default="usual",
-        help="how many sound at once: as in AVISeg, or 3 to 6 (usual)",
+        help="number of objects that sound at once: as in AVISeg, or 3 to 6 (usual)",
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="number of processes (one per core)")
     parser.add_argument(
         "--cutouts",
         type=Path,
         nargs=2,
         metavar=("COCO_JSON", "IMAGES"),
-        help="objects cut out of photographs in place of drawn ones: masks in COCO's format, and their images",
+        help="objects cut out of photographs instead of drawn ones: masks in COCO's format, and their images",
     )
     parser.add_argument(
-        "--sounds", type=Path, metavar="FOLDER", help="recorded voices in place of synthetic ones: a folder per class"
+        "--sounds", type=Path, metavar="FOLDER", help="recorded voices instead of synthetic ones: a folder per class"
     )
     parser.add_argument(
         "--share",
@@ -49,7 +54,7 @@ def add_synth(commands: argparse._SubParsersAction) -> None:
         nargs=2,
         default=(0.0, 1.0),
         metavar=("FROM", "TO"),
-        help="which part of the cut-outs and recordings to use: 0 0.8 and 0.8 1 have none in common (0 1)",
+        help="range of the cut-outs and recordings to use, as fractions: 0 0.8 and 0.8 1 have none in common (0 1)",
     )
 
 
@@ -64,7 +69,7 @@ def _synth(arguments: argparse.Namespace) -> None:
     from acvis_kit.data.synth.material import DrawnMaterial
     from acvis_kit.data.synth.writer import write_dataset
 
-    material = DrawnMaterial
+    material: Callable[[], Material] = DrawnMaterial
     if arguments.cutouts or arguments.sounds:
         from acvis_kit.data.synth.cutouts import OwnMaterial
 

@@ -1,4 +1,4 @@
-"""Batches that mean the same however they are spread over processes."""
+"""Padding of batches that does not depend on how the clips are spread over processes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ def largest_over(size: Sequence[int], world: int, device: torch.device) -> tuple
 
 
 def widen(batch: TrainingBatch, size: tuple[int, int], pixel_mean: Sequence[float], divisor: int) -> TrainingBatch:
-    """The batch as `collate` would have made it beside a clip of `size` (H, W): padding is seen by the network.
+    """Pad a batch to `size`, as `collate` does beside a clip of that size; the network's output depends on padding.
 
-    Pictures are filled up with the mean colour, masks with False to the next multiples of `divisor`.
+    Args:
+        batch: frames (B, T, 3, h, w), masks at their padded size.
+        size: (H, W), at least (h, w).
+        pixel_mean: colour that frames are padded with, (3,).
+        divisor: masks are padded with False to the next multiples of it.
     """
     height, width = batch.frames.shape[-2:]
     if (height, width) == size:

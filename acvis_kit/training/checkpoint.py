@@ -1,9 +1,9 @@
-"""Checkpoints that are whole or not there: tensors as safetensors in files of bounded size, numbers as JSON.
+"""Atomic checkpoints: tensors as safetensors in files of bounded size, numbers as JSON.
 
-RUN/checkpoints/step-000123/    state.json, and for each kind of tensors an index and one or more files
-RUN/checkpoints/step-000124.partial/    being written; left by a run that was killed, removed by the next
+RUN/checkpoints/step-000123/            state.json, and for each kind of tensor an index and one or more files
+RUN/checkpoints/step-000124.partial/    being written; left by a killed run, removed by the next one
 
-A folder gets its name when everything in it is on the disk, so that a kill at any moment leaves the previous ones.
+A folder gets its final name when all its files are on the disk: a kill at any moment leaves the previous checkpoints.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Checkpoints:
     """The checkpoints of a run.
 
     Args:
-        folder: for them alone. shard_mb: largest file in 10^6 bytes, None for no limit. keep: how many.
+        folder: contains nothing else.
+        shard_mb: largest file in 10^6 bytes; None: no limit.
+        keep: number of checkpoints that are kept.
     """
 
     def __init__(self, folder: str | Path, shard_mb: float | None = None, keep: int = KEPT) -> None:
@@ -38,10 +40,12 @@ class Checkpoints:
         self.keep = keep
 
     def write(self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Path:
-        """Write a checkpoint; the folder appears when it is whole, then the oldest ones go.
+        """Write a checkpoint, then remove the oldest ones; returns its folder.
 
         Args:
-            step: steps done. tensors: by kind ("model", "optimizer", ...) and name. state: values for JSON.
+            step: steps done.
+            tensors: by kind ("model", "optimizer", ...) and name.
+            state: values for JSON.
         """
         final = self.folder / f"step-{step:06d}"
         partial = final.with_name(final.name + PARTIAL)
@@ -65,11 +69,11 @@ class Checkpoints:
         return final
 
     def newest(self) -> Path | None:
-        """The latest checkpoint whose files are all there, at their full size; None if there is none."""
+        """The latest complete checkpoint, see `is_whole`; None if there is none."""
         return next((path for path in reversed(self._all()) if is_whole(path)), None)
 
     def clean(self) -> None:
-        """Remove what a killed run left half written."""
+        """Remove incomplete folders that a killed run left."""
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 if path.name.endswith((PARTIAL, OLD)):
@@ -81,19 +85,19 @@ class Checkpoints:
 
 
 def read_checkpoint_folder(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Tensors by kind and name, and the state, as `Checkpoints.write` got them.
+    """Read what `Checkpoints.write` wrote: tensors by kind and name, and the state.
 
     Raises:
-        WeightsError: a folder that is not a whole checkpoint.
+        WeightsError: the checkpoint is incomplete.
     """
     if not is_whole(folder):
-        raise WeightsError(f"{folder} is not a whole checkpoint: files are missing or cut; resume from another")
+        raise WeightsError(f"{folder} is not a complete checkpoint: files are missing or cut; resume from another")
     state = json.loads((folder / STATE).read_text())
     return {kind: read_tensors(folder, kind) for kind in state["kinds"]}, state
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether state.json and every file that it lists are there, at their full size."""
+    """Whether state.json and every file that it lists exist, at their full size."""
     try:
         files = json.loads((folder / STATE).read_text())["files"]
         return all((folder / name).stat().st_size == size for name, size in files.items())
@@ -102,10 +106,13 @@ def is_whole(folder: Path) -> bool:
 
 
 def write_tensors(folder: Path, kind: str, tensors: Mapping[str, Tensor], limit: int | None = None) -> None:
-    """KIND-00001.safetensors, ... and KIND.index.json, which says which pieces in which files make up each tensor.
+    """Write KIND-00001.safetensors, ... and KIND.index.json, which lists the pieces of each tensor and their files.
 
     Args:
-        limit: bytes of tensors per file, at most; larger tensors are cut into several pieces. None: one file.
+        folder: exists.
+        kind: of the tensors, the beginning of the file names.
+        tensors: by name.
+        limit: bytes of tensors per file, at most; larger tensors are cut into pieces. None: one file.
     """
     index: dict[str, Any] = {}
     for number, file_pieces in enumerate(_packed(_pieces(tensors, limit), limit), start=1):
@@ -119,7 +126,7 @@ def write_tensors(folder: Path, kind: str, tensors: Mapping[str, Tensor], limit:
 
 
 def read_tensors(folder: Path, kind: str) -> dict[str, Tensor]:
-    """What `write_tensors` wrote, in its order, on the CPU."""
+    """Read what `write_tensors` wrote, in the same order, on the CPU."""
     index = json.loads((folder / f"{kind}.index.json").read_text())
     files = {file for entry in index.values() for file, _ in entry["pieces"]}
     loaded = {file: load_file(folder / file) for file in sorted(files)}
@@ -129,20 +136,20 @@ def read_tensors(folder: Path, kind: str) -> dict[str, Tensor]:
     }
 
 
-Piece = tuple[str, str, Tensor]  # tensor it belongs to, its own key, values (n,)
+Piece = tuple[str, str, Tensor]  # name of its tensor, its key in the file, values (n,)
 
 
 def _pieces(tensors: Mapping[str, Tensor], limit: int | None) -> Iterator[Piece]:
-    """Every tensor flat, in pieces of at most `limit` bytes."""
+    """All tensors, flattened and cut into pieces of at most `limit` bytes."""
     for name, tensor in tensors.items():
         flat = tensor.detach().cpu().contiguous().view(-1)
         size = max(1, limit // flat.element_size() if limit else flat.numel())
         for number, part in enumerate(flat.split(size)):
-            yield name, f"{name}#{number}", part.clone()  # memory of its own: safetensors stores no views
+            yield name, f"{name}#{number}", part.clone()  # safetensors stores no views
 
 
 def _packed(pieces: Iterable[Piece], limit: int | None) -> Iterator[list[Piece]]:
-    """Pieces gathered into files of at most `limit` bytes."""
+    """The pieces of each file, at most `limit` bytes in all."""
     gathered: list[Piece] = []
     held = 0
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""What a run says while it runs: a progress bar, log.jsonl, and TensorBoard's events where that is installed."""
+"""The log of a run: a progress bar, log.jsonl, and events for TensorBoard where that is installed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ SHOWN = 0.95  # decay of the mean on the progress bar
 
 
 class RunLog:
-    """Sums up steps and writes them down. Lines hold means over the steps since the line before.
+    """Writes the losses of steps and the scores of evaluations. A line holds means over the steps since the last line.
+
+    Later entries of an interrupted run are removed.
 
     Args:
-        folder: of the run. total: steps. first: steps done before, evaluated: step of the last evaluation before; what
-            an interrupted run wrote beyond is removed.
-        every: steps per line. frames_per_step: over all processes. say: for messages.
+        folder: of the run.
+        total: steps of the whole run.
+        first: steps done before.
+        evaluated: step of the last evaluation before.
+        every: steps per line.
+        frames_per_step: over all processes.
+        say: for messages.
     """
 
     def __init__(
@@ -36,12 +42,13 @@ class RunLog:
     ) -> None:
         self.every, self.frames_per_step = every, frames_per_step
         self.path = folder / LOG
-        self._forget(first, evaluated)
+        self._remove_later_lines(first, evaluated)
         self._file = self.path.open("a")
         self._board = _board(folder, first, say)
         self._bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=None)
         self._sums: dict[str, float] = {}
-        self._steps, self._since, self._shown = 0, time.monotonic(), None
+        self._steps, self._since = 0, time.monotonic()
+        self._shown: float | None = None  # loss on the progress bar
 
     def __enter__(self) -> RunLog:
         return self
@@ -53,7 +60,12 @@ class RunLog:
             self._board.close()
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
-        """Take in one step: `step` of them are done; values by name, "loss" and "lr" among them."""
+        """Record a step.
+
+        Args:
+            step: steps done, this one included.
+            values: by name, with "loss".
+        """
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps += 1
@@ -65,10 +77,10 @@ class RunLog:
             self._write_step(step)
 
     def evaluation(self, step: int, scores: Mapping[str, float], seconds: float) -> None:
-        """Write down what an evaluation after `step` steps found, and how long it took."""
+        """Record the scores of an evaluation after `step` steps, and its duration."""
         self._write({"step": step, "evaluation": _clean(scores), "seconds": round(seconds, 1)})
         self._show(step, {f"evaluation/{name}": value for name, value in scores.items()})
-        self._since = time.monotonic()  # not the training's time
+        self._since = time.monotonic()  # evaluation does not count as training time
 
     def _write_step(self, step: int) -> None:
         seconds = time.monotonic() - self._since
@@ -87,8 +99,8 @@ class RunLog:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
 
-    def _forget(self, first: int, evaluated: int) -> None:
-        """Keep the lines up to where the run goes on; a line cut by a kill goes too."""
+    def _remove_later_lines(self, first: int, evaluated: int) -> None:
+        """Remove lines beyond the point where the run resumes, and a line that a kill has cut."""
         if not self.path.is_file():
             return
         kept = []
@@ -103,14 +115,15 @@ class RunLog:
 
 
 def _clean(values: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN."""
+    """Six digits; None for NaN and infinity, which JSON lacks."""
     return {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _board(folder: Path, first: int, say: Callable[[str], None]) -> Any:
+    """TensorBoard's writer, from step `first` on; None where it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        say(f"TensorBoard is not installed (pip install 'acvis-kit[train]'): {LOG} holds everything")
+        say(f"TensorBoard is not installed (pip install 'acvis-kit[train]'): {LOG} contains the same numbers")
         return None
     return SummaryWriter(folder / "tensorboard", purge_step=first + 1)

@@ -1,10 +1,10 @@
-"""AdamW with the paper's groups, the running average of the weights, and both as named tensors for checkpoints."""
+"""AdamW with the paper's parameter groups, its state as named tensors, and the running average of the weights."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,39 +12,42 @@ from torch import Tensor, nn
 from acvis_kit.errors import ConfigError
 from acvis_kit.training.recipe import Recipe
 
+Network = TypeVar("Network", bound=nn.Module)
+
 NORMS = (nn.LayerNorm, nn.GroupNorm)
 # Learned queries, positions and level embeddings; Swin's bias tables.
 EMBEDDINGS = (
     "query_features", "query_positions", "slot_positions", "count_token", "patch_position", "level_embed",
     "relative_position_bias_table",
 )  # fmt: skip
-SEPARATOR = "/"  # between the name of a parameter and of its state; names have dots
+SEPARATOR = "/"  # between the names of a parameter and of its state; parameter names contain dots
 
 
-def freeze(model: nn.Module, parts: Sequence[str]) -> nn.Module:
-    """Let the parameters of some parts learn nothing, and those of all others learn; returns the model.
+def freeze(model: Network, parts: Sequence[str]) -> Network:
+    """Set `requires_grad`: False for the parameters of some parts, True for all others; returns the model.
 
     Args:
-        parts: names as in `named_parameters`, whole or cut at a dot.
+        model: changed in place.
+        parts: names as in `named_parameters`, or their beginnings up to a dot, such as "backbone".
 
     Raises:
         ConfigError: a part that the network does not have.
     """
-    found = set()
+    found: set[str] = set()
     for name, parameter in model.named_parameters():
-        of = [part for part in parts if f"{name}.".startswith(f"{part}.")]
-        parameter.requires_grad_(not of)
-        found.update(of)
+        matching = [part for part in parts if f"{name}.".startswith(f"{part}.")]
+        parameter.requires_grad_(not matching)
+        found.update(matching)
     if unknown := [part for part in parts if part not in found]:
         raise ConfigError(
-            f"frozen={unknown[0]!r} is no part of the network: there are "
+            f"frozen={unknown[0]!r} is no part of the network: its parts are "
             + ", ".join(dict.fromkeys(name.partition(".")[0] for name, _ in model.named_parameters()))
         )
     return model
 
 
 def decays(model: nn.Module) -> dict[str, bool]:
-    """For every parameter, whether weight decay acts on it: not on norms, embeddings and bias tables."""
+    """Whether weight decay applies, by trainable parameter: not to norms, embeddings and bias tables."""
     in_norms = {
         f"{prefix}.{name}" if prefix else name
         for prefix, module in model.named_modules()
@@ -59,9 +62,9 @@ def decays(model: nn.Module) -> dict[str, bool]:
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Up to eight groups: of the backbone or not, with weight decay or not, pretrained or not.
+    """Up to eight groups: backbone or not, with weight decay or not, pretrained or not.
 
-    Each has its rate at factor 1 as "base_lr", and "pretrained".
+    "base_lr" is the rate of a group before the factors of `set_rates`; "pretrained" is a bool.
     """
     groups: dict[tuple[bool, bool, bool], list[Tensor]] = {}
     parameters = dict(model.named_parameters())
@@ -80,19 +83,19 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups`. The rates are set in every step, see `set_rates`."""
+    """AdamW over `parameter_groups`; `set_rates` sets the rates of each step."""
     return torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.lr, betas=recipe.betas, eps=recipe.eps)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float, pretrained_factor: float = 1.0) -> float:
-    """Give every group its rate, see `schedule`; returns the highest, that of the network without the backbone."""
+    """Set the rate of every group, see `schedule`; returns the highest."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor * (pretrained_factor if group["pretrained"] else 1.0)
     return max(group["lr"] for group in optimizer.param_groups)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's memory by name, "<parameter>/<what>"; parameters that never had a gradient have none."""
+    """The optimizer's state by name, "<parameter>/<state>"; parameters that never had a gradient have none."""
     return {
         f"{name}{SEPARATOR}{what}": value
         for name, parameter in model.named_parameters()
@@ -107,24 +110,28 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, t
     for key, value in tensors.items():
         name, _, what = key.rpartition(SEPARATOR)
         parameter = parameters[name]
-        if value.shape == parameter.shape and what != "step":  # lies in memory as its parameter does
+        if value.shape == parameter.shape and what != "step":  # with the memory format of the parameter
             value = torch.empty_like(parameter).copy_(value)
         optimizer.state[parameter][what] = value
 
 
-class Average:
+class Average(Generic[Network]):
     """A running average of the weights: average += (1 - decay) (weights - average), after every step.
 
-    In the first steps the decay is (1 + n) / (10 + n), if that is less: the start is forgotten quickly.
+    After n steps the decay is at most (1 + n) / (10 + n), so that the initial weights soon have no influence.
+
+    Args:
+        model: copied; the copy, `self.model`, holds the average.
+        decay: in [0, 1).
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: Network, decay: float) -> None:
         self.decay = decay
-        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        self.model: Network = copy.deepcopy(model).requires_grad_(False).eval()
 
     @torch.no_grad()
     def update(self, model: nn.Module, steps: int) -> None:
-        """Take in the weights after `steps` steps."""
+        """Update the average with the weights after `steps` steps."""
         decay = min(self.decay, (1 + steps) / (10 + steps))
         own = [value for value in self.model.state_dict().values() if value.is_floating_point()]
         new = [value for value in model.state_dict().values() if value.is_floating_point()]

@@ -1,8 +1,8 @@
-"""Audio pretraining: the audio encoder alone is trained to classify what can be heard in each second.
+"""Audio pretraining: the audio encoder alone is trained to classify the sounds of each second.
 
-The papers' VGGish was pretrained on millions of videos. An encoder with random weights learns slowly within the whole
-network: a step contains half a minute of sound, and the gradients through the queries drown those of the class labels.
-Alone it processes hours of sound in minutes.
+The papers' VGGish was pretrained on millions of videos. An encoder with random weights trains slowly within the whole
+network: a step contains half a minute of sound, and the gradients of the class labels are small beside those through
+the queries. Alone it processes hours of sound in minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training.recipe import AUDIO_PARTS
 from acvis_kit.training.stage import CheckpointPolicy, run_stage
 
-CLIPS, SECONDS = 4, 8  # per step: so many clips, so many seconds of each
+CLIPS, SECONDS = 4, 8  # per step: clips, and seconds of each
 
 
 def pretrain_audio(
@@ -38,7 +38,10 @@ def pretrain_audio(
     Args:
         model: with `audio_classes`; trained in place, on `device`.
         clips: with audio labels.
-        steps: of the optimizer, each of 32 seconds of sound.
+        steps: optimizer steps, each of 32 seconds of sound.
+        workers: processes that prepare samples.
+        device: that the model is moved to.
+        say: for messages.
         policy: see `run_stage`.
 
     Returns:
@@ -53,10 +56,11 @@ def pretrain_audio(
         )
     model.to(device).train()
 
-    def loss_of(given: tuple[Tensor, Tensor]) -> Tensor:
-        log_mel, heard = given  # (CLIPS, SECONDS, ...)
-        logits = model.hear(log_mel.to(device)).class_logits
-        return F.binary_cross_entropy_with_logits(logits, heard.to(logits))
+    def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
+        log_mel, labels = batch  # (CLIPS, SECONDS, 96, 64), bool (CLIPS, SECONDS, K)
+        features = model.hear(log_mel.to(device))
+        assert features is not None and features.class_logits is not None, "the model has an audio class head"
+        return F.binary_cross_entropy_with_logits(features.class_logits, labels.to(features.class_logits))
 
     sample = partial(clips.sound, count=SECONDS)
     loss = run_stage(

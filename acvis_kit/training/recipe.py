@@ -1,11 +1,11 @@
-"""`Recipe`, how a network is trained, as numbers with their sources; `RuntimeConfig`, which changes no result."""
+"""`Recipe`: how a network is trained, in numbers with their sources. `RuntimeConfig`: what changes no result."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import ConfigError
@@ -19,7 +19,7 @@ CHOICES = {
 # Parts of the network that are pretrained, each by its stage.
 AUDIO_PARTS = ("audio_encoder", "audio_class_head")
 VISUAL_PARTS = ("backbone", "pixel_decoder", "pixel_class_head", "pixel_sign_head")
-# What fields of earlier versions are called now.
+# Fields of earlier versions, with their present names.
 RENAMED = {
     "audio_steps": "audio_pretraining_steps",
     "picture_steps": "visual_pretraining_steps",
@@ -29,21 +29,21 @@ RENAMED = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the weights at the end depend on, beside network and data. Defaults are ACVIS' (reference code).
+    """Everything that the final weights depend on, besides network and data. Defaults are ACVIS' (reference code).
 
     Raises:
         ConfigError: a value outside its range.
     """
 
-    # --- what is shown
+    # --- samples
     steps: int = 48_000
     batch: int = 2  # clips per step, over all processes
     clip_frames: int = 5  # T
-    frame_sampling: str = "scattered"  # see `TrainingClips`
+    frame_sampling: Literal["scattered", "consecutive"] = "scattered"  # see `TrainingClips`
     augmentation: str = "paper"  # see `data.transforms`
     audio_folder: str | None = None  # of precomputed features, for networks without an audio encoder
 
-    # --- pretraining stages, which come first (ours)
+    # --- pretraining stages, before the training of the whole network (ours)
     audio_pretraining_steps: int = 0  # of the audio encoder, on sound classes; see `pretrain_audio`
     visual_pretraining_steps: int = 0  # of backbone and pixel decoder, on pixel classes; see `pretrain_visual`
 
@@ -52,31 +52,31 @@ class Recipe:
     backbone_lr: float = 0.1  # times lr
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    frozen: tuple[str, ...] = ()  # parts that stay as they are, such as "backbone", "tracker.class_head"
-    weight_decay: float = 0.05  # none for norms, embeddings and Swin's bias tables; biases do decay
-    clip_norm: float = 0.01  # of the gradient of all parameters together
+    frozen: tuple[str, ...] = ()  # parts that are not trained, such as "backbone", "tracker.class_head"
+    weight_decay: float = 0.05  # not of norms, embeddings and Swin's bias tables; biases decay
+    clip_norm: float = 0.01  # maximum norm of the gradient of all parameters together
 
-    # --- the rate over time
-    schedule: str = "paper"  # "paper": lr, then lr * drop; "cosine": down to 0
-    drop_at: float = 2 / 3  # share of the steps: 32,000 of 48,000
+    # --- learning rate over time
+    schedule: str = "paper"  # "paper": lr, then lr * drop; "cosine": from lr to 0
+    drop_at: float = 2 / 3  # fraction of the steps: 32,000 of 48,000
     drop: float = 0.1
-    warmup: int = 0  # steps from 0 to lr; the reference's has a factor of 1, which is none
-    # Share of the steps in which `pretrained` parts stay frozen; then they warm up by themselves (ours).
+    warmup: int = 0  # steps from 0 to lr; the reference warms up from a factor of 1, so not at all
+    # Fraction of the steps in which `pretrained` parts stay frozen; they have their own warm-up afterwards (ours).
     frozen_fraction: float = 0.0
 
-    ema: float = 0.0  # decay of the running average of the weights that is evaluated and exported; 0: none
+    ema: float = 0.0  # decay of the running average of the weights, which is evaluated and exported; 0: none
     precision: str = "float32"  # bf16 and fp16 under autocast
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "betas", tuple(self.betas))  # JSON knows no tuples
+        object.__setattr__(self, "betas", tuple(self.betas))  # from JSON these are lists
         object.__setattr__(self, "frozen", tuple(self.frozen))
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is not known: choose one of {', '.join(allowed)}")
+                raise ConfigError(f"{name}={getattr(self, name)!r} is not valid: choose one of {', '.join(allowed)}")
         for name in ("steps", "batch", "clip_frames"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must be a whole number, at least 1")
+                raise ConfigError(f"{name}={getattr(self, name)!r} must be an integer of at least 1")
         for name in ("lr", "eps", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must be above 0")
@@ -96,7 +96,7 @@ class Recipe:
 
     @property
     def pretrained(self) -> tuple[str, ...]:
-        """Parts of the network that a stage has pretrained before the first step of the whole."""
+        """Parts of the network that a stage pretrains before the training of the whole network."""
         return AUDIO_PARTS * (self.audio_pretraining_steps > 0) + VISUAL_PARTS * (self.visual_pretraining_steps > 0)
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,27 +105,27 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
-        """The recipe of a JSON object.
+        """A recipe from the values of a JSON object.
 
         Raises:
-            ConfigError: a field that does not exist.
+            ConfigError: an unknown field, or one of an earlier version.
         """
         if renamed := [name for name in values if name in RENAMED]:
-            raise ConfigError(f"{renamed_text(renamed)}: this recipe is of an earlier version of the kit")
+            raise ConfigError(f"{renamed_text(renamed)}: this recipe was written by an earlier version of the kit")
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise ConfigError(f"unknown fields of a recipe: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+            raise ConfigError(f"unknown fields of a recipe: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
         return cls(**values)
 
 
 def renamed_text(names: Iterable[str]) -> str:
-    """What to write instead of fields of `RENAMED`: "audio_steps is now called audio_pretraining_steps"."""
+    """Present names of fields of `RENAMED`, in words: "audio_steps is now called audio_pretraining_steps"."""
     return ", ".join(f"{name} is now called {RENAMED[name]}" for name in names)
 
 
 PAPER = Recipe()
-# From random weights on two CPU cores, meant for three hours at most: a rate for a small network, and a gradient norm
-# that is seldom clipped. In the first 300 steps the gradients of the random decoder would spoil the pretrained parts.
+# For random weights and at most three hours on two CPU cores: a learning rate for a small network, and a norm that few
+# gradients exceed. Pretrained parts stay frozen for 300 steps: gradients through the random decoder would harm them.
 SYNTH = Recipe(
     steps=5400, batch=8, clip_frames=4, augmentation="synth", lr=1e-3, backbone_lr=1.0, weight_decay=0.02,
     clip_norm=2.0, schedule="cosine", warmup=100, ema=0.999,
@@ -134,7 +134,7 @@ SYNTH = Recipe(
 
 
 def recipe_of(config: ACVISConfig) -> Recipe:
-    """The recipe that suits a network: SYNTH for those with the compact backbone, which start from random weights."""
+    """The default recipe of a network: SYNTH for the compact backbone, which starts from random weights, else PAPER."""
     if config.backbone != "compact":
         return PAPER
     return dataclasses.replace(
@@ -146,17 +146,17 @@ def recipe_of(config: ACVISConfig) -> Recipe:
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """How a run is carried out. The last weights do not depend on any of it; which weights are the best may.
+    """How a run is carried out. The final weights do not depend on it; the choice of the best weights may.
 
     Attributes:
-        workers: processes that prepare samples, per process that trains; 0: it does so itself.
-        max_minutes: stop then, with a checkpoint, to go on another time; None: never.
+        workers: processes that prepare samples, per training process; 0: the training process does.
+        max_minutes: stop after this time, with a checkpoint to resume from; None: never.
         checkpoint_every: minutes between checkpoints.
-        eval_every: steps between evaluations on the validation split; 0: at the end alone.
-        eval_clips: videos of that split looked at, the first ones; 0: no evaluation.
-        log_every: steps that a line of log.jsonl sums up.
+        eval_every: steps between evaluations on the validation split; 0: only at the end.
+        eval_clips: the first videos of that split are evaluated; 0: no evaluation.
+        log_every: steps per line of log.jsonl.
         shard_mb: largest file of a checkpoint, in 10^6 bytes; None: one file per kind.
-        device: None: what accelerate finds; "cpu" keeps away from GPUs.
+        device: "cpu": no GPU is used; None: what accelerate finds.
     """
 
     workers: int = 1

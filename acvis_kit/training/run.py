@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
@@ -22,9 +22,9 @@ from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training.checkpoint import Checkpoints
 from acvis_kit.training.log import LOG
 from acvis_kit.training.optimizer import freeze
+from acvis_kit.training.parallel import Stop, make_accelerator, total_over
 from acvis_kit.training.pretrain_audio import pretrain_audio
 from acvis_kit.training.pretrain_visual import pretrain_visual
-from acvis_kit.training.processes import Stop, make_accelerator, total_over
 from acvis_kit.training.recipe import Recipe, RuntimeConfig
 from acvis_kit.training.scoring import Validation
 from acvis_kit.training.stage import CheckpointPolicy
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 RUN = "run.json"
-STAGES = "stages"  # folder for the checkpoints of the pretraining stages, until the first one of the whole
+STAGES = "stages"  # folder of the pretraining stages' checkpoints, removed when the whole network has one
 
 
 def train(
@@ -54,27 +54,34 @@ def train(
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Train, or go on with training.
+    """Train a network, or resume its training.
 
-    OUT/run.json says what is trained; a second call with the same configuration, recipe, data and starting weights goes
-    on from OUT/checkpoints. OUT/best and OUT/last are weights for `load_model`, OUT/log.jsonl the course of the losses.
-    Sets the global random generators.
+    OUT/run.json describes the run; a second call with the same configuration, recipe, data and initial weights resumes
+    from OUT/checkpoints. OUT/best and OUT/last are weights for `load_model`, OUT/log.jsonl contains the losses and
+    scores. The global random generators are seeded.
 
     Args:
         config: the network; its class names are replaced, see `class_names`.
-        recipe: what the result depends on. runtime: what it does not depend on.
-        data: folder in AVISeg's layout, with `train_split` and, unless `runtime.eval_clips` is 0, `val_split`.
+        recipe: everything that the final weights depend on, besides network and data.
+        data: folder in AVISeg's layout.
+        out: folder of the run.
+        runtime: settings that do not change the final weights.
+        train_split: name of the split to train on.
+        val_split: name of the split to evaluate on, unless `runtime.eval_clips` is 0.
         class_names: None: the categories of the data, in the order of their ids.
-        init_from, backbone_weights, audio_weights: see `start.initial_model`.
-        overwrite: begin anew where OUT holds another run.
+        init_from: see `start.initial_model`.
+        backbone_weights: see `start.initial_model`.
+        audio_weights: see `start.initial_model`.
+        overwrite: start again where OUT holds another run.
         say: for messages.
 
     Returns:
-        True when all steps are done; False when it stopped before, at `max_minutes` or on a signal.
+        True if all steps are done; False if it stopped early, at `max_minutes` or on a signal.
 
     Raises:
-        ConfigError: OUT holds a run of something else. DataError: data that do not fit. NotFiniteError: the losses
-        became NaN or infinite.
+        ConfigError: OUT holds another run.
+        DataError: the data do not fit the configuration.
+        NotFiniteError: a loss or a gradient became NaN or infinite.
     """
     began = time.monotonic()
     out, runtime = Path(out), runtime or RuntimeConfig()
@@ -96,7 +103,7 @@ def train(
         clip_frames=recipe.clip_frames,
         frame_sampling=recipe.frame_sampling,
         augmentation=AUGMENTATIONS[recipe.augmentation],
-        targets=config.targets,
+        targets=cast(Literal["sounding", "visible"], config.targets),  # ACVISConfig allows no others
         counterfactual_audio=config.counterfactual_audio,
         features=recipe.audio_folder,
         seed=recipe.seed,
@@ -104,24 +111,28 @@ def train(
     validation = None
     if runtime.eval_clips:
         validation = Validation(AVISegSplit(data, val_split), runtime.eval_clips, config.class_names)
-    weights = {"init_from": init_from, "backbone_weights": backbone_weights, "audio_weights": audio_weights}
+    weights: dict[str, str | Path | None] = {
+        "init_from": init_from,
+        "backbone_weights": backbone_weights,
+        "audio_weights": audio_weights,
+    }
     if accelerator.is_main_process:
         _claim(out, about(config, recipe.to_dict(), split, weights), overwrite)
     accelerator.wait_for_everyone()
     model = freeze(initial_model(config, recipe.seed, **weights, say=say), recipe.frozen)
     if config.pixel_signs and not split.scenes_file.is_file():
-        say(f"pixel_signs: {split.truth_file.name} does not tell what can be seen to sound, and teaches nothing of it")
+        say(f"pixel_signs=True has no effect: {split.scenes_file.name}, which contains the cue labels, does not exist")
     say(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {len(config.class_names)} classes, "
-        f"{len(split)} videos, {recipe.steps} steps of {recipe.batch} clips of {recipe.clip_frames} s, "
+        f"{len(split)} videos, {recipe.steps} steps of {recipe.batch} clips of {recipe.clip_frames} frames, "
         f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)} on {accelerator.device.type}"
     )
-    begins = Checkpoints(out / CHECKPOINTS).newest() is None
-    if begins and not _pretrain(model, clips, recipe, _left(runtime, began), out, accelerator, say):
-        say("stopped in pretraining; the same command resumes there")
+    is_new = Checkpoints(out / CHECKPOINTS).newest() is None
+    if is_new and not _pretrain(model, clips, recipe, _remaining(runtime, began), out, accelerator, say):
+        say("stopped in pretraining; the same command resumes it")
         return False
-    trainer = Trainer(model, recipe, clips, out, accelerator, _left(runtime, began), validation, say)
-    if begins and recipe.pretrained:
+    trainer = Trainer(model, recipe, clips, out, accelerator, _remaining(runtime, began), validation, say)
+    if is_new and recipe.pretrained:
         trainer.save()
     if accelerator.is_main_process:
         shutil.rmtree(out / STAGES, ignore_errors=True)
@@ -129,12 +140,12 @@ def train(
     if finished:
         say(f"done: weights in {out / LAST}" + (f", the best in {out / BEST}" if validation is not None else ""))
     else:
-        say(f"stopped after step {trainer.progress.step}; the same command resumes there")
+        say(f"stopped after step {trainer.progress.step}; the same command resumes the run")
     return finished
 
 
-def _left(runtime: RuntimeConfig, began: float) -> RuntimeConfig:
-    """With what is left of the minutes."""
+def _remaining(runtime: RuntimeConfig, began: float) -> RuntimeConfig:
+    """`runtime` with the rest of its `max_minutes`."""
     if runtime.max_minutes is None:
         return runtime
     return replace(runtime, max_minutes=max(runtime.max_minutes - (time.monotonic() - began) / 60, 1e-9))
@@ -149,10 +160,10 @@ def _pretrain(
     accelerator: Accelerator,
     say: Callable[[str], None],
 ) -> bool:
-    """Run the pretraining stages of the recipe. Every process runs all of them by itself.
+    """Run the pretraining stages of the recipe. Every process runs all of them, on all samples.
 
     Returns:
-        False if a stage was stopped before its end; the checkpoint of the main process resumes it.
+        False if a stage was stopped before its end; it resumes from the main process' checkpoint.
     """
     end = math.inf if runtime.max_minutes is None else time.monotonic() + 60 * runtime.max_minutes
     stages = (
@@ -164,21 +175,21 @@ def _pretrain(
         for name, pretrain, steps in stages:
             if not steps:
                 continue
-            kept = Checkpoints(out / STAGES / name, runtime.shard_mb, keep=1)
+            checkpoints = Checkpoints(out / STAGES / name, runtime.shard_mb, keep=1)
             should_stop = lambda: stop.asked or time.monotonic() > end  # noqa: E731
-            policy = CheckpointPolicy(kept, runtime.checkpoint_every, main, should_stop)
+            policy = CheckpointPolicy(checkpoints, runtime.checkpoint_every, main, should_stop)
             finished = pretrain(model, clips, steps, workers=runtime.workers, device=device, say=say, policy=policy)
-            stopped = torch.tensor(float(not finished or stop.asked), device=device)  # one that stops stops all
+            stopped = torch.tensor(float(not finished or stop.asked), device=device)  # any process stops all
             if total_over(stopped, accelerator.num_processes) > 0:
                 return False
     return True
 
 
 def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
-    """Make `out` the folder of this run.
+    """Create run.json in `out`, or check that the present one describes the same run.
 
     Raises:
-        ConfigError: it is that of another one; names what differs.
+        ConfigError: `out` holds another run; names what differs.
     """
     file = out / RUN
     if overwrite:
@@ -189,19 +200,19 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
     if file.is_file():
         try:
             there = json.loads(file.read_text())["same"]
-            # Fields that came into the kit since then have the value that means "as before".
+            # Fields that are newer than the run get their defaults, which keep the earlier behaviour.
             there |= {"config": ACVISConfig.from_dict(there["config"]).to_dict()}
             there |= {"recipe": Recipe.from_dict(there["recipe"]).to_dict()}
         except (json.JSONDecodeError, KeyError, TypeError, ConfigError) as error:
             raise ConfigError(
                 f"{out} holds a run that this version of the kit cannot resume ({error}): finish it with the version "
-                "that began it, choose another --out, or pass --overwrite to begin anew. Its weights still load"
+                "that started it, choose another --out, or pass --overwrite to start again. Its weights still load"
             ) from error
         there = json.loads(json.dumps(there))  # tuples become lists
         if differs := _differences(there, json.loads(json.dumps(run["same"]))):
             raise ConfigError(
-                f"{out} holds a run of something else: {'; '.join(differs[:6])}. Repeat its command to go on with it, "
-                "choose another --out, or pass --overwrite to begin anew"
+                f"{out} holds another run: {'; '.join(differs[:6])}. Repeat its command to resume it, "
+                "choose another --out, or pass --overwrite to start again"
             )
         return
     try:
@@ -214,7 +225,7 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
 
 
 def _differences(there: Any, here: Any, name: str = "") -> list[str]:
-    """Where two JSON values differ, in words."""
+    """The differences of two JSON values, in words."""
     if isinstance(there, dict) and isinstance(here, dict):
         keys = [*there, *(key for key in here if key not in there)]
         return [d for key in keys for d in _differences(there.get(key), here.get(key), f"{name}.{key}".lstrip("."))]
@@ -222,4 +233,4 @@ def _differences(there: Any, here: Any, name: str = "") -> list[str]:
 
 
 def _nothing(_: str) -> None:
-    """Other processes than the main one keep silent."""
+    """`say` of all processes but the main one."""

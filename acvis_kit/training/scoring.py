@@ -1,4 +1,4 @@
-"""Scores on the validation split while training: which weights are the best so far."""
+"""Scores on the validation split during training, by which the best weights are chosen."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from acvis_kit.inference.predictor import Predictor
 from acvis_kit.metrics.evaluate import evaluate
 from acvis_kit.models.acvis.model import ACVIS
 
-JUDGED_BY = ("AP_all", "HOTA", "FA")  # mAP, HOTA, FSLA, by the protocol "paper"
+SELECTION_SCORES = ("AP_all", "HOTA", "FA")  # mAP, HOTA, FSLA, by the protocol "paper"
 
 
 class Validation:
-    """The first videos of a split, to be scored again and again.
+    """The first videos of a split, on which weights are scored.
 
     Args:
-        split: with ground truth. videos: how many of it.
+        split: with ground truth.
+        videos: number of videos.
+        class_names: of the network.
 
     Raises:
-        DataError: an empty split, or classes of the network that are none of its categories.
+        DataError: an empty split, or a class that is not among its categories.
     """
 
     def __init__(self, split: AVISegSplit, videos: int, class_names: tuple[str, ...]) -> None:
         if not len(split):
             raise DataError(f"{split.truth_file} lists no videos: give another --val-split, or --eval-clips 0")
         if unknown := [name for name in class_names if name not in split.categories.values()]:
-            raise DataError(f"the classes {', '.join(unknown[:5])} are none of {split.truth_file}'s categories")
+            raise DataError(f"the classes {', '.join(unknown[:5])} are not among the categories of {split.truth_file}")
         self.split = copy.copy(split)
         self.split.videos = split.videos[:videos]
         ids = {video.id for video in self.split.videos}
@@ -40,9 +42,11 @@ class Validation:
         }
 
     def score(self, model: ACVIS) -> dict[str, float]:
-        """mAP, HOTA, FSLA and "mean", that of the three which are defined."""
-        predictor = Predictor(copy.deepcopy(model))  # which changes mode and memory layout, and with it the next step
+        """Percent: "AP_all" (mAP), "HOTA", "FA" (FSLA), and "mean", the mean of those that are defined (not NaN)."""
+        predictor = Predictor(
+            copy.deepcopy(model)
+        )  # it changes mode and memory layout, which would change the next step
         scores = evaluate(self.split.truth, predict_split(predictor, self.split), "paper")
-        found = {key: scores[key] for key in JUDGED_BY}
+        found = {key: scores[key] for key in SELECTION_SCORES}
         defined = [value for value in found.values() if not math.isnan(value)]
         return found | {"mean": sum(defined) / len(defined) if defined else math.nan}

@@ -1,4 +1,4 @@
-"""One pretraining stage: some parts of the network are trained alone; see `pretrain_audio` and `pretrain_visual`."""
+"""A pretraining stage, in which some parts of the network are trained alone: `pretrain_audio`, `pretrain_visual`."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from tqdm import tqdm
 from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
 from acvis_kit.training.optimizer import load_optimizer_tensors, optimizer_tensors
-from acvis_kit.training.processes import quiet_worker
+from acvis_kit.training.parallel import quiet_worker
 
 LR, WEIGHT_DECAY, WARMUP = 1.5e-3, 0.02, 50  # AdamW; a cosine to 0 after the warm-up
 CLIP_NORM = 2.0
-DECAY = 0.98  # of the running average of the loss that is shown
+DECAY = 0.98  # of the running average of the loss
 
 
 @dataclass(frozen=True)
 class CheckpointPolicy:
-    """Where the checkpoints of a stage are written, when, and when the stage stops early.
+    """Where and when a stage writes checkpoints, and whether it stops early.
 
     Attributes:
         checkpoints: of this stage alone.
         every_minutes: between checkpoints.
         writes: whether this process writes them.
-        should_stop: asked after every step; True stops the stage with a checkpoint.
+        should_stop: called after every step; True stops the stage with a checkpoint.
     """
 
     checkpoints: Checkpoints
@@ -53,19 +53,22 @@ def run_stage(
     workers: int = 1,
     policy: CheckpointPolicy | None = None,
 ) -> float | None:
-    """Minimise `loss_of` batches of a numbered stream of samples; the gradients are cleared afterwards.
+    """Minimise a loss over a numbered stream of samples; gradients are cleared at the end.
 
-    The result is a function of the weights and the stream: a stage that was stopped or killed and resumed ends in the
-    same weights.
+    The result depends only on the initial weights and the stream: a stage that was stopped or killed and resumed ends
+    with the same weights.
 
     Args:
-        model: its `parts`, those that it has, are trained; frozen parameters among them stay.
-        sample: the stream, asked for its items 0 to batch * steps - 1.
+        model: trained in place, except for frozen parameters.
+        parts: attributes of the model that are trained; those that are None are skipped.
+        sample: the stream; items 0 to batch * steps - 1 are used.
         batch: samples per step.
-        loss_of: the loss of what `collate` made of a batch (torch's own collation if None).
-        name: of the stage, on the progress bar and in messages.
+        steps: optimizer steps.
+        loss_of: the loss of a collated batch.
+        name: of the stage, for the progress bar and messages.
+        collate: makes a batch of a list of samples; None: torch's default.
         workers: processes that prepare samples.
-        policy: None: no checkpoints, and no early stop.
+        policy: None: no checkpoints and no early stop.
 
     Returns:
         The loss at the end, averaged over about the last 50 steps; None if the stage was stopped before its end.
@@ -79,7 +82,7 @@ def run_stage(
     done, average = (0, math.nan) if policy is None else _resume(policy.checkpoints, model, optimizer)
     loader = DataLoader(
         _Stream(sample),
-        batch_sampler=[range(step * batch, (step + 1) * batch) for step in range(done, steps)],
+        batch_sampler=[list(range(step * batch, (step + 1) * batch)) for step in range(done, steps)],
         collate_fn=collate,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
@@ -87,11 +90,11 @@ def run_stage(
     )
     saved = time.monotonic()
     with tqdm(loader, desc=name, unit="step", initial=done, total=steps) as bar:
-        for given in bar:
-            torch.manual_seed(done)  # which stochastic depth reads
+        for collated in bar:
+            torch.manual_seed(done)  # stochastic depth uses the global generator
             for group in optimizer.param_groups:
                 group["lr"] = LR * _rate(done, steps)
-            loss = loss_of(given)
+            loss = loss_of(collated)
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise NotFiniteError(f"{name}, step {done}: the loss is {value}; look for NaN in the data")
@@ -103,8 +106,8 @@ def run_stage(
             average = value if math.isnan(average) else DECAY * average + (1 - DECAY) * value
             bar.set_postfix_str(f"loss {average:.3f}")
             stop = policy is not None and policy.should_stop()
-            late = policy is not None and time.monotonic() - saved > 60 * policy.every_minutes
-            if policy is not None and policy.writes and (stop or late or done == steps):
+            due = policy is not None and time.monotonic() - saved > 60 * policy.every_minutes
+            if policy is not None and policy.writes and (stop or due or done == steps):
                 _save(policy.checkpoints, done, average, model, parts, optimizer)
                 saved = time.monotonic()
             if stop:
@@ -121,13 +124,13 @@ def _save(
     parts: Sequence[str],
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Write the weights of the parts that are trained, and their optimizer state."""
+    """Write the weights of the trained parts and their optimizer state."""
     weights = {name: value for name, value in model.state_dict().items() if name.partition(".")[0] in parts}
     checkpoints.write(done, {"model": weights, "optimizer": optimizer_tensors(optimizer, model)}, {"loss": average})
 
 
 def _resume(checkpoints: Checkpoints, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    """Load the newest checkpoint: steps done, and the loss; (0, NaN) if there is none."""
+    """Load the newest checkpoint; returns steps done and loss, (0, NaN) if there is none."""
     newest = checkpoints.newest()
     if newest is None:
         return 0, math.nan
@@ -138,7 +141,7 @@ def _resume(checkpoints: Checkpoints, model: nn.Module, optimizer: torch.optim.O
 
 
 class _Stream(Dataset):
-    """A function of the draw as the data set that a DataLoader wants."""
+    """A function of the draw number as a data set for DataLoader."""
 
     def __init__(self, sample: Callable[[int], Any]) -> None:
         self._sample = sample
@@ -148,4 +151,5 @@ class _Stream(Dataset):
 
 
 def _rate(step: int, steps: int) -> float:
+    """Factor on LR in step `step`, counted from 0: linear warm-up, cosine to 0."""
     return min(1.0, (step + 1) / WARMUP) * (0.5 + 0.5 * math.cos(math.pi * step / steps))

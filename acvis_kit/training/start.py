@@ -1,4 +1,4 @@
-"""What a run starts from: fresh weights, weights to fine-tune, a backbone's or VGGish's; and what it may go on from."""
+"""The initial weights of a run (random, fine-tuned, a backbone's, VGGish's), and the description of a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 def class_names_of(split: AVISegSplit) -> tuple[str, ...]:
-    """The categories of a data set in the order of their ids."""
+    """The categories of a data set, in the order of their ids."""
     return tuple(name for _, name in sorted(split.categories.items()))
 
 
@@ -41,9 +41,12 @@ def initial_model(
     """The network before its first step.
 
     Args:
-        config: class names included. seed: of the fresh weights.
-        init_from: weights to begin with, as `load_model` takes them; see `copy_weights`.
-        backbone_weights: torchvision's ImageNet weights. audio_weights: VGGish, see `hub.with_vggish`.
+        config: with the class names.
+        seed: of the random weights.
+        init_from: weights to fine-tune, as `load_model` accepts them; see `copy_weights`.
+        backbone_weights: torchvision's ImageNet weights.
+        audio_weights: VGGish, see `weights.load.with_vggish`.
+        say: for messages.
 
     Raises:
         WeightsError: weights that do not fit.
@@ -60,29 +63,31 @@ def initial_model(
         model = with_vggish(model, audio_weights)
         say(f"VGGish from {audio_weights}")
     elif init_from is None and config.uses_audio and config.audio_encoder == "vggish":
-        say("VGGish starts from random weights" + _HOPELESS[config.audio_features == "vggish_quantized"])
+        say("VGGish starts from random weights" + _UNTRAINED_VGGISH[config.audio_features == "vggish_quantized"])
     return model
 
 
-_HOPELESS = {
-    True: " and cannot learn, because its output is rounded: what is heard means nothing. Pass --audio-weights",
-    False: ": pass --audio-weights to begin with trained ones",
+_UNTRAINED_VGGISH = {  # by whether its output is quantised
+    True: " and stays untrained, because its output is rounded and has no gradient: pass --audio-weights",
+    False: ": pass --audio-weights to start from trained ones",
 }
 
 
 def copy_weights(source: ACVIS, target: ACVIS, only: Sequence[str] | None = None) -> str:
-    """Copy all that fits by name; rows of class heads go to the classes of the same name, and "none" to "none".
+    """Copy tensors by name. Rows of class heads are copied by class name, and "none" to "none".
 
-    What `target` has in addition (a head that another configuration brings) stays fresh.
+    Tensors that only `target` has (a head of another configuration) stay as they are.
 
     Args:
+        source: the trained network.
+        target: changed in place.
         only: parts that are copied, such as "backbone"; None: all.
 
     Returns:
-        What was copied, what is fresh, and what was left behind, in words.
+        What was copied, what is new in `target`, and what was not copied, in words.
 
     Raises:
-        WeightsError: shapes that differ elsewhere than in class heads; lists them.
+        WeightsError: shapes differ elsewhere than in class heads; lists them.
     """
     given, own = source.state_dict(), target.state_dict()
     given = {key: value for key, value in given.items() if only is None or key.partition(".")[0] in only}
@@ -96,10 +101,10 @@ def copy_weights(source: ACVIS, target: ACVIS, only: Sequence[str] | None = None
     ]
     if wrong:
         raise WeightsError(
-            f"the weights to begin with are of another configuration, {len(wrong)} shapes differ: "
+            f"the initial weights are of another configuration, {len(wrong)} shapes differ: "
             + "; ".join(wrong[:5])
             + ("; ..." if len(wrong) > 5 else "")
-            + ". Leave --preset out to take theirs"
+            + ". Leave out --preset to use that of the weights"
         )
     merged = {key: value for key, value in given.items() if key in own and key not in heads}
     for key in heads:
@@ -108,15 +113,18 @@ def copy_weights(source: ACVIS, target: ACVIS, only: Sequence[str] | None = None
     fresh = sorted({key.rpartition(".")[0] for key in own if key not in given})
     left = sorted({key.rpartition(".")[0] for key in given if key not in own})
     new = [name for name in new_names if name not in names]
-    told = [f"{len(merged)} of {len(own)} tensors copied, class heads for {len(shared)} of {len(new_names)} classes"]
-    told += [f"fresh classes: {', '.join(new)}"] if new else []
-    told += [f"fresh modules: {', '.join(fresh)}"] if fresh else []
-    told += [f"left behind: {', '.join(left)}"] if left else []
-    return "; ".join(told)
+    parts = [f"{len(merged)} of {len(own)} tensors copied, class heads for {len(shared)} of {len(new_names)} classes"]
+    parts += [f"new classes: {', '.join(new)}"] if new else []
+    parts += [f"new modules: {', '.join(fresh)}"] if fresh else []
+    parts += [f"not copied: {', '.join(left)}"] if left else []
+    return "; ".join(parts)
 
 
 def _rows(given: Tensor, own: Tensor, names: tuple[str, ...], new_names: tuple[str, ...]) -> Tensor:
-    """A class head's weight or bias: (K [+ 1], ...), a row per class, "none" last where there is one."""
+    """A class head's weight or bias, (K or K + 1, ...): `own`, with the rows of `given` for classes of the same name.
+
+    There is a row per class, and a last one for "none" in the heads that have it.
+    """
     rows = own.clone()
     for number, name in enumerate(new_names):
         if name in names:
@@ -129,7 +137,7 @@ def _rows(given: Tensor, own: Tensor, names: tuple[str, ...], new_names: tuple[s
 def about(
     config: ACVISConfig, recipe: dict[str, Any], split: AVISegSplit, weights: dict[str, str | Path | None]
 ) -> dict[str, Any]:
-    """What a run is, for run.json: a later run with the same "same" goes on from its checkpoints."""
+    """The description of a run for run.json; a run with an equal "same" entry resumes from its checkpoints."""
     files = {"truth": split.truth_file, "scenes": split.scenes_file}
     return {
         "same": {
@@ -164,7 +172,7 @@ def fingerprint(path: Path) -> str:
 
 
 def git_revision() -> str | None:
-    """The commit of the kit's own checkout, "+" behind it if files have changed; None where it is installed."""
+    """The commit of the kit's checkout, with "+" if files have changed; None for an installed kit."""
     root = Path(acvis_kit.__file__).parents[1]
     if not (root / ".git").exists():
         return None

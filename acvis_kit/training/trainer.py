@@ -1,8 +1,8 @@
-"""The training loop: one class, whose state between two steps is what a checkpoint holds.
+"""The training loop: one class, whose state between two steps is what a checkpoint contains.
 
-Everything random is a function of the seed, the step and the clip (`randomness`), the rate a function of the step
-(`schedule`), and a sample a function of its number in the stream (`data.training_clips`). What remains to be stored are
-weights, the optimizer's memory, the running average and a handful of numbers.
+Random numbers are a function of seed, step and clip (`randomness`), the learning rate of the step (`schedule`), and a
+sample of its number in the stream (`data.training_clips`). Checkpoints therefore contain only the weights, the
+optimizer's state, the running average and a few numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from acvis_kit.training import optimizer as optimisation
 from acvis_kit.training.batches import largest_over, widen
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
 from acvis_kit.training.log import RunLog
-from acvis_kit.training.processes import Stop, quiet_worker, total_over
+from acvis_kit.training.parallel import Stop, quiet_worker, total_over
 from acvis_kit.training.randomness import point_generators, seed_step
 from acvis_kit.training.recipe import Recipe, RuntimeConfig
 from acvis_kit.training.schedule import lr_factor, pretrained_factor
@@ -44,11 +44,14 @@ CHECKPOINTS, BEST, LAST = "checkpoints", "best", "last"
 
 @dataclass
 class TrainingProgress:
-    """How far a run has come; the numbers in a checkpoint.
+    """The progress of a run: the numbers in a checkpoint.
 
     Attributes:
-        step: steps done. minutes: spent on them, evaluations included. evaluated: step of the last evaluation.
-        best_step, best_score: of the weights in best/, by the mean of mAP, HOTA and FSLA.
+        step: steps done.
+        minutes: training time, evaluations included.
+        evaluated: step of the last evaluation.
+        best_step: step of the weights in best/.
+        best_score: their score, the mean of mAP, HOTA and FSLA, percent.
     """
 
     step: int = 0
@@ -62,11 +65,17 @@ class Trainer:
     """Trains a network, in one process or as one of several.
 
     Args:
-        model: before the first step; `recipe`, `runtime`: see there.
-        clips: the stream of samples. out: folder of the run.
-        accelerator: devices, processes and precision; see `processes.make_accelerator`.
-        validation: None: no evaluation on the way.
-        say: for messages; called in the main process alone.
+        model: before the first step.
+        recipe: see `Recipe`.
+        clips: the stream of samples.
+        out: folder of the run.
+        accelerator: devices, processes and precision; see `parallel.make_accelerator`.
+        runtime: see `RuntimeConfig`.
+        validation: None: no evaluation during training.
+        say: for messages; called only in the main process.
+
+    Raises:
+        ConfigError: the batch cannot be divided among the processes.
     """
 
     def __init__(
@@ -86,11 +95,11 @@ class Trainer:
         self.say = say if self.main else lambda _: None
         self.world, self.rank = accelerator.num_processes, accelerator.process_index
         if recipe.batch % self.world:
-            raise ConfigError(f"batch={recipe.batch} clips do not divide among {self.world} processes")
+            raise ConfigError(f"batch={recipe.batch} clips cannot be divided among {self.world} processes")
 
         if recipe.precision == "float64":
             model = model.double()
-        # Plain layout: with channels innermost group norms cost more than convolutions gain.
+        # Not channels_last: group norms would lose more time than convolutions gain.
         self.model = model = model.to(accelerator.device).train()
         self.average = optimisation.Average(model, recipe.ema) if recipe.ema else None
         self.optimizer = optimisation.build_optimizer(model, recipe)
@@ -101,14 +110,14 @@ class Trainer:
 
     @property
     def exported(self) -> ACVIS:
-        """The weights that are evaluated and written for use: the running average, if there is one."""
+        """The network that is evaluated and exported: the running average, if there is one."""
         return self.average.model if self.average is not None else self.model
 
     def run(self) -> bool:
-        """Go on from the newest checkpoint, or begin; True when all steps are done, False when told to stop before.
+        """Train from the newest checkpoint or from the start; True if all steps are done, False if stopped before.
 
         Raises:
-            NotFiniteError: a loss or gradient that is not finite; the last checkpoint is kept.
+            NotFiniteError: a loss or gradient is not finite; the last checkpoint is kept.
         """
         self.resume()
         started, before = time.monotonic(), self.progress.minutes
@@ -126,7 +135,7 @@ class Trainer:
                 late = self.runtime.max_minutes is not None and now - started > 60 * self.runtime.max_minutes
                 save = now - saved > 60 * self.runtime.checkpoint_every
                 stopping, saving = self._agree(stop.asked or (self.main and late), self.main and save)
-                if self.main:
+                if log is not None:
                     log.step(self.progress.step, values)
                 if stopping:
                     break
@@ -141,14 +150,21 @@ class Trainer:
         return self.progress.step == self.recipe.steps
 
     def step(self, batch: TrainingBatch) -> dict[str, float]:
-        """One step of the optimizer; returns the losses, means over all processes, with "loss", "grad_norm", "lr"."""
+        """One optimizer step.
+
+        Returns:
+            Each loss by name, their sum "loss", and "grad_norm", all means over the processes; "lr".
+
+        Raises:
+            NotFiniteError: a loss or gradient is not finite.
+        """
         step = self.progress.step
         seed_step(self.recipe.seed, step, self.rank)
         rate = optimisation.set_rates(
             self.optimizer, lr_factor(self.recipe, step), pretrained_factor(self.recipe, step)
         )
         draws = self._draws(step)
-        batch = self._as_one(batch.to(self.accelerator.device))
+        batch = self._widened(batch.to(self.accelerator.device))
         try:
             output = self.network(batch.frames, batch.log_mel, batch.audio_features)
             generators = point_generators(self.recipe.seed, draws)
@@ -158,8 +174,8 @@ class Trainer:
         self.accelerator.backward(torch.stack(list(losses.values())).sum())
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         parts = torch.stack([*(value.detach() for value in losses.values()), norm.to(losses["frame/class"])])
-        *values, norm = (self._total(parts) / self.world).tolist()  # the one transfer of a step
-        if not math.isfinite(norm) and self.recipe.precision != "fp16":  # fp16 leaves such a step out, by itself
+        *values, norm = (self._total(parts) / self.world).tolist()  # the only transfer to the host in a step
+        if not math.isfinite(norm) and self.recipe.precision != "fp16":  # the fp16 scaler skips such a step
             raise NotFiniteError(
                 f"{self._where(step, draws, batch)}: the gradient's norm is {norm}, the losses are "
                 + ", ".join(f"{name} {value:.4g}" for name, value in zip(losses, values, strict=True))
@@ -174,7 +190,8 @@ class Trainer:
         return {"loss": sum(values), **named, "grad_norm": norm, "lr": rate}
 
     def evaluate(self, log: RunLog | None) -> None:
-        """Score the weights on the validation split; the best so far go to best/."""
+        """Score the exported weights on the validation split; write them to best/ if they are the best so far."""
+        assert self.validation is not None, "run() evaluates only with a validation split"
         started = time.monotonic()
         scores = self.validation.score(self.exported)
         progress = self.progress
@@ -187,10 +204,11 @@ class Trainer:
             progress.best_score, progress.best_step = scores["mean"], progress.step
             save_model(self.exported, self.out / BEST)
         self.say(f"step {progress.step}: {named}  mean {scores['mean']:.2f} (best: step {progress.best_step})")
+        assert log is not None, "the main process has a log"
         log.evaluation(progress.step, scores, time.monotonic() - started)
 
     def save(self) -> None:
-        """Write a checkpoint of this moment, between two steps."""
+        """Write a checkpoint; called between two steps."""
         if not self.main:
             return
         tensors = {
@@ -203,7 +221,7 @@ class Trainer:
         self.checkpoints.write(self.progress.step, tensors, {**asdict(self.progress), "scaler": scaler})
 
     def resume(self) -> None:
-        """Take up the newest whole checkpoint, if there is one."""
+        """Load the newest complete checkpoint, if there is one."""
         if self.main:
             self.checkpoints.clean()
         self.accelerator.wait_for_everyone()
@@ -218,10 +236,10 @@ class Trainer:
         if state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.progress = TrainingProgress(**{name: state[name] for name in asdict(self.progress)})
-        self.say(f"going on from {newest}, {self.recipe.steps - self.progress.step} steps to go")
+        self.say(f"resuming from {newest}, {self.recipe.steps - self.progress.step} steps left")
 
     def _batches(self) -> Iterator[TrainingBatch]:
-        """This process' share of every batch from the current step to the last one."""
+        """This process' part of every batch, from the current step to the last one."""
         config, workers = self.model.config, self.runtime.workers
         steps = range(self.progress.step, self.recipe.steps)
         loader = DataLoader(
@@ -235,15 +253,15 @@ class Trainer:
         )
         return iter(loader)
 
-    def _as_one(self, batch: TrainingBatch) -> TrainingBatch:
-        """Padded as if this process' share and the others' were one batch."""
+    def _widened(self, batch: TrainingBatch) -> TrainingBatch:
+        """This process' part, padded to the size of the batch over all processes."""
         if self.world == 1:
             return batch
         size = largest_over(batch.frames.shape[-2:], self.world, self.accelerator.device)
         return widen(batch, size, self.model.config.pixel_mean, self.model.config.size_divisor)
 
     def _draws(self, step: int) -> list[int]:
-        """Numbers of this process' samples in a step: every `world`-th of the step's batch."""
+        """Draw numbers of this process' samples in a step: every `world`-th of the step's batch."""
         first = step * self.recipe.batch
         return list(range(first + self.rank, first + self.recipe.batch, self.world))
 
@@ -254,13 +272,13 @@ class Trainer:
         return step == self.recipe.steps or (every > 0 and step % every == 0)
 
     def _agree(self, *flags: bool) -> list[bool]:
-        """Each flag is True in all processes if it is in one."""
+        """Combine flags over the processes: each is True everywhere if it is True in one."""
         if self.world == 1:
             return list(flags)
         counts = self._total(torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device))
         return [count > 0 for count in counts.tolist()]
 
-    def _total(self, terms: Tensor) -> Tensor:
+    def _total(self, terms: Tensor) -> Tensor:  # the criterion's `reduce`
         return total_over(terms, self.world)
 
     def _log(self) -> AbstractContextManager[RunLog | None]:
@@ -272,7 +290,7 @@ class Trainer:
 
     def _where(self, step: int, draws: list[int], batch: TrainingBatch) -> str:
         shown = ", ".join(
-            f"draw {draw}: video {video}, seconds {list(seconds)}, sound {sound}"
-            for draw, (video, seconds, sound) in zip(draws, batch.samples, strict=True)
+            f"draw {draw}: video {video}, frames {list(frames)}, sound {sound}"
+            for draw, (video, frames, sound) in zip(draws, batch.samples, strict=True)
         )
         return f"step {step} ({shown}), training has stopped and the last checkpoint is kept"

@@ -1,4 +1,4 @@
-"""Ablations that take seconds: a network of 32 channels, two steps, clips of 64 pixels and three seconds."""
+"""Ablations that take seconds: a network of 32 channels, two steps, clips of 64 pixels and 3 s."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ RECIPE = replace(ABLATION_RECIPE, steps=2, batch=1, clip_frames=2, warmup=1)
 
 
 def write_data(folder: Path, counts: str = "usual") -> Path:
-    """AVIS-Synth of two clips each."""
+    """AVIS-Synth with two clips per split."""
     write_dataset(folder, {"train": 2, "val": 2}, size=64, seconds=(3, 3), progress=False, counts=counts)
     return folder
 
 
 def plan(data: Path, work: Path, **changes: object) -> Plan:
-    """One that is carried out in seconds."""
-    given = {"usual": data}
-    usual = Plan(given, work, "cpu", BASE, RECIPE, audio_pretraining_steps=1, eval_clips=2, workers=0, threads=1)
-    return replace(usual, **changes)
+    """A plan whose runs take seconds."""
+    small = Plan(
+        {"usual": data}, work, "cpu", BASE, RECIPE, audio_pretraining_steps=1, eval_clips=2, workers=0, threads=1
+    )
+    return replace(small, **changes)

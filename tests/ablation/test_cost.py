@@ -12,18 +12,18 @@ from acvis_kit.config import PRESETS
 SMALL = replace(PRESETS["acvis-synth-tiny"], hidden_dim=32, num_heads=4, num_frame_queries=4)
 
 
-def test_acqg_with_one_token_is_counted_as_worked_out_by_hand() -> None:
+def test_the_cost_of_acqg_with_one_token_is_the_one_computed_by_hand() -> None:
     """Three layers of cross-attention, 5 queries (4 and the count token), one key, C = 32."""
-    one, many, additive = generator_costs(SMALL, (128, 128), frames=2, runs=1)
+    one, patches, additive = generator_costs(SMALL, (128, 128), frames=2, runs=1)
     c, queries, audio = 32, 5, SMALL.audio_dim
     layer = 4 * (c * c + c) + 2 * c  # packed in_proj, out_proj, LayerNorm
-    learned = 2 * 4 * c + c  # features, positions, count token
-    assert one.parameters == 3 * layer + learned + audio * c + c
+    embeddings = 2 * 4 * c + c  # features, positions, count token
+    assert one.parameters == 3 * layer + embeddings + audio * c + c
     flops = 2 * audio * c + 3 * (2 * (2 * queries + 2) * c * c + 2 * 2 * queries * c)
     assert one.gflops * 1e9 == pytest.approx(flops)
-    assert many.gflops > one.gflops and additive.gflops > many.gflops  # it looks at every token of the picture
+    assert patches.gflops > one.gflops and additive.gflops > patches.gflops  # it attends to all tokens of the picture
     assert additive.kept_mb > one.kept_mb > 0
-    assert min(one.milliseconds, many.milliseconds, additive.milliseconds) > 0
+    assert min(one.milliseconds, patches.milliseconds, additive.milliseconds) > 0
 
 
 def test_the_table_has_a_line_per_generator_and_network() -> None:

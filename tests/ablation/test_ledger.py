@@ -1,4 +1,4 @@
-"""What the ablations keep on disk."""
+"""The ledger on disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def line(seed: int, value: float, key: str = "k") -> dict:
     return {"key": key, "seed": seed, "paper": {"gate_off": {"mAP": value, "HOTA": float("nan")}}, "draws": draws}
 
 
-def test_draws_come_back_to_a_hundredth() -> None:
+def test_draws_are_stored_to_a_hundredth() -> None:
     percent = np.random.default_rng(0).random((20, 3)) * 100
     percent[3, 1] = np.nan
     assert np.allclose(unpack(pack(percent)), percent, atol=0.00501, equal_nan=True)
@@ -36,21 +36,21 @@ def test_a_line_per_run_is_written_and_read_again(tmp_path: Path) -> None:
     assert len(texts) == 2 and "draws" not in json.loads(texts[0])
 
 
-def test_a_run_done_again_takes_the_place_of_its_line(tmp_path: Path) -> None:
+def test_a_repeated_run_replaces_its_line(tmp_path: Path) -> None:
     ledger = RunLedger(tmp_path)
     for seed, value in ((0, 1.0), (1, 2.0), (0, 3.0)):
         ledger.add(line(seed, value))
     assert [entry["paper"]["gate_off"]["mAP"] for entry in RunLedger(tmp_path).lines] == [3.0, 2.0]
 
 
-def test_lines_that_another_command_wrote_meanwhile_stay(tmp_path: Path) -> None:
+def test_lines_that_another_command_wrote_since_are_kept(tmp_path: Path) -> None:
     one, other = RunLedger(tmp_path), RunLedger(tmp_path)
     other.add(line(1, 2.0))
     one.add(line(0, 1.0))
     assert {entry["seed"] for entry in RunLedger(tmp_path).lines} == {0, 1}
 
 
-def test_runs_of_another_machine_can_be_taken(tmp_path: Path) -> None:
+def test_runs_of_another_machine_can_be_added(tmp_path: Path) -> None:
     here, there = RunLedger(tmp_path / "here"), RunLedger(tmp_path / "there")
     here.add(line(0, 1.0))
     there.add(line(0, 5.0, key="other"))

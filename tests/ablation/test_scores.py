@@ -1,4 +1,4 @@
-"""What is measured, on predictions whose scores are known."""
+"""Scores of predictions whose values are known."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def names(split: AVISegSplit) -> tuple[str, ...]:
     return tuple(name for _, name in sorted(split.categories.items()))
 
 
-def shows(scene: SceneRecord, split: AVISegSplit, who: np.ndarray, counts: np.ndarray | None) -> Prediction:
-    """Exact masks of the objects of a scene in the seconds `who` (N, T) says, and a sure count of them."""
+def prediction_of(scene: SceneRecord, split: AVISegSplit, shown: np.ndarray, counts: np.ndarray | None) -> Prediction:
+    """Exact masks of the objects of a scene where `shown`, bool (N, T), and certain counts (T,)."""
     nothing = {"size": list(scene.size), "counts": empty(scene.size)["counts"].encode()}
     tracks = []
-    for thing, sounding in zip(scene.objects, who, strict=True):
+    for thing, sounding in zip(scene.objects, shown, strict=True):
         masks = [
             {"size": m["size"], "counts": m["counts"].encode()} if m is not None and s else nothing
             for m, s in zip(thing.segmentations, sounding, strict=True)
@@ -40,8 +40,8 @@ def shows(scene: SceneRecord, split: AVISegSplit, who: np.ndarray, counts: np.nd
             label = names(split).index(thing.class_name)
             tracks.append(Track(len(tracks), label, 0.9, tuple(masks), torch.from_numpy(sounding).float()))
     probabilities = None if counts is None else torch.eye(3, dtype=torch.float64)[np.minimum(counts, 2)]
-    sure = who.sum(0) if counts is None else counts
-    return Prediction(tuple(tracks), torch.from_numpy(sure), probabilities, names(split), scene.size)
+    certain = shown.sum(0) if counts is None else counts
+    return Prediction(tuple(tracks), torch.from_numpy(certain), probabilities, names(split), scene.size)
 
 
 def measured(
@@ -51,28 +51,28 @@ def measured(
 
     scenes = load_scenes(split.scenes_file)
 
-    def predictions(predictor: object, split: AVISegSplit, video: object, clip: object, heard: object) -> dict:
-        return answer(scenes[video.id], heard)
+    def predictions(predictor: object, split: AVISegSplit, video: object, clip: object, tracks: object) -> dict:
+        return answer(scenes[video.id], tracks)
 
     monkeypatch.setattr(ablation_scores, "_predictions", predictions)
     return measure(ACVIS(replace(BASE, class_names=names(split), **config)), split)
 
 
-def seen(scene: SceneRecord) -> np.ndarray:
-    """bool (N, T), which masks there are."""
+def visible(scene: SceneRecord) -> np.ndarray:
+    """Where objects have masks, bool (N, T)."""
     return np.array([[m is not None for m in thing.segmentations] for thing in scene.objects])
 
 
-def test_a_perfect_listener_has_everything_right(split: AVISegSplit, monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(scene: SceneRecord, heard: object) -> dict[str, Prediction]:
-        nobody, who = np.zeros_like(seen(scene)), seen(scene) & scene.sounding
-        out = {name: shows(scene, split, nobody, None) for name in ("muted", "foreign")}
-        if heard.swap is not None:
-            _, new, seconds = heard.swap
-            swapped = nobody.copy()
+def test_perfect_predictions_have_all_scores_100(split: AVISegSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(scene: SceneRecord, tracks: object) -> dict[str, Prediction]:
+        none, sounding = np.zeros_like(visible(scene)), visible(scene) & scene.sounding
+        out = {name: prediction_of(scene, split, none, None) for name in ("muted", "foreign")}
+        if tracks.swap is not None:
+            _, new, seconds = tracks.swap
+            swapped = none.copy()
             swapped[new.id] = seconds
-            out["swapped"] = shows(scene, split, swapped, None)
-        return out | {"original": shows(scene, split, who, who.sum(0))}
+            out["swapped"] = prediction_of(scene, split, swapped, None)
+        return out | {"original": prediction_of(scene, split, sounding, sounding.sum(0))}
 
     found = measured(split, monkeypatch, answer)
     assert set(found) == {"gate_off", "gate_on"}
@@ -86,23 +86,25 @@ def test_a_perfect_listener_has_everything_right(split: AVISegSplit, monkeypatch
         assert result.official["HOTA"] < 100  # the published evaluator's defects
 
 
-def test_one_that_only_looks_is_found_out(split: AVISegSplit, monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(scene: SceneRecord, heard: object) -> dict[str, Prediction]:
-        always = shows(scene, split, seen(scene), None)
+def test_predictions_that_ignore_the_sound_fail_the_control(
+    split: AVISegSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(scene: SceneRecord, tracks: object) -> dict[str, Prediction]:
+        always = prediction_of(scene, split, visible(scene), None)
         return dict.fromkeys(("original", "muted", "foreign", "swapped"), always)
 
     found = measured(split, monkeypatch, answer, count_head="none")
-    assert set(found) == {"gate_off"}  # nothing to gate with
+    assert set(found) == {"gate_off"}  # without a count head there is no gate
     values = found["gate_off"].values
     assert (values["muted"], values["foreign"]) == (0, 0) and np.isnan(values["counted"])
     assert values["FSLA"] < 100 and values["HOTA"] < 100
 
 
-def test_the_gate_silences_seconds_that_are_counted_as_silent(
+def test_the_gate_removes_masks_in_seconds_counted_as_silent(
     split: AVISegSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(scene: SceneRecord, heard: object) -> dict[str, Prediction]:
-        always = shows(scene, split, seen(scene), np.zeros(scene.length, int))
+    def answer(scene: SceneRecord, tracks: object) -> dict[str, Prediction]:
+        always = prediction_of(scene, split, visible(scene), np.zeros(scene.length, int))
         return dict.fromkeys(("original", "muted", "foreign", "swapped"), always)
 
     found = measured(split, monkeypatch, answer)
@@ -110,22 +112,22 @@ def test_the_gate_silences_seconds_that_are_counted_as_silent(
     assert found["gate_on"].values["foreign"] == 100
 
 
-def test_counts_are_compared_as_none_one_and_more(split: AVISegSplit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Always "1": right in the seconds in which one sounds."""
+def test_counts_are_compared_as_0_1_and_more(split: AVISegSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Always "1": right in the seconds in which one object sounds."""
 
-    def answer(scene: SceneRecord, heard: object) -> dict[str, Prediction]:
-        return {"original": shows(scene, split, seen(scene) & scene.sounding, np.ones(scene.length, int))}
+    def answer(scene: SceneRecord, tracks: object) -> dict[str, Prediction]:
+        return {"original": prediction_of(scene, split, visible(scene) & scene.sounding, np.ones(scene.length, int))}
 
     values = measured(split, monkeypatch, answer)["gate_off"].values
     scenes = load_scenes(split.scenes_file).values()
-    ones = np.concatenate([(seen(scene) & scene.sounding).sum(0) == 1 for scene in scenes])
+    ones = np.concatenate([(visible(scene) & scene.sounding).sum(0) == 1 for scene in scenes])
     assert values["counted"] == pytest.approx(100 * ones.mean()) and values["counted_by_masks"] == 100
 
 
-def test_a_network_that_hears_nothing_is_measured_as_it_is(split: AVISegSplit) -> None:
+def test_a_network_without_audio_input_can_be_measured(split: AVISegSplit) -> None:
     from dataclasses import replace
 
-    deaf = replace(BASE, class_names=names(split), frame_fusion=False, video_fusion=False, count_head="none")
+    config = replace(BASE, class_names=names(split), frame_fusion=False, video_fusion=False, count_head="none")
     torch.manual_seed(0)
-    values = measure(ACVIS(deaf), split)["gate_off"].values
+    values = measure(ACVIS(config), split)["gate_off"].values
     assert values["muted"] == values["foreign"] and 0 <= values["muted"] <= 100

@@ -1,4 +1,4 @@
-"""`acvis prepare` on a command line."""
+"""`acvis prepare` from the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(*words: str) -> int:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_summary_counts_and_the_status_tells_whether_anything_worked(tmp_path: Path, capsys) -> None:
+def test_the_summary_counts_videos_and_the_status_is_0_if_one_was_prepared(tmp_path: Path, capsys) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
     (videos / "broken.mp4").write_bytes(b"broken")

@@ -34,30 +34,32 @@ def same_generators() -> Iterator[None]:
         yield
 
 
-def test_one_command_trains_and_the_same_command_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_command_trains_and_the_same_command_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = write_data(tmp_path / "data"), tmp_path / "run"
     command = ["train", "--preset", "acvis-synth-tiny", "--data", str(data), "--out", str(out), "--batch", "2"]
     command += ["--steps", "2", "--clip-frames", "2", "--eval-clips", "1", "--workers", "0", "--device", "cpu"]
     command += ["--set", "augmentation=none", *(part for text in SETTINGS for part in ("--set", text))]
-    assert main([*command, "--max-minutes", "0.000001"]) == 0, "stopping in time is no failure"
-    assert "stopped after step 1" in capsys.readouterr().err
+    assert main([*command, "--max-minutes", "0.000001"]) == 0, "stopping at --max-minutes is no failure"
+    assert "step 1;" in capsys.readouterr().err
     assert main([*command, "--shard-mb", "1"]) == 0
     said = capsys.readouterr().err
-    assert "going on from" in said and "step 2: mAP" in said and "done: weights in" in said
+    assert "step-000001" in said and "step 2: mAP" in said and str(out / "last") in said
     assert load_model(out / "best").config == replace(CONFIG, class_names=("person", "dog", "cat"))
     recipe = json.loads((out / "run.json").read_text())["same"]["recipe"]
-    wanted = {"steps": 2, "batch": 2, "augmentation": "none", "audio_pretraining_steps": 0}
-    assert {name: recipe[name] for name in wanted} == wanted
+    expected = {"steps": 2, "batch": 2, "augmentation": "none", "audio_pretraining_steps": 0}
+    assert {name: recipe[name] for name in expected} == expected
 
     assert main([*command, "--lr", "0.1"]) == 1
     assert "recipe.lr was 0.001, is 0.1" in capsys.readouterr().err
     fine = ["train", "--init-from", str(out / "best"), "--data", str(data), "--out", str(tmp_path / "fine")]
     fine += ["--steps", "1", "--batch", "1", "--clip-frames", "2", "--eval-clips", "0", "--workers", "0"]
-    assert main([*fine, "--device", "cpu", "--set", "augmentation=none"]) == 0, "the configuration is that of W"
-    assert "class heads for 3 of 3 classes" in capsys.readouterr().err
+    assert main([*fine, "--device", "cpu", "--set", "augmentation=none"]) == 0, (
+        "the configuration is that of the weights"
+    )
+    assert "3 of 3 classes" in capsys.readouterr().err
 
 
-def test_weights_to_begin_with_have_had_their_lessons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_to_fine_tune_are_not_pretrained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Recipe] = []
     monkeypatch.setattr("acvis_kit.training.train", lambda config, recipe, *_, **__: asked.append(recipe))
     command = ["train", "--preset", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
@@ -68,7 +70,7 @@ def test_weights_to_begin_with_have_had_their_lessons(tmp_path: Path, monkeypatc
     assert min(stages[0]) > 0
 
 
-def test_weights_to_begin_with_may_be_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_to_fine_tune_may_be_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, Any]] = []
     monkeypatch.setattr(
         "acvis_kit.training.train", lambda config, *_, **more: asked.append((config, more["init_from"]))
@@ -77,7 +79,7 @@ def test_weights_to_begin_with_may_be_an_id(tmp_path: Path, monkeypatch: pytest.
     assert asked == [(load_model("acvis-synth-tiny").config, "acvis-synth-tiny")]
 
 
-def test_fields_go_to_the_part_that_has_them() -> None:
+def test_settings_change_the_part_that_has_the_field() -> None:
     settings = ["hidden_dim=64", "lr=2e-3", "count_gate=true", "backbone=swin_t", "betas=0.9,0.95", "audio_folder=F"]
     settings += ["class_names=dog, cat", "pixel_std=[1, 2, 3]", "frozen=backbone"]
     config, recipe = with_fields(settings, TINY, PAPER)
@@ -96,7 +98,7 @@ def test_a_field_that_cannot_be_set_is_named(text: str) -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [("audio_steps", "audio_pretraining_steps"), ("rest", "frozen_fraction")])
-def test_old_names_of_fields_are_answered_with_the_new_ones(tmp_path: Path, capsys, old: str, new: str) -> None:
+def test_old_names_of_fields_cause_an_error_that_names_the_new_ones(tmp_path: Path, capsys, old: str, new: str) -> None:
     command = ["train", "--preset", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
     assert main([*command, "--set", f"{old}=0"]) == 1
     assert f"{old} is now called {new}" in capsys.readouterr().err

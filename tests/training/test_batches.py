@@ -24,17 +24,17 @@ def sample(height: int, width: int) -> TrainingSample:
 
 
 @pytest.mark.parametrize("other", [(40, 100), (70, 33), (64, 64), (32, 32)])
-def test_a_widened_batch_is_the_one_that_the_larger_clip_would_have_made(other: tuple[int, int]) -> None:
-    mine, far = sample(40, 50), sample(*other)
-    together = collate([mine, far], MEAN, DIVISOR)
-    alone = collate([mine], MEAN, DIVISOR)
+def test_a_widened_batch_equals_the_one_collated_with_the_larger_clip(other: tuple[int, int]) -> None:
+    own, remote = sample(40, 50), sample(*other)
+    together = collate([own, remote], MEAN, DIVISOR)
+    alone = collate([own], MEAN, DIVISOR)
     widened = widen(alone, tuple(together.frames.shape[-2:]), MEAN, DIVISOR)
     assert torch.equal(widened.frames[0], together.frames[0])
     assert torch.equal(widened.targets[0].masks, together.targets[0].masks)
     assert widened.targets[0].masks.dtype == torch.bool
 
 
-def test_a_batch_of_the_right_size_is_left_alone() -> None:
+def test_a_batch_of_the_right_size_does_not_change() -> None:
     batch = collate([sample(40, 50)], MEAN, DIVISOR)
     assert widen(batch, (40, 50), MEAN, DIVISOR) is batch
     assert largest_over(batch.frames.shape[-2:], 1, torch.device("cpu")) == (40, 50)

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there."""
+"""Checkpoints are complete or do not exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TENSORS = {
         "big": torch.arange(6000, dtype=torch.float32).view(20, 300),
         "channels last": torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last),
         "one number": torch.tensor(3.0),
-        "none at all": torch.zeros(0, 7),
+        "empty": torch.zeros(0, 7),
         "half": torch.ones(9, dtype=torch.bfloat16),
         "exact": torch.full((2, 2), 1 / 3, dtype=torch.float64),
         "whole": torch.tensor([2**40, -1]),
@@ -50,7 +50,7 @@ def test_no_file_is_larger_than_asked_and_large_tensors_are_cut(tmp_path: Path) 
     assert_same({"model": read_tensors(tmp_path, "model")}, {"model": TENSORS["model"]})
 
 
-def test_fifteen_megabytes_stay_below_sixteen(tmp_path: Path) -> None:
+def test_a_limit_of_fifteen_megabytes_gives_files_below_sixteen(tmp_path: Path) -> None:
     folder = Checkpoints(tmp_path, shard_mb=15).write(1, {"model": {"vggish": torch.zeros(12_288, 400)}}, {})
     sizes = [path.stat().st_size for path in folder.iterdir()]
     assert sum(sizes) > 19e6 and max(sizes) <= 15.1e6
@@ -73,10 +73,8 @@ def test_the_same_step_can_be_written_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", range(1, 9))
-def test_a_checkpoint_that_was_cut_short_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
-) -> None:
-    """Writing fails at its first, second, ... wait for the disk: the one before is the newest."""
+def test_an_interrupted_checkpoint_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int) -> None:
+    """Writing fails at its first, second, ... sync: the previous checkpoint is the newest."""
     store = Checkpoints(tmp_path)
     store.write(1, TENSORS, {})
     calls = 0
@@ -91,17 +89,17 @@ def test_a_checkpoint_that_was_cut_short_is_not_there(
     try:
         store.write(2, TENSORS, {})
     except KeyboardInterrupt:
-        whole = store.newest()
-        assert whole.name == ("step-000002" if moment == 7 else "step-000001")  # 7: the folder has its name by then
-        assert_same(read_checkpoint_folder(whole)[0])
+        newest = store.newest()
+        assert newest.name == ("step-000002" if moment == 7 else "step-000001")  # by the 7th the folder has its name
+        assert_same(read_checkpoint_folder(newest)[0])
         store.clean()
         assert all(path.name.startswith("step-") and "." not in path.name for path in tmp_path.iterdir())
     else:
-        assert moment == 8  # writing waits for the disk seven times: two kinds of two files, state, folder, parent
+        assert moment == 8  # there are seven syncs: two kinds with two files each, state, folder, parent
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "no state", "state cut"])
-def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_is_skipped(tmp_path: Path, damage: str) -> None:
     store = Checkpoints(tmp_path)
     first, second = store.write(1, TENSORS, {}), store.write(2, TENSORS, {})
     file = second / ("state.json" if "state" in damage else "optimizer-00001.safetensors")
@@ -114,5 +112,5 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> Non
         read_checkpoint_folder(second)
 
 
-def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+def test_without_checkpoints_the_newest_is_none(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "nothing").newest() is None

@@ -1,4 +1,4 @@
-"""What a run writes down."""
+"""The log of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def no_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_line_is_the_mean_of_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(0, 100, 4))  # every look at it is 4 seconds later
+    clock = iter(range(0, 100, 4))  # every call is 4 seconds later
     monkeypatch.setattr("acvis_kit.training.log.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     with RunLog(tmp_path, 4, 0, 0, every=2, frames_per_step=10, say=lambda _: None) as log:
         for step, loss in enumerate((1.0, 2.0, 5.0, math.nan), start=1):
@@ -37,7 +37,7 @@ def test_a_line_is_the_mean_of_its_steps(tmp_path: Path, monkeypatch: pytest.Mon
     assert last == {"step": 4, "evaluation": {"mean": 50.0, "HOTA": None}, "seconds": 1.3}
 
 
-def test_what_was_written_beyond_the_checkpoint_is_forgotten(tmp_path: Path) -> None:
+def test_lines_written_after_the_checkpoint_are_removed(tmp_path: Path) -> None:
     with RunLog(tmp_path, 9, 0, 0, 1, 1, lambda _: None) as log:
         for step in range(1, 5):
             log.step(step, {"loss": float(step)})
@@ -50,16 +50,16 @@ def test_what_was_written_beyond_the_checkpoint_is_forgotten(tmp_path: Path) -> 
     assert kept == [(1, 1.0), (1, "evaluation"), (2, 2.0), (3, 30.0)]
 
 
-def test_missing_tensorboard_is_said_once(tmp_path: Path) -> None:
-    said: list[str] = []
-    with RunLog(tmp_path, 2, 0, 0, 1, 1, said.append) as log:
+def test_missing_tensorboard_is_reported_once(tmp_path: Path) -> None:
+    messages: list[str] = []
+    with RunLog(tmp_path, 2, 0, 0, 1, 1, messages.append) as log:
         log.step(1, {"loss": 1.0})
         log.step(2, {"loss": 1.0})
-    assert len(said) == 1 and "acvis-kit[train]" in said[0]
+    assert len(messages) == 1 and "acvis-kit[train]" in messages[0]
 
 
 def board(folder: Path, name: str) -> list[tuple[int, float]]:
-    """What TensorBoard shows under a name: (step, value)."""
+    """TensorBoard's values of a name: (step, value)."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     return [(event.step, event.value) for event in EventAccumulator(str(folder)).Reload().Scalars(name)]

@@ -1,4 +1,4 @@
-"""Which parameters decay, at which rate they move, and the running average."""
+"""Weight decay and learning rates of parameters, and the running average."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_everything_decays_but_norms_embeddings_and_bias_tables(preset: str) -> 
                       if preset.startswith("acvis") else PRESETS[preset])  # fmt: skip
     found = decays(model)
     assert set(found) == {name for name, _ in model.named_parameters()}
-    spared = {name for name, decay in found.items() if not decay}
-    last = {name.rpartition(".")[2] for name in spared}
+    not_decayed = {name for name, decay in found.items() if not decay}
+    last = {name.rpartition(".")[2] for name in not_decayed}
     of_norms = {
-        name for name in spared if ".norm" in name or isinstance(owner(model, name), nn.LayerNorm | nn.GroupNorm)
+        name for name in not_decayed if ".norm" in name or isinstance(owner(model, name), nn.LayerNorm | nn.GroupNorm)
     }
-    embeddings = {name.rpartition(".")[2] for name in spared - of_norms}
+    embeddings = {name.rpartition(".")[2] for name in not_decayed - of_norms}
     expected = {"query_features", "query_positions", "slot_positions", "count_token", "patch_position", "level_embed"}
     if preset == "acvis-swin-t":
         expected |= {"relative_position_bias_table"}
@@ -58,7 +58,7 @@ def owner(model: nn.Module, name: str) -> nn.Module:
     return model.get_submodule(name.rpartition(".")[0])
 
 
-def test_the_backbone_moves_at_a_tenth_of_the_rate(tiny_model: ACVIS) -> None:
+def test_the_backbone_has_a_tenth_of_the_learning_rate(tiny_model: ACVIS) -> None:
     groups = parameter_groups(tiny_model, PAPER)
     rates = {id(p): (g["base_lr"], g["weight_decay"]) for g in groups for p in g["params"]}
     named = dict(tiny_model.named_parameters())
@@ -72,10 +72,10 @@ def test_the_backbone_moves_at_a_tenth_of_the_rate(tiny_model: ACVIS) -> None:
     assert {round(g["lr"], 9) for g in optimizer.param_groups} == {1e-5, 1e-6}
 
 
-def test_what_a_lesson_taught_rests_while_the_others_move() -> None:
+def test_pretrained_parts_stay_frozen_while_the_others_are_trained() -> None:
     model = make_model(SEEING)
 
-    def still(**steps: int) -> set[str]:
+    def frozen_parts(**steps: int) -> set[str]:
         optimizer = build_optimizer(model, replace(SYNTH, **steps))
         assert set_rates(optimizer, 1.0, 0.0) == SYNTH.lr
         rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -83,17 +83,17 @@ def test_what_a_lesson_taught_rests_while_the_others_move() -> None:
 
     parts = {name.partition(".")[0] for name, _ in model.named_parameters()}
     assert {*AUDIO_PARTS, *VISUAL_PARTS} <= parts
-    assert still(audio_pretraining_steps=1, visual_pretraining_steps=0) == set(AUDIO_PARTS)
-    assert still(audio_pretraining_steps=0, visual_pretraining_steps=1) == set(VISUAL_PARTS)
-    assert still(audio_pretraining_steps=0, visual_pretraining_steps=0) == set()
+    assert frozen_parts(audio_pretraining_steps=1, visual_pretraining_steps=0) == set(AUDIO_PARTS)
+    assert frozen_parts(audio_pretraining_steps=0, visual_pretraining_steps=1) == set(VISUAL_PARTS)
+    assert frozen_parts(audio_pretraining_steps=0, visual_pretraining_steps=0) == set()
 
 
-def test_frozen_parts_are_left_to_no_optimizer(tiny_model: ACVIS) -> None:
+def test_frozen_parts_are_in_no_parameter_group(tiny_model: ACVIS) -> None:
     model = freeze(copy.deepcopy(tiny_model), ("backbone", "tracker.query_features"))
-    moved = {id(p) for group in parameter_groups(model, PAPER) for p in group["params"]}
-    still = {name for name, p in model.named_parameters() if id(p) not in moved}
-    assert {name for name in still if not name.startswith("backbone.")} == {"tracker.query_features"}
-    assert len(still) == 1 + len(list(model.backbone.parameters()))
+    trained = {id(p) for group in parameter_groups(model, PAPER) for p in group["params"]}
+    frozen = {name for name, p in model.named_parameters() if id(p) not in trained}
+    assert {name for name in frozen if not name.startswith("backbone.")} == {"tracker.query_features"}
+    assert len(frozen) == 1 + len(list(model.backbone.parameters()))
     assert all(p.requires_grad for p in freeze(model, ()).parameters())
     with pytest.raises(ConfigError, match=r"frozen='track' .* backbone, pixel_decoder"):
         freeze(model, ("track",))
@@ -113,7 +113,7 @@ def take_steps(model: nn.Module, optimizer: torch.optim.Optimizer, first: int, l
         optimizer.zero_grad()
 
 
-def test_an_optimizer_goes_on_from_its_tensors_as_if_nothing_had_happened() -> None:
+def test_an_optimizer_resumed_from_its_tensors_takes_the_same_steps() -> None:
     model = small()
     optimizer = build_optimizer(model, PAPER)
     take_steps(model, optimizer, 0, 3)

@@ -23,7 +23,7 @@ STEPS = 12
 
 
 @pytest.fixture(autouse=True)
-def few_pictures_and_no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_frames_and_no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visual, "PICTURES", 4)
     monkeypatch.setattr(stage, "WARMUP", 1)
 
@@ -38,24 +38,24 @@ def model_for(clips: TrainingClips) -> ACVIS:
 
 
 def pretrained(model: ACVIS, clips: TrainingClips, steps: int, workers: int = 0) -> float:
-    """The loss that is told at the end; of one step, that before it."""
-    told: list[str] = []
-    pretrain_visual(model, clips, steps, workers=workers, say=told.append)
-    return float(told[0].rpartition(" ")[2])
+    """The loss that is reported at the end; after one step, that of the initial weights."""
+    messages: list[str] = []
+    pretrain_visual(model, clips, steps, workers=workers, say=messages.append)
+    return float(messages[0].rpartition(" ")[2])
 
 
-def test_eyes_learn_and_nothing_else_changes(clips: TrainingClips) -> None:
+def test_the_visual_parts_improve_and_nothing_else_changes(clips: TrainingClips) -> None:
     model = model_for(clips)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    at_first = pretrained(model_for(clips), clips, 1)
+    initial = pretrained(model_for(clips), clips, 1)
     pretrained(model, clips, STEPS)
     changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"backbone", "pixel_decoder", "pixel_class_head", "pixel_sign_head"}
     assert all(p.grad is None for p in model.parameters())
-    assert pretrained(model, clips, 1) < 0.9 * at_first
+    assert pretrained(model, clips, 1) < 0.9 * initial
 
 
-def test_a_frozen_part_learns_nothing(clips: TrainingClips) -> None:
+def test_a_frozen_part_does_not_change(clips: TrainingClips) -> None:
     model = freeze(model_for(clips), ("backbone",))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     pretrained(model, clips, 2)
@@ -63,14 +63,16 @@ def test_a_frozen_part_learns_nothing(clips: TrainingClips) -> None:
     assert "pixel_decoder" in changed and "backbone" not in changed
 
 
-def test_eyes_that_begin_again_come_to_the_same(clips: TrainingClips) -> None:
+def test_repeated_visual_pretraining_ends_with_the_same_weights(clips: TrainingClips) -> None:
     first, second = model_for(clips), model_for(clips)
     pretrained(first, clips, 2)
     pretrained(second, clips, 2, workers=1)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_a_run_teaches_the_eyes_once(synth_data: Path, clips: TrainingClips, tmp_path: Path) -> None:
+def test_a_resumed_run_does_not_repeat_visual_pretraining(
+    synth_data: Path, clips: TrainingClips, tmp_path: Path
+) -> None:
     config = replace(SEEING, backbone="compact", class_names=clips.class_names, pixel_classes=True)
     recipe = replace(
         recipe_of(config),
@@ -82,13 +84,15 @@ def test_a_run_teaches_the_eyes_once(synth_data: Path, clips: TrainingClips, tmp
         warmup=0,
     )
     runtime = RuntimeConfig(workers=0, eval_clips=0, device="cpu")
-    told: list[str] = []
-    assert not train(config, recipe, synth_data, tmp_path, runtime=replace(runtime, max_minutes=1e-6), say=told.append)
-    assert train(config, recipe, synth_data, tmp_path, runtime=runtime, say=told.append)
-    assert sum("visual pretraining finished" in text for text in told) == 1
+    messages: list[str] = []
+    assert not train(
+        config, recipe, synth_data, tmp_path, runtime=replace(runtime, max_minutes=1e-6), say=messages.append
+    )
+    assert train(config, recipe, synth_data, tmp_path, runtime=runtime, say=messages.append)
+    assert sum("visual pretraining finished" in text for text in messages) == 1
 
 
-def test_what_the_lesson_taught_rests_while_the_rest_of_the_network_learns(synth_data: Path, tmp_path: Path) -> None:
+def test_pretrained_parts_stay_frozen_while_the_others_are_trained(synth_data: Path, tmp_path: Path) -> None:
     config = replace(SEEING, backbone="compact", pixel_classes=True)
     recipe = replace(
         recipe_of(config),
@@ -103,19 +107,21 @@ def test_what_the_lesson_taught_rests_while_the_rest_of_the_network_learns(synth
     train(config, recipe, synth_data, tmp_path, runtime=RuntimeConfig(workers=0, eval_clips=0, device="cpu"))
     before, _ = read_checkpoint_folder(tmp_path / "checkpoints" / "step-000000")
     after = load_model(tmp_path / "last").state_dict()
-    moved = {name for name, value in before["model"].items() if not torch.equal(value, after[name])}
-    assert any(name.startswith("tracker.") for name in moved)
-    assert not [name for name in moved if name.partition(".")[0] in VISUAL_PARTS]
+    changed = {name for name, value in before["model"].items() if not torch.equal(value, after[name])}
+    assert any(name.startswith("tracker.") for name in changed)
+    assert not [name for name in changed if name.partition(".")[0] in VISUAL_PARTS]
 
 
-def test_a_stream_of_pictures_is_numbered(clips: TrainingClips) -> None:
+def test_a_picture_depends_only_on_its_draw_number(clips: TrainingClips) -> None:
     one, again, other = clips.picture(5), clips.picture(5), clips.picture(6)
     assert one.frames.shape[:2] == (1, 3) and one.log_mel is None
     assert one.targets.masks.shape[1] == 1 and one.targets.masks.any()
     assert torch.equal(one.frames, again.frames) and not torch.equal(one.frames, other.frames)
 
 
-def test_networks_that_name_no_pixels_and_hidden_objects_are_refused(synth_data: Path, clips: TrainingClips) -> None:
+def test_networks_without_pixel_classes_and_data_without_silent_objects_are_refused(
+    synth_data: Path, clips: TrainingClips
+) -> None:
     with pytest.raises(ConfigError, match="pixel_classes=True"):
         pretrain_visual(
             make_model(replace(SEEING, class_names=clips.class_names, pixel_classes=False)), clips, 1, workers=0

@@ -1,4 +1,4 @@
-"""Random numbers that need no memory."""
+"""Random numbers that need no stored state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def drawn() -> tuple[float, float, float]:
     return random.random(), float(np.random.random()), torch.rand(()).item()  # noqa: NPY002
 
 
-def test_a_step_draws_the_same_whatever_was_drawn_before() -> None:
+def test_a_step_draws_the_same_numbers_after_any_other_draws() -> None:
     with torch.random.fork_rng():
         seed_step(3, 17, 0)
         first = drawn()
@@ -25,11 +25,11 @@ def test_a_step_draws_the_same_whatever_was_drawn_before() -> None:
 
 def test_seeds_steps_and_processes_draw_differently() -> None:
     with torch.random.fork_rng():
-        seen = set()
+        found = set()
         for where in ((3, 17, 0), (4, 17, 0), (3, 18, 0), (3, 17, 1)):
             seed_step(*where)
-            seen |= set(drawn())
-    assert len(seen) == 12
+            found |= set(drawn())
+    assert len(found) == 12
 
 
 def test_points_belong_to_the_clip_and_not_to_its_place_in_the_batch() -> None:

@@ -1,4 +1,4 @@
-"""The numbers of a training, and what is refused."""
+"""Recipes: the papers' numbers, JSON, and invalid values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_value_outside_its_range_is_named(values: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("values", [{"workers": -1}, {"max_minutes": 0.0}, {"shard_mb": -1.0}, {"log_every": 0}])
-def test_a_habit_outside_its_range_is_named(values: dict[str, Any]) -> None:
+def test_a_runtime_setting_outside_its_range_is_named(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         RuntimeConfig(**values)
 

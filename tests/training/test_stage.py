@@ -30,66 +30,65 @@ class Sums(Dataset):
 
 def stage(workers: int = 0, policy: CheckpointPolicy | None = None) -> tuple[nn.Linear, float | None, Sums]:
     torch.manual_seed(0)
-    student, samples = nn.Linear(3, 1), Sums()
+    model, samples = nn.Module(), Sums()
+    model.head = nn.Linear(3, 1)
 
-    def loss_of(given: list[Tensor]) -> Tensor:
-        numbers, total = given
-        kept = (torch.rand(3) > 0.1) / 0.9  # as stochastic depth does, of the global generator
-        return F.mse_loss(student(numbers * kept), total)
+    def loss_of(batch: list[Tensor]) -> Tensor:
+        numbers, total = batch
+        kept = (torch.rand(3) > 0.1) / 0.9  # uses the global generator, as stochastic depth does
+        return F.mse_loss(model.head(numbers * kept), total)
 
-    pupil = nn.Module()
-    pupil.head = student
-    said = run_stage(
-        pupil, ("head",), samples.__getitem__, BATCH, STEPS, loss_of, name="sums", workers=workers, policy=policy
+    loss = run_stage(
+        model, ("head",), samples.__getitem__, BATCH, STEPS, loss_of, name="sums", workers=workers, policy=policy
     )
-    return student, said, samples
+    return model.head, loss, samples
 
 
 def test_the_loss_falls_and_gradients_are_gone() -> None:
-    student, said, _ = stage()
+    head, loss, _ = stage()
     with torch.no_grad():
         numbers = torch.randn(100, 3, generator=torch.Generator().manual_seed(-1))
-        after = F.mse_loss(student(numbers), numbers.sum(1, keepdim=True))
+        after = F.mse_loss(head(numbers), numbers.sum(1, keepdim=True))
         torch.manual_seed(0)
         before = F.mse_loss(nn.Linear(3, 1)(numbers), numbers.sum(1, keepdim=True))
-    assert after < 0.5 * before and said < before
-    assert all(p.grad is None for p in student.parameters())
+    assert after < 0.5 * before and loss < before
+    assert all(p.grad is None for p in head.parameters())
 
 
-def test_every_sample_of_the_stream_is_seen_once_and_workers_change_nothing() -> None:
-    student, _, samples = stage()
+def test_every_sample_of_the_stream_is_used_once_and_workers_change_nothing() -> None:
+    head, _, samples = stage()
     assert samples.asked == list(range(STEPS * BATCH))
-    assert torch.equal(student.weight, stage(workers=1)[0].weight)
+    assert torch.equal(head.weight, stage(workers=1)[0].weight)
 
 
-def test_the_rate_warms_up_and_ends_at_nothing() -> None:
+def test_the_rate_warms_up_and_ends_at_zero() -> None:
     rates = [_rate(step, 1000) for step in range(1000)]
     assert rates[0] == pytest.approx(1 / WARMUP) and max(rates) == pytest.approx(1, abs=0.01)
     assert rates[-1] < 1e-4 and rates.index(max(rates)) == pytest.approx(WARMUP, abs=1)
 
 
-@pytest.mark.parametrize("every", [10.0, 0.0])  # minutes: a checkpoint when it policy, or after every step
-def test_a_lesson_that_pauses_comes_to_the_same(tmp_path: Path, every: float) -> None:
+@pytest.mark.parametrize("every", [10.0, 0.0])  # minutes: checkpoints only when it stops, or after every step
+def test_a_stage_that_is_stopped_and_resumed_ends_with_the_same_weights(tmp_path: Path, every: float) -> None:
     asked = count(1)
     policy = CheckpointPolicy(
         Checkpoints(tmp_path, keep=1), every_minutes=every, should_stop=lambda: next(asked) % 150 == 0
     )
-    losses, seen = [], []
+    losses, used = [], []
     while not losses or losses[-1] is None:
-        student, loss, samples = stage(policy=policy)
+        head, loss, samples = stage(policy=policy)
         torch.rand(5)
         losses.append(loss)
-        seen += samples.asked
-    assert losses[:-1] == [None] * 3 and seen == list(range(STEPS * BATCH))
+        used += samples.asked
+    assert losses[:-1] == [None] * 3 and used == list(range(STEPS * BATCH))
     whole, whole_loss, _ = stage()
-    assert torch.equal(student.weight, whole.weight) and losses[-1] == whole_loss
+    assert torch.equal(head.weight, whole.weight) and losses[-1] == whole_loss
 
 
-def test_a_lesson_that_was_taken_is_not_taken_again(tmp_path: Path) -> None:
+def test_a_finished_stage_is_not_repeated(tmp_path: Path) -> None:
     policy = CheckpointPolicy(Checkpoints(tmp_path))
-    student, loss, _ = stage(policy=policy)
+    head, loss, _ = stage(policy=policy)
     again, same, samples = stage(policy=policy)
-    assert torch.equal(student.weight, again.weight) and same == loss and samples.asked == []
+    assert torch.equal(head.weight, again.weight) and same == loss and samples.asked == []
 
 
 def test_other_processes_than_the_main_one_write_nothing(tmp_path: Path) -> None:
@@ -97,11 +96,11 @@ def test_other_processes_than_the_main_one_write_nothing(tmp_path: Path) -> None
     assert not (tmp_path / "none").exists()
 
 
-def test_a_loss_that_is_no_number_ends_the_lesson_before_it_spoils_anything() -> None:
-    pupil = nn.Module()
-    pupil.head = nn.Linear(1, 1)
-    before = pupil.head.weight.clone()
-    loss_of = lambda given: pupil.head(given).sum() * float("nan")  # noqa: E731
+def test_a_loss_that_is_not_finite_ends_the_stage_before_it_changes_the_weights() -> None:
+    model = nn.Module()
+    model.head = nn.Linear(1, 1)
+    before = model.head.weight.clone()
+    loss_of = lambda batch: model.head(batch).sum() * float("nan")  # noqa: E731
     with pytest.raises(NotFiniteError, match="sums, step 0"):
-        run_stage(pupil, ("head",), lambda draw: torch.ones(1), 1, 3, loss_of, name="sums", workers=0)
-    assert torch.equal(pupil.head.weight, before)
+        run_stage(model, ("head",), lambda draw: torch.ones(1), 1, 3, loss_of, name="sums", workers=0)
+    assert torch.equal(model.head.weight, before)

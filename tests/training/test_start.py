@@ -1,4 +1,4 @@
-"""What a run begins with."""
+"""The initial weights of a run, and its description."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ CATS = replace(CONFIG, class_names=("cat", "dog", "violin"))
 BIRDS = replace(CONFIG, class_names=("violin", "bird", "cat"))
 
 
-def test_the_seed_decides_the_fresh_weights() -> None:
+def test_the_random_weights_depend_on_the_seed() -> None:
     first, same, other = (initial_model(CATS, seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[key], same[key]) for key in first)
     assert not torch.equal(first["tracker.query_features"], other["tracker.query_features"])
 
 
-def test_fine_tuning_copies_the_classes_that_agree_and_all_the_rest(tmp_path: Path) -> None:
+def test_fine_tuning_copies_the_common_classes_and_all_other_weights(tmp_path: Path) -> None:
     source = make_model(CATS, seed=5)
     said: list[str] = []
     model = initial_model(BIRDS, init_from=save_model(source, tmp_path), say=said.append)
@@ -43,10 +43,10 @@ def test_fine_tuning_copies_the_classes_that_agree_and_all_the_rest(tmp_path: Pa
     same = [key for key in source.state_dict() if "class_head" not in key]
     assert all(torch.equal(model.state_dict()[key], source.state_dict()[key]) for key in same)
     assert model.config.class_names == BIRDS.class_names
-    assert "2 of 3 classes" in said[0] and "fresh classes: bird" in said[0]
+    assert "2 of 3 classes" in said[0] and "new classes: bird" in said[0]
 
 
-def test_the_ears_class_head_has_no_row_for_none() -> None:
+def test_the_audio_class_head_has_no_row_for_none() -> None:
     source, target = make_model(replace(CATS, audio_classes=True), 5), make_model(replace(BIRDS, audio_classes=True), 6)
     fresh = target.audio_class_head.weight.detach().clone()
     copy_weights(source, target)
@@ -54,10 +54,10 @@ def test_the_ears_class_head_has_no_row_for_none() -> None:
     assert torch.equal(rows[[0, 2]], source.audio_class_head.weight[[2, 0]]) and torch.equal(rows[1], fresh[1])
 
 
-def test_a_head_that_is_new_stays_fresh_and_one_too_many_is_left_behind() -> None:
-    with_ears = replace(CATS, targets="visible", audio_classes=True)
-    assert "fresh modules: audio_class_head" in copy_weights(make_model(CATS, 5), make_model(with_ears, 6))
-    assert "left behind: audio_class_head" in copy_weights(make_model(with_ears, 5), make_model(CATS, 6))
+def test_a_new_head_keeps_its_random_weights_and_a_superfluous_one_is_not_copied() -> None:
+    with_head = replace(CATS, targets="visible", audio_classes=True)
+    assert "new modules: audio_class_head" in copy_weights(make_model(CATS, 5), make_model(with_head, 6))
+    assert "not copied: audio_class_head" in copy_weights(make_model(with_head, 5), make_model(CATS, 6))
 
 
 def test_weights_of_another_width_are_refused() -> None:
@@ -74,14 +74,14 @@ def test_imagenet_weights_go_to_the_backbone(tmp_path: Path) -> None:
     assert torch.equal(model.backbone.layer1[0].conv1.weight, weights["layer1.0.conv1.weight"])
 
 
-def test_a_vggish_without_training_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_untrained_vggish_causes_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr("acvis_kit.training.start.ACVIS", lambda config: None)  # 72 M parameters take their time
+    monkeypatch.setattr("acvis_kit.training.start.ACVIS", lambda config: None)  # 72 M parameters would take long
     initial_model(replace(CATS, audio_encoder="vggish", audio_tokens="clip"), say=said.append)
-    assert "cannot learn" in said[0] and "--audio-weights" in said[0]
+    assert "rounded" in said[0] and "--audio-weights" in said[0]
 
 
-def test_runs_are_told_apart_by_what_files_hold_and_not_by_where_they_lie(tmp_path: Path) -> None:
+def test_runs_are_distinguished_by_the_contents_of_files_and_not_by_their_paths(tmp_path: Path) -> None:
     first, second = (AVISegSplit(write_data(tmp_path / name), "train") for name in "ab")
     weights = [save_model(make_model(CATS, seed), tmp_path / str(seed)) for seed in (1, 2)]
     copied = shutil.copytree(weights[0], tmp_path / "copied")
@@ -94,16 +94,16 @@ def test_runs_are_told_apart_by_what_files_hold_and_not_by_where_they_lie(tmp_pa
         fingerprint(tmp_path / "nowhere")
 
 
-def test_published_weights_are_begun_with_by_their_id(tmp_path: Path) -> None:
+def test_published_weights_can_be_named_by_their_id(tmp_path: Path) -> None:
     shipped = load_model(DEMO_WEIGHTS)
     split = AVISegSplit(write_data(tmp_path), "train")
     what = about(shipped.config, {}, split, {"init_from": DEMO_WEIGHTS})["same"]["weights"]
     assert what == {"init_from": fingerprint(WEIGHTS[DEMO_WEIGHTS].bundled / WEIGHTS_FILE)}
-    begun, known = initial_model(shipped.config, init_from=DEMO_WEIGHTS).state_dict(), shipped.state_dict()
-    assert all(torch.equal(begun[name], known[name]) for name in known)
+    initial, expected = initial_model(shipped.config, init_from=DEMO_WEIGHTS).state_dict(), shipped.state_dict()
+    assert all(torch.equal(initial[name], expected[name]) for name in expected)
 
 
-def test_the_pixels_class_head_follows_the_classes_too() -> None:
+def test_the_pixel_class_head_is_copied_by_class_name_too() -> None:
     source, target = (
         make_model(replace(config, targets="visible", pixel_classes=True), seed)
         for config, seed in ((CATS, 5), (BIRDS, 6))

@@ -1,4 +1,4 @@
-"""Runs that are killed, and runs that are shared by two processes: the weights must not tell."""
+"""Killed runs, and runs shared by two processes, end with the same weights as others."""
 
 from __future__ import annotations
 
@@ -33,20 +33,18 @@ def run(data: Path, plan: list[dict[str, Any]] | dict[str, Any], *, processes: i
     return json.loads(done.stdout) if isinstance(plan, list) else []
 
 
-def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
-    """Killed with SIGKILL in the middle of a step, at several places of writing a checkpoint, and while evaluating."""
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    """Killed with SIGKILL in a step, at several points of writing a checkpoint, and during an evaluation."""
     data = write_data(tmp_path / "data")
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
     deaths: list[dict[str, int]] = [
         {"write": 2},  # of step 1: no checkpoint yet
         {"step": 3},
-        {"write": 4},  # of step 3: some files are there
+        {"write": 4},  # of step 3: some files exist
         {"evaluation": 1},  # after step 4
         {"write": 3},  # of step 5
-        {"replace": 1},  # of step 5: all files are there, the name is not
-        {
-            "removal": 4
-        },  # of step 5: the name is there, an old checkpoint not gone (three removals before are of others)
+        {"replace": 1},  # of step 5: all files exist, the folder has no final name
+        {"removal": 4},  # of step 5: named, an old checkpoint not removed yet (three earlier removals are of others)
     ]
     runs = [{"out": killed, "die": death, "runtime": OFTEN, "dropout": True} for death in deaths]
     last = {"out": killed, "runtime": OFTEN, "dropout": True}
@@ -59,15 +57,15 @@ def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(tmp_path: Path) ->
     assert all(torch.equal(best[0][key], best[1][key]) for key in a)
     logs = [[json.loads(line) for line in (Path(out) / "log.jsonl").open()] for out in (whole, killed)]
     timeless = [[{k: v for k, v in line.items() if "second" not in k} for line in lines] for lines in logs]
-    assert timeless[0] == timeless[1], "the logs agree but for the time"
+    assert timeless[0] == timeless[1], "the logs agree except for times"
     left = sorted(path.name for path in (Path(killed) / "checkpoints").iterdir())
     assert left == ["step-000007", "step-000008"]
     assert max(path.stat().st_size for path in Path(killed).glob("checkpoints/*/*")) < 1.1e6
 
 
-def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path: Path) -> None:
+def test_two_processes_end_with_the_weights_of_one_with_the_same_batch(tmp_path: Path) -> None:
     """In float64, after 4 steps, with clips of two sizes. At 32 pixels the coarsest map would be one cell, whose group
-    norm has no gradient, and AdamW turns the rounding errors of nothing into steps."""
+    norm has gradient 0, and AdamW would turn the rounding errors into steps."""
     data = write_data(tmp_path / "data", sizes=(64, 90))
     options = {
         "recipe": {"precision": "float64", "batch": 4, "steps": 4, "lr": 1e-3},

@@ -1,4 +1,4 @@
-"""A run small enough to be repeated, and a script that runs it in processes which may be killed.
+"""A run small enough to be repeated, and a script that runs it in processes that may be killed.
 
 python -m tests.training.tiny DATA OUT [OPTIONS as JSON]
 """
@@ -56,9 +56,13 @@ CLASSES = ("person", "dog", "cat")
 def write_data(
     root: Path, splits: dict[str, int] | None = None, length: int = 6, sizes: tuple[int, ...] = (32,)
 ) -> Path:
-    """Videos in AVISeg's layout: a bright square that sounds in every other second, its colour and pitch by class.
+    """Videos in AVISeg's layout: a bright square that sounds in every other second, with colour and pitch by class.
 
-    `sizes` of the pictures take turns.
+    Args:
+        root: created.
+        splits: number of videos by name.
+        length: of the videos, in seconds.
+        sizes: of the frames, in turn.
     """
     for split, count in (splits or {"train": 3, "val": 1}).items():
         rng = np.random.default_rng(len(split))
@@ -94,7 +98,7 @@ def write_data(
 
 
 def run(data: Path, out: Path, options: dict[str, Any]) -> None:
-    """Train, with dropout or without, and die where `options` say: {"step": n} in the n-th step."""
+    """Train, with or without dropout; `options["die"]` says where the process is killed: {"step": n}, in step n."""
     from acvis_kit.training import checkpoint, trainer
     from acvis_kit.training import run as runs
 
@@ -118,13 +122,13 @@ def run(data: Path, out: Path, options: dict[str, Any]) -> None:
 
 
 def with_dropout(model: ACVIS) -> ACVIS:
-    """A model that draws from torch's global generator in every step, as Swin's stochastic depth does."""
+    """The model, with dropout that uses torch's global generator in every step, as Swin's stochastic depth does."""
     model.backbone.register_forward_hook(lambda m, _, maps: tuple(F.dropout(x, 0.05, m.training) for x in maps))
     return model
 
 
 def dying_after(function: Any, calls: int | None) -> Any:
-    """`function`, which kills its process with SIGKILL when it has been called often enough."""
+    """`function`, which kills its process with SIGKILL at its `calls`-th call."""
     done = 0
 
     def dying(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Signals, sums and what DistributedDataParallel must be told."""
+"""Signals, sums, parameters without a gradient, and accelerate's set-up."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import AcvisError
 from acvis_kit.training import PAPER
-from acvis_kit.training.processes import Stop, has_idle_parameters, make_accelerator, total_over
+from acvis_kit.training.parallel import Stop, has_idle_parameters, make_accelerator, total_over
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_is_a_wish_and_the_second_acts(number: int) -> None:
+def test_the_first_signal_sets_a_flag_and_the_second_interrupts(number: int) -> None:
     before = signal.getsignal(number)
     try:
         signal.signal(number, signal.default_int_handler)
@@ -36,8 +36,8 @@ def test_the_sum_over_one_process_is_the_value_itself() -> None:
     assert total_over(torch.tensor([1.0, 2.0]), 1).tolist() == [1, 2]
 
 
-def test_idle_parameters_are_foreseen() -> None:
-    """The encoder's vector is read by the tracker, the class head, or by queries that listen to it."""
+def test_parameters_without_a_loss_are_predicted_from_the_configuration() -> None:
+    """The audio vector is read by the tracker, by the class head, or by queries that attend to it."""
     tiny = PRESETS["acvis-synth-tiny"]
     assert not has_idle_parameters(tiny)
     assert has_idle_parameters(replace(tiny, video_fusion=False, audio_classes=False))

@@ -1,4 +1,4 @@
-"""What a process of a training run has to do with others: accelerate's set-up, sums over all, signals, workers."""
+"""Training in several processes: accelerate's set-up, sums over processes, stop signals, workers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 def make_accelerator(recipe: Recipe, config: ACVISConfig, device: str | None = None) -> Accelerator:
-    """Finds GPUs and other processes (torchrun, accelerate launch), and sets up mixed precision.
+    """Find GPUs and other processes (torchrun, accelerate launch), and set up mixed precision.
 
     Args:
-        recipe: of which the precision counts. config: of the network.
-        device: "cpu" keeps away from GPUs; None takes what there is.
+        recipe: its `precision` is used.
+        config: of the network.
+        device: "cpu": no GPU is used; None: what accelerate finds.
 
     Raises:
         AcvisError: accelerate is not installed.
@@ -35,22 +36,22 @@ def make_accelerator(recipe: Recipe, config: ACVISConfig, device: str | None = N
     except ImportError as error:
         raise AcvisError(f"training needs accelerate ({error}): pip install 'acvis-kit[train]'") from error
     precision = recipe.precision if recipe.precision in ("bf16", "fp16") else "no"
-    AcceleratorState._reset_state()  # an earlier run in this process may have had another precision, which is refused
+    AcceleratorState._reset_state()  # accelerate refuses another precision than that of an earlier run
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=has_idle_parameters(config))
     return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[ddp])
 
 
 def has_idle_parameters(config: ACVISConfig) -> bool:
-    """Whether some parameters have no part in any loss, which costs DistributedDataParallel a search in every step.
+    """Whether some parameters contribute to no loss; DistributedDataParallel then searches for them in every step.
 
-    That is so where only the patches of sound are listened to: then nothing reads the encoder's vector.
+    They exist where the network reads only the audio patch tokens, not the vector per second of the audio encoder.
     """
     only_patches = config.uses_audio_in_frames and config.audio_tokens == "patch"
     return only_patches and not config.video_fusion and not config.audio_classes
 
 
 def total_over(terms: Tensor, world: int) -> Tensor:
-    """The sum over all processes, on every one of them; `terms` is left as it is."""
+    """Sum a tensor over all processes; each gets the total, and `terms` does not change."""
     if world == 1:
         return terms
     total = terms.clone()
@@ -59,16 +60,16 @@ def total_over(terms: Tensor, world: int) -> Tensor:
 
 
 class Stop:
-    """Within this context the first SIGTERM or Ctrl-C sets `asked`; a second one has its usual effect."""
+    """Context in which the first SIGTERM or Ctrl-C only sets `asked`; a second one has its usual effect."""
 
     def __init__(self) -> None:
         self.asked = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers there alone
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
+                self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,13 +77,13 @@ class Stop:
             signal.signal(number, handler)
         self._before = {}
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         self.__exit__()
 
 
 def quiet_worker(_: int) -> None:
-    """A worker leaves signals, which often go to the whole group, to the process that trains; that one ends it."""
+    """Leave signals, which often go to the whole process group, to the trainer, which ends its workers itself."""
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the trainer's handler, which a fork inherits
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # instead of the trainer's handler, which a fork inherits

@@ -1,0 +1,54 @@
+"""`acvis demo`: the page, in a browser."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from acvis_kit.cli.options import add_weights, load, say
+from acvis_kit.errors import AcvisError
+from acvis_kit.weights.published import DEMO_WEIGHTS
+
+if TYPE_CHECKING:
+    from acvis_kit.weights.load import Loaded
+
+
+def add_demo(commands: argparse._SubParsersAction) -> None:
+    """Register the subcommand."""
+    parser = commands.add_parser("demo", help="open the page in a browser")
+    parser.set_defaults(run=_demo)
+    add_weights(parser, default=DEMO_WEIGHTS, preset=DEMO_WEIGHTS)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--share", action="store_true", help="a public link through gradio's servers")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    try:
+        from acvis_kit.app import launch
+    except ImportError as error:
+        raise AcvisError(f"the page needs gradio ({error}): pip install 'acvis-kit[demo]'") from error
+    launch(
+        _load(arguments),
+        host=arguments.host,
+        port=arguments.port,
+        share=arguments.share,
+        open_browser=not arguments.no_browser,
+    )
+
+
+def _load(arguments: argparse.Namespace) -> Loaded:
+    """The model that --weights names and its origin; the bundled weights if the Hub cannot be reached."""
+    import torch
+
+    from acvis_kit.weights.load import RANDOM, Loaded, open_weights
+
+    if arguments.weights == RANDOM:
+        loaded = Loaded(load(arguments), RANDOM)
+    else:
+        loaded = open_weights(arguments.weights, audio_weights=arguments.audio_weights, fall_back=DEMO_WEIGHTS)
+    if loaded.notice:
+        say(f"note: {loaded.notice}")
+    return replace(loaded, model=loaded.model.to("cuda" if torch.cuda.is_available() else "cpu"))

@@ -1,0 +1,35 @@
+"""`acvis info`: parameters, arithmetic and configuration of a model; versions and hardware."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from acvis_kit.config import PRESETS
+
+
+def add_info(commands: argparse._SubParsersAction) -> None:
+    """Register the subcommand."""
+    parser = commands.add_parser("info", help="parameters and GFLOPs of a model, or --env")
+    parser.set_defaults(run=_info)
+    parser.add_argument("model", nargs="?", help="a preset, a folder or a .safetensors file")
+    parser.add_argument("--env", action="store_true", help="versions and hardware, for a bug report")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from acvis_kit.evaluation.cost import cost_table, costs, environment
+
+    if arguments.env or arguments.model is None:
+        found = environment()
+        print(json.dumps(found, indent=2) if arguments.json else "\n".join(f"{k:<16} {v}" for k, v in found.items()))
+        return
+    from acvis_kit.weights.load import load_model, random_model
+
+    model = random_model(arguments.model) if arguments.model in PRESETS else load_model(arguments.model)
+    rows = costs(model)
+    if arguments.json:
+        print(json.dumps([vars(row) for row in rows], indent=2))
+        return
+    print(cost_table(rows))
+    print("\n" + "\n".join(f"{name} = {value}" for name, value in model.config.to_dict().items()))

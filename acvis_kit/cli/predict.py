@@ -1,0 +1,74 @@
+"""`acvis predict`: masks, classes and counts of a clip, or of every clip of a folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from acvis_kit.cli.options import add_inference, add_weights, make_predictor, say, writable_folder
+from acvis_kit.weights.published import DEMO_WEIGHTS
+
+
+def add_predict(commands: argparse._SubParsersAction) -> None:
+    """Register the subcommand."""
+    parser = commands.add_parser(
+        "predict", help="a clip, or every clip of a folder -> overlay.mp4, result.json, counts.csv"
+    )
+    parser.set_defaults(run=_predict)
+    parser.add_argument("source", type=Path, metavar="CLIP_OR_FOLDER")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder to write to")
+    add_weights(parser, default=DEMO_WEIGHTS)
+    parser.add_argument(
+        "--audio",
+        action="append",
+        default=[],
+        metavar="EDIT",
+        help="mute | swap:FILE[@OFFSET] | mix:FILE[@DB] | noise:DB | gain:DB | shift:SECONDS | keep:START-END; may be "
+        "given several times, applied in order",
+    )
+    parser.add_argument("--fps", type=float, default=1.0, help="frames per second that are processed (1)")
+    parser.add_argument("--start", type=float, default=0.0, help="start of the stretch, in seconds (0)")
+    parser.add_argument("--end", type=float, default=None, help="end of the stretch, in seconds (the clip's end)")
+    parser.add_argument("--max-seconds", type=float, default=120.0, help="longest stretch that is accepted (120)")
+    parser.add_argument("--trim", action="store_true", help="cut longer clips instead of refusing them")
+    add_inference(parser)
+    parser.add_argument("--no-video", action="store_true", help="do not write overlay.mp4")
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from acvis_kit.distributed import is_main
+    from acvis_kit.inference.batch import PredictionJob, predict_clip, predict_folder
+    from acvis_kit.media.edit import AudioEdit
+
+    job = PredictionJob(
+        predictor=make_predictor(arguments),
+        audio=AudioEdit.parse(arguments.audio),
+        weights=str(arguments.weights),
+        clip_options={
+            "fps": arguments.fps,
+            "start": arguments.start,
+            "end": arguments.end,
+            "max_seconds": arguments.max_seconds,
+            "too_long": "trim" if arguments.trim else "error",
+        },
+        video=not arguments.no_video,
+        watched=_watched(arguments),
+    )
+    writable_folder(arguments.out)
+    if arguments.source.is_dir():
+        return 1 if predict_folder(job, arguments.source, arguments.out, say) else 0
+    if not is_main():  # several processes share the clips of a folder; a single clip needs only one of them
+        return 0
+    prediction = predict_clip(job, arguments.source, arguments.out)
+    say(prediction.summary())
+    say(f"written to {arguments.out}")
+    return 0
+
+
+def _watched(arguments: argparse.Namespace) -> tuple[Path, ...]:
+    """The files that the weights and the edits of the sound are read from."""
+    named = [arguments.weights, *([arguments.audio_weights] if arguments.audio_weights else [])]
+    for edit in arguments.audio:
+        source = edit.partition(":")[2]
+        named += [source, source.rpartition("@")[0]]
+    return tuple(Path(name) for name in named if name and Path(name).exists())

@@ -1,0 +1,22 @@
+"""`acvis benchmark`: times and memory that add up."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from acvis_kit.cli import main
+
+
+def test_reported_ratios_and_peaks_agree_with_their_parts(capsys) -> None:
+    run = ["benchmark", "speed", "--preset", "acvis-synth-tiny", "--frames", "2", "--runs", "1", "--no-peer"]
+    assert main([*run, "--size", "64", "96"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    whole = report["encode_s_per_frame"] + report["decode_s_per_frame"]
+    assert report["another_soundtrack_share"] == pytest.approx(report["decode_s_per_frame"] / whole)
+    assert main(["benchmark", "memory", "--preset", "acvis-synth-tiny", "--frames", "2", "--size", "64", "96"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["peak_by_stage_gb"]) == 6 and next(iter(report["peak_by_stage_gb"])) == "start"
+    assert report["peak_gb"] == max(report["peak_by_stage_gb"].values()) > 0.1
+    assert report["peak_beyond_weights_gb"] == pytest.approx(report["peak_gb"] - report["weights_gb"])

@@ -1,0 +1,111 @@
+"""`acvis predict`: a clip or a folder in, overlay, masks and counts out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from acvis_kit.cli import main
+from acvis_kit.cli.options import RANDOM_WARNING
+from acvis_kit.media.write import write_video
+
+SECONDS, FPS = 3, 5
+
+
+@pytest.fixture(scope="module")
+def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 s at 5 frames per second, 64x96, with a tone."""
+    frames = (np.full((64, 96, 3), 10 * n, np.uint8) for n in range(SECONDS * FPS))
+    tone = 0.3 * torch.sin(torch.arange(SECONDS * 16000) / 16000 * 440 * 6.283)
+    path = tmp_path_factory.mktemp("clips") / "tone.mp4"
+    write_video(path, frames, FPS, tone)
+    return path
+
+
+def loudness(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return float(np.sqrt(np.mean([np.square(f.to_ndarray()).mean() for f in container.decode(audio=0)])))
+
+
+def test_predict_writes_overlay_result_and_counts(clip_file: Path, weights: Path, tmp_path: Path) -> None:
+    assert main(["predict", str(clip_file), "-o", str(tmp_path), "--weights", str(weights)]) == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"overlay.mp4", "result.json", "counts.csv"}
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["length"], result["height"], result["width"]) == (SECONDS, 64, 96)
+    assert len(result["counts"]) == SECONDS and len(result["class_names"]) == 26
+    assert result["results"] and all(len(entry["segmentations"]) == SECONDS for entry in result["results"])
+    assert len((tmp_path / "counts.csv").read_text().splitlines()) == 1 + SECONDS
+    with av.open(str(tmp_path / "overlay.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == SECONDS * FPS
+    assert loudness(tmp_path / "overlay.mp4") > 0.1
+
+
+def test_the_overlay_has_the_edited_sound(clip_file: Path, weights: Path, tmp_path: Path) -> None:
+    run = ["predict", str(clip_file), "-o", str(tmp_path), "--weights", str(weights)]
+    assert main([*run, "--audio", "mute"]) == 0
+    assert loudness(tmp_path / "overlay.mp4") == 0
+    assert json.loads((tmp_path / "result.json").read_text())["settings"]["audio"] == "AudioEdit.mute()"
+    assert main([*run, "--audio", f"swap:{clip_file}", "--audio", "gain:-20"]) == 0
+    assert 0.01 < loudness(tmp_path / "overlay.mp4") < 0.05
+
+
+def test_a_folder_is_resumable_and_one_bad_file_does_not_stop_it(
+    clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.mp4", "c.mp4"):
+        (folder / name).write_bytes(clip_file.read_bytes())
+    (folder / "b.mp4").write_text("this is no video")
+    run = ["predict", str(folder), "-o", str(out), "--weights", str(weights), "--no-video"]
+    assert main(run) == 1
+    said = capsys.readouterr().err
+    assert "b.mp4: FAILED" in said and "2 of 3 clips" in said
+    summary = json.loads((out / "results.json").read_text())
+    assert [(v["id"], v["file"]) for v in summary["videos"]] == [(1, "a.mp4"), (3, "c.mp4")]
+    assert {entry["video_id"] for entry in summary["results"]} == {1, 3} and summary["failed"] == ["b.mp4"]
+
+    assert {"counts", "count_probs", "k_max"} <= set(summary["videos"][0])
+    written = (out / "a.mp4" / "result.json").stat().st_mtime_ns
+    assert main(run) == 1
+    assert capsys.readouterr().err.count("done before") == 2
+    assert (out / "a.mp4" / "result.json").stat().st_mtime_ns == written
+    assert main([*run, "--audio", "mute"]) == 1  # other settings: no result is current
+    assert "done before" not in capsys.readouterr().err
+    (folder / "a.mp4").write_bytes((folder / "a.mp4").read_bytes() + b"\0")  # another file under the same name
+    (out / "c.mp4" / "result.json").write_text("{ half a fi")
+    assert main([*run, "--audio", "mute"]) == 1
+    assert "done before" not in capsys.readouterr().err
+
+
+def test_the_overlay_beside_a_result_belongs_to_the_same_run(
+    clip_file: Path, weights: Path, tmp_path: Path, capsys
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clip_file.read_bytes())
+    run = ["predict", str(folder), "-o", str(out), "--weights", str(weights)]
+    assert main(run) == 0 and loudness(out / "a.mp4" / "overlay.mp4") > 0.1
+    assert main([*run, "--audio", "mute", "--no-video"]) == 0
+    assert not (out / "a.mp4" / "overlay.mp4").exists()
+    assert main([*run, "--audio", "mute"]) == 0
+    assert loudness(out / "a.mp4" / "overlay.mp4") == 0
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused(clip_file: Path, weights: Path, tmp_path, capsys) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["predict", str(clip_file), "-o", str(tmp_path / "file"), "--weights", str(weights)]) == 1
+    assert str(tmp_path / "file") in capsys.readouterr().err
+    assert main(["predict", str(clip_file.parent), "-o", str(clip_file.parent), "--weights", str(weights)]) == 1
+    assert str(clip_file.parent) in capsys.readouterr().err
+
+
+def test_random_weights_cause_a_warning(clip_file: Path, tmp_path: Path, capsys) -> None:
+    run = ["predict", str(clip_file), "-o", str(tmp_path), "--weights", "random", "--preset", "acvis-synth-tiny"]
+    assert main([*run, "--no-video"]) == 0
+    assert RANDOM_WARNING in capsys.readouterr().err
