@@ -37,14 +37,14 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Pa
     """Killed with SIGKILL in a step, at several points of writing a checkpoint, and during an evaluation."""
     data = write_data(tmp_path / "data")
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
-    deaths: list[dict[str, int]] = [
-        {"write": 2},  # of step 1: no checkpoint yet
+    deaths: list[dict[str, int | str]] = [
+        {"write": "step-000001.partial/optimizer-00001.safetensors"},  # no checkpoint yet
         {"step": 3},
-        {"write": 4},  # of step 3: some files exist
+        {"write": "step-000003.partial/optimizer-00001.safetensors"},  # some files of the checkpoint exist
         {"evaluation": 1},  # after step 4
-        {"write": 3},  # of step 5
-        {"replace": 1},  # of step 5: all files exist, the folder has no final name
-        {"removal": 4},  # of step 5: named, an old checkpoint not removed yet (three earlier removals are of others)
+        {"write": "step-000005.partial/state.json"},
+        {"rename": "step-000005.partial"},  # all files exist, the folder has no final name
+        {"removal": "step-000003"},  # step 5 has its name, an old checkpoint is not removed yet
     ]
     runs = [{"out": killed, "die": death, "runtime": OFTEN, "dropout": True} for death in deaths]
     last = {"out": killed, "runtime": OFTEN, "dropout": True}

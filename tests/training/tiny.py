@@ -98,7 +98,11 @@ def write_data(
 
 
 def run(data: Path, out: Path, options: dict[str, Any]) -> None:
-    """Train, with or without dropout; `options["die"]` says where the process is killed: {"step": n}, in step n."""
+    """Train, with or without dropout; `options["die"]` says where the process is killed.
+
+    {"step": n} or {"evaluation": n} is in the n-th of them; "write", "rename" and "removal" are before that happens to
+    the path with this ending.
+    """
     from acvis_kit.training import checkpoint, trainer
     from acvis_kit.training import run as runs
 
@@ -109,9 +113,9 @@ def run(data: Path, out: Path, options: dict[str, Any]) -> None:
         runs.initial_model = lambda *args, **kwargs: with_dropout(fresh(*args, **kwargs))
     trainer.Trainer.step = dying_after(trainer.Trainer.step, die.get("step"))
     trainer.Trainer.evaluate = dying_after(trainer.Trainer.evaluate, die.get("evaluation"))
-    checkpoint._sync = dying_after(checkpoint._sync, die.get("write"))
-    Path.rename = dying_after(Path.rename, die.get("replace"))
-    shutil.rmtree = dying_after(shutil.rmtree, die.get("removal"))
+    checkpoint._sync = dying_at(checkpoint._sync, die.get("write"))
+    Path.rename = dying_at(Path.rename, die.get("rename"))
+    shutil.rmtree = dying_at(shutil.rmtree, die.get("removal"))
     recipe = replace(RECIPE, **options.get("recipe", {}))
     runtime = replace(RUNTIME, **options.get("runtime", {}))
     runs.train(replace(CONFIG, **options.get("config", {})), recipe, data, out, runtime=runtime, say=lambda _: None)
@@ -137,6 +141,17 @@ def dying_after(function: Any, calls: int | None) -> Any:
         if done == calls:
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **kwargs)
+
+    return dying
+
+
+def dying_at(function: Any, ending: str | None) -> Any:
+    """`function` of a path, which kills its process with SIGKILL when the path has this ending."""
+
+    def dying(path: Any, *args: Any, **kwargs: Any) -> Any:
+        if ending is not None and str(path).endswith(ending):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(path, *args, **kwargs)
 
     return dying
 
