@@ -20,7 +20,7 @@ from acvis_kit.inference.postprocess import tracks_of
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.media.edit import AudioEdit
 from acvis_kit.media.mel import frame_seconds, log_mel
-from acvis_kit.models.acvis.count import count_of_independent
+from acvis_kit.models.acvis.count import count_probabilities
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.encoders.audio import AudioFeatures
 
@@ -221,14 +221,10 @@ class Predictor:
             token_logits: of the frames' count tokens, a tensor per chunk.
             presence: (M, T), of the video queries, see `Drawn`.
         """
-        config = self.model.config
         if self.model.count_head is None:
             return None
         from_token = self.model.count_head.probabilities(torch.cat(token_logits).to(self._exact)).cpu()
-        if config.count_from == "token":
-            return from_token
-        from_queries = count_of_independent(presence.T.to(from_token), from_token.shape[-1] - 1)
-        return from_queries if config.count_from == "queries" else (from_token + from_queries) / 2
+        return count_probabilities(from_token, presence.T, self.model.config.count_from)
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the network's input: `short_side`, with the long side bounded as configured (detectron2's rule)."""

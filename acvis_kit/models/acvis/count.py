@@ -40,6 +40,23 @@ def ordinal_probabilities(logits: Tensor) -> Tensor:
     return torch.cat([ends, more_than], -1) - torch.cat([more_than, 0 * ends], -1)
 
 
+def count_probabilities(from_token: Tensor, presence: Tensor, count_from: str) -> Tensor:
+    """Probabilities of each count in every frame; the predicted count is the most probable one.
+
+    Args:
+        from_token: (T, K_max + 1), of the count head.
+        presence: (T, M), for each video query with a track the probability that its object is present and sounds.
+        count_from: "token", "queries", or "both" for the mean of the two; see `ACVISConfig`.
+
+    Returns:
+        (T, K_max + 1), sums to 1.
+    """
+    if count_from == "token":
+        return from_token
+    from_queries = count_of_independent(presence.to(from_token), from_token.shape[-1] - 1)
+    return from_queries if count_from == "queries" else (from_token + from_queries) / 2
+
+
 def count_of_independent(presence: Tensor, k_max: int) -> Tensor:
     """Distribution of the number of present objects, each present independently (Poisson binomial distribution).
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from acvis_kit.models.acvis.count import CountHead, count_of_independent, ordinal_probabilities
+from acvis_kit.models.acvis.count import CountHead, count_of_independent, count_probabilities, ordinal_probabilities
 
 
 def logit(p: float) -> float:
@@ -42,3 +42,10 @@ def test_counts_above_k_max_are_pooled_and_no_objects_give_count_0() -> None:
     three = count_of_independent(torch.full((1, 3), 1 / 2), k_max=2)
     torch.testing.assert_close(three, torch.tensor([[1 / 8, 3 / 8, 4 / 8]]))
     assert count_of_independent(torch.zeros(2, 0), k_max=2).tolist() == [[1, 0, 0], [1, 0, 0]]
+
+
+def test_the_distribution_is_from_the_token_the_queries_or_the_mean_of_both() -> None:
+    token, presence = torch.tensor([[1 / 4, 1 / 4, 1 / 2]]), torch.tensor([[1 / 2]])
+    found = {name: count_probabilities(token, presence, name) for name in ("token", "queries", "both")}
+    assert torch.equal(found["token"], token) and found["queries"].tolist() == [[1 / 2, 1 / 2, 0]]
+    assert found["both"].tolist() == [[3 / 8, 3 / 8, 1 / 4]]
