@@ -66,6 +66,7 @@ def two_processes(*arguments: object, exit_code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_evaluating_in_two_processes_gives_the_file_of_one(
     aviseg_folder: Path, tiny_model: ACVIS, tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def numbers(value: object, name: str = "") -> Iterator[tuple[str, float]]:
         yield name, math.nan if value is None else float(value)
 
 
+@pytest.mark.slow
 def test_listening_in_two_processes_gives_the_file_of_one(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", {"val": 3}, seed=11, size=64, seconds=(4, 6), progress=False)
     common = ["evaluate", "--weights", "acvis-synth-tiny", "--data", str(tmp_path / "data"), "--split", "val"]
@@ -101,6 +103,7 @@ def test_listening_in_two_processes_gives_the_file_of_one(tmp_path: Path) -> Non
     assert len(list((tmp_path / "pictures").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_predicting_a_folder_in_two_processes_gives_the_file_of_one(tiny_model: ACVIS, tmp_path: Path) -> None:
     weights, clips = save_model(tiny_model, tmp_path / "weights"), tmp_path / "clips"
     clips.mkdir()

@@ -58,6 +58,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_what_the_space_needs(wheel: Path) -> None:
     assert f"./{wheel.name}" in (SPACE / "requirements.txt").read_text()
     held = set(zipfile.ZipFile(wheel).namelist())
@@ -65,6 +66,7 @@ def test_the_wheel_holds_what_the_space_needs(wheel: Path) -> None:
     assert len([name for name in held if name.startswith("acvis_kit/assets/clips/")]) == 3
 
 
+@pytest.mark.slow
 def test_the_space_starts_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     """The kit's code comes from the wheel, its dependencies from this environment."""
     pytest.importorskip("gradio")
@@ -74,6 +76,7 @@ def test_the_space_starts_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> N
     assert_it_starts(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not ON_CI and os.environ.get("ACVIS_TEST_SPACE") != "1",
     reason="installs PyTorch again (8 GB on disk, some minutes): set ACVIS_TEST_SPACE=1 to run it",

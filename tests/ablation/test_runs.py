@@ -82,6 +82,7 @@ def test_a_run_that_ran_out_of_time_can_be_resumed(data: Path, tmp_path: Path, m
     assert ledger.lines[0]["paper"] == whole.lines[0]["paper"]
 
 
+@pytest.mark.slow
 def test_a_machine_with_few_packages_gets_the_same_numbers(
     run: tuple[Path, Path, list[str]], data: Path, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gradio import Blocks
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SECONDS = 3
 TIMEOUT = 60_000  # ms; a run takes one or two seconds

@@ -14,6 +14,7 @@ from tests.ablation.micro import SMALL, write_data
 SETTINGS = {**SMALL, "batch": 1, "clip_frames": 2, "warmup": 1, "score_threshold": 0.0, "top_k": 4}
 
 
+@pytest.mark.slow
 def test_a_table_is_run_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_data(tmp_path / "data")
     ledger = ["--ledger", str(tmp_path / "ledger")]

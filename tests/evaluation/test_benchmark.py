@@ -24,6 +24,7 @@ print(json.dumps(peaks.bytes()))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not _Peaks.RESET.exists(), reason="only on Linux can the counter be reset")
 def test_memory_is_attributed_to_the_stage_that_held_it_and_not_to_the_parent_process() -> None:
     large = bytearray(b"x") * 1_500_000_000  # a child started from here inherits this as its own ru_maxrss

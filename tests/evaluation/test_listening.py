@@ -124,6 +124,7 @@ def test_a_model_that_ignores_the_sound_fails_under_other_soundtracks(
     assert listened.control.follows_swap < 0.5 and listened.control.iou_change == 0
 
 
+@pytest.mark.slow
 def test_off_screen_counts_are_scored_where_a_voice_comes_from_outside(
     split: AVISegSplit, scenes: dict[int, SceneRecord]
 ) -> None:
@@ -199,6 +200,7 @@ def test_a_proportion_pools_seconds_over_clips() -> None:
     assert np.isnan(Proportion.of([(0, 0)]).value)
 
 
+@pytest.mark.slow
 def test_evaluate_listen_prints_the_table_and_writes_it(
     data: Path, split: AVISegSplit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +216,7 @@ def test_evaluate_listen_prints_the_table_and_writes_it(
     assert found["weights"] == {"name": "w", "sha256": sha256_of(tmp_path / "w" / "model.safetensors")}
 
 
+@pytest.mark.slow
 def test_the_table_has_a_column_without_and_with_the_gate(split: AVISegSplit, scenes: dict[int, SceneRecord]) -> None:
     lines = listening_table(listen(Oracle(split, scenes), split, SEED)).splitlines()
     assert lines[2].startswith("| mAP | 60 | 100.0 (") and len(lines) == 2 + 10

@@ -37,6 +37,7 @@ def loss_on(model: ACVIS, clips: TrainingClips) -> float:
         return float(F.binary_cross_entropy_with_logits(logits, torch.stack([h for _, h in pairs]).float()))
 
 
+@pytest.mark.slow
 def test_the_audio_encoder_improves_and_nothing_else_changes(clips: TrainingClips) -> None:
     model = model_for(clips)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -77,6 +78,7 @@ def test_a_resumed_run_does_not_repeat_audio_pretraining(
     assert sum("audio pretraining finished" in text for text in messages) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 4, 6])  # of six: in audio pretraining, at the start and end of visual
 @pytest.mark.parametrize("minutes", [10.0, 0.0])  # between checkpoints: only the last of a stage, or all
 def test_a_run_killed_in_pretraining_ends_with_the_same_weights(

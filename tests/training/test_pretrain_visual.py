@@ -44,6 +44,7 @@ def pretrained(model: ACVIS, clips: TrainingClips, steps: int, workers: int = 0)
     return float(messages[0].rpartition(" ")[2])
 
 
+@pytest.mark.slow
 def test_the_visual_parts_improve_and_nothing_else_changes(clips: TrainingClips) -> None:
     model = model_for(clips)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -63,6 +64,7 @@ def test_a_frozen_part_does_not_change(clips: TrainingClips) -> None:
     assert "pixel_decoder" in changed and "backbone" not in changed
 
 
+@pytest.mark.slow
 def test_repeated_visual_pretraining_ends_with_the_same_weights(clips: TrainingClips) -> None:
     first, second = model_for(clips), model_for(clips)
     pretrained(first, clips, 2)

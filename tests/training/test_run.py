@@ -168,6 +168,7 @@ def test_a_run_without_a_newer_field_can_be_resumed(data: Path, finished: Path, 
     assert train(CONFIG, RECIPE, data, out, runtime=RUNTIME, say=lambda _: None)
 
 
+@pytest.mark.slow
 def test_without_an_average_the_trained_weights_are_exported_and_evaluation_does_not_change_them(
     data: Path, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_the_rate_warms_up_and_ends_at_zero() -> None:
     assert rates[-1] < 1e-4 and rates.index(max(rates)) == pytest.approx(WARMUP, abs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [10.0, 0.0])  # minutes: checkpoints only when it stops, or after every step
 def test_a_stage_that_is_stopped_and_resumed_ends_with_the_same_weights(tmp_path: Path, every: float) -> None:
     asked = count(1)

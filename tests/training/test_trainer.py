@@ -33,6 +33,7 @@ def run(data: Path, plan: list[dict[str, Any]] | dict[str, Any], *, processes: i
     return json.loads(done.stdout) if isinstance(plan, list) else []
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     """Killed with SIGKILL in a step, at several points of writing a checkpoint, and during an evaluation."""
     data = write_data(tmp_path / "data")
@@ -63,6 +64,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Pa
     assert max(path.stat().st_size for path in Path(killed).glob("checkpoints/*/*")) < 1.1e6
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one_with_the_same_batch(tmp_path: Path) -> None:
     """In float64, after 4 steps, with clips of two sizes. At 32 pixels the coarsest map would be one cell, whose group
     norm has gradient 0, and AdamW would turn the rounding errors into steps."""

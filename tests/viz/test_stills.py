@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from importlib.util import find_spec
 
+import pytest
 from PIL import Image
 
 from acvis_kit.viz.stills import chromium_path, drawing
@@ -16,6 +17,8 @@ def figure(**layout: int) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
+@pytest.mark.browser
 def test_a_figure_is_drawn_at_its_size_in_its_colours() -> None:
     if chromium_path() is None or find_spec("playwright") is None or find_spec("plotly") is None:
         unavailable("there is no playwright, plotly or Chromium: apt install chromium")

@@ -77,6 +77,7 @@ def test_a_spectrogram_has_seconds_to_the_right_and_bands_upwards() -> None:
     assert np.allclose(trace.z, np.log(0.01), atol=0.01)
 
 
+@pytest.mark.slow
 def test_visual_parts_are_copied_and_audio_parts_are_random(tmp_path) -> None:
     shipped = load_model("acvis-synth-tiny")
     own = shipped.state_dict()

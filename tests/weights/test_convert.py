@@ -163,6 +163,7 @@ def test_a_missing_file_is_named(tmp_path) -> None:
         convert.from_reference(tmp_path / "nowhere.pth")
 
 
+@pytest.mark.slow
 def test_the_command_writes_weights_and_configuration_that_load_again(tmp_path) -> None:
     """A checkpoint as published, with its weights under "model", through `acvis convert` in another process."""
     from acvis_kit.weights.load import load_model

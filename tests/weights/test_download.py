@@ -215,6 +215,7 @@ def test_bundled_weights_that_are_missing_are_named(
         hub.load_model("own")
 
 
+@pytest.mark.slow
 def test_the_environment_is_obeyed_offline_too(fake: FakeHub, tmp_path: Path) -> None:
     """HF_ENDPOINT and HF_HUB_OFFLINE are read when huggingface_hub is imported."""
 

@@ -56,6 +56,7 @@ def test_a_frame_shows_its_masks(dataset: Path) -> None:
     assert np.median(gains) > 1.5
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
     for workers in (1, 2):
         write_dataset(tmp_path / str(workers), {"train": 4, "val": 2}, seed=9, workers=workers, **SMALL)

@@ -26,7 +26,10 @@ class Run:
     single: Prediction
 
 
-@pytest.fixture(scope="module", params=CASES)
+FAST = "avism_in"  # one case that every push runs; all of them take 40 s
+
+
+@pytest.fixture(scope="module", params=[c if c == FAST else pytest.param(c, marks=pytest.mark.slow) for c in CASES])
 def run(request: pytest.FixtureRequest) -> Run:
     golden = np.load(SMALL / f"{request.param}.npz")
     model = convert.from_reference(fill(shapes(request.param)), **OVERRIDES.get(request.param, {}))
