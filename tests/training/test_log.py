@@ -72,7 +72,7 @@ def test_tensorboard_shows_the_same_numbers(tmp_path: Path, monkeypatch: pytest.
     from tensorboard.summary.writer import event_file_writer
 
     # Files of one second are read in the order of their names, which end in a counter: "10" sorts before "9".
-    monkeypatch.setattr(event_file_writer, "_global_uid", 0)
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
     with RunLog(tmp_path, 9, 0, 0, 1, 1, lambda _: None) as log:
         for step in range(1, 5):
             log.step(step, {"loss": float(step)})
