@@ -3,13 +3,12 @@
 A code lists alternating runs of 0 and 1, beginning with 0, down the columns of the mask. Its text encodes each run
 (from the fourth on: the difference to the run two places before) in groups of 5 bits, lowest first, one printable
 character per group: character - 48; bit 5 means "more follows", bit 4 of the last group is the sign. pycocotools writes
-and reads these codes. This module checks what pycocotools does not: it never returns from comparing masks of different
-spans.
+and reads these codes. This module checks them first, because pycocotools does not: comparing masks of different spans
+never ends, and a polygon with a huge coordinate ends the process.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ RLE = dict[str, Any]  # {"size": [h, w], "counts": str or bytes}
 FIRST, MORE, LAST = 48, 32, 80  # the characters' offset, the bit "more follows", the first character that has it
 CHARACTERS = bytes(range(FIRST, FIRST + 64))
 BLANK_720P = "PPTl0"  # the text of an empty 720x1280 mask, by which the published evaluator recognises empty masks
+FARTHEST = 2**16  # pixels from the frame, of a polygon's coordinates
 AREAS_AT_ONCE = 255  # pycocotools 2.0.11 stores the number of masks in 8 bits and raises OverflowError from 256 on
 
 
@@ -71,8 +71,11 @@ def from_segmentation(segmentation: Any, size: tuple[int, int]) -> RLE | None:
     if not isinstance(segmentation, list):
         raise DataError(f"a segmentation is a list of polygons, an RLE or null, not {type(segmentation).__name__}")
     for polygon in segmentation:
-        if not isinstance(polygon, list | tuple) or len(polygon) % 2 or not all(map(_is_finite, polygon)):
-            raise DataError("a polygon is a flat list x, y, x, y, ... of finite numbers: repair or drop it")
+        if not isinstance(polygon, list | tuple) or len(polygon) % 2 or not all(map(_is_coordinate, polygon)):
+            raise DataError(
+                "a polygon is a flat list x, y, x, y, ... of finite numbers, at most "
+                f"{FARTHEST} from the frame: repair or drop it"
+            )
     # pycocotools would take the four numbers of a two-point polygon for a box
     polygons = [[float(x) for x in polygon] for polygon in segmentation if len(polygon) >= 6]
     if not polygons:
@@ -98,6 +101,8 @@ def mask_of(segmentation: Any, size: tuple[int, int]) -> NDArray[np.bool_] | Non
         raise DataError(f"the mask's size is {list(code['size'])}, the video's {list(size)}")
     if (wrong := misfit([code])) is not None:
         raise DataError(wrong[1])
+    if min(runs(code["counts"]), default=0) < 0:
+        raise DataError("the counts of the RLE hold a negative run: code the mask again")
     return decode(code)
 
 
@@ -209,15 +214,15 @@ def _differences(groups: np.ndarray, run_end: np.ndarray) -> np.ndarray:
     return out
 
 
-def _is_finite(number: Any) -> bool:
-    return isinstance(number, int | float) and math.isfinite(number)
+def _is_coordinate(number: Any) -> bool:
+    return isinstance(number, int | float) and abs(number) <= FARTHEST  # False for NaN
 
 
 def _from_dict(code: dict[str, Any]) -> RLE:
     """A checked run-length code, its counts as text or bytes."""
     size, counts = code.get("size"), code.get("counts")
-    if not isinstance(size, list | tuple) or len(size) != 2:
-        raise DataError(f"an RLE must have a size [h, w], not {size!r}")
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(isinstance(n, int) and n >= 0 for n in size):
+        raise DataError(f"an RLE must have a size [h, w] in pixels, not {size!r:.60}")
     if isinstance(counts, str | bytes):
         return code
     if not isinstance(counts, list) or not all(isinstance(n, int) and n >= 0 for n in counts):

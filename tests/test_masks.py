@@ -14,6 +14,16 @@ from acvis_kit.errors import DataError
 from acvis_kit.masks import mask_of
 
 
+def text_of(*lengths: int) -> str:
+    """The text of one or two runs, however senseless."""
+    text = ""
+    for length in lengths:
+        while not -16 <= length < 16:
+            text, length = text + chr(48 + (length & 31 | 32)), length >> 5
+        text += chr(48 + (length & 31))
+    return text
+
+
 def random_masks(n: int) -> list[np.ndarray]:
     generator = np.random.default_rng(0)
     return [generator.random(generator.integers(1, 40, 2)) < generator.random() for _ in range(n)]
@@ -152,6 +162,12 @@ def test_null_is_none_and_an_empty_code_is_an_empty_mask() -> None:
         ({"size": [4, 4], "counts": "02"}, "span 2 pixels"),
         ({"size": [4, 4], "counts": [17, -1]}, "at least 0"),
         ({"counts": [16]}, "not None"),
+        ({"size": [None, 4], "counts": [16]}, "a size"),
+        ({"size": ["a", "b"], "counts": [16]}, "a size"),
+        ({"size": [4, 4], "counts": text_of(26, -10)}, "negative run"),
+        ({"size": [4, 4], "counts": text_of(-5, 21)}, "negative run"),
+        ([[0, 0, 1e9, 1, 2, 2]], "from the frame"),
+        ([[0, 0, 10**400, 1, 2, 2]], "from the frame"),
         ([[0, 0, 1, 1, 2]], "flat list"),
         ([[0, 0, 1, float("nan"), 2, 2]], "finite"),
         ("PPTl0", "not str"),

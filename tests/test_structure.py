@@ -71,6 +71,20 @@ def test_there_is_no_circle_of_imports() -> None:
     assert list(TopologicalSorter(IMPORTS).static_order())  # raises CycleError, which names the circle
 
 
+def test_the_face_of_the_kit_is_used_by_two_modules() -> None:
+    """`import acvis_kit` reaches every room, so it stands only where that is meant."""
+    users = {
+        name_of(path)
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import) and any(alias.name == "acvis_kit" for alias in node.names)
+    }
+    assert users == {
+        "inference.prediction",  # to_video opens viz when it is called
+        "training.start",  # run.json names the version
+    }
+
+
 def test_one_name_is_one_thing() -> None:
     """No two classes or types of the kit share a name."""
     homes: dict[str, list[str]] = {}

@@ -58,7 +58,6 @@ ABLATION_RECIPE = replace(
 # pretrained on AVIS-Synth, once per seed, and all rows of the seed start from it.
 AUDIO_PRETRAINING_STEPS = 1200
 EVAL_CLIPS = 60
-DATA_KINDS = ("usual", "dense")
 
 
 @dataclass(frozen=True)
@@ -260,7 +259,8 @@ def setting(
     """What all runs of a report have in common, for JSON: only runs of one setting are compared.
 
     Fields with the kit's defaults are left out, so that a new field of the kit changes no setting. The keys belong to
-    the ledger's format and stay, so that runs of earlier versions remain comparable.
+    the ledger's format and stay, so that runs of earlier versions remain comparable (unless their recipe set a field
+    that has another name now).
 
     Args:
         base: the network that rows change.

@@ -35,7 +35,7 @@ FOREIGN_TRIES = 64  # videos tried to find one without a class in common
 
 
 @dataclass(frozen=True)
-class Heard:
+class DrawnSoundtrack:
     """The sound of the T drawn seconds of a clip.
 
     Attributes:
@@ -105,7 +105,7 @@ class SceneSounds:
         self._split, self._scenes, self._counterfactual = split, scenes, counterfactual
         self._class_index = {name: number for number, name in enumerate(class_names)}
 
-    def draw(self, video: VideoEntry, seconds: np.ndarray, rng: np.random.Generator) -> Heard:
+    def draw(self, video: VideoEntry, seconds: np.ndarray, rng: np.random.Generator) -> DrawnSoundtrack:
         """The sound of the frames numbered `seconds`, int (T,), of a video."""
         scene = self._scenes[video.id]
         kind = self._counterfactual.draw(possible_kinds(scene), rng)
@@ -119,7 +119,7 @@ class SceneSounds:
                 samples = np.zeros((len(seconds), SAMPLE_RATE), np.float32)
             else:
                 samples = as_stored(soundtrack.render_seconds(seconds.tolist(), scene.recordings))
-        return Heard(kind, samples, sounding[:, seconds], self._classes(soundtrack, seconds))
+        return DrawnSoundtrack(kind, samples, sounding[:, seconds], self._classes(soundtrack, seconds))
 
     def _classes(self, soundtrack: Soundtrack, seconds: np.ndarray) -> np.ndarray:
         classes = np.zeros((len(seconds), len(self._class_index)), bool)  # (T, K)
@@ -152,7 +152,7 @@ class RecordedSounds:
                 f"{', '.join(self._kinds)}: give these a weight, or set counterfactual_audio=0"
             )
 
-    def draw(self, video: VideoEntry, seconds: np.ndarray, rng: np.random.Generator) -> Heard:
+    def draw(self, video: VideoEntry, seconds: np.ndarray, rng: np.random.Generator) -> DrawnSoundtrack:
         """The sound of the frames numbered `seconds`, int (T,), of a video."""
         kind = self._counterfactual.draw(self._kinds, rng)
         other = self._foreign(video, rng) if kind == "foreign" else None
@@ -162,7 +162,7 @@ class RecordedSounds:
             kind, sound = "original", self._read(video, seconds)
         else:
             kind, sound = "mute", faint_noise(len(seconds), rng)
-        return Heard(kind, sound, None if kind == "original" else np.zeros((0, len(seconds)), bool))
+        return DrawnSoundtrack(kind, sound, None if kind == "original" else np.zeros((0, len(seconds)), bool))
 
     def _read(self, video: VideoEntry, seconds: np.ndarray) -> np.ndarray:
         if self._features is None:

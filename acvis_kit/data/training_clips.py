@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from acvis_kit.clip import Targets
 from acvis_kit.data.aviseg import AVISegSplit, TrackEntry, VideoEntry
-from acvis_kit.data.soundtracks import Counterfactual, Heard, RecordedSounds, SceneSounds, load_scenes
+from acvis_kit.data.soundtracks import Counterfactual, DrawnSoundtrack, RecordedSounds, SceneSounds, load_scenes
 from acvis_kit.data.transforms import PAPER, Augmentation, Views, change_sound, draw_views, recolour
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.media.mel import log_mel
@@ -180,7 +180,7 @@ class TrainingClips(Dataset):
         video, rng = self._drawn(draw, PICTURE)
         seconds = draw_seconds(len(video.frames), 1, self.frame_sampling, rng)
         views = draw_views(self.augmentation, video.size, 1, rng)
-        no_sound = Heard("original", np.zeros((1, 0), np.float32))
+        no_sound = DrawnSoundtrack("original", np.zeros((1, 0), np.float32))
         return TrainingSample(
             frames=self._frames(video, seconds, views, rng),
             log_mel=None,
@@ -207,7 +207,7 @@ class TrainingClips(Dataset):
             self._order = epoch, rng.permutation(len(self.split))
         return self._order[1]
 
-    def _truth(self, video: VideoEntry, seconds: np.ndarray, views: Views, soundtrack: Heard) -> Targets:
+    def _truth(self, video: VideoEntry, seconds: np.ndarray, views: Views, soundtrack: DrawnSoundtrack) -> Targets:
         objects, masks = self._masks(video, seconds, soundtrack)  # (N,), N x T
         visible = np.array([[m is not None and m.any() for m in row] for row in masks], bool).reshape(-1, len(seconds))
         sounding = visible if soundtrack.sounding is None else visible & soundtrack.sounding
@@ -235,7 +235,7 @@ class TrainingClips(Dataset):
         return torch.from_numpy(np.array(cues, bool).reshape(-1, len(seconds))[kept])
 
     def _masks(
-        self, video: VideoEntry, seconds: np.ndarray, soundtrack: Heard
+        self, video: VideoEntry, seconds: np.ndarray, soundtrack: DrawnSoundtrack
     ) -> tuple[Sequence[TrackEntry | ObjectRecord], list[list[np.ndarray | None]]]:
         """The objects of a clip, and the mask of each in every drawn frame, at the size of the source."""
         objects = self._objects(video, soundtrack)
@@ -243,7 +243,7 @@ class TrainingClips(Dataset):
         once = {(n, t): self.split.mask(video, thing, t) for n, thing in enumerate(objects) for t in drawn}
         return objects, [[once[n, t] for t in seconds.tolist()] for n in range(len(objects))]
 
-    def _objects(self, video: VideoEntry, soundtrack: Heard) -> Sequence[TrackEntry | ObjectRecord]:
+    def _objects(self, video: VideoEntry, soundtrack: DrawnSoundtrack) -> Sequence[TrackEntry | ObjectRecord]:
         if self._scenes is not None:
             return self._scenes[video.id].objects
         if soundtrack.sounding is None:

@@ -51,7 +51,7 @@ def count_table(score: CountScore) -> str:
             f"  error   {score.mean_absolute_error:>10.2f}   mean absolute error, counts clamped to {names[-1]}",
             f"  ECE     {100 * score.calibration_error:>10.2f}   expected calibration error",
             "  true \\ predicted" + "".join(f"{name:>8}" for name in names),
-            *(f"  {name:<14}" + "".join(f"{n:>8}" for n in row) for name, row in rows),
+            *(f"  {name:<16}" + "".join(f"{n:>8}" for n in row) for name, row in rows),
         ]
     )
 

@@ -97,6 +97,11 @@ def train(
         and recipe.audio_folder is None
     ):
         recipe = replace(recipe, audio_folder=FEATURES)
+    if recipe.audio_folder is not None and config.audio_tokens == "patch":
+        raise ConfigError(
+            f"audio_folder={recipe.audio_folder!r} has one vector per frame, audio_tokens='patch' needs an audio encoder: "
+            "set audio_tokens=clip, or leave audio_folder out"
+        )
     clips = TrainingClips(
         split,
         config.class_names,
@@ -193,7 +198,7 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
     """
     file = out / RUN
     if overwrite:
-        for name in (CHECKPOINTS, STAGES, BEST, LAST, "tensorboard"):
+        for name in (CHECKPOINTS, STAGES, "lessons", BEST, LAST, "tensorboard"):  # "lessons": of earlier versions
             shutil.rmtree(out / name, ignore_errors=True)
         for name in (RUN, LOG):
             (out / name).unlink(missing_ok=True)
@@ -203,10 +208,12 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
             # Fields that are newer than the run get their defaults, which keep the earlier behaviour.
             there |= {"config": ACVISConfig.from_dict(there["config"]).to_dict()}
             there |= {"recipe": Recipe.from_dict(there["recipe"]).to_dict()}
-        except (json.JSONDecodeError, KeyError, TypeError, ConfigError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ConfigError(f"{file} is damaged ({error!r}): choose another --out, or pass --overwrite") from error
+        except ConfigError as error:
             raise ConfigError(
                 f"{out} holds a run that this version of the kit cannot resume ({error}): finish it with the version "
-                "that started it, choose another --out, or pass --overwrite to start again. Its weights still load"
+                "that started it, choose another --out, or pass --overwrite to start again. Its weights still load."
             ) from error
         there = json.loads(json.dumps(there))  # tuples become lists
         if differs := _differences(there, json.loads(json.dumps(run["same"]))):

@@ -188,8 +188,8 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
     try:
         return answer.result(timeout=seconds)
     except TimeoutError:
-        if answer.done():  # raised by `call`
-            raise
+        if answer.done():  # in the last moment, or it is `call` that raised this error
+            return answer.result()
         raise TimeoutError(f"no answer within {seconds:g} s") from None
 
 

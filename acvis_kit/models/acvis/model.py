@@ -18,6 +18,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from acvis_kit.config import ACVISConfig
+from acvis_kit.errors import DataError
 from acvis_kit.models.acvis.count import CountHead
 from acvis_kit.models.acvis.frame_decoder import FrameDecoder
 from acvis_kit.models.acvis.query_generator import QueryGenerator
@@ -126,14 +127,18 @@ class ACVIS(
         Args:
             log_mel: (B, T, 96, 64), of one second of sound around each frame.
             audio_features: (B, T, 128), precomputed vectors, used in place of the audio encoder's.
+
+        Raises:
+            DataError: neither is given to a network with audio input.
         """
         if not self.config.uses_audio:
             return None
         if audio_features is not None:
             sound = AudioFeatures(audio_features.to(self.pixel_mean.dtype))
         else:
-            assert self.audio_encoder is not None, "audio_features are needed here (checked in Predictor)"
-            assert log_mel is not None, "one of log_mel and audio_features is needed (checked in Predictor)"
+            if self.audio_encoder is None or log_mel is None:
+                missing = "audio_features" if self.audio_encoder is None else "log_mel or audio_features"
+                raise DataError(f"this network has audio input: give {missing} of the frames, or use Predictor")
             sound = self.audio_encoder(log_mel.to(self.pixel_mean.dtype))
         if self.audio_class_head is not None:
             sound = sound._replace(class_logits=self.audio_class_head(sound.clip))
