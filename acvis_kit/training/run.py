@@ -99,7 +99,7 @@ def train(
         recipe = replace(recipe, audio_folder=FEATURES)
     if recipe.audio_folder is not None and config.audio_tokens == "patch":
         raise ConfigError(
-            f"audio_folder={recipe.audio_folder!r} has one vector per frame, audio_tokens='patch' needs an audio encoder: "
+            f"audio_folder={recipe.audio_folder!r} has one vector per frame, audio_tokens='patch' needs an encoder: "
             "set audio_tokens=clip, or leave audio_folder out"
         )
     clips = TrainingClips(

@@ -271,3 +271,14 @@ def test_an_unfinished_run_of_an_earlier_version_is_refused_and_its_weights_load
     with pytest.raises(ConfigError, match=r"audio_steps is now called audio_pretraining_steps.*--overwrite"):
         train(CONFIG, RECIPE, data, folder, runtime=RUNTIME, say=lambda _: None)
     assert load_model(folder / "last").config.class_names == CLASSES
+
+
+def test_precomputed_features_for_a_network_with_patch_tokens_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="audio_tokens=clip"):
+        train(CONFIG, replace(RECIPE, audio_folder="FEATAudios"), data, tmp_path, runtime=RUNTIME, say=lambda _: None)
+
+
+def test_a_damaged_run_file_is_named(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"run\.json is damaged.*--overwrite"):
+        train(CONFIG, RECIPE, data, tmp_path, runtime=RUNTIME, say=lambda _: None)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from acvis_kit.config import PRESETS
+from acvis_kit.errors import DataError
 from acvis_kit.models.acvis.model import ACVIS
 from tests.conftest import TINY, make_model
 
@@ -78,3 +79,11 @@ def test_every_preset_builds(name: str) -> None:
     parameters = sum(p.numel() for p in model.parameters())
     assert parameters < 5_000_000 if name == "acvis-synth-tiny" else parameters > 50_000_000
     assert (model.audio_encoder is None) == (name == "vita-r50")
+
+
+def test_a_network_with_audio_input_names_what_is_missing() -> None:
+    with pytest.raises(DataError, match="log_mel or audio_features"):
+        make_model(TINY)(draw()["frames"])
+    precomputed = replace(TINY, audio_encoder="precomputed", audio_tokens="clip")
+    with pytest.raises(DataError, match="give audio_features"):
+        make_model(precomputed)(**draw())
