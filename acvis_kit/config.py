@@ -1,12 +1,15 @@
-"""The configuration of the network, its losses and its inference: each number with its source, presets, JSON.
+"""The configuration: `NetworkConfig`, `LossConfig` and `InferenceConfig`, which make up `ACVISConfig`; presets; JSON.
 
-A variant is a field of `ACVISConfig`, never a copied class: `dataclasses.replace(PRESETS["acvis-r50"],
-audio_tokens="patch")`.
+Every number stands beside its source. A variant is a field, never a copied class:
+`dataclasses.replace(PRESETS["acvis-r50"], audio_tokens="patch")`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,34 +22,56 @@ AVISEG_CLASSES = (
     "trumpet", "lion", "bass", "erhu", "horse",
 )  # fmt: skip
 
-CHOICES = {
-    "backbone": ("resnet50", "resnet101", "swin_t", "swin_s", "swin_b", "swin_l", "compact"),
-    "audio_encoder": ("vggish", "compact", "precomputed"),
-    "audio_features": ("vggish_quantized", "vggish_raw"),
-    "audio_tokens": ("clip", "patch"),
-    "query_generator": ("acqg", "additive", "none"),
-    "count_head": ("ordinal", "ce", "none"),
-    "count_from": ("token", "queries", "both"),
-    "targets": ("sounding", "visible"),
-    "saoc_reduction": ("corn", "paper"),
-}
+MODEL_TYPE = "acvis"  # of config.json, see `models.registry`
+FORMAT = 2  # of config.json: sections for the three parts; format 1, without a number, is flat
+# Fields of earlier versions that are no longer part of a configuration.
+RETIRED = {"counterfactual_audio": "it is a field of the training recipe now"}
+
+
+def choice(default: str, *others: str) -> Any:
+    """A field that takes one of several words."""
+    return dataclasses.field(default=default, metadata={"choices": (default, *others)})
+
+
+def number(default: float, least: float | None = None, most: float | None = None, below: float | None = None) -> Any:
+    """A field that holds a number in [least, most], or in [least, below)."""
+    return dataclasses.field(default=default, metadata={"least": least, "most": most, "below": below})
 
 
 @dataclass(frozen=True)
-class ACVISConfig:
-    """The network, its losses and its inference. Defaults are ACVIS with ResNet-50 as published.
+class _Part:
+    """What the three parts share: lists of JSON become tuples, and every field is checked by its metadata."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
+            elif "choices" in field.metadata:
+                _check_choice(field.name, value, field.metadata["choices"])
+            elif field.type == "int":
+                least = field.metadata.get("least", 1)
+                if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                    raise ConfigError(f"{field.name}={value!r} must be a whole number, at least {least:g}")
+            elif field.type == "float":
+                _check_number(field.name, value, **field.metadata)
+
+
+@dataclass(frozen=True)
+class NetworkConfig(_Part):
+    """The network: what decides the shapes of the weights and the forward pass. Defaults are ACVIS with ResNet-50.
 
     Raises:
         ConfigError: a value outside its range, or fields that contradict each other.
     """
 
     # --- picture: backbone and pixel decoder (Mask2Former's, as used by AVISM)
-    backbone: str = "resnet50"
+    backbone: str = choice("resnet50", "resnet101", "swin_t", "swin_s", "swin_b", "swin_l", "compact")
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # of RGB in 0..255
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     size_divisor: int = 32  # height and width are padded with zeros to multiples of this
     swin_window: int = 7  # 12 in Swin-L
-    drop_path: float = 0.3  # of the Swin backbones, in training
+    drop_path: float = number(0.3, least=0, most=1)  # of the Swin backbones, in training
     hidden_dim: int = 256  # C of every query and token
     num_heads: int = 8
     pixel_layers: int = 6  # of deformable attention
@@ -54,19 +79,20 @@ class ACVISConfig:
     pixel_feedforward_dim: int = 1024
 
     # --- sound
-    audio_encoder: str = "vggish"
-    audio_features: str = "vggish_quantized"  # VGGish embeddings: whitened and rounded to 0..255, or raw
+    audio_encoder: str = choice("vggish", "compact", "precomputed")
+    # VGGish embeddings: whitened and rounded to 0..255, or raw.
+    audio_features: str = choice("vggish_quantized", "vggish_raw")
     # "clip": one vector a frame (the papers); "patch": the encoder's last map, 6 time steps x 4 frequency bands.
-    audio_tokens: str = "clip"
+    audio_tokens: str = choice("clip", "patch")
     audio_dim: int = 128  # of that one vector
     audio_classes: bool = False  # classify the sound too; this supports objects of the classes found in it (ours)
 
     # --- what a query stands for: only "sounding" objects (the papers), or every "visible" one, with a logit per frame
     # for whether it sounds (ours: segmentation is trained apart from sounding, and masks can follow the sound)
-    targets: str = "sounding"
+    targets: str = choice("sounding", "visible")
 
     # --- frame level: queries, their generator, masked decoder
-    query_generator: str = "acqg"  # ACVIS; "additive" is AVISM's, "none" is VITA's
+    query_generator: str = choice("acqg", "additive", "none")  # ACVIS; "additive" is AVISM's, "none" is VITA's
     query_layers: int = 3  # cross-attentions of the ACQG
     frame_fusion: bool = True  # False: the frame queries receive no audio, whatever the generator
     num_frame_queries: int = 100  # Q_f
@@ -74,10 +100,10 @@ class ACVISConfig:
     feedforward_dim: int = 2048
 
     # --- count
-    count_head: str = "ordinal"  # SAOC; "ce" is the ablation with cross-entropy
+    count_head: str = choice("ordinal", "ce", "none")  # SAOC; "ce" is the ablation with cross-entropy
     k_max: int = 2  # counts are 0, 1, ..., k_max "or more"
     # What the count is computed from: the "token" (the paper), the "queries" that show an object, or "both" (ours).
-    count_from: str = "token"
+    count_from: str = choice("token", "queries", "both")
 
     # --- video level: the tracker
     video_fusion: bool = True  # False: the tracker receives no audio
@@ -85,64 +111,21 @@ class ACVISConfig:
     window_size: int = 6  # frames; W in the papers
     tracker_layers: int = 6  # of each of its two encoders
     video_layers: int = 3  # of its decoder
+    supervised_frame_layers: int = 3  # the tracker is trained on the queries of this many last layers (AVISM)
 
     # --- classes
     class_names: tuple[str, ...] = AVISEG_CLASSES
 
-    # --- training: read by losses and training, not by the network's forward pass at inference
-    supervised_frame_layers: int = 3  # the tracker is trained on the queries of this many last layers (AVISM)
-    num_points: int = 12_544  # points per mask at which masks are compared
-    oversample_ratio: float = 3.0  # candidate points drawn for each point kept
-    importance_ratio: float = 0.75  # fraction of the kept points that are the most uncertain candidates
-    class_weight: float = 2.0
-    mask_weight: float = 5.0
-    dice_weight: float = 5.0
-    none_weight: float = 0.1  # of the class "none"
-    similarity_weight: float = 0.5  # the paper's; the reference trains with 1.0 by mistake
-    count_weight: float = 1.0
-    saoc_reduction: str = "corn"  # the reference's; "paper": eq. 7
-    sounding_weight: float = 2.0  # with targets="visible"
-    audio_class_weight: float = 1.0  # with audio_classes
-    pixel_classes: bool = False  # classify every pixel too, in training only: for backbones with random weights
-    pixel_class_weight: float = 1.0
-    pixel_signs: bool = False  # predict the cue label of every pixel too, likewise; needs cue labels (AVIS-Synth)
-    pixel_sign_weight: float = 1.0
-    counterfactual_audio: float = 0.0  # fraction of training clips with another soundtrack and its truth
-
-    # --- inference: saved with the weights; the Predictor's arguments override it
-    short_side: int = 360  # pixels; the reference's configuration of ResNet-50 (448 for Swin-L)
-    long_side: int = 1333  # pixels, at most
-    score_threshold: float = 0.3
-    sounding_threshold: float = 0.5  # masks are shown where a track sounds with this probability (targets="visible")
-    top_k: int = 100  # pairs of query and class kept
-    count_gate: bool = False
+    # --- heads for training only
+    pixel_classes: bool = False  # classify every pixel too: for backbones with random weights
+    pixel_signs: bool = False  # predict the cue label of every pixel too; needs cue labels (AVIS-Synth)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # JSON turns tuples into lists
-            if isinstance(getattr(self, field.name), list):
-                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is unknown: choose one of {', '.join(allowed)}")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type == "int" and (not isinstance(value, int) or value < 1):
-                raise ConfigError(f"{field.name}={value!r} must be a whole number, at least 1")
+        super().__post_init__()
         if self.hidden_dim % self.num_heads:
             raise ConfigError(f"hidden_dim={self.hidden_dim} must be a multiple of num_heads={self.num_heads}")
         if self.hidden_dim % 32:  # hence by 4, as the sine position with its two halves of pairs needs
             raise ConfigError(f"hidden_dim={self.hidden_dim} must be a multiple of 32, the groups of the norms")
-        for name in ("drop_path", "importance_ratio", "none_weight", "counterfactual_audio"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must lie in [0, 1]")
-        for name in (field.name for field in dataclasses.fields(self) if field.name.endswith("_weight")):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must not be negative: 0 switches the loss off")
-        if self.oversample_ratio < 1:
-            raise ConfigError(f"oversample_ratio={self.oversample_ratio!r} must be at least 1")
-        for name in ("score_threshold", "sounding_threshold"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} must lie in [0, 1)")
         if not self.class_names or len(set(self.class_names)) < len(self.class_names):
             raise ConfigError("class_names must contain at least one name and no name twice")
         if self.audio_tokens == "patch" and self.audio_encoder == "precomputed":
@@ -179,25 +162,153 @@ class ACVISConfig:
         """Whether any part of the network receives audio."""
         return self.uses_audio_in_frames or self.video_fusion
 
+
+@dataclass(frozen=True)
+class LossConfig(_Part):
+    """The losses: read by `Criterion`, not by the network. Defaults are ACVIS' (reference code).
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    num_points: int = 12_544  # points per mask at which masks are compared
+    oversample_ratio: float = number(3.0, least=1)  # candidate points drawn for each point kept
+    importance_ratio: float = number(0.75, least=0, most=1)  # of the kept points that are the most uncertain candidates
+    # Weights of the losses; 0 switches a loss off.
+    class_weight: float = number(2.0, least=0)
+    mask_weight: float = number(5.0, least=0)
+    dice_weight: float = number(5.0, least=0)
+    none_weight: float = number(0.1, least=0, most=1)  # of the class "none"
+    similarity_weight: float = number(0.5, least=0)  # the paper's; the reference trains with 1.0 by mistake
+    count_weight: float = number(1.0, least=0)
+    saoc_reduction: str = choice("corn", "paper")  # the reference's; "paper": eq. 7
+    sounding_weight: float = number(2.0, least=0)  # with targets="visible"
+    audio_class_weight: float = number(1.0, least=0)  # with audio_classes
+    pixel_class_weight: float = number(1.0, least=0)  # with pixel_classes
+    pixel_sign_weight: float = number(1.0, least=0)  # with pixel_signs
+
+
+@dataclass(frozen=True)
+class InferenceConfig(_Part):
+    """Inference: saved with the weights; the arguments of `Predictor` override it.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    short_side: int = 360  # pixels; the reference's configuration of ResNet-50 (448 for Swin-L)
+    long_side: int = 1333  # pixels, at most
+    score_threshold: float = number(0.3, least=0, below=1)
+    # Masks are shown where a track sounds with this probability (targets="visible").
+    sounding_threshold: float = number(0.5, least=0, below=1)
+    top_k: int = 100  # pairs of query and class kept
+    count_gate: bool = False
+
+
+def inference_of(config: InferenceConfig) -> InferenceConfig:
+    """The inference part of a whole configuration, alone."""
+    return InferenceConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(InferenceConfig)})
+
+
+PARTS: dict[str, type[_Part]] = {"network": NetworkConfig, "loss": LossConfig, "inference": InferenceConfig}
+
+
+@dataclass(frozen=True)
+class ACVISConfig(InferenceConfig, LossConfig, NetworkConfig):
+    """Network, losses and inference in one: `replace(PRESETS[name], field=value)` reaches every field.
+
+    Defaults are ACVIS with ResNet-50 as published.
+
+    Raises:
+        ConfigError: a value outside its range, or fields that contradict each other.
+    """
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` restores the same configuration."""
-        return dataclasses.asdict(self)
+        """Plain values for JSON, in three sections; `from_dict` restores the same configuration."""
+        sections = {
+            name: {field.name: getattr(self, field.name) for field in dataclasses.fields(part)}
+            for name, part in PARTS.items()
+        }
+        return {"model_type": MODEL_TYPE, "format": FORMAT, **sections}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ACVISConfig:
-        """The configuration of a JSON object.
+        """The configuration of a JSON object: sections as `to_dict` writes them, or the flat fields of format 1.
+
+        Unknown fields of the losses are left out with a warning: they do not change what the weights compute.
 
         Raises:
-            ConfigError: an unknown field (weights of a later version, or a misspelling) or a wrong value.
+            ConfigError: another model type or a later format; another unknown field, or a wrong value.
         """
         if not isinstance(values, dict):
             raise ConfigError(f"a configuration must be an object with fields, not {values!r:.60}")
+        model_type, number_of_format = values.get("model_type", MODEL_TYPE), values.get("format", 1)
+        if model_type != MODEL_TYPE:
+            raise ConfigError(f"model_type={model_type!r} is not {MODEL_TYPE!r}: load it with the class of that model")
+        if number_of_format not in range(1, FORMAT + 1):
+            raise ConfigError(f"format={number_of_format!r} must be a whole number from 1 to {FORMAT}: update the kit")
+        fields = {name: value for name, value in values.items() if name not in ("model_type", "format")}
+        if number_of_format == FORMAT:
+            fields = cls._from_sections(fields)
         known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
+        unknown = sorted(set(fields) - known - set(RETIRED))
+        if unknown:
             raise ConfigError(
                 f"unknown configuration fields {', '.join(unknown)}: choose from {', '.join(sorted(known))}"
             )
-        return cls(**values)
+        return cls(**{name: value for name, value in fields.items() if name in known})
+
+    @classmethod
+    def _from_sections(cls, sections: dict[str, Any]) -> dict[str, Any]:
+        """The fields of all sections, without unknown ones of the losses."""
+        if unknown := sorted(set(sections) - set(PARTS)):
+            raise ConfigError(f"unknown sections {', '.join(unknown)}: choose from {', '.join(PARTS)}")
+        fields: dict[str, Any] = {}
+        for name, part in PARTS.items():
+            section = sections.get(name, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"the section {name} must be an object with fields, not {section!r:.60}")
+            known = {field.name for field in dataclasses.fields(part)}
+            unknown = sorted(set(section) - known)
+            if unknown and name != "loss":
+                raise ConfigError(
+                    f"unknown fields of {name}, {', '.join(unknown)}: choose from {', '.join(sorted(known))}"
+                )
+            if unknown:
+                warnings.warn(f"unknown loss fields are left out: {', '.join(unknown)}", stacklevel=3)
+            fields |= {field: value for field, value in section.items() if field in known}
+        return fields
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    field.name: field.metadata["choices"] for field in dataclasses.fields(ACVISConfig) if "choices" in field.metadata
+}
+
+
+def _check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name}={value!r} is unknown: choose one of {', '.join(allowed)}")
+
+
+def _check_number(name: str, value: Any, least: float | None, most: float | None, below: float | None) -> None:
+    """Whether a number lies in its range.
+
+    Raises:
+        ConfigError: names the value and the range.
+    """
+    ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if (
+        ok
+        and (least is None or value >= least)
+        and (most is None or value <= most)
+        and (below is None or value < below)
+    ):
+        return
+    if most is not None or below is not None:
+        end = f"{most:g}]" if most is not None else f"{below:g})"
+        raise ConfigError(f"{name}={value!r} must lie in [{least:g}, {end}")
+    wanted = "a finite number" if least is None else f"a number, at least {least:g}"
+    raise ConfigError(f"{name}={value!r} must be {wanted}")
 
 
 def _acvis(backbone: str, **changes: Any) -> ACVISConfig:
@@ -234,7 +345,6 @@ PRESETS: dict[str, ACVISConfig] = {
         targets="visible",
         audio_classes=True,
         count_from="both",
-        counterfactual_audio=0.4,
         audio_class_weight=5.0,
         pixel_classes=True,
         pixel_signs=True,

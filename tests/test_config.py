@@ -1,11 +1,21 @@
 """A configuration is checked when it is made, and goes to JSON and back unchanged."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
-from acvis_kit.config import AVISEG_CLASSES, CHOICES, PRESETS, ACVISConfig
+from acvis_kit.config import (
+    AVISEG_CLASSES,
+    CHOICES,
+    FORMAT,
+    PARTS,
+    PRESETS,
+    ACVISConfig,
+    InferenceConfig,
+    LossConfig,
+    NetworkConfig,
+)
 from acvis_kit.errors import ConfigError
 
 
@@ -33,7 +43,12 @@ def test_an_unknown_choice_is_refused_with_the_possible_ones(field: str) -> None
         ({"hidden_dim": 80}, "hidden_dim=80 .* 32"),
         ({"window_size": 0}, "window_size=0 must be a whole number, at least 1"),
         ({"hidden_dim": "x"}, "hidden_dim='x' must be a whole number"),
-        ({"score_threshold": 1.0}, r"score_threshold=1\.0"),
+        ({"k_max": True}, "k_max=True must be a whole number"),
+        ({"score_threshold": 1.0}, r"score_threshold=1\.0 must lie in \[0, 1\)"),
+        ({"drop_path": 1.5}, r"drop_path=1\.5 must lie in \[0, 1\]"),
+        ({"mask_weight": -1}, "mask_weight=-1 must be a number, at least 0"),
+        ({"dice_weight": float("nan")}, "dice_weight=nan"),
+        ({"oversample_ratio": 0.5}, r"oversample_ratio=0\.5 must be a number, at least 1"),
         ({"sounding_threshold": -0.1}, r"sounding_threshold=-0\.1"),
         ({"class_names": ()}, "class_names"),
         ({"class_names": ("dog", "dog")}, "class_names"),
@@ -55,3 +70,47 @@ def test_vita_uses_no_audio_and_avism_adds_it() -> None:
     assert not PRESETS["vita-r50"].uses_audio
     assert PRESETS["avism-r50"].uses_audio_in_frames and PRESETS["avism-r50"].query_generator == "additive"
     assert not replace(PRESETS["acvis-r50"], frame_fusion=False).uses_audio_in_frames
+
+
+def test_the_parts_have_the_fields_between_them_and_their_own_checks() -> None:
+    names = [field.name for part in PARTS.values() for field in fields(part)]
+    assert sorted(names) == sorted({field.name for field in fields(ACVISConfig)})
+    config = ACVISConfig()
+    assert all(isinstance(config, part) for part in (NetworkConfig, LossConfig, InferenceConfig))
+    assert {name: getattr(config, name) for name in names} == {
+        k: v for part in PARTS.values() for k, v in vars(part()).items()
+    }
+    with pytest.raises(ConfigError, match="hidden_dim=80"):
+        NetworkConfig(hidden_dim=80)
+    with pytest.raises(ConfigError, match="class_weight=-1"):
+        LossConfig(class_weight=-1)
+    with pytest.raises(ConfigError, match="top_k=0"):
+        InferenceConfig(top_k=0)
+
+
+def test_json_has_a_section_per_part_and_says_what_it_is() -> None:
+    written = ACVISConfig().to_dict()
+    assert list(written) == ["model_type", "format", "network", "loss", "inference"]
+    assert (written["model_type"], written["format"]) == ("acvis", FORMAT)
+    assert written["inference"]["short_side"] == 360 and written["loss"]["mask_weight"] == 5.0
+
+
+def test_flat_json_of_earlier_versions_is_read_and_retired_fields_are_ignored() -> None:
+    flat = asdict(replace(ACVISConfig(), k_max=4)) | {"counterfactual_audio": 0.4}
+    assert ACVISConfig.from_dict(json.loads(json.dumps(flat))) == replace(ACVISConfig(), k_max=4)
+
+
+def test_unknown_fields_are_an_error_in_the_network_and_a_warning_in_the_losses() -> None:
+    written = ACVISConfig().to_dict()
+    written["loss"]["edge_weight"] = 1.0
+    with pytest.warns(UserWarning, match="edge_weight"):
+        assert ACVISConfig.from_dict(written) == ACVISConfig()
+    for section in ("network", "inference"):
+        wrong = ACVISConfig().to_dict()
+        wrong[section]["edge"] = 1
+        with pytest.raises(ConfigError, match=f"unknown fields of {section}, edge"):
+            ACVISConfig.from_dict(wrong)
+    with pytest.raises(ConfigError, match="unknown sections training"):
+        ACVISConfig.from_dict(ACVISConfig().to_dict() | {"training": {}})
+    with pytest.raises(ConfigError, match="format=3"):
+        ACVISConfig.from_dict(ACVISConfig().to_dict() | {"format": 3})

@@ -169,7 +169,7 @@ def carry_out(run: Run, deadline: float | None = None) -> dict[str, Any] | None:
     return {
         "key": run.key,
         "seed": run.seed,
-        "row": run.row.id(plan.base),
+        "row": run.row.id(plan.base, plan.recipe),
         "name": run.row.name,
         "setting": plan.setting,
         "data": {"kind": run.row.data, "print": data_print(data), "clips": len(split)},

@@ -97,12 +97,18 @@ class Run:
     @property
     def key(self) -> str:
         """Hash of everything that the numbers depend on, except the seed."""
-        return short_hash([self.plan.setting, self.row.id(self.plan.base), data_print(self.plan.data[self.row.data])])
+        return short_hash(
+            [
+                self.plan.setting,
+                self.row.id(self.plan.base, self.plan.recipe),
+                data_print(self.plan.data[self.row.data]),
+            ]
+        )
 
     @property
     def recipe(self) -> Recipe:
         """The recipe of the plan, with this seed; visual weights, if given, stay frozen."""
-        given = self.plan.recipe
+        given = self.row.recipe(self.plan.recipe)
         frozen = given.frozen
         if self.plan.visual_weights is not None:
             frozen = tuple(dict.fromkeys((*frozen, *PARTS_WITHOUT_AUDIO)))

@@ -35,7 +35,6 @@ ABLATION_BASE = replace(
     audio_tokens="clip",
     audio_classes=False,
     count_from="token",
-    counterfactual_audio=0.0,
     sounding_weight=20.0,
     pixel_classes=False,
     pixel_signs=False,
@@ -53,6 +52,7 @@ ABLATION_RECIPE = replace(
     frozen_fraction=0.0,
     audio_pretraining_steps=0,
     visual_pretraining_steps=0,
+    counterfactual_audio=0.0,
 )
 # Steps of audio pretraining. The papers' VGGish was pretrained on millions of videos; here the audio encoder is
 # pretrained on AVIS-Synth, once per seed, and all rows of the seed start from it.
@@ -66,7 +66,7 @@ class Row:
 
     Attributes:
         name: as shown.
-        changes: fields of the base that differ.
+        changes: fields of the base, or of the recipe, that differ.
         data: "usual" counts, or "dense" ones (3 to 6 objects sound; `acvis synth --counts dense`).
         gated: whether its scores are those with the count gate; it shares the run of the ungated row.
         required: whether `acvis ablate required` includes it.
@@ -82,11 +82,16 @@ class Row:
 
     def config(self, base: ACVISConfig = ABLATION_BASE) -> ACVISConfig:
         """The network of this row."""
-        return replace(base, **self.changes)
+        return replace(base, **{name: value for name, value in self.changes.items() if hasattr(base, name)})
 
-    def id(self, base: ACVISConfig = ABLATION_BASE) -> str:
-        """Identifies the run of a row, as JSON: its data, and the changes that differ from the base."""
-        real = {name: value for name, value in self.changes.items() if getattr(base, name) != value}
+    def recipe(self, recipe: Recipe = ABLATION_RECIPE) -> Recipe:
+        """The recipe of this row."""
+        return replace(recipe, **{name: value for name, value in self.changes.items() if hasattr(recipe, name)})
+
+    def id(self, base: ACVISConfig = ABLATION_BASE, recipe: Recipe = ABLATION_RECIPE) -> str:
+        """Identifies the run of a row, as JSON: its data, and the changes that differ from base and recipe."""
+        usual = {**vars(base), **vars(recipe)}
+        real = {name: value for name, value in self.changes.items() if usual[name] != value}
         return json.dumps([self.data, real], sort_keys=True)
 
 

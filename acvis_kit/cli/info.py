@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 
 from acvis_kit.config import PRESETS
@@ -32,4 +33,4 @@ def _info(arguments: argparse.Namespace) -> None:
         print(json.dumps([vars(row) for row in rows], indent=2))
         return
     print(cost_table(rows))
-    print("\n" + "\n".join(f"{name} = {value}" for name, value in model.config.to_dict().items()))
+    print("\n" + "\n".join(f"{name} = {value}" for name, value in dataclasses.asdict(model.config).items()))

@@ -81,7 +81,7 @@ def _train(arguments: argparse.Namespace) -> int:
     else:
         config = PRESETS[preset or DEFAULT_PRESET]
     config, _ = with_fields(arguments.set, config, Recipe())
-    recipe = recipe_of(config)
+    recipe = recipe_of(config, None if arguments.init_from is not None else preset or DEFAULT_PRESET)
     if arguments.init_from is not None:  # these weights are pretrained
         recipe = replace(recipe, audio_pretraining_steps=0, visual_pretraining_steps=0)
     config, recipe = with_fields(arguments.set, config, recipe)

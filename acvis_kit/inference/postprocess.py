@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from acvis_kit.config import InferenceConfig
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.prediction import Track
 from acvis_kit.masks import RLE, encode_masks
@@ -38,8 +39,7 @@ def tracks_of(
     video: VideoOutput,
     features: VisualFeatures,
     size: tuple[int, int],
-    score_threshold: float,
-    top_k: int,
+    inference: InferenceConfig,
     report: Callable[[int], None],
 ) -> Drawn:
     """Compute tracks and their masks, with the full-size masks of one frame at a time in memory.
@@ -47,7 +47,7 @@ def tracks_of(
     A track's score is its class probability times the mean probability of its mask's pixels. The latter is at most 1,
     so pairs whose class probability is below the threshold are dropped before any mask is computed. If queries
     represent all visible objects (`targets="visible"`), a mask is shown only in frames in which the track's sounding
-    probability exceeds the configuration's `sounding_threshold`. The mean of that probability over these frames is then
+    probability exceeds `sounding_threshold`. The mean of that probability over these frames is then
     a third factor of the score.
 
     Args:
@@ -55,15 +55,14 @@ def tracks_of(
         video: tracker output of one clip (B = 1).
         features: visual features of the same clip.
         size: (h, w) of the masks.
-        score_threshold: tracks score higher than this, in [0, 1).
-        top_k: number of (query, class) pairs considered.
+        inference: top_k (query, class) pairs are considered, and tracks that score above score_threshold returned.
         report: called with 1 after every frame.
     """
     exact = model.pixel_mean.dtype
     probabilities = video.class_logits[-1, 0].to(exact).softmax(-1)[:, :-1]  # (Q_v, K), "none" dropped
     classes = probabilities.shape[1]
-    best = probabilities.flatten().topk(min(top_k, probabilities.numel()))
-    keep = best.values > score_threshold
+    best = probabilities.flatten().topk(min(inference.top_k, probabilities.numel()))
+    keep = best.values > inference.score_threshold
     class_scores, pairs = best.values[keep], best.indices[keep]
     queries, of_query = torch.unique(pairs // classes, return_inverse=True)  # pairs of one query share its mask
     length = len(features)
@@ -72,7 +71,7 @@ def tracks_of(
     sounding = torch.ones(len(queries), length, dtype=exact, device=queries.device)
     if video.sounding_logits is not None:
         sounding = video.sounding_logits[-1, 0].to(exact).sigmoid().T[queries]  # (M, T)
-    shown = sounding > model.config.sounding_threshold
+    shown = sounding > inference.sounding_threshold
     embeds = video.mask_embeds[-1, 0][queries].to(exact)  # (M, C)
 
     codes = _Codes(size)  # T x M
@@ -93,7 +92,7 @@ def tracks_of(
 
     scores = class_scores * (_mask_quality(total, count).to(exact) * _mean_where(sounding, shown & visible))[of_query]
     order = scores.argsort(descending=True, stable=True)
-    order = order[scores[order] > score_threshold]
+    order = order[scores[order] > inference.score_threshold]
     is_shown = shown.cpu().tolist()
     empty = _empty_mask(size)
 

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip, Progress
+from acvis_kit.config import InferenceConfig, inference_of
 from acvis_kit.errors import ConfigError, DataError, WeightsError
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.postprocess import tracks_of
@@ -37,7 +39,7 @@ class Predictor:
     Args:
         model: put into evaluation mode and moved to `device`.
         short_side: pixels of the short side at the network's input, at least 1, or "keep" for the frames' own size.
-            None here and for the next three: the value of the model's configuration.
+            None here and for the next three: the value of `inference`.
         score_threshold: only tracks that score higher are returned, in [0, 1).
         top_k: number of (query, class) pairs considered, at least 1.
         count_gate: limit the number of masks in a frame to its count, see `Prediction.gated`.
@@ -46,6 +48,7 @@ class Predictor:
         dtype: None keeps the model's. float16 and bfloat16 run under autocast; float64 runs a converted copy.
         frames_at_once: frames encoded together. None: on a CPU as many as have the pixels of one 360x640 frame (more
             exceed the cache and are slower), 16 times as many elsewhere.
+        inference: thresholds and sizes; None: those of the model's configuration.
 
     Raises:
         ConfigError: a value outside its range, an unavailable device, or weights in half precision.
@@ -62,19 +65,22 @@ class Predictor:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         frames_at_once: int | None = None,
+        inference: InferenceConfig | None = None,
     ) -> None:
-        config = model.config
-        self.short_side = config.short_side if short_side is None else short_side
-        if self.short_side != "keep" and not (isinstance(self.short_side, int) and self.short_side >= 1):
-            raise ConfigError(f"short_side={self.short_side!r} must be a number of pixels, at least 1, or 'keep'")
-        self.score_threshold = config.score_threshold if score_threshold is None else score_threshold
-        if not 0 <= self.score_threshold < 1:
-            raise ConfigError(f"score_threshold={self.score_threshold} must lie in [0, 1)")
-        self.top_k = config.top_k if top_k is None else top_k
-        if self.top_k < 1:
-            raise ConfigError(f"top_k={self.top_k} must be at least 1")
-        self.count_gate = config.count_gate if count_gate is None else count_gate
-        if self.count_gate and config.count_head == "none":
+        if isinstance(short_side, str) and short_side != "keep":
+            raise ConfigError(f"short_side={short_side!r} must be a number of pixels, at least 1, or 'keep'")
+        changes: dict[str, Any] = {
+            "short_side": None if short_side == "keep" else short_side,
+            "score_threshold": score_threshold,
+            "top_k": top_k,
+            "count_gate": count_gate,
+        }
+        changes = {name: value for name, value in changes.items() if value is not None}
+        self.inference = replace(inference or inference_of(model.config), **changes)
+        self.short_side = "keep" if short_side == "keep" else self.inference.short_side
+        self.score_threshold, self.top_k = self.inference.score_threshold, self.inference.top_k
+        self.count_gate = self.inference.count_gate
+        if self.count_gate and model.config.count_head == "none":
             raise ConfigError("count_gate=True needs a model that counts: this one has count_head='none'")
         self.feature_budget_mb = feature_budget_mb
         self.frames_at_once = frames_at_once
@@ -195,7 +201,7 @@ class Predictor:
             del queries
 
         with _Reporter("masks", len(features), progress) as report:
-            tracks, presence = tracks_of(self.model, video, features, size, self.score_threshold, self.top_k, report)
+            tracks, presence = tracks_of(self.model, video, features, size, self.inference, report)
         probabilities = self._count(count_logits, presence)
         if probabilities is not None:
             counts = probabilities.argmax(-1)
@@ -231,7 +237,7 @@ class Predictor:
         if isinstance(self.short_side, str):  # "keep"
             return height, width
         scale = self.short_side / min(height, width)
-        scale = min(scale, self.model.config.long_side / max(height, width))
+        scale = min(scale, self.inference.long_side / max(height, width))
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
     def _frames_that_fit(self, size: tuple[int, int]) -> int:

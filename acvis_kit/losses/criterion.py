@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from acvis_kit.clip import Targets
-from acvis_kit.config import ACVISConfig
+from acvis_kit.config import LossConfig
 from acvis_kit.errors import AcvisError
 from acvis_kit.losses.count import cross_entropy_loss, ordinal_loss
 from acvis_kit.losses.masks import set_losses
@@ -36,14 +36,16 @@ class Criterion:
     """The weighted losses of the network's output against the ground truth.
 
     Args:
-        config: uses the fields under "learning", from `num_points` to `pixel_sign_weight`.
+        config: the losses' part of a configuration, or a whole one.
         world_size: number of processes. They average their gradients, so each divides its sums by the number of terms
             of all processes / world_size.
+        count_head: "ordinal" or "ce", the kind of the network's; None: that of a whole configuration, else "ordinal".
     """
 
-    def __init__(self, config: ACVISConfig, world_size: int = 1) -> None:
+    def __init__(self, config: LossConfig, world_size: int = 1, *, count_head: str | None = None) -> None:
         self.config = config
         self.world_size = world_size
+        self.count_head = count_head or getattr(config, "count_head", "ordinal")
 
     def __call__(
         self,
@@ -125,7 +127,7 @@ class Criterion:
 
     def _count(self, logits: Tensor, counts: Tensor) -> LossSum:
         logits = _exact(logits)
-        if self.config.count_head == "ce":
+        if self.count_head == "ce":
             return cross_entropy_loss(logits, counts)
         return ordinal_loss(logits, counts, self.config.saoc_reduction)
 

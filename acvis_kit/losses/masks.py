@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from acvis_kit.config import ACVISConfig
+from acvis_kit.config import LossConfig
 from acvis_kit.losses.matcher import Matches
 from acvis_kit.losses.points import Generators, sample_logits, sample_masks, uncertain_points
 from acvis_kit.losses.truth import Sets, Truth
@@ -53,7 +53,7 @@ def set_losses(
     truth: Truth,
     sets: Sets,
     matches: Matches,
-    config: ACVISConfig,
+    config: LossConfig,
     generators: Generators,
 ) -> dict[str, tuple[Tensor, Tensor | float]]:
     """Class, mask and dice losses, summed over the D layers.

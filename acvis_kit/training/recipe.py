@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from acvis_kit.config import ACVISConfig
+from acvis_kit.config import PRESETS, ACVISConfig
 from acvis_kit.errors import ConfigError
 
 CHOICES = {
@@ -42,6 +42,7 @@ class Recipe:
     frame_sampling: Literal["scattered", "consecutive"] = "scattered"  # see `TrainingClips`
     augmentation: str = "paper"  # see `data.transforms`
     audio_folder: str | None = None  # of precomputed features, for networks without an audio encoder
+    counterfactual_audio: float = 0.0  # fraction of clips with another soundtrack and its ground truth (ours)
 
     # --- pretraining stages, before the training of the whole network (ours)
     audio_pretraining_steps: int = 0  # of the audio encoder, on sound classes; see `pretrain_audio`
@@ -90,7 +91,13 @@ class Recipe:
         ):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must not be negative")
-        for name, most in (("drop_at", 1.0), ("drop", 1.0), ("frozen_fraction", 1.0), ("ema", 1.0)):
+        for name, most in (
+            ("drop_at", 1.0),
+            ("drop", 1.0),
+            ("frozen_fraction", 1.0),
+            ("counterfactual_audio", 1.0),
+            ("ema", 1.0),
+        ):
             if not 0 <= getattr(self, name) <= most or self.ema == 1:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must lie in [0, 1], ema below 1")
 
@@ -128,19 +135,27 @@ PAPER = Recipe()
 # gradients exceed. Pretrained parts stay frozen for 300 steps: gradients through the random decoder would harm them.
 SYNTH = Recipe(
     steps=5400, batch=8, clip_frames=4, augmentation="synth", lr=1e-3, backbone_lr=1.0, weight_decay=0.02,
-    clip_norm=2.0, schedule="cosine", warmup=100, ema=0.999,
+    clip_norm=2.0, schedule="cosine", warmup=100, ema=0.999, counterfactual_audio=0.4,
     audio_pretraining_steps=12_000, visual_pretraining_steps=1500, frozen_fraction=1 / 18,
 )  # fmt: skip
 
 
-def recipe_of(config: ACVISConfig) -> Recipe:
-    """The default recipe of a network: SYNTH for the compact backbone, which starts from random weights, else PAPER."""
-    if config.backbone != "compact":
-        return PAPER
+RECIPES: dict[str, Recipe] = dict.fromkeys(PRESETS, PAPER) | {"acvis-synth-tiny": SYNTH}  # of the presets
+
+
+def recipe_of(config: ACVISConfig, preset: str | None = None) -> Recipe:
+    """The default recipe of a network.
+
+    Args:
+        config: pretraining stages whose heads it does not have are left out.
+        preset: where the network is a variant of one, its recipe is taken. Otherwise SYNTH for the compact backbone,
+            which starts from random weights, else PAPER.
+    """
+    recipe = RECIPES[preset] if preset is not None else SYNTH if config.backbone == "compact" else PAPER
     return dataclasses.replace(
-        SYNTH,
-        audio_pretraining_steps=SYNTH.audio_pretraining_steps if config.audio_classes else 0,
-        visual_pretraining_steps=SYNTH.visual_pretraining_steps if config.pixel_classes else 0,
+        recipe,
+        audio_pretraining_steps=recipe.audio_pretraining_steps if config.audio_classes else 0,
+        visual_pretraining_steps=recipe.visual_pretraining_steps if config.pixel_classes else 0,
     )
 
 

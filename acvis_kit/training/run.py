@@ -109,7 +109,7 @@ def train(
         frame_sampling=recipe.frame_sampling,
         augmentation=AUGMENTATIONS[recipe.augmentation],
         targets=cast(Literal["sounding", "visible"], config.targets),  # ACVISConfig allows no others
-        counterfactual_audio=config.counterfactual_audio,
+        counterfactual_audio=recipe.counterfactual_audio,
         features=recipe.audio_folder,
         seed=recipe.seed,
     )

@@ -16,10 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from acvis_kit.config import PRESETS, ACVISConfig
+from acvis_kit.config import PRESETS
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.encoders.audio import VGGish
+from acvis_kit.models.registry import build_model
 from acvis_kit.weights.convert import from_reference, load_exactly, read_checkpoint
 from acvis_kit.weights.download import CONFIG_FILE, HubUnreachable, fetch, sha256_of
 from acvis_kit.weights.published import PICKLES, WEIGHTS, Weights, known_ids, remote_of
@@ -148,7 +149,7 @@ def _model_of(file: Path, *, trust_pickle: bool = False, overrides: Mapping[str,
         raise WeightsError(
             f"{', '.join(overrides)}: only for checkpoints of the reference code; {file.name} has its configuration"
         )
-    model = ACVIS(_config_of(file, metadata))
+    model = build_model(*_config_of(file, metadata))
     load_exactly(model, state)
     return model
 
@@ -283,7 +284,8 @@ def _find(source: Path, trust_pickle: bool) -> Path:
     return source
 
 
-def _config_of(file: Path, metadata: Mapping[str, str]) -> ACVISConfig:
+def _config_of(file: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """The configuration of a weights file as a JSON object, and the name of the file that it is from."""
     beside = file.parent / CONFIG_FILE
     if beside.is_file() and file.name == WEIGHTS_FILE:
         text, origin = beside.read_text(), beside
@@ -294,6 +296,6 @@ def _config_of(file: Path, metadata: Mapping[str, str]) -> ACVISConfig:
     else:
         raise WeightsError(f"{file} has no configuration: put its {CONFIG_FILE} beside it")
     try:
-        return ACVISConfig.from_dict(json.loads(text))
+        return json.loads(text), str(origin)
     except json.JSONDecodeError as error:
         raise WeightsError(f"the configuration in {origin} is not JSON ({error})") from error

@@ -41,7 +41,7 @@ def test_all_tables_exist_with_their_values() -> None:
     assert {row.config().count_weight for row in TABLES["count_weight"].rows} == {0, 0.1, 0.5, 1, 2}
     assert {row.config().window_size for row in TABLES["window"].rows} == {3, 6, 12}
     assert {row.config().similarity_weight for row in TABLES["similarity"].rows} == {0, 0.1, 0.5, 1}
-    assert {row.config().counterfactual_audio for row in TABLES["counterfactual"].rows} == {0, 0.1, 0.3}
+    assert {row.recipe().counterfactual_audio for row in TABLES["counterfactual"].rows} == {0, 0.1, 0.3}
 
 
 def test_rows_of_several_tables_are_run_once() -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 import acvis_kit.inference.postprocess
 import acvis_kit.inference.predictor
 from acvis_kit.clip import Clip
+from acvis_kit.config import InferenceConfig, inference_of
 from acvis_kit.errors import ConfigError, DataError, WeightsError
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
@@ -370,3 +371,13 @@ def test_masks_are_shown_where_the_sounding_probability_exceeds_the_threshold(no
 
     found = [shown(threshold) for threshold in (0.0, 0.45, 0.5, 0.55, 0.99)]
     assert found == sorted(found, reverse=True) and found[0] > found[1] > found[-1] == 0
+
+
+def test_thresholds_and_sizes_are_the_inference_part_and_arguments_override_it(tiny_model: ACVIS) -> None:
+    own = Predictor(tiny_model)
+    assert own.inference == inference_of(tiny_model.config) and own.score_threshold == TINY.score_threshold
+    given = InferenceConfig(short_side=48, top_k=7, score_threshold=0.25)
+    predictor = Predictor(tiny_model, top_k=3, inference=given)
+    assert (predictor.short_side, predictor.top_k, predictor.score_threshold) == (48, 3, 0.25)
+    with pytest.raises(ConfigError, match="top_k=0"):
+        Predictor(tiny_model, top_k=0)

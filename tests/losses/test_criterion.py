@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from acvis_kit.clip import Targets
+from acvis_kit.config import LossConfig
 from acvis_kit.errors import AcvisError, DataError
 from acvis_kit.losses.criterion import Criterion, NotFiniteError
 from acvis_kit.models.acvis.model import ModelOutput
@@ -290,3 +291,13 @@ def test_masks_of_two_sizes_in_a_batch_are_refused() -> None:
     large = replace(large, masks=large.masks.repeat_interleave(2, 2).repeat_interleave(2, 3))
     with pytest.raises(DataError, match="pad all clips"):
         Criterion(CONFIG)(random_output(), [small, large])
+
+
+def test_the_losses_part_of_a_configuration_is_enough() -> None:
+    output, targets = random_output(), [random_targets(2), random_targets(3, seed=1)]
+    part = LossConfig(**{field.name: getattr(CONFIG, field.name) for field in fields(LossConfig)})
+    whole, alone = (Criterion(c)(output, targets, generators=generators(2)) for c in (CONFIG, part))
+    assert list(whole) == list(alone) and all(torch.equal(whole[name], alone[name]) for name in whole)
+    criteria = Criterion(part, count_head="ce"), Criterion(replace(CONFIG, count_head="ce"))
+    part_ce, whole_ce = (one(output, targets, generators=generators(2))["count"] for one in criteria)
+    assert torch.equal(part_ce, whole_ce)

@@ -11,7 +11,7 @@ import pytest
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError
 from acvis_kit.training import PAPER, SYNTH, Recipe, RuntimeConfig, recipe_of
-from acvis_kit.training.recipe import RENAMED
+from acvis_kit.training.recipe import RECIPES, RENAMED
 
 
 def test_the_paper_is_the_default() -> None:
@@ -58,3 +58,10 @@ def test_fields_of_earlier_versions_are_refused_with_their_new_names() -> None:
         with pytest.raises(ConfigError, match=f"{old} is now called {RENAMED[old]}"):
             Recipe.from_dict({old: new})
     assert set(RENAMED.values()) <= set(Recipe().to_dict())
+
+
+def test_every_preset_names_its_recipe() -> None:
+    assert set(RECIPES) == set(PRESETS)
+    assert RECIPES["acvis-synth-tiny"] == SYNTH and RECIPES["acvis-r50"] == PAPER
+    assert recipe_of(replace(PRESETS["acvis-r50"], backbone="compact"), "acvis-r50") == PAPER
+    assert recipe_of(PRESETS["acvis-synth-tiny"]).counterfactual_audio == 0.4

@@ -75,6 +75,7 @@ class ACVIS(
     library_name="acvis-kit",
     tags=["audio-visual-instance-segmentation", "video", "audio"],
     license="mit",
+    coders={ACVISConfig: (ACVISConfig.to_dict, ACVISConfig.from_dict)},
 ):
     """Audio-visual instance segmentation: masks, classes and identities of sounding objects in every frame.
 

@@ -1,0 +1,43 @@
+"""What model_type and format in a config.json lead to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+import acvis_kit as ak
+from acvis_kit.errors import WeightsError
+from acvis_kit.models.registry import MODEL_TYPES, build_model
+from tests.conftest import TINY, make_model
+
+
+def test_every_model_type_builds_its_class_from_its_own_json() -> None:
+    for name, (model_class, config_class) in MODEL_TYPES.items():
+        written = replace(config_class(), **{field: getattr(TINY, field) for field in vars(TINY)}).to_dict()
+        assert written["model_type"] == name and type(build_model(written)) is model_class
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"model_type": "avsc2"}, "model_type 'avsc2'.*acvis.*update"), ({"format": 3}, "format 3.*up to 2.*update")],
+)
+def test_weights_of_an_unknown_type_or_a_newer_format_name_both_and_the_remedy(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    folder = ak.save_model(make_model(TINY), tmp_path / "weights")
+    (folder / "config.json").write_text(json.dumps(TINY.to_dict() | change))
+    with pytest.raises(WeightsError, match=message):
+        ak.load_model(folder)
+
+
+def test_weights_with_the_flat_configuration_of_earlier_versions_load(tmp_path: Path) -> None:
+    model = make_model(TINY)
+    folder = ak.save_model(model, tmp_path / "weights")
+    flat = asdict(TINY) | {"counterfactual_audio": 0.4}
+    save_file(load_file(folder / "model.safetensors"), folder / "model.safetensors", {"acvis_config": json.dumps(flat)})
+    (folder / "config.json").write_text(json.dumps(flat))
+    assert ak.load_model(folder).config == ak.load_model(folder / "model.safetensors").config == model.config
