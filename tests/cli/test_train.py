@@ -22,8 +22,8 @@ from tests.training.tiny import CONFIG, write_data
 TINY = PRESETS["acvis-synth-tiny"]
 SETTINGS = [
     f"{name}={','.join(value) if isinstance(value, tuple) else json.dumps(value).strip(chr(34))}"
-    for name, value in CONFIG.to_dict().items()
-    if value != TINY.to_dict()[name]
+    for name, value in vars(CONFIG).items()
+    if value != getattr(TINY, name)
 ]
 
 

@@ -151,7 +151,7 @@ def test_another_recipe_in_the_same_folder_is_refused_and_overwrite_starts_again
     out = shutil.copytree(finished, tmp_path / "run")
     with pytest.raises(ConfigError, match=r"recipe\.lr was 0\.001, is 0\.002.*--overwrite"):
         train(CONFIG, replace(RECIPE, lr=2e-3), data, out, runtime=RUNTIME)
-    with pytest.raises(ConfigError, match=r"config\.window_size was 6, is 3"):
+    with pytest.raises(ConfigError, match=r"window_size was 6, is 3"):
         train(replace(CONFIG, window_size=3), RECIPE, data, out, runtime=RUNTIME)
     with pytest.raises(ConfigError, match=r"data\.truth"):
         train(CONFIG, RECIPE, write_data(tmp_path / "other", {"train": 4, "val": 1}), out, runtime=RUNTIME)
@@ -163,7 +163,7 @@ def test_another_recipe_in_the_same_folder_is_refused_and_overwrite_starts_again
 def test_a_run_without_a_newer_field_can_be_resumed(data: Path, finished: Path, tmp_path: Path) -> None:
     out = shutil.copytree(finished, tmp_path / "run")
     run = json.loads((out / "run.json").read_text())
-    del run["same"]["config"]["count_gate"], run["same"]["recipe"]["drop"]
+    del run["same"]["config"]["inference"]["count_gate"], run["same"]["recipe"]["drop"]
     (out / "run.json").write_text(json.dumps(run))
     assert train(CONFIG, RECIPE, data, out, runtime=RUNTIME, say=lambda _: None)
 
