@@ -40,6 +40,7 @@ def test_a_recipe_survives_json() -> None:
         {"steps": 0}, {"batch": 1.5}, {"lr": 0.0}, {"lr": float("nan")}, {"clip_norm": -1.0}, {"ema": 1.0},
         {"ema": -0.1}, {"warmup": -1}, {"schedule": "linear"}, {"precision": "int8"}, {"augmentation": "colourful"},
         {"weight_decay": -0.1}, {"drop": 2.0}, {"frozen_fraction": 1.5},
+        {"betas": (0.9,)}, {"betas": (0.9, 1.0)}, {"counterfactual_audio": 1.1},
     ],
 )  # fmt: skip
 def test_a_value_outside_its_range_is_named(values: dict[str, Any]) -> None:
