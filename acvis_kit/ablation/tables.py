@@ -149,12 +149,12 @@ TABLES: Mapping[str, Table] = MappingProxyType({
     for table in (
         Table(
             "generator",
-            "How should the sound reach the queries, and does a count loss help? (Query generator x count loss.)",
+            "How should the sound reach the queries, and does a count loss help?",
             _generator_rows(),
         ),
         Table(
             "count",
-            "Is SAOC better than cross-entropy, and the reference's SAOC better than the paper's? (ACQG, one token.)",
+            "Is SAOC better than cross-entropy, and the reference's form than the paper's?",
             tuple(Row(name, own, required=name != "SAOC paper") for name, own in COUNT_LOSSES.items()),
         ),
         Table("k_max", "Which K_max, on data with the usual counts?", _k_max_rows("usual")),
@@ -178,7 +178,7 @@ TABLES: Mapping[str, Table] = MappingProxyType({
         ),
         Table(
             "audio_encoder",
-            "Which audio encoder? (All but the precomputed one are pretrained for the same number of steps.)",
+            "Which audio encoder? (All but the precomputed one are pretrained equally long.)",
             (
                 Row("compact"),
                 Row("VGGish-shaped, from nothing", {"audio_encoder": "vggish", "audio_features": "vggish_raw"}),
@@ -191,7 +191,7 @@ TABLES: Mapping[str, Table] = MappingProxyType({
               _values("counterfactual_audio", (0.0, 0.1, 0.3), 0.0, "share", required=(0.0, 0.3))),
         Table(
             "targets",
-            "Masks of sounding objects (the papers), or of all visible ones, with a prediction of which sound?",
+            "Masks of sounding objects, or of all visible ones with a logit for which sound?",
             (
                 Row("visible", required=True),
                 Row("sounding", SOUNDING, required=True),
