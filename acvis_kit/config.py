@@ -24,8 +24,8 @@ AVISEG_CLASSES = (
 
 MODEL_TYPE = "acvis"  # of config.json, see `models.registry`
 FORMAT = 2  # of config.json: sections for the three parts; format 1, without a number, is flat
-# Fields of earlier versions that are no longer part of a configuration.
-RETIRED = {"counterfactual_audio": "it is a field of the training recipe now"}
+# Fields of earlier versions that are no longer part of a configuration: this one is a field of `Recipe` now.
+RETIRED = {"counterfactual_audio"}
 
 
 def choice(default: str, *others: str) -> Any:
@@ -50,9 +50,8 @@ class _Part:
             elif "choices" in field.metadata:
                 _check_choice(field.name, value, field.metadata["choices"])
             elif field.type == "int":
-                least = field.metadata.get("least", 1)
-                if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                    raise ConfigError(f"{field.name}={value!r} must be a whole number, at least {least:g}")
+                if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                    raise ConfigError(f"{field.name}={value!r} must be a whole number, at least 1")
             elif field.type == "float":
                 _check_number(field.name, value, **field.metadata)
 
@@ -251,7 +250,7 @@ class ACVISConfig(InferenceConfig, LossConfig, NetworkConfig):
         if number_of_format == FORMAT:
             fields = cls._from_sections(fields)
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(fields) - known - set(RETIRED))
+        unknown = sorted(set(fields) - known - RETIRED)
         if unknown:
             raise ConfigError(
                 f"unknown configuration fields {', '.join(unknown)}: choose from {', '.join(sorted(known))}"

@@ -95,6 +95,6 @@ def set_losses(
         entropy, dice = entropy + layer_entropy, dice + layer_dice
     return {
         "class": (classes, weights / len(class_logits)),
-        "mask": (entropy, float(sets.wanted)),
-        "dice": (dice, float(sets.wanted)),
+        "mask": (entropy, float(sets.num_objects)),
+        "dice": (dice, float(sets.num_objects)),
     }

@@ -41,7 +41,7 @@ class Sets:
         return torch.arange(self.objects.shape[1]) < self.sizes[:, None]
 
     @property
-    def wanted(self) -> int:
+    def num_objects(self) -> int:
         """Number of objects of all sets, times repeats: the divisor of the mask losses."""
         return int(self.sizes.sum()) * self.repeats
 

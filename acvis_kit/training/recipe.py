@@ -93,15 +93,11 @@ class Recipe:
         ):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must not be negative")
-        for name, most in (
-            ("drop_at", 1.0),
-            ("drop", 1.0),
-            ("frozen_fraction", 1.0),
-            ("counterfactual_audio", 1.0),
-            ("ema", 1.0),
-        ):
-            if not 0 <= getattr(self, name) <= most or self.ema == 1:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must lie in [0, 1], ema below 1")
+        for name in ("drop_at", "drop", "frozen_fraction", "counterfactual_audio"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}={getattr(self, name)!r} must lie in [0, 1]")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema={self.ema!r} must lie in [0, 1)")
 
     @property
     def pretrained(self) -> tuple[str, ...]:

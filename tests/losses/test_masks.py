@@ -72,8 +72,8 @@ def test_frames_without_the_object_count_at_the_video_level() -> None:
 
 def test_mask_losses_have_one_term_per_object_and_at_the_video_level_per_frame_layer() -> None:
     truth = Truth([targets(), targets(absent=True)], 2, 2, 3, SIZE, "cpu")
-    assert truth.of_frames().wanted == 3
-    assert truth.of_videos(3).wanted == 6
+    assert truth.of_frames().num_objects == 3
+    assert truth.of_videos(3).num_objects == 6
 
 
 def targets(absent: bool = False) -> Targets:

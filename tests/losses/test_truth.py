@@ -43,7 +43,7 @@ def test_the_set_of_a_clip_holds_the_objects_with_a_mask_in_any_frame() -> None:
     sets = truth().of_videos(3)
     assert listed(sets) == [[0, 1], [], [3]]
     assert sets.frames.tolist() == [[0, 1]] * 3
-    assert sets.wanted == 9
+    assert sets.num_objects == 9
 
 
 def test_clips_without_audio_labels_are_marked() -> None:
