@@ -12,8 +12,8 @@ all clips (B * T) in the network, objects in `Targets`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -92,8 +92,8 @@ class Targets:
         sounding: bool (N, T), whether each object sounds in each frame.
         counts: int64 (T,), objects visible and sounding in the whole frame, before cropping.
         audio_labels: bool (T, K), classes that sound, visible or not; None without such labels.
-        cue_labels: bool (N, T), objects with a visible cue that they sound (AVIS-Synth's twins: two objects of one
-            class); None without such labels.
+        auxiliary: labels of objects for dense auxiliary targets by name, bool (N, T) each; empty without such labels.
+            AVIS-Synth has "cue": objects with a visible cue that they sound (its twins: two objects of one class).
     """
 
     labels: Tensor
@@ -101,9 +101,9 @@ class Targets:
     sounding: Tensor
     counts: Tensor
     audio_labels: Tensor | None = None
-    cue_labels: Tensor | None = None
+    auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> Targets:
         """The targets with all tensors on another device."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if value is not None}
-        return replace(self, **moved)
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved, auxiliary={name: value.to(device) for name, value in self.auxiliary.items()})

@@ -7,13 +7,12 @@ Every number stands beside its source. A variant is a field, never a copied clas
 from __future__ import annotations
 
 import dataclasses
-import math
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from acvis_kit.errors import ConfigError
+from acvis_kit.fields import Checked, choice, number
 
 # AVISeg's 26 classes in the order of their ids 1..26.
 AVISEG_CLASSES = (
@@ -24,40 +23,14 @@ AVISEG_CLASSES = (
 
 MODEL_TYPE = "acvis"  # of config.json, see `models.registry`
 FORMAT = 2  # of config.json: sections for the three parts; format 1, without a number, is flat
-# Fields of earlier versions that are no longer part of a configuration: this one is a field of `Recipe` now.
-RETIRED = {"counterfactual_audio"}
-
-
-def choice(default: str, *others: str) -> Any:
-    """A field that takes one of several words."""
-    return dataclasses.field(default=default, metadata={"choices": (default, *others)})
-
-
-def number(default: float, least: float | None = None, most: float | None = None, below: float | None = None) -> Any:
-    """A field that holds a number in [least, most], or in [least, below)."""
-    return dataclasses.field(default=default, metadata={"least": least, "most": most, "below": below})
+# Fields of earlier versions: those that are no longer part of a configuration, and those with another name now.
+RETIRED = {"counterfactual_audio"}  # a field of `Recipe` now
+RENAMED = {"pixel_signs": "auxiliary_targets", "pixel_sign_weight": "auxiliary_weight"}
+MOST_CLASSES = 10_000
 
 
 @dataclass(frozen=True)
-class _Part:
-    """What the three parts share: lists of JSON become tuples, and every field is checked by its metadata."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, list):
-                object.__setattr__(self, field.name, tuple(value))
-            elif "choices" in field.metadata:
-                _check_choice(field.name, value, field.metadata["choices"])
-            elif field.type == "int":
-                if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                    raise ConfigError(f"{field.name}={value!r} must be a whole number, at least 1")
-            elif field.type == "float":
-                _check_number(field.name, value, **field.metadata)
-
-
-@dataclass(frozen=True)
-class NetworkConfig(_Part):
+class NetworkConfig(Checked):
     """The network: what decides the shapes of the weights and the forward pass. Defaults are ACVIS with ResNet-50.
 
     Raises:
@@ -68,14 +41,14 @@ class NetworkConfig(_Part):
     backbone: str = choice("resnet50", "resnet101", "swin_t", "swin_s", "swin_b", "swin_l", "compact")
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # of RGB in 0..255
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    size_divisor: int = 32  # height and width are padded with zeros to multiples of this
-    swin_window: int = 7  # 12 in Swin-L
+    size_divisor: int = number(32, 1, 1_024)  # height and width are padded with zeros to multiples of this
+    swin_window: int = number(7, 1, 64)  # 12 in Swin-L
     drop_path: float = number(0.3, least=0, most=1)  # of the Swin backbones, in training
-    hidden_dim: int = 256  # C of every query and token
-    num_heads: int = 8
-    pixel_layers: int = 6  # of deformable attention
-    pixel_points: int = 4  # samples per head and level
-    pixel_feedforward_dim: int = 1024
+    hidden_dim: int = number(256, 1, 8_192)  # C of every query and token
+    num_heads: int = number(8, 1, 256)
+    pixel_layers: int = number(6, 1, 100)  # of deformable attention
+    pixel_points: int = number(4, 1, 64)  # samples per head and level
+    pixel_feedforward_dim: int = number(1024, 1, 65_536)
 
     # --- sound
     audio_encoder: str = choice("vggish", "compact", "precomputed")
@@ -83,7 +56,7 @@ class NetworkConfig(_Part):
     audio_features: str = choice("vggish_quantized", "vggish_raw")
     # "clip": one vector a frame (the papers); "patch": the encoder's last map, 6 time steps x 4 frequency bands.
     audio_tokens: str = choice("clip", "patch")
-    audio_dim: int = 128  # of that one vector
+    audio_dim: int = number(128, 1, 65_536)  # of that one vector
     audio_classes: bool = False  # classify the sound too; this supports objects of the classes found in it (ours)
 
     # --- what a query stands for: only "sounding" objects (the papers), or every "visible" one, with a logit per frame
@@ -92,32 +65,36 @@ class NetworkConfig(_Part):
 
     # --- frame level: queries, their generator, masked decoder
     query_generator: str = choice("acqg", "additive", "none")  # ACVIS; "additive" is AVISM's, "none" is VITA's
-    query_layers: int = 3  # cross-attentions of the ACQG
+    query_layers: int = number(3, 1, 100)  # cross-attentions of the ACQG
     frame_fusion: bool = True  # False: the frame queries receive no audio, whatever the generator
-    num_frame_queries: int = 100  # Q_f
-    frame_layers: int = 9
-    feedforward_dim: int = 2048
+    num_frame_queries: int = number(100, 1, 10_000)  # Q_f
+    frame_layers: int = number(9, 1, 100)
+    feedforward_dim: int = number(2048, 1, 65_536)
 
     # --- count
     count_head: str = choice("ordinal", "ce", "none")  # SAOC; "ce" is the ablation with cross-entropy
-    k_max: int = 2  # counts are 0, 1, ..., k_max "or more"
+    k_max: int = number(2, 1, 1_000)  # counts are 0, 1, ..., k_max "or more"
     # What the count is computed from: the "token" (the paper), the "queries" that show an object, or "both" (ours).
     count_from: str = choice("token", "queries", "both")
 
     # --- video level: the tracker
     video_fusion: bool = True  # False: the tracker receives no audio
-    num_video_queries: int = 100  # Q_v
-    window_size: int = 6  # frames; W in the papers
-    tracker_layers: int = 6  # of each of its two encoders
-    video_layers: int = 3  # of its decoder
-    supervised_frame_layers: int = 3  # the tracker is trained on the queries of this many last layers (AVISM)
+    num_video_queries: int = number(100, 1, 10_000)  # Q_v
+    window_size: int = number(6, 1, 10_000)  # frames; W in the papers
+    tracker_layers: int = number(6, 1, 100)  # of each of its two encoders
+    video_layers: int = number(3, 1, 100)  # of its decoder
+    supervised_frame_layers: int = number(
+        3, 1, 101
+    )  # the tracker is trained on the queries of this many last layers (AVISM)
 
     # --- classes
     class_names: tuple[str, ...] = AVISEG_CLASSES
 
     # --- heads for training only
     pixel_classes: bool = False  # classify every pixel too: for backbones with random weights
-    pixel_signs: bool = False  # predict the cue label of every pixel too; needs cue labels (AVIS-Synth)
+    # Dense auxiliary targets: for each name a head predicts at every pixel of an object whether the object has this
+    # label. The data must supply the labels, see `Targets.auxiliary`; AVIS-Synth has "cue".
+    auxiliary_targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,15 +102,21 @@ class NetworkConfig(_Part):
             raise ConfigError(f"hidden_dim={self.hidden_dim} must be a multiple of num_heads={self.num_heads}")
         if self.hidden_dim % 32:  # hence by 4, as the sine position with its two halves of pairs needs
             raise ConfigError(f"hidden_dim={self.hidden_dim} must be a multiple of 32, the groups of the norms")
-        if not self.class_names or len(set(self.class_names)) < len(self.class_names):
-            raise ConfigError("class_names must contain at least one name and no name twice")
+        if not 0 < len(self.class_names) <= MOST_CLASSES or len(set(self.class_names)) < len(self.class_names):
+            raise ConfigError(f"class_names must contain 1 to {MOST_CLASSES} names and no name twice")
         if self.audio_tokens == "patch" and self.audio_encoder == "precomputed":
             raise ConfigError("audio_tokens='patch' needs an audio encoder: precomputed features hold one vector")
-        for name in ("pixel_classes", "pixel_signs"):
-            if getattr(self, name) and self.targets != "visible":
+        for name in ("pixel_classes", "auxiliary_targets"):
+            if (value := getattr(self, name)) and self.targets != "visible":
                 raise ConfigError(
-                    f"{name}=True needs targets='visible': masks of sounding objects leave silent objects unlabelled"
+                    f"{name}={value!r} needs targets='visible': masks of sounding objects leave silent ones unlabelled"
                 )
+        if len(set(self.auxiliary_targets)) < len(self.auxiliary_targets) or not all(
+            name.isidentifier() for name in self.auxiliary_targets
+        ):
+            raise ConfigError(
+                f"auxiliary_targets={self.auxiliary_targets!r} must be different names, of letters, digits and _"
+            )
         if self.audio_classes and not self.uses_audio:
             raise ConfigError("audio_classes=True needs a network with audio input: set frame_fusion or video_fusion")
         if self.supervised_frame_layers > self.frame_layers + 1:
@@ -163,14 +146,14 @@ class NetworkConfig(_Part):
 
 
 @dataclass(frozen=True)
-class LossConfig(_Part):
+class LossConfig(Checked):
     """The losses: read by `Criterion`, not by the network. Defaults are ACVIS' (reference code).
 
     Raises:
         ConfigError: a value outside its range.
     """
 
-    num_points: int = 12_544  # points per mask at which masks are compared
+    num_points: int = number(12_544, 1, 1_000_000)  # points per mask at which masks are compared
     oversample_ratio: float = number(3.0, least=1)  # candidate points drawn for each point kept
     importance_ratio: float = number(0.75, least=0, most=1)  # of the kept points that are the most uncertain candidates
     # Weights of the losses; 0 switches a loss off.
@@ -184,23 +167,23 @@ class LossConfig(_Part):
     sounding_weight: float = number(2.0, least=0)  # with targets="visible"
     audio_class_weight: float = number(1.0, least=0)  # with audio_classes
     pixel_class_weight: float = number(1.0, least=0)  # with pixel_classes
-    pixel_sign_weight: float = number(1.0, least=0)  # with pixel_signs
+    auxiliary_weight: float = number(1.0, least=0)  # of each of the auxiliary_targets
 
 
 @dataclass(frozen=True)
-class InferenceConfig(_Part):
+class InferenceConfig(Checked):
     """Inference: saved with the weights; the arguments of `Predictor` override it.
 
     Raises:
         ConfigError: a value outside its range.
     """
 
-    short_side: int = 360  # pixels; the reference's configuration of ResNet-50 (448 for Swin-L)
-    long_side: int = 1333  # pixels, at most
+    short_side: int = number(360, 1, 100_000)  # pixels; the reference's configuration of ResNet-50 (448 for Swin-L)
+    long_side: int = number(1333, 1, 100_000)  # pixels, at most
     score_threshold: float = number(0.3, least=0, below=1)
     # Masks are shown where a track sounds with this probability (targets="visible").
     sounding_threshold: float = number(0.5, least=0, below=1)
-    top_k: int = 100  # pairs of query and class kept
+    top_k: int = number(100, 1, 1_000_000)  # pairs of query and class kept
     count_gate: bool = False
 
 
@@ -209,7 +192,7 @@ def inference_of(config: InferenceConfig) -> InferenceConfig:
     return InferenceConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(InferenceConfig)})
 
 
-PARTS: dict[str, type[_Part]] = {"network": NetworkConfig, "loss": LossConfig, "inference": InferenceConfig}
+PARTS: dict[str, type[Checked]] = {"network": NetworkConfig, "loss": LossConfig, "inference": InferenceConfig}
 
 
 @dataclass(frozen=True)
@@ -246,68 +229,41 @@ class ACVISConfig(InferenceConfig, LossConfig, NetworkConfig):
             raise ConfigError(f"model_type={model_type!r} is not {MODEL_TYPE!r}: load it with the class of that model")
         if number_of_format not in range(1, FORMAT + 1):
             raise ConfigError(f"format={number_of_format!r} must be a whole number from 1 to {FORMAT}: update the kit")
-        fields = {name: value for name, value in values.items() if name not in ("model_type", "format")}
-        if number_of_format == FORMAT:
-            fields = cls._from_sections(fields)
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(fields) - known - RETIRED)
-        if unknown:
-            raise ConfigError(
-                f"unknown configuration fields {', '.join(unknown)}: choose from {', '.join(sorted(known))}"
-            )
-        return cls(**{name: value for name, value in fields.items() if name in known})
-
-    @classmethod
-    def _from_sections(cls, sections: dict[str, Any]) -> dict[str, Any]:
-        """The fields of all sections, without unknown ones of the losses."""
-        if unknown := sorted(set(sections) - set(PARTS)):
+        content = {name: value for name, value in values.items() if name not in ("model_type", "format")}
+        if number_of_format == 1:
+            return cls(**_known_fields("the configuration", content, cls))
+        if unknown := sorted(set(content) - set(PARTS)):
             raise ConfigError(f"unknown sections {', '.join(unknown)}: choose from {', '.join(PARTS)}")
         fields: dict[str, Any] = {}
         for name, part in PARTS.items():
-            section = sections.get(name, {})
-            if not isinstance(section, dict):
-                raise ConfigError(f"the section {name} must be an object with fields, not {section!r:.60}")
-            known = {field.name for field in dataclasses.fields(part)}
-            unknown = sorted(set(section) - known)
-            if unknown and name != "loss":
-                raise ConfigError(
-                    f"unknown fields of {name}, {', '.join(unknown)}: choose from {', '.join(sorted(known))}"
-                )
-            if unknown:
-                warnings.warn(f"unknown loss fields are left out: {', '.join(unknown)}", stacklevel=3)
-            fields |= {field: value for field, value in section.items() if field in known}
-        return fields
+            fields |= _known_fields(name, content.get(name, {}), part)
+        return cls(**fields)
+
+
+def _known_fields(section: str, values: dict[str, Any], part: type[Checked]) -> dict[str, Any]:
+    """The fields of one section under their present names; unknown ones of the losses are left out with a warning.
+
+    Raises:
+        ConfigError: a section that is no object, or another unknown field.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"the section {section} must be an object with fields, not {values!r:.60}")
+    values = {RENAMED.get(name, name): value for name, value in values.items() if name not in RETIRED}
+    if isinstance(cue := values.get("auxiliary_targets"), bool):  # the value of pixel_signs
+        values["auxiliary_targets"] = ("cue",) * cue
+    known = {field.name for field in dataclasses.fields(part)}
+    unknown = sorted(set(values) - known)
+    if unknown and part is not LossConfig:
+        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        raise ConfigError(f"unknown fields of {section}, {shown:.200}: choose from {', '.join(sorted(known))}")
+    if unknown:
+        warnings.warn(f"unknown loss fields are left out: {', '.join(unknown):.200}", stacklevel=4)
+    return {name: value for name, value in values.items() if name in known}
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
     field.name: field.metadata["choices"] for field in dataclasses.fields(ACVISConfig) if "choices" in field.metadata
 }
-
-
-def _check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name}={value!r} is unknown: choose one of {', '.join(allowed)}")
-
-
-def _check_number(name: str, value: Any, least: float | None, most: float | None, below: float | None) -> None:
-    """Whether a number lies in its range.
-
-    Raises:
-        ConfigError: names the value and the range.
-    """
-    ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if (
-        ok
-        and (least is None or value >= least)
-        and (most is None or value <= most)
-        and (below is None or value < below)
-    ):
-        return
-    if most is not None or below is not None:
-        end = f"{most:g}]" if most is not None else f"{below:g})"
-        raise ConfigError(f"{name}={value!r} must lie in [{least:g}, {end}")
-    wanted = "a finite number" if least is None else f"a number, at least {least:g}"
-    raise ConfigError(f"{name}={value!r} must be {wanted}")
 
 
 def _acvis(backbone: str, **changes: Any) -> ACVISConfig:
@@ -346,7 +302,7 @@ PRESETS: dict[str, ACVISConfig] = {
         count_from="both",
         audio_class_weight=5.0,
         pixel_classes=True,
-        pixel_signs=True,
+        auxiliary_targets=("cue",),
         short_side=128,
         score_threshold=0.5,
     ),

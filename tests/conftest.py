@@ -33,10 +33,12 @@ TINY = replace(
     audio_classes=False,
     count_from="token",
     pixel_classes=False,
-    pixel_signs=False,
+    auxiliary_targets=(),
 )
 # Queries stand for everything that is seen.
-SEEING = replace(TINY, targets="visible", audio_classes=True, count_from="both", pixel_classes=True, pixel_signs=True)
+SEEING = replace(
+    TINY, targets="visible", audio_classes=True, count_from="both", pixel_classes=True, auxiliary_targets=("cue",)
+)
 
 
 def unavailable(reason: str) -> None:

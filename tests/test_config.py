@@ -41,7 +41,7 @@ def test_an_unknown_choice_is_refused_with_the_possible_ones(field: str) -> None
     [
         ({"hidden_dim": 100}, "hidden_dim=100 .* num_heads=8"),
         ({"hidden_dim": 80}, "hidden_dim=80 .* 32"),
-        ({"window_size": 0}, "window_size=0 must be a whole number, at least 1"),
+        ({"window_size": 0}, r"window_size=0 must lie in \[1, 10000\]"),
         ({"hidden_dim": "x"}, "hidden_dim='x' must be a whole number"),
         ({"k_max": True}, "k_max=True must be a whole number"),
         ({"score_threshold": 1.0}, r"score_threshold=1\.0 must lie in \[0, 1\)"),
@@ -51,6 +51,15 @@ def test_an_unknown_choice_is_refused_with_the_possible_ones(field: str) -> None
         ({"oversample_ratio": 0.5}, r"oversample_ratio=0\.5 must be a number, at least 1"),
         ({"sounding_threshold": -0.1}, r"sounding_threshold=-0\.1"),
         ({"class_names": ()}, "class_names"),
+        ({"class_names": "dog"}, "class_names='dog' must be a list of texts"),
+        ({"class_names": tuple(map(str, range(10_001)))}, "1 to 10000 names"),
+        ({"hidden_dim": 32_000_000}, r"hidden_dim=32000000 must lie in \[1, 8192\]"),
+        ({"frame_layers": 10**400}, "frame_layers=1000"),
+        ({"mask_weight": float("inf")}, "mask_weight=inf"),
+        ({"pixel_mean": (1.0, 2.0)}, "pixel_mean=.* must be 3 finite numbers"),
+        ({"frame_fusion": 1}, "frame_fusion=1 must be true or false"),
+        ({"auxiliary_targets": ("cue",)}, "auxiliary_targets=.* needs targets='visible'"),
+        ({"auxiliary_targets": ("a.b",), "targets": "visible"}, "auxiliary_targets=.* different names"),
         ({"class_names": ("dog", "dog")}, "class_names"),
         ({"audio_tokens": "patch", "audio_encoder": "precomputed"}, "audio_tokens='patch' .* precomputed"),
         ({"audio_tokens": "patch", "query_generator": "additive"}, "additive"),
@@ -98,6 +107,19 @@ def test_json_has_a_section_per_part_and_says_what_it_is() -> None:
 def test_flat_json_of_earlier_versions_is_read_and_retired_fields_are_ignored() -> None:
     flat = asdict(replace(ACVISConfig(), k_max=4)) | {"counterfactual_audio": 0.4}
     assert ACVISConfig.from_dict(json.loads(json.dumps(flat))) == replace(ACVISConfig(), k_max=4)
+
+
+@pytest.mark.parametrize("sections", [False, True])
+def test_the_drawn_cue_of_earlier_versions_is_an_auxiliary_target(sections: bool) -> None:
+    tiny = replace(PRESETS["acvis-synth-tiny"], auxiliary_weight=0.5)
+    written = tiny.to_dict() if sections else {"network": asdict(tiny), "loss": asdict(tiny)}
+    del written["network"]["auxiliary_targets"], written["loss"]["auxiliary_weight"]
+    written["network"]["pixel_signs"], written["loss"]["pixel_sign_weight"] = True, 0.5
+    old = written if sections else {**asdict(tiny), **written["network"], **written["loss"]}
+    if not sections:
+        del old["auxiliary_weight"]
+        old["pixel_sign_weight"] = 0.5
+    assert ACVISConfig.from_dict(json.loads(json.dumps(old))) == tiny
 
 
 def test_unknown_fields_are_an_error_in_the_network_and_a_warning_in_the_losses() -> None:

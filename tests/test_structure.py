@@ -19,8 +19,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports go down this list: a room may import those before it, never one behind it.
 ORDER = (
-    "errors", "clip", "config", "distributed", "masks", "media", "models", "data", "losses", "weights", "inference",
-    "metrics", "viz", "evaluation", "app", "training", "ablation", "cli",
+    "errors", "clip", "fields", "config", "distributed", "masks", "media", "models", "data", "losses", "weights",
+    "inference", "metrics", "viz", "evaluation", "app", "training", "ablation", "cli",
 )  # fmt: skip
 
 

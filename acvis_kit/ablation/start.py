@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,9 +26,11 @@ from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.training.pretrain_audio import pretrain_audio
-from acvis_kit.training.recipe import Recipe
+from acvis_kit.training.parallel import make_accelerator
+from acvis_kit.training.recipe import Recipe, RuntimeConfig
+from acvis_kit.training.stages import audio_pretraining
 from acvis_kit.training.start import class_names_of, copy_weights, fingerprint, initial_model
+from acvis_kit.training.trainer import Trainer
 from acvis_kit.weights.load import WEIGHTS_FILE, load_model
 
 AUDIO_WEIGHTS = "audio"  # folder of the pretrained audio encoders
@@ -147,12 +150,19 @@ def make_audio_weights(run: Run, deadline: float | None = None) -> None:
     )  # fmt: skip
     model = initial_model(small, run.seed)
     clips = TrainingClips(split, names, augmentation=AUGMENTATIONS[plan.recipe.augmentation], seed=run.seed)
-    pretrain_audio(model, clips, plan.audio_pretraining_steps, workers=plan.workers, device=torch_device(plan.device))
-    file.parent.mkdir(parents=True, exist_ok=True)
+    folder = file.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    minutes = None if deadline is None else max((deadline - time.time()) / 60, 1e-9)
+    accelerator = make_accelerator(device="cpu" if torch_device(plan.device) == "cpu" else None)
+    stage = audio_pretraining(model, clips, plan.audio_pretraining_steps)
+    runtime = RuntimeConfig(workers=plan.workers, max_minutes=minutes)
+    if not Trainer(model, [stage], folder, accelerator, runtime).run():
+        return  # the next call resumes it
     partial = file.with_suffix(".partial")
     assert model.audio_encoder is not None, "runs with a file have an audio encoder"
     save_file({name: value.cpu().contiguous() for name, value in model.audio_encoder.state_dict().items()}, partial)
     partial.replace(file)
+    shutil.rmtree(folder)
 
 
 def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:

@@ -37,7 +37,7 @@ ABLATION_BASE = replace(
     count_from="token",
     sounding_weight=20.0,
     pixel_classes=False,
-    pixel_signs=False,
+    auxiliary_targets=(),
     score_threshold=0.3,  # the papers'
     count_gate=False,
     short_side=96,
@@ -109,7 +109,7 @@ class Table:
 
 
 WITHOUT_AUDIO = {"query_generator": "none", "frame_fusion": False, "video_fusion": False}
-SOUNDING = {"targets": "sounding", "pixel_classes": False, "pixel_signs": False}
+SOUNDING = {"targets": "sounding", "pixel_classes": False, "auxiliary_targets": ()}
 GENERATORS: Mapping[str, Mapping[str, Any]] = {
     "ACQG, clip token": {},
     "ACQG, patch tokens": {"audio_tokens": "patch"},

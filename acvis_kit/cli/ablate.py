@@ -81,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from acvis_kit.ablation.runs import run_rows
     from acvis_kit.ablation.start import Plan
     from acvis_kit.ablation.tables import ABLATION_BASE, ABLATION_RECIPE, AUDIO_PRETRAINING_STEPS, EVAL_CLIPS, chosen
-    from acvis_kit.cli.train import with_fields
+    from acvis_kit.cli.settings import with_fields
 
     if arguments.data is None:
         raise ConfigError("--data is missing: a folder that acvis synth made, with train and val")

@@ -47,6 +47,36 @@ class TrainingBatch:
         return replace(self, **pinned)
 
 
+@dataclass(frozen=True)
+class SoundBatch:
+    """The sound of B clips of T frames.
+
+    Attributes:
+        log_mel: float32 (B, T, 96, 64).
+        audio_labels: bool (B, T, K), the classes that sound.
+    """
+
+    log_mel: Tensor
+    audio_labels: Tensor
+
+    def __len__(self) -> int:
+        return self.log_mel.shape[0]
+
+    def to(self, device: torch.device | str) -> SoundBatch:
+        """The batch on another device."""
+        return SoundBatch(*(part.to(device, non_blocking=True) for part in (self.log_mel, self.audio_labels)))
+
+    def pin_memory(self) -> SoundBatch:
+        """The batch in page-locked memory, for faster copies to a GPU; a DataLoader calls it."""
+        return SoundBatch(self.log_mel.pin_memory(), self.audio_labels.pin_memory())
+
+
+def collate_sounds(sounds: Sequence[tuple[Tensor, Tensor]]) -> SoundBatch:
+    """A batch of the sounds of `TrainingClips.sound`."""
+    log_mel, audio_labels = zip(*sounds, strict=True)
+    return SoundBatch(torch.stack(log_mel), torch.stack(audio_labels))
+
+
 def collate(
     samples: Sequence[TrainingSample],
     pixel_mean: Sequence[float] = ACVISConfig.pixel_mean,

@@ -225,14 +225,19 @@ class TrainingClips(Dataset):
             sounding=torch.from_numpy(sounding[kept]),
             counts=torch.from_numpy(sounding.sum(axis=0)),  # of the whole frame, before cropping
             audio_labels=None if soundtrack.classes is None else torch.from_numpy(soundtrack.classes),
-            cue_labels=self._cue_labels(video, seconds, kept),
+            auxiliary=self._auxiliary(video, seconds, kept),
         )
 
-    def _cue_labels(self, video: VideoEntry, seconds: np.ndarray, kept: np.ndarray) -> Tensor | None:
+    @property
+    def auxiliary_targets(self) -> tuple[str, ...]:
+        """Names of the dense auxiliary targets that the data supply."""
+        return ("cue",) if self._scenes is not None else ()
+
+    def _auxiliary(self, video: VideoEntry, seconds: np.ndarray, kept: np.ndarray) -> dict[str, Tensor]:
         if self._scenes is None:
-            return None
+            return {}
         cues = [thing.cue[seconds] for thing in self._scenes[video.id].objects]
-        return torch.from_numpy(np.array(cues, bool).reshape(-1, len(seconds))[kept])
+        return {"cue": torch.from_numpy(np.array(cues, bool).reshape(-1, len(seconds))[kept])}
 
     def _masks(
         self, video: VideoEntry, seconds: np.ndarray, soundtrack: DrawnSoundtrack

@@ -83,7 +83,7 @@ def costs(model: ACVIS) -> list[Cost]:
     clip_sound = AudioFeatures.join([sound] * frames)
     count("tracker", model.tracker, lambda: model.tracker(clip_queries, clip_sound), frames=frames)
 
-    for name, head in (("class", model.pixel_class_head), ("sign", model.pixel_sign_head)):
+    for name, head in {"class": model.pixel_class_head, **model.auxiliary_heads}.items():
         if head is not None:
             rows.append(Cost(f"pixel {name} head, in training", sum(p.numel() for p in head.parameters()), 0.0))
     total = Cost("whole", sum(p.numel() for p in model.parameters()), sum(row.gflops for row in rows))

@@ -18,7 +18,7 @@ from acvis_kit.errors import AcvisError
 from acvis_kit.losses.count import cross_entropy_loss, ordinal_loss
 from acvis_kit.losses.masks import set_losses
 from acvis_kit.losses.matcher import Matches, assign, set_costs
-from acvis_kit.losses.pixels import pixel_class_loss, pixel_sign_loss
+from acvis_kit.losses.pixels import auxiliary_loss, pixel_class_loss
 from acvis_kit.losses.points import Generators, draw
 from acvis_kit.losses.similarity import similarity_loss
 from acvis_kit.losses.sounding import audio_class_loss, sounding_loss
@@ -77,7 +77,7 @@ class Criterion:
             raise ValueError(f"{len(generators)} generators for {len(targets)} clips: give one per clip")
         with torch.autocast(output.frame_class_logits.device.type, enabled=False):  # sums in half precision overflow
             sums, finite = self._sums(output, targets, generators)
-            return self._normalise(sums, finite, reduce)
+            return self._weighted(sums, finite, reduce)
 
     def _sums(
         self, output: ModelOutput, targets: Sequence[Targets], generators: Generators
@@ -113,8 +113,8 @@ class Criterion:
             sums["audio_class"] = audio_class_loss(output.audio_class_logits, truth)
         if output.pixel_class_logits is not None:
             sums["pixel_class"] = pixel_class_loss(_exact(output.pixel_class_logits), truth, self.config.none_weight)
-        if output.pixel_sign_logits is not None:
-            sums["pixel_sign"] = pixel_sign_loss(_exact(output.pixel_sign_logits), truth, self.config.none_weight)
+        for name, logits in (output.auxiliary_logits or {}).items():
+            sums[f"auxiliary/{name}"] = auxiliary_loss(name, _exact(logits), truth, self.config.none_weight)
         return sums, {"the matching of frame queries": frame.finite, "the matching of video queries": track.finite}
 
     def _match(
@@ -132,31 +132,55 @@ class Criterion:
         return ordinal_loss(logits, counts, self.config.saoc_reduction)
 
     def _weight(self, name: str) -> float:
-        kind = name.rpartition("/")[2]
-        return getattr(self.config, f"{kind}_weight")
+        level, _, kind = name.rpartition("/")
+        return getattr(self.config, f"{'auxiliary' if level == 'auxiliary' else kind}_weight")
 
-    def _normalise(
+    def _weighted(
         self, sums: dict[str, LossSum], finite: dict[str, bool], reduce: Callable[[Tensor], Tensor]
     ) -> dict[str, Tensor]:
-        """Weighted sums over the terms of all processes. The same reduction detects values that are not finite."""
-        totals = torch.stack([total.detach() for total, _ in sums.values()])
-        device, exact = totals.device, torch.float32 if totals.device.type == "mps" else torch.float64
-        terms = torch.stack([torch.as_tensor(n, dtype=exact, device=device) for _, n in sums.values()])
-        not_finite = torch.cat([~totals.isfinite(), ~torch.tensor(list(finite.values()), device=device)])
-        everywhere = reduce(torch.cat([terms, not_finite.to(exact)]))
-        terms, failed = everywhere[: len(sums)], everywhere[len(sums) :].tolist()  # failed: number of processes
+        """Weighted losses per term. The reduction of the terms also detects values that are not finite."""
+        failed: list[float] = []  # number of processes, by sum and matching
+
+        def reduce_both(terms: Tensor) -> Tensor:
+            broken = [~total.detach().isfinite() for total, _ in sums.values()]
+            broken += list(~torch.tensor(list(finite.values()), device=terms.device))
+            everywhere = reduce(torch.cat([terms, torch.stack(broken).to(terms)]))
+            failed.extend(everywhere[len(terms) :].tolist())
+            return everywhere[: len(terms)]
+
+        losses = per_term(sums, reduce_both, self.world_size, self._weight)
         if any(failed):
             names = [name for name, number in zip([*sums, *finite], failed, strict=True) if number]
             raise NotFiniteError(
                 f"not a finite number: {', '.join(names)}. The network's output holds NaN or infinity: lower the "
                 "learning rate, clip the gradient to a smaller norm, train in float32, or look for NaN in its inputs"
             )
-        least = torch.tensor([1e-6 if name.endswith("/class") else 1.0 for name in sums], device=device)
-        terms = terms.maximum(least.to(exact)) / self.world_size
-        return {
-            name: self._weight(name) * total / n.to(total.dtype)
-            for (name, (total, _)), n in zip(sums.items(), terms, strict=True)
-        }
+        return losses
+
+
+def per_term(
+    sums: dict[str, LossSum],
+    reduce: Callable[[Tensor], Tensor] = lambda terms: terms,
+    world_size: int = 1,
+    weight_of: Callable[[str], float] = lambda name: 1.0,
+) -> dict[str, Tensor]:
+    """Weighted sums, each divided by its number of terms of all processes / world_size: these average their gradients.
+
+    Args:
+        sums: of this process, by name.
+        reduce: sums a float64 vector over all processes and returns it. Called once.
+        world_size: number of processes.
+        weight_of: the weight of a loss by its name.
+    """
+    device = next(iter(sums.values()))[0].device
+    exact = torch.float32 if device.type == "mps" else torch.float64
+    terms = reduce(torch.stack([torch.as_tensor(n, dtype=exact, device=device) for _, n in sums.values()]))
+    least = torch.tensor([1e-6 if name.endswith("/class") else 1.0 for name in sums], dtype=exact, device=device)
+    terms = terms.maximum(least) / world_size
+    return {
+        name: weight_of(name) * total / n.to(total.dtype)
+        for (name, (total, _)), n in zip(sums.items(), terms, strict=True)
+    }
 
 
 def _exact(logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Losses of every pixel's class and cue, for training the visual parts from random weights (ours).
+"""Losses of every pixel: its class, and dense auxiliary targets, to train visual parts from random weights (ours).
 
 With matched queries alone the visual features are trained slowly, because the queries need long to specialise. The
 losses here need no matching. They train the features that the queries attend to; their heads are not used at inference.
@@ -37,25 +37,29 @@ def pixel_class_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[
     return (losses * weights).sum(), weights.sum()
 
 
-def pixel_sign_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy of every cell of an object: does the object have a visible cue that it sounds?
+def auxiliary_loss(name: str, logits: Tensor, truth: Truth, none_weight: float) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropy of every cell of an object: does the object have the label `name`?
 
-    Twins (two objects of one class) sound alike. Only a cue shows which of them sounds (AVIS-Synth draws trembling arcs
-    beside it, outside of the mask), and no other loss trains the network to detect cues.
+    AVIS-Synth's label is "cue". Its twins (two objects of one class) sound alike. Only a visible cue shows which of
+    them sounds (trembling arcs beside it, outside of the mask), and no other loss trains the network to detect cues.
 
     Args:
+        name: of the target, a key of `Targets.auxiliary`.
         logits: (B, T, h, w).
-        truth: with masks of everything visible. Clips without cue labels are left out.
-        none_weight: weight of cells of objects without a cue, which are most; the others have weight 1.
+        truth: with masks of everything visible. Clips without this label are left out.
+        none_weight: weight of cells of objects without the label, which are most; the others have weight 1.
 
     Returns:
         The weighted sum, and the sum of the weights.
     """
-    masks = _cells(truth, *logits.shape[-2:]) & truth.has_cue_labels[:, None, None, None]  # (G, T, h, w)
+    if name not in truth.auxiliary:
+        return logits.sum() * 0, logits.new_zeros(())
+    labels, known = truth.auxiliary[name]
+    masks = _cells(truth, *logits.shape[-2:]) & known[:, None, None, None]  # (G, T, h, w)
     of_objects = logits[truth.clips.to(logits.device)]
-    cue_labels = truth.cue_labels[..., None, None].expand_as(masks).to(logits)
-    losses = F.binary_cross_entropy_with_logits(of_objects, cue_labels, reduction="none")
-    weights = masks * (none_weight + (1 - none_weight) * cue_labels)
+    of_cells = labels[..., None, None].expand_as(masks).to(logits)
+    losses = F.binary_cross_entropy_with_logits(of_objects, of_cells, reduction="none")
+    weights = masks * (none_weight + (1 - none_weight) * of_cells)
     return (losses * weights).sum(), weights.sum()
 
 

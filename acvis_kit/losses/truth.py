@@ -58,8 +58,8 @@ class Truth:
         counts: int64 (B, T).
         audio_labels: bool (B, T, K), False without labels.
         has_audio_labels: bool (B,), the clips with audio labels.
-        cue_labels: bool (G, T), False without labels.
-        has_cue_labels: bool (G,), the objects of clips with cue labels.
+        auxiliary: by name, labels of a dense auxiliary target: bool (G, T), False without labels; and bool (G,), the
+            objects of clips that have them.
         present: bool (G, T), where a mask is not empty; on the CPU.
         clips: int64 (G,), the clip of each object; on the CPU.
 
@@ -104,10 +104,13 @@ class Truth:
         audio_labels = [without if target.audio_labels is None else target.audio_labels for target in targets]
         self.audio_labels = torch.stack([one.to(device) for one in audio_labels])
         self.has_audio_labels = torch.tensor([target.audio_labels is not None for target in targets]).to(device)
-        self.cue_labels = torch.cat([t.sounding & False if t.cue_labels is None else t.cue_labels for t in targets]).to(
-            device
-        )
-        self.has_cue_labels = torch.tensor([target.cue_labels is not None for target in targets])[self.clips].to(device)
+        self.auxiliary = {
+            name: (
+                torch.cat([t.auxiliary.get(name, t.sounding & False) for t in targets]).to(device),
+                torch.tensor([name in target.auxiliary for target in targets])[self.clips].to(device),
+            )
+            for name in dict.fromkeys(name for target in targets for name in target.auxiliary)
+        }
 
     def of_frames(self) -> Sets:
         """One set per frame, clip by clip: the objects whose mask is not empty there."""
@@ -156,10 +159,10 @@ def check(number: int, target: Targets, frames: int, classes: int, size: Sequenc
         "sounding": (objects, frames),
         "counts": (frames,),
         "audio_labels": (frames, classes),
-        "cue_labels": (objects, frames),
     }
-    for name, want in shapes.items():
-        value = getattr(target, name)
+    given = {name: (getattr(target, name), shape) for name, shape in shapes.items()}
+    given |= {f"auxiliary[{name!r}]": (value, (objects, frames)) for name, value in target.auxiliary.items()}
+    for name, (value, want) in given.items():
         if value is not None and tuple(value.shape) != want:
             raise DataError(f"{where}: {name} has shape {tuple(value.shape)}, it must be {want}")
     if objects and not 0 <= int(target.labels.min()) <= int(target.labels.max()) < classes:

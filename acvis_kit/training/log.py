@@ -12,66 +12,68 @@ from typing import Any
 from tqdm import tqdm
 
 LOG = "log.jsonl"
-SHOWN = 0.95  # decay of the mean on the progress bar
 
 
 class RunLog:
     """Writes the losses of steps and the scores of evaluations. A line holds means over the steps since the last line.
 
-    Later entries of an interrupted run are removed.
+    Each line names its stage and the step in it; TensorBoard counts the steps of all stages.
 
     Args:
-        folder: of the run.
-        total: steps of the whole run.
-        first: steps done before.
-        evaluated: step of the last evaluation before.
+        folder: of the run; created.
         every: steps per line.
-        frames_per_step: over all processes.
         say: for messages.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        total: int,
-        first: int,
-        evaluated: int,
-        every: int,
-        frames_per_step: int,
-        say: Callable[[str], None],
-    ) -> None:
-        self.every, self.frames_per_step = every, frames_per_step
+    def __init__(self, folder: Path, every: int, say: Callable[[str], None]) -> None:
+        self.folder, self.every, self.say = folder, every, say
+        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / LOG
-        self._remove_later_lines(first, evaluated)
-        self._file = self.path.open("a")
-        self._board = _board(folder, first, say)
-        self._bar = tqdm(total=total, initial=first, unit="step", dynamic_ncols=True, disable=None)
-        self._sums: dict[str, float] = {}
-        self._steps, self._since = 0, time.monotonic()
-        self._shown: float | None = None  # loss on the progress bar
+        self._board: Any = None
+        self._bar: tqdm | None = None
 
     def __enter__(self) -> RunLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
-        self._file.close()
+        if self._bar is not None:
+            self._bar.close()
         if self._board is not None:
             self._board.close()
+
+    def begin(self, stage: str, *, total: int, done: int, evaluated: int, earlier: int, frames_per_step: int) -> None:
+        """Begin or resume a stage. Later entries of an interrupted run are removed.
+
+        Args:
+            stage: its name.
+            total: its steps.
+            done: its steps done before.
+            evaluated: step of the last evaluation before.
+            earlier: steps of the stages before.
+            frames_per_step: over all processes.
+        """
+        self.stage, self.earlier, self.frames_per_step = stage, earlier, frames_per_step
+        self._remove_later_lines(done, evaluated)
+        if self._bar is None:
+            self._board = _board(self.folder, earlier + done, self.say)
+        else:
+            self._bar.close()
+        self._bar = tqdm(desc=stage, total=total, initial=done, unit="step", dynamic_ncols=True, disable=None)
+        self._sums: dict[str, float] = {}
+        self._steps, self._since = 0, time.monotonic()
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Record a step.
 
         Args:
-            step: steps done, this one included.
+            step: steps done in the stage, this one included.
             values: by name, with "loss".
         """
+        assert self._bar is not None, "a stage has begun"
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps += 1
-        loss = values["loss"]
-        self._shown = loss if self._shown is None else SHOWN * self._shown + (1 - SHOWN) * loss
-        self._bar.set_postfix_str(f"loss {self._shown:.3f}", refresh=False)
+        self._bar.set_postfix_str(f"loss {self._sums['loss'] / self._steps:.3f}", refresh=False)
         self._bar.update()
         if step % self.every == 0:
             self._write_step(step)
@@ -91,27 +93,26 @@ class RunLog:
         self._sums, self._steps, self._since = {}, 0, time.monotonic()
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": self.stage, **line}) + "\n")
 
     def _show(self, step: int, values: Mapping[str, float]) -> None:
         if self._board is not None:
             for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+                self._board.add_scalar(name, value, self.earlier + step)
 
-    def _remove_later_lines(self, first: int, evaluated: int) -> None:
-        """Remove lines beyond the point where the run resumes, and a line that a kill has cut."""
-        if not self.path.is_file():
-            return
+    def _remove_later_lines(self, done: int, evaluated: int) -> None:
+        """Remove lines of the stage beyond the point where it resumes, and a line that a kill has cut."""
         kept = []
-        for line in self.path.read_text().splitlines():
+        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else ():
             try:
                 found = json.loads(line)
-                if found["step"] <= (evaluated if "evaluation" in found else first):
+                last = evaluated if "evaluation" in found else done
+                if found["stage"] != self.stage or found["step"] <= last:
                     kept.append(line + "\n")
             except (json.JSONDecodeError, KeyError, TypeError):
                 continue
-        self.path.write_text("".join(kept))
+        self.path.write_text("".join(kept), encoding="utf-8")
 
 
 def _clean(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -82,11 +82,6 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
-def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups`; `set_rates` sets the rates of each step."""
-    return torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.lr, betas=recipe.betas, eps=recipe.eps)
-
-
 def set_rates(optimizer: torch.optim.Optimizer, factor: float, pretrained_factor: float = 1.0) -> float:
     """Set the rate of every group, see `schedule`; returns the highest."""
     for group in optimizer.param_groups:

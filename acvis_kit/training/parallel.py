@@ -11,20 +11,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import AcvisError
-from acvis_kit.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def make_accelerator(recipe: Recipe, config: ACVISConfig, device: str | None = None) -> Accelerator:
+def make_accelerator(precision: str = "float32", device: str | None = None) -> Accelerator:
     """Find GPUs and other processes (torchrun, accelerate launch), and set up mixed precision.
 
     Args:
-        recipe: its `precision` is used.
-        config: of the network.
+        precision: of the recipe; "bf16" and "fp16" use autocast.
         device: "cpu": no GPU is used; None: what accelerate finds.
 
     Raises:
@@ -35,19 +32,10 @@ def make_accelerator(recipe: Recipe, config: ACVISConfig, device: str | None = N
         from accelerate.state import AcceleratorState
     except ImportError as error:
         raise AcvisError(f"training needs accelerate ({error}): pip install 'acvis-kit[train]'") from error
-    precision = recipe.precision if recipe.precision in ("bf16", "fp16") else "no"
+    mixed = precision if precision in ("bf16", "fp16") else "no"
     AcceleratorState._reset_state()  # accelerate refuses another precision than that of an earlier run
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=has_idle_parameters(config))
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[ddp])
-
-
-def has_idle_parameters(config: ACVISConfig) -> bool:
-    """Whether some parameters contribute to no loss; DistributedDataParallel then searches for them in every step.
-
-    They exist where the network reads only the audio patch tokens, not the vector per second of the audio encoder.
-    """
-    only_patches = config.uses_audio_in_frames and config.audio_tokens == "patch"
-    return only_patches and not config.video_fusion and not config.audio_classes
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
+    return Accelerator(cpu=device == "cpu", mixed_precision=mixed, kwargs_handlers=[ddp])
 
 
 def total_over(terms: Tensor, world: int) -> Tensor:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from acvis_kit.config import PRESETS, ACVISConfig
 from acvis_kit.errors import ConfigError
+from acvis_kit.fields import Checked, choice, number, setting
 
-CHOICES = {
-    "schedule": ("paper", "cosine"),
-    "precision": ("float32", "bf16", "fp16", "float64"),
-    "frame_sampling": ("scattered", "consecutive"),
-    "augmentation": ("none", "paper", "synth"),
-}
 # Parts of the network that are pretrained, each by its stage.
 AUDIO_PARTS = ("audio_encoder", "audio_class_head")
-VISUAL_PARTS = ("backbone", "pixel_decoder", "pixel_class_head", "pixel_sign_head")
+VISUAL_PARTS = ("backbone", "pixel_decoder", "pixel_class_head", "auxiliary_heads")
+AUDIO_SECONDS = 8  # of each clip in audio pretraining
 # Fields of earlier versions, with their present names.
 RENAMED = {
     "audio_steps": "audio_pretraining_steps",
@@ -28,7 +24,7 @@ RENAMED = {
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Checked):
     """Everything that the final weights depend on, besides network and data. Defaults are ACVIS' (reference code).
 
     Raises:
@@ -36,73 +32,76 @@ class Recipe:
     """
 
     # --- samples
-    steps: int = 48_000
-    batch: int = 2  # clips per step, over all processes
-    clip_frames: int = 5  # T
-    frame_sampling: Literal["scattered", "consecutive"] = "scattered"  # see `TrainingClips`
-    augmentation: str = "paper"  # see `data.transforms`
-    audio_folder: str | None = None  # of precomputed features, for networks without an audio encoder
-    counterfactual_audio: float = 0.0  # fraction of clips with another soundtrack and its ground truth (ours)
+    steps: int = number(48_000, 1, help="optimizer steps of the whole network")
+    batch: int = number(2, 1, help="clips per step, over all processes")
+    batch_per_process: int | None = number(None, 1, help="clips a process takes at a time; replaces batch")
+    accumulation: int = number(1, 1, help="parts of a step, one after another; their gradients are averaged")
+    clip_frames: int = number(5, 1, help="frames per clip (T)")
+    frame_sampling: Literal["scattered", "consecutive"] = choice(  # see `TrainingClips`
+        "scattered", "consecutive", help="frames of a clip"
+    )
+    augmentation: str = choice("paper", "synth", "none", help="see acvis_kit.data.transforms")
+    audio_folder: str | None = setting(None, "precomputed features, for networks without audio encoder")
+    counterfactual_audio: float = number(0.0, 0, 1, help="fraction of clips with another soundtrack and its truth")
 
-    # --- pretraining stages, before the training of the whole network (ours)
-    audio_pretraining_steps: int = 0  # of the audio encoder, on sound classes; see `pretrain_audio`
-    visual_pretraining_steps: int = 0  # of backbone and pixel decoder, on pixel classes; see `pretrain_visual`
+    # --- pretraining stages, before the training of the whole network (ours); see `stages`
+    audio_pretraining_steps: int = number(0, 0, help="of the audio encoder alone, on sound classes")
+    audio_pretraining_batch: int = number(4, 1, help=f"clips of {AUDIO_SECONDS} s per step, over all processes")
+    visual_pretraining_steps: int = number(0, 0, help="of backbone and pixel decoder alone, on pixel classes")
+    visual_pretraining_batch: int = number(32, 1, help="frames per step, over all processes")
 
     # --- AdamW
-    lr: float = 1e-4
-    backbone_lr: float = 0.1  # times lr
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    frozen: tuple[str, ...] = ()  # parts that are not trained, such as "backbone", "tracker.class_head"
-    weight_decay: float = 0.05  # not of norms, embeddings and Swin's bias tables; biases decay
-    clip_norm: float = 0.01  # maximum norm of the gradient of all parameters together
+    lr: float = number(1e-4, above=0, help="learning rate")
+    backbone_lr: float = number(0.1, 0, help="of the backbone, times lr")
+    betas: tuple[float, float] = setting((0.9, 0.999), "of AdamW")
+    eps: float = number(1e-8, above=0, help="of AdamW")
+    frozen: tuple[str, ...] = setting((), 'parts not trained, such as "backbone", "tracker.class_head"')
+    weight_decay: float = number(0.05, 0, help="not of norms, embeddings, Swin's bias tables")  # biases decay
+    clip_norm: float = number(0.01, above=0, help="maximum norm of the gradient of all parameters")
 
     # --- learning rate over time
-    schedule: str = "paper"  # "paper": lr, then lr * drop; "cosine": from lr to 0
-    drop_at: float = 2 / 3  # fraction of the steps: 32,000 of 48,000
-    drop: float = 0.1
-    warmup: int = 0  # steps from 0 to lr; the reference warms up from a factor of 1, so not at all
-    # Fraction of the steps in which `pretrained` parts stay frozen; they have their own warm-up afterwards (ours).
-    frozen_fraction: float = 0.0
+    schedule: str = choice("paper", "cosine", help="paper: lr, then lr * drop; cosine: from lr to 0")
+    drop_at: float = number(2 / 3, 0, 1, help="fraction of the steps before the drop")  # 32,000 of 48,000
+    drop: float = number(0.1, 0, 1, help="factor on lr")
+    warmup: int = number(0, 0, help="steps from 0 to lr")  # the reference warms up from a factor of 1, so not at all
+    # They have their own warm-up afterwards (ours).
+    frozen_fraction: float = number(0.0, 0, 1, help="of the steps in which pretrained parts stay frozen")
 
-    ema: float = 0.0  # decay of the running average of the weights, which is evaluated and exported; 0: none
-    precision: str = "float32"  # bf16 and fp16 under autocast
-    seed: int = 0
+    ema: float = number(0.0, 0, below=1, help="decay of the average of the weights, 0: none")  # evaluated and exported
+    precision: str = choice("float32", "bf16", "fp16", "float64", help="bf16 and fp16: autocast")
+    seed: int = number(0, 0, help="of all random numbers")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "betas", tuple(self.betas))  # from JSON these are lists
-        object.__setattr__(self, "frozen", tuple(self.frozen))
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is not valid: choose one of {', '.join(allowed)}")
-        for name in ("steps", "batch", "clip_frames"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must be an integer of at least 1")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+        super().__post_init__()
+        if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"betas={self.betas!r} must be two numbers in [0, 1)")
-        for name in ("lr", "eps", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must be above 0")
-        for name in (
-            "audio_pretraining_steps",
-            "visual_pretraining_steps",
-            "backbone_lr",
-            "weight_decay",
-            "warmup",
-            "seed",
-        ):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must not be negative")
-        for name in ("drop_at", "drop", "frozen_fraction", "counterfactual_audio"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must lie in [0, 1]")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"ema={self.ema!r} must lie in [0, 1)")
 
     @property
     def pretrained(self) -> tuple[str, ...]:
         """Parts of the network that a stage pretrains before the training of the whole network."""
         return AUDIO_PARTS * (self.audio_pretraining_steps > 0) + VISUAL_PARTS * (self.visual_pretraining_steps > 0)
+
+    def for_processes(self, processes: int) -> Recipe:
+        """The recipe with the whole batch, in place of `batch_per_process`.
+
+        Raises:
+            ConfigError: a batch that cannot be divided among the processes, or into parts.
+        """
+        whole = self
+        if self.batch_per_process is not None:
+            batch = self.batch_per_process * processes * self.accumulation
+            whole = replace(self, batch=batch, batch_per_process=None)
+        wanted = {"batch": processes * self.accumulation}
+        wanted |= {"audio_pretraining_batch": processes} if self.audio_pretraining_steps else {}
+        wanted |= {"visual_pretraining_batch": processes} if self.visual_pretraining_steps else {}
+        for name, divisor in wanted.items():
+            if (given := getattr(whole, name)) % divisor:
+                in_parts = f" x accumulation={self.accumulation}" * (name == "batch" and self.accumulation > 1)
+                raise ConfigError(
+                    f"{name}={given} cannot be divided among {processes} processes{in_parts}: "
+                    f"set it to a multiple of {divisor}" + ", or give batch_per_process" * (name == "batch")
+                )
+        return whole
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -150,7 +149,7 @@ def recipe_of(config: ACVISConfig, preset: str | None = None) -> Recipe:
             which starts from random weights, else PAPER.
     """
     recipe = RECIPES[preset] if preset is not None else SYNTH if config.backbone == "compact" else PAPER
-    return dataclasses.replace(
+    return replace(
         recipe,
         audio_pretraining_steps=recipe.audio_pretraining_steps if config.audio_classes else 0,
         visual_pretraining_steps=recipe.visual_pretraining_steps if config.pixel_classes else 0,
@@ -158,35 +157,18 @@ def recipe_of(config: ACVISConfig, preset: str | None = None) -> Recipe:
 
 
 @dataclass(frozen=True)
-class RuntimeConfig:
+class RuntimeConfig(Checked):
     """How a run is carried out. The final weights do not depend on it; the choice of the best weights may.
 
-    Attributes:
-        workers: processes that prepare samples, per training process; 0: the training process does.
-        max_minutes: stop after this time, with a checkpoint to resume from; None: never.
-        checkpoint_every: minutes between checkpoints.
-        eval_every: steps between evaluations on the validation split; 0: only at the end.
-        eval_clips: the first videos of that split are evaluated; 0: no evaluation.
-        log_every: steps per line of log.jsonl.
-        shard_mb: largest file of a checkpoint, in 10^6 bytes; None: one file per kind.
-        device: "cpu": no GPU is used; None: what accelerate finds.
+    Raises:
+        ConfigError: a value outside its range.
     """
 
-    workers: int = 1
-    max_minutes: float | None = None
-    checkpoint_every: float = 10.0
-    eval_every: int = 1000
-    eval_clips: int = 40
-    log_every: int = 10
-    shard_mb: float | None = None
-    device: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("workers", "eval_every", "eval_clips", "checkpoint_every"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must not be negative")
-        if self.log_every < 1:
-            raise ConfigError(f"log_every={self.log_every!r} must be at least 1")
-        for name in ("max_minutes", "shard_mb"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must be above 0")
+    workers: int = number(1, 0, 1024, help="processes that prepare samples, per training process")
+    max_minutes: float | None = number(None, above=0, help="stop after this time with a checkpoint to resume from")
+    checkpoint_every: float = number(10.0, 0, help="minutes between checkpoints")
+    eval_every: int = number(1000, 0, help="steps between evaluations on the validation split, 0: only at the end")
+    eval_clips: int = number(40, 0, help="videos of that split that are evaluated, 0: none")
+    log_every: int = number(10, 1, help="steps per line of log.jsonl")
+    shard_mb: float | None = number(None, above=0, help="largest file of a checkpoint in 10^6 bytes")
+    device: str | None = setting(None, '"cpu": use no GPU')

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
-
-import torch
+from typing import Any, Literal, cast
 
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.aviseg import FEATURES, AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError
-from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.training.checkpoint import Checkpoints
 from acvis_kit.training.log import LOG
 from acvis_kit.training.optimizer import freeze
-from acvis_kit.training.parallel import Stop, make_accelerator, total_over
-from acvis_kit.training.pretrain_audio import pretrain_audio
-from acvis_kit.training.pretrain_visual import pretrain_visual
+from acvis_kit.training.parallel import make_accelerator
 from acvis_kit.training.recipe import Recipe, RuntimeConfig
 from acvis_kit.training.scoring import Validation
-from acvis_kit.training.stage import CheckpointPolicy
+from acvis_kit.training.stages import stages_of
 from acvis_kit.training.start import about, class_names_of, initial_model
 from acvis_kit.training.trainer import BEST, CHECKPOINTS, LAST, Trainer
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
 RUN = "run.json"
-STAGES = "stages"  # folder of the pretraining stages' checkpoints, removed when the whole network has one
+FORMAT = 2  # of run.json and the checkpoints beside it; format 1, without a number, has other checkpoints
+FORMER = ("stages", "lessons")  # folders of checkpoints in runs of earlier versions
 
 
 def train(
@@ -85,7 +76,8 @@ def train(
     """
     began = time.monotonic()
     out, runtime = Path(out), runtime or RuntimeConfig()
-    accelerator = make_accelerator(recipe, config, runtime.device)
+    accelerator = make_accelerator(recipe.precision, runtime.device)
+    recipe = recipe.for_processes(accelerator.num_processes)
     if not accelerator.is_main_process:
         say = _nothing
     split = AVISegSplit(data, train_split)
@@ -125,27 +117,22 @@ def train(
         _claim(out, about(config, recipe.to_dict(), split, weights), overwrite)
     accelerator.wait_for_everyone()
     model = freeze(initial_model(config, recipe.seed, **weights, say=say), recipe.frozen)
-    if config.pixel_signs and not split.scenes_file.is_file():
-        say(f"pixel_signs=True has no effect: {split.scenes_file.name}, which contains the cue labels, does not exist")
+    if recipe.precision == "float64":
+        model = model.double()
+    for name in sorted(set(config.auxiliary_targets) - set(clips.auxiliary_targets)):
+        say(f"the auxiliary target {name!r} has no effect: the data have no such labels")
+    stages = stages_of(model, clips, recipe, accelerator.num_processes)
     say(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {len(config.class_names)} classes, "
         f"{len(split)} videos, {recipe.steps} steps of {recipe.batch} clips of {recipe.clip_frames} frames, "
         f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)} on {accelerator.device.type}"
     )
-    is_new = Checkpoints(out / CHECKPOINTS).newest() is None
-    if is_new and not _pretrain(model, clips, recipe, _remaining(runtime, began), out, accelerator, say):
-        say("stopped in pretraining; the same command resumes it")
-        return False
-    trainer = Trainer(model, recipe, clips, out, accelerator, _remaining(runtime, began), validation, say)
-    if is_new and recipe.pretrained:
-        trainer.save()
-    if accelerator.is_main_process:
-        shutil.rmtree(out / STAGES, ignore_errors=True)
+    trainer = Trainer(model, stages, out, accelerator, _remaining(runtime, began), validation, say)
     finished = trainer.run()
     if finished:
         say(f"done: weights in {out / LAST}" + (f", the best in {out / BEST}" if validation is not None else ""))
     else:
-        say(f"stopped after step {trainer.progress.step}; the same command resumes the run")
+        say(f"{trainer.stage.name} stopped after step {trainer.progress.step}; the same command resumes the run")
     return finished
 
 
@@ -156,40 +143,6 @@ def _remaining(runtime: RuntimeConfig, began: float) -> RuntimeConfig:
     return replace(runtime, max_minutes=max(runtime.max_minutes - (time.monotonic() - began) / 60, 1e-9))
 
 
-def _pretrain(
-    model: ACVIS,
-    clips: TrainingClips,
-    recipe: Recipe,
-    runtime: RuntimeConfig,
-    out: Path,
-    accelerator: Accelerator,
-    say: Callable[[str], None],
-) -> bool:
-    """Run the pretraining stages of the recipe. Every process runs all of them, on all samples.
-
-    Returns:
-        False if a stage was stopped before its end; it resumes from the main process' checkpoint.
-    """
-    end = math.inf if runtime.max_minutes is None else time.monotonic() + 60 * runtime.max_minutes
-    stages = (
-        ("audio", pretrain_audio, recipe.audio_pretraining_steps),
-        ("visual", pretrain_visual, recipe.visual_pretraining_steps),
-    )
-    device, main = accelerator.device, accelerator.is_main_process
-    with Stop() as stop:
-        for name, pretrain, steps in stages:
-            if not steps:
-                continue
-            checkpoints = Checkpoints(out / STAGES / name, runtime.shard_mb, keep=1)
-            should_stop = lambda: stop.asked or time.monotonic() > end  # noqa: E731
-            policy = CheckpointPolicy(checkpoints, runtime.checkpoint_every, main, should_stop)
-            finished = pretrain(model, clips, steps, workers=runtime.workers, device=device, say=say, policy=policy)
-            stopped = torch.tensor(float(not finished or stop.asked), device=device)  # any process stops all
-            if total_over(stopped, accelerator.num_processes) > 0:
-                return False
-    return True
-
-
 def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
     """Create run.json in `out`, or check that the present one describes the same run.
 
@@ -198,17 +151,20 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
     """
     file = out / RUN
     if overwrite:
-        for name in (CHECKPOINTS, STAGES, "lessons", BEST, LAST, "tensorboard"):  # "lessons": of earlier versions
+        for name in (CHECKPOINTS, *FORMER, BEST, LAST, "tensorboard"):
             shutil.rmtree(out / name, ignore_errors=True)
         for name in (RUN, LOG):
             (out / name).unlink(missing_ok=True)
     if file.is_file():
         try:
-            there = json.loads(file.read_text())["same"]
+            whole = json.loads(file.read_text(encoding="utf-8"))
+            there = whole["same"]
+            if (given := whole.get("format", 1)) != FORMAT:
+                raise ConfigError(f"its format is {given}, the format of this version is {FORMAT}")
             # Fields that are newer than the run get their defaults, which keep the earlier behaviour.
             there |= {"config": ACVISConfig.from_dict(there["config"]).to_dict()}
             there |= {"recipe": Recipe.from_dict(there["recipe"]).to_dict()}
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{file} is damaged ({error!r}): choose another --out, or pass --overwrite") from error
         except ConfigError as error:
             raise ConfigError(
@@ -225,7 +181,7 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(RUN + ".partial")
-        partial.write_text(json.dumps(run, indent=1) + "\n")
+        partial.write_text(json.dumps({"format": FORMAT, **run}, indent=1) + "\n", encoding="utf-8")
         partial.replace(file)
     except OSError as error:
         raise ConfigError(f"{out} cannot be a folder to write to ({error}): choose another --out") from error

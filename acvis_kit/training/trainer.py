@@ -1,4 +1,4 @@
-"""The training loop: one class, whose state between two steps is what a checkpoint contains.
+"""The training loop: one class runs all stages; what it keeps between two steps is what a checkpoint contains.
 
 Random numbers are a function of seed, step and clip (`randomness`), the learning rate of the step (`schedule`), and a
 sample of its number in the stream (`data.training_clips`). Checkpoints therefore contain only the weights, the
@@ -9,109 +9,115 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from acvis_kit.data.collate import TrainingBatch, collate
-from acvis_kit.data.training_clips import TrainingClips
-from acvis_kit.errors import ConfigError
-from acvis_kit.losses.criterion import Criterion, NotFiniteError
+from acvis_kit.data.collate import TrainingBatch
+from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training import optimizer as optimisation
 from acvis_kit.training.batches import largest_over, widen
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
 from acvis_kit.training.log import RunLog
 from acvis_kit.training.parallel import Stop, quiet_worker, total_over
-from acvis_kit.training.randomness import point_generators, seed_step
-from acvis_kit.training.recipe import Recipe, RuntimeConfig
-from acvis_kit.training.schedule import lr_factor, pretrained_factor
+from acvis_kit.training.recipe import RuntimeConfig
 from acvis_kit.training.scoring import Validation
+from acvis_kit.training.stages import Stage
 from acvis_kit.weights.load import save_model
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 CHECKPOINTS, BEST, LAST = "checkpoints", "best", "last"
+DECAY = 0.98  # of the running average of the loss
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainingProgress:
     """The progress of a run: the numbers in a checkpoint.
 
     Attributes:
-        step: steps done.
+        stage: number of the present stage, from 0.
+        step: steps done in it.
+        loss: running average of the loss in it; None before the first step.
         minutes: training time, evaluations included.
-        evaluated: step of the last evaluation.
+        evaluated: step of the last evaluation, in the last stage.
         best_step: step of the weights in best/.
         best_score: their score, the mean of mAP, HOTA and FSLA, percent.
     """
 
+    stage: int = 0
     step: int = 0
+    loss: float | None = None
     minutes: float = 0.0
     evaluated: int = 0
     best_step: int | None = None
     best_score: float | None = None
 
 
+@dataclass(frozen=True)
+class _Unread:
+    """A step whose losses have not been copied to the host: its names, their values there and the rest of its line."""
+
+    step: int
+    where: str
+    names: tuple[str, ...]
+    values: Tensor  # losses, and the norm of the gradient
+    rate: float
+
+
 class Trainer:
-    """Trains a network, in one process or as one of several.
+    """Trains a network stage by stage, in one process or as one of several.
 
     Args:
-        model: before the first step.
-        recipe: see `Recipe`.
-        clips: the stream of samples.
+        model: before the first step, on the accelerator's device.
+        stages: see `stages.stages_of`; the last one trains the network that is exported.
         out: folder of the run.
         accelerator: devices, processes and precision; see `parallel.make_accelerator`.
         runtime: see `RuntimeConfig`.
         validation: None: no evaluation during training.
         say: for messages; called only in the main process.
-
-    Raises:
-        ConfigError: the batch cannot be divided among the processes.
     """
 
     def __init__(
         self,
         model: ACVIS,
-        recipe: Recipe,
-        clips: TrainingClips,
+        stages: Sequence[Stage],
         out: Path,
         accelerator: Accelerator,
         runtime: RuntimeConfig | None = None,
         validation: Validation | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
-        self.recipe, self.runtime, self.clips, self.out = recipe, runtime or RuntimeConfig(), clips, out
+        # Not channels_last: group norms would lose more time than convolutions gain.
+        self.model = model.to(accelerator.device).train()
+        self.stages, self.runtime, self.out = list(stages), runtime or RuntimeConfig(), out
         self.accelerator, self.validation = accelerator, validation
         self.main = accelerator.is_main_process
         self.say = say if self.main else lambda _: None
         self.world, self.rank = accelerator.num_processes, accelerator.process_index
-        if recipe.batch % self.world:
-            raise ConfigError(f"batch={recipe.batch} clips cannot be divided among {self.world} processes")
-
-        if recipe.precision == "float64":
-            model = model.double()
-        # Not channels_last: group norms would lose more time than convolutions gain.
-        self.model = model = model.to(accelerator.device).train()
-        self.average = optimisation.Average(model, recipe.ema) if recipe.ema else None
-        self.optimizer = optimisation.build_optimizer(model, recipe)
-        self.network, self.stepper = accelerator.prepare(model, self.optimizer)
-        self.criterion = Criterion(model.config, self.world)
         self.checkpoints = Checkpoints(out / CHECKPOINTS, self.runtime.shard_mb)
+        # Steps between copies of the losses to the host, each of which waits for the device; a CPU is never behind.
+        self.read_every = 1 if accelerator.device.type == "cpu" else self.runtime.log_every
         self.progress = TrainingProgress()
+        self._unread: list[_Unread] = []
 
     @property
     def exported(self) -> ACVIS:
         """The network that is evaluated and exported: the running average, if there is one."""
         return self.average.model if self.average is not None else self.model
+
+    @property
+    def in_last_stage(self) -> bool:
+        """Whether the present stage trains the exported network."""
+        return self.progress.stage == len(self.stages) - 1
 
     def run(self) -> bool:
         """Train from the newest checkpoint or from the start; True if all steps are done, False if stopped before.
@@ -120,95 +126,113 @@ class Trainer:
             NotFiniteError: a loss or gradient is not finite; the last checkpoint is kept.
         """
         self.resume()
-        started, before = time.monotonic(), self.progress.minutes
-        saved = started
         with Stop() as stop, self._log() as log:
-            batches = self._batches()
-            while True:
-                if self._evaluation_is_due():
-                    self.evaluate(log)
-                if self.progress.step == self.recipe.steps:
-                    break
-                values = self.step(next(batches))
-                now = time.monotonic()
-                self.progress.minutes = before + (now - started) / 60
-                late = self.runtime.max_minutes is not None and now - started > 60 * self.runtime.max_minutes
-                save = now - saved > 60 * self.runtime.checkpoint_every
-                stopping, saving = self._agree(stop.asked or (self.main and late), self.main and save)
-                if log is not None:
-                    log.step(self.progress.step, values)
-                if stopping:
-                    break
-                if saving:
-                    self.save()
-                    saved = time.monotonic()
-            del batches  # ends the workers
-            self.save()
-        if self.main:
+            began = time.monotonic() - 60 * self.progress.minutes
+            end = math.inf
+            if self.runtime.max_minutes is not None:
+                end = time.monotonic() + 60 * self.runtime.max_minutes
+            finished = self._run_stage(stop, began, end, log)
+            while finished and not self.in_last_stage:
+                self.begin(self.progress.stage + 1)
+                finished = self._run_stage(stop, began, end, log)
+        if self.main and self.in_last_stage:
             save_model(self.exported, self.out / LAST)
         self.accelerator.wait_for_everyone()
-        return self.progress.step == self.recipe.steps
+        return finished
 
-    def step(self, batch: TrainingBatch) -> dict[str, float]:
-        """One optimizer step.
+    def begin(self, number: int) -> None:
+        """Prepare the first step of a stage."""
+        self.stage = stage = self.stages[number]
+        if number != self.progress.stage:
+            self.progress = replace(self.progress, stage=number, step=0, loss=None)
+        self.accelerator.free_memory()  # of the stage before
+        if self.accelerator.ddp_handler is not None:
+            self.accelerator.ddp_handler.find_unused_parameters = stage.idle_parameters
+        self.average = optimisation.Average(self.model, stage.ema) if stage.ema else None
+        self.optimizer = torch.optim.AdamW(stage.groups, betas=stage.betas, eps=stage.eps)
+        self.network, self.stepper = self.accelerator.prepare(stage.network, self.optimizer)
+
+    def step(self, parts: Sequence[tuple[list[int], Any]]) -> None:
+        """One optimizer step. Its losses stay on the device until `read`.
+
+        Args:
+            parts: `accumulation` times the draw numbers and the batch of this process.
+
+        Raises:
+            NotFiniteError: the criterion met a value that is not finite.
+        """
+        stage, step = self.stage, self.progress.step
+        stage.seed(step, self.rank)
+        rate = optimisation.set_rates(self.optimizer, *stage.rates(step))
+        where = _where(stage.name, step, parts)
+        values: Tensor | None = None
+        for number, (draws, batch) in enumerate(parts, start=1):
+            with nullcontext() if number == len(parts) else self.accelerator.no_sync(self.network):
+                try:
+                    losses = stage.losses(self.network, self._placed(batch), draws, self._total)
+                except NotFiniteError as error:
+                    self.read()  # an earlier step may be the cause
+                    raise NotFiniteError(f"{where}: {error}") from None
+                own = torch.stack(list(losses.values())) / len(parts)
+                self.accelerator.backward(own.sum())
+            values = own.detach() if values is None else values + own.detach()
+        assert values is not None, "a step has at least one part"
+        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), stage.clip_norm)
+        self._unread.append(_Unread(step, where, tuple(losses), torch.cat([values, norm.to(values)[None]]), rate))
+        self.stepper.step()
+        self.stepper.zero_grad()
+        self.progress = replace(self.progress, step=step + 1)
+        if self.average is not None:
+            self.average.update(self.model, step + 1)
+
+    def read(self) -> list[tuple[int, dict[str, float]]]:
+        """The losses of the steps since the last call, copied from the device at once.
 
         Returns:
-            Each loss by name, their sum "loss", and "grad_norm", all means over the processes; "lr".
+            Steps done, and by name each loss, their sum "loss" and "grad_norm", all means over the processes; "lr".
 
         Raises:
             NotFiniteError: a loss or gradient is not finite.
         """
-        step = self.progress.step
-        seed_step(self.recipe.seed, step, self.rank)
-        rate = optimisation.set_rates(
-            self.optimizer, lr_factor(self.recipe, step), pretrained_factor(self.recipe, step)
-        )
-        draws = self._draws(step)
-        batch = self._widened(batch.to(self.accelerator.device))
-        try:
-            output = self.network(batch.frames, batch.log_mel, batch.audio_features)
-            generators = point_generators(self.recipe.seed, draws)
-            losses = self.criterion(output, batch.targets, generators=generators, reduce=self._total)
-        except NotFiniteError as error:
-            raise NotFiniteError(f"{self._where(step, draws, batch)}: {error}") from None
-        self.accelerator.backward(torch.stack(list(losses.values())).sum())
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        parts = torch.stack([*(value.detach() for value in losses.values()), norm.to(losses["frame/class"])])
-        *values, norm = (self._total(parts) / self.world).tolist()  # the only transfer to the host in a step
-        if not math.isfinite(norm) and self.recipe.precision != "fp16":  # the fp16 scaler skips such a step
-            raise NotFiniteError(
-                f"{self._where(step, draws, batch)}: the gradient's norm is {norm}, the losses are "
-                + ", ".join(f"{name} {value:.4g}" for name, value in zip(losses, values, strict=True))
-                + ": lower the learning rate, or train in float32"
-            )
-        self.stepper.step()
-        self.stepper.zero_grad()
-        self.progress.step += 1
-        if self.average is not None:
-            self.average.update(self.model, self.progress.step)
-        named = dict(zip(losses, values, strict=True))
-        return {"loss": sum(values), **named, "grad_norm": norm, "lr": rate}
+        unread, self._unread = self._unread, []
+        if not unread:
+            return []
+        table = (self._total(torch.stack([one.values for one in unread])) / self.world).tolist()
+        read = []
+        for one, (*values, norm) in zip(unread, table, strict=True):
+            named, loss = dict(zip(one.names, values, strict=True)), sum(values)
+            scaled = self.accelerator.mixed_precision == "fp16"  # the scaler skips steps with infinite gradients
+            if not math.isfinite(loss) or not (math.isfinite(norm) or scaled):
+                raise NotFiniteError(
+                    f"{one.where}: the gradient's norm is {norm}, the losses are "
+                    + ", ".join(f"{name} {value:.4g}" for name, value in named.items())
+                    + ": look for NaN in the data, lower the learning rate, or train in float32"
+                )
+            before = self.progress.loss
+            average = loss if before is None else DECAY * before + (1 - DECAY) * loss
+            self.progress = replace(self.progress, loss=average)
+            read.append((one.step + 1, {"loss": loss, **named, "grad_norm": norm, "lr": one.rate}))
+        return read
 
     def evaluate(self, log: RunLog | None) -> None:
         """Score the exported weights on the validation split; write them to best/ if they are the best so far."""
         assert self.validation is not None, "run() evaluates only with a validation split"
         started = time.monotonic()
         scores = self.validation.score(self.exported)
-        progress = self.progress
-        progress.evaluated = progress.step
+        self.progress = progress = replace(self.progress, evaluated=self.progress.step)
         if not self.main:
             return
         named = f"mAP {scores['AP_all']:.1f}  HOTA {scores['HOTA']:.1f}  FSLA {scores['FA']:.1f}"
         better = progress.best_score is None or scores["mean"] > progress.best_score
         if better and not math.isnan(scores["mean"]):
-            progress.best_score, progress.best_step = scores["mean"], progress.step
+            self.progress = progress = replace(progress, best_score=scores["mean"], best_step=progress.step)
             save_model(self.exported, self.out / BEST)
         self.say(f"step {progress.step}: {named}  mean {scores['mean']:.2f} (best: step {progress.best_step})")
         assert log is not None, "the main process has a log"
         log.evaluation(progress.step, scores, time.monotonic() - started)
 
     def save(self) -> None:
-        """Write a checkpoint; called between two steps."""
+        """Write a checkpoint; called between two steps, when all losses are read."""
         if not self.main:
             return
         tensors = {
@@ -218,58 +242,118 @@ class Trainer:
         if self.average is not None:
             tensors["average"] = self.average.model.state_dict()
         scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None
-        self.checkpoints.write(self.progress.step, tensors, {**asdict(self.progress), "scaler": scaler})
+        self.checkpoints.write(self._steps_done(), tensors, {"progress": asdict(self.progress), "scaler": scaler})
 
     def resume(self) -> None:
-        """Load the newest complete checkpoint, if there is one."""
+        """Begin the stage of the newest complete checkpoint and load it; without one begin the first stage."""
         if self.main:
             self.checkpoints.clean()
         self.accelerator.wait_for_everyone()
         newest = self.checkpoints.newest()
         if newest is None:
+            self.begin(0)
             return
         tensors, state = read_checkpoint_folder(newest)
         self.model.load_state_dict(tensors["model"])
+        self.progress = TrainingProgress(**state["progress"])
+        self.begin(self.progress.stage)
         optimisation.load_optimizer_tensors(self.optimizer, self.model, tensors["optimizer"])
         if self.average is not None:
             self.average.model.load_state_dict(tensors["average"])
         if state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.progress = TrainingProgress(**{name: state[name] for name in asdict(self.progress)})
-        self.say(f"resuming from {newest}, {self.recipe.steps - self.progress.step} steps left")
+        self.say(f"resuming from {newest}: {self.stage.name}, {self.stage.steps - self.progress.step} steps left")
 
-    def _batches(self) -> Iterator[TrainingBatch]:
-        """This process' part of every batch, from the current step to the last one."""
-        config, workers = self.model.config, self.runtime.workers
-        steps = range(self.progress.step, self.recipe.steps)
+    def _run_stage(self, stop: Stop, began: float, end: float, log: RunLog | None) -> bool:
+        """Train to the end of the stage; False if it was stopped before.
+
+        Args:
+            stop: whether a signal asks to stop.
+            began: monotonic time of the run's first step, without pauses.
+            end: monotonic time after which the run stops.
+            log: of the main process.
+        """
+        stage, saved = self.stage, time.monotonic()
+        before = self.progress
+        if log is not None:
+            log.begin(
+                stage.name,
+                total=stage.steps,
+                done=before.step,
+                evaluated=before.evaluated,
+                earlier=self._steps_done() - before.step,
+                frames_per_step=stage.batch * stage.frames,
+            )
+        stopping, batches = False, self._batches()
+        while True:
+            if self._evaluation_is_due():
+                self.evaluate(log)
+            if self.progress.step == stage.steps:
+                break
+            self.step(next(batches))
+            now = time.monotonic()
+            self.progress = replace(self.progress, minutes=(now - began) / 60)
+            save = now - saved > 60 * self.runtime.checkpoint_every
+            stopping, saving = self._agree(stop.asked or (self.main and now > end), self.main and save)
+            step = self.progress.step
+            if step % self.read_every == 0 or step == stage.steps or stopping or saving or self._evaluation_is_due():
+                for step, values in self.read():
+                    if log is not None:
+                        log.step(step, values)
+            if stopping:
+                break
+            if saving and self.progress.step < stage.steps:
+                self.save()
+                saved = time.monotonic()
+        del batches  # ends the workers
+        if self.progress != before:
+            self.save()
+        finished = self.progress.step == stage.steps
+        if finished and before.step < stage.steps and stage.finished is not None:
+            self.say(stage.finished.format(loss=self.progress.loss))
+        return finished and (self.in_last_stage or not stopping)  # stopped with its last step: the next stage follows
+
+    def _batches(self) -> Iterator[list[tuple[list[int], Any]]]:
+        """For each step from the present one to the last: the parts of this process, draw numbers and batch."""
+        stage, workers = self.stage, self.runtime.workers
+        steps = [self._draws(step) for step in range(self.progress.step, stage.steps)]
         loader = DataLoader(
-            self.clips,
-            batch_sampler=[self._draws(step) for step in steps],
-            collate_fn=partial(collate, pixel_mean=config.pixel_mean, size_divisor=config.size_divisor),
+            _Stream(stage.sample),
+            batch_sampler=[draws for parts in steps for draws in parts],
+            collate_fn=stage.collate,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             worker_init_fn=quiet_worker,
             pin_memory=self.accelerator.device.type == "cuda",
         )
-        return iter(loader)
+        loaded = iter(loader)
+        for parts in steps:
+            yield [(draws, next(loaded)) for draws in parts]
 
-    def _widened(self, batch: TrainingBatch) -> TrainingBatch:
-        """This process' part, padded to the size of the batch over all processes."""
-        if self.world == 1:
+    def _placed(self, batch: Any) -> Any:
+        """A batch on this process' device, padded to the size of the batch over all processes."""
+        batch = batch.to(self.accelerator.device)
+        if self.world == 1 or not isinstance(batch, TrainingBatch):
             return batch
         size = largest_over(batch.frames.shape[-2:], self.world, self.accelerator.device)
         return widen(batch, size, self.model.config.pixel_mean, self.model.config.size_divisor)
 
-    def _draws(self, step: int) -> list[int]:
-        """Draw numbers of this process' samples in a step: every `world`-th of the step's batch."""
-        first = step * self.recipe.batch
-        return list(range(first + self.rank, first + self.recipe.batch, self.world))
+    def _draws(self, step: int) -> list[list[int]]:
+        """Draw numbers of this process' samples in a step, by part: every `world`-th of the step's batch."""
+        first = step * self.stage.batch
+        own = list(range(first + self.rank, first + self.stage.batch, self.world))
+        size = len(own) // self.stage.accumulation
+        return [own[start : start + size] for start in range(0, len(own), size)]
+
+    def _steps_done(self) -> int:
+        """Steps done in all stages."""
+        return sum(stage.steps for stage in self.stages[: self.progress.stage]) + self.progress.step
 
     def _evaluation_is_due(self) -> bool:
         step, every = self.progress.step, self.runtime.eval_every
-        if self.validation is None or step == 0 or self.progress.evaluated == step:
+        if self.validation is None or not self.in_last_stage or step == 0 or self.progress.evaluated == step:
             return False
-        return step == self.recipe.steps or (every > 0 and step % every == 0)
+        return step == self.stage.steps or (every > 0 and step % every == 0)
 
     def _agree(self, *flags: bool) -> list[bool]:
         """Combine flags over the processes: each is True everywhere if it is True in one."""
@@ -278,19 +362,32 @@ class Trainer:
         counts = self._total(torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device))
         return [count > 0 for count in counts.tolist()]
 
-    def _total(self, terms: Tensor) -> Tensor:  # the criterion's `reduce`
+    def _total(self, terms: Tensor) -> Tensor:  # the losses' `reduce`
         return total_over(terms, self.world)
 
     def _log(self) -> AbstractContextManager[RunLog | None]:
-        if not self.main:
-            return nullcontext()
-        frames = self.recipe.batch * self.recipe.clip_frames
-        done = self.progress
-        return RunLog(self.out, self.recipe.steps, done.step, done.evaluated, self.runtime.log_every, frames, self.say)
+        return RunLog(self.out, self.runtime.log_every, self.say) if self.main else nullcontext()
 
-    def _where(self, step: int, draws: list[int], batch: TrainingBatch) -> str:
-        shown = ", ".join(
-            f"draw {draw}: video {video}, frames {list(frames)}, sound {sound}"
-            for draw, (video, frames, sound) in zip(draws, batch.samples, strict=True)
-        )
-        return f"step {step} ({shown}), training has stopped and the last checkpoint is kept"
+
+class _Stream(Dataset):
+    """A function of the draw number as a data set for DataLoader."""
+
+    def __init__(self, sample: Callable[[int], Any]) -> None:
+        self._sample = sample
+
+    def __getitem__(self, draw: int) -> Any:
+        return self._sample(draw)
+
+
+def _where(name: str, step: int, parts: Sequence[tuple[list[int], Any]]) -> str:
+    """A step and its samples, for messages."""
+    shown = []
+    for draws, batch in parts:
+        if isinstance(batch, TrainingBatch):
+            shown += [
+                f"draw {draw}: video {video}, frames {list(frames)}, sound {sound}"
+                for draw, (video, frames, sound) in zip(draws, batch.samples, strict=True)
+            ]
+        else:
+            shown += [f"draw {draw}" for draw in draws]
+    return f"{name}, step {step} ({', '.join(shown)}), training has stopped and the last checkpoint is kept"

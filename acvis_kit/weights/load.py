@@ -18,7 +18,7 @@ from torch import Tensor
 
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import WeightsError
-from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.acvis.model import ACVIS, rename_keys
 from acvis_kit.models.encoders.audio import VGGish
 from acvis_kit.models.registry import build_model
 from acvis_kit.weights.convert import from_reference, load_exactly, read_checkpoint
@@ -150,6 +150,7 @@ def _model_of(file: Path, *, trust_pickle: bool = False, overrides: Mapping[str,
             f"{', '.join(overrides)}: only for checkpoints of the reference code; {file.name} has its configuration"
         )
     model = build_model(*_config_of(file, metadata))
+    rename_keys(state)
     load_exactly(model, state)
     return model
 

@@ -29,7 +29,7 @@ def loaded() -> Loaded:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = replace(PRESETS["acvis-synth-tiny"], score_threshold=0.0, top_k=3, short_side=64)
-        config = replace(config, targets="sounding", audio_classes=False, pixel_classes=False, pixel_signs=False)
+        config = replace(config, targets="sounding", audio_classes=False, pixel_classes=False, auxiliary_targets=())
         return Loaded(ACVIS(config).eval(), "random")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from acvis_kit.cli import main
-from acvis_kit.cli.train import with_fields
+from acvis_kit.cli.settings import with_fields
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError
-from acvis_kit.training import PAPER, SYNTH, Recipe
+from acvis_kit.training.recipe import PAPER, SYNTH, Recipe, RuntimeConfig
 from acvis_kit.weights.load import load_model
 from tests.training.tiny import CONFIG, write_data
 
@@ -61,7 +61,7 @@ def test_one_command_trains_and_the_same_command_resumes(tmp_path: Path, capsys:
 
 def test_weights_to_fine_tune_are_not_pretrained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Recipe] = []
-    monkeypatch.setattr("acvis_kit.training.train", lambda config, recipe, *_, **__: asked.append(recipe))
+    monkeypatch.setattr("acvis_kit.training.run.train", lambda config, recipe, *_, **__: asked.append(recipe))
     command = ["train", "--preset", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
     for more in ([], ["--init-from", "w"], ["--init-from", "w", "--set", "visual_pretraining_steps=7"]):
         assert main([*command, *more]) == 0
@@ -73,7 +73,7 @@ def test_weights_to_fine_tune_are_not_pretrained_again(tmp_path: Path, monkeypat
 def test_weights_to_fine_tune_may_be_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, Any]] = []
     monkeypatch.setattr(
-        "acvis_kit.training.train", lambda config, *_, **more: asked.append((config, more["init_from"]))
+        "acvis_kit.training.run.train", lambda config, *_, **more: asked.append((config, more["init_from"]))
     )
     assert main(["train", "--init-from", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path)]) == 0
     assert asked == [(load_model("acvis-synth-tiny").config, "acvis-synth-tiny")]
@@ -97,7 +97,62 @@ def test_a_field_that_cannot_be_set_is_named(text: str) -> None:
         with_fields([text], TINY, PAPER)
 
 
-@pytest.mark.parametrize(("old", "new"), [("audio_steps", "audio_pretraining_steps"), ("rest", "frozen_fraction")])
+def test_an_empty_tuple_and_none_can_be_set() -> None:
+    config, recipe = with_fields(["auxiliary_targets=", "batch_per_process=3"], TINY, PAPER)
+    assert config.auxiliary_targets == () and recipe.batch_per_process == 3
+    assert with_fields(["batch_per_process=none"], TINY, recipe)[1] == PAPER
+
+
+def test_the_help_is_made_of_the_fields_and_fits_on_two_screens(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = capsys.readouterr().out
+    for part in (Recipe, RuntimeConfig):
+        for field in fields(part):
+            assert f"--{field.name.replace('_', '-')} " in shown, field.name
+            assert field.metadata["help"].split()[0] in shown
+    assert len(shown.splitlines()) <= 80
+
+
+def test_fewer_steps_shorten_pretraining_in_proportion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Recipe] = []
+    monkeypatch.setattr("acvis_kit.training.run.train", lambda config, recipe, *_, **__: asked.append(recipe))
+    command = ["train", "--preset", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    for more in (["--steps", "54"], ["--steps", "54", "--audio-pretraining-steps", "7"]):
+        assert main([*command, *more]) == 0
+    assert [(r.steps, r.audio_pretraining_steps, r.visual_pretraining_steps) for r in asked] == [
+        (54, 120, 15),
+        (54, 7, 15),
+    ]
+    assert "audio_pretraining_steps=120" in capsys.readouterr().err
+
+
+def test_a_batch_that_does_not_fit_the_processes_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The data folder does not even exist: nothing was read."""
+    from accelerate import Accelerator
+
+    monkeypatch.setattr(Accelerator, "num_processes", 8)
+    command = ["train", "--preset", "acvis-r50", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "run")]
+    assert main([*command, "--device", "cpu"]) == 1
+    assert "batch=2 cannot be divided among 8 processes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("audio_steps", "audio_pretraining_steps"),
+        ("rest", "frozen_fraction"),
+        ("pixel_signs", "auxiliary_targets"),
+        ("pixel_sign_weight", "auxiliary_weight"),
+    ],
+)
 def test_old_names_of_fields_cause_an_error_that_names_the_new_ones(tmp_path: Path, capsys, old: str, new: str) -> None:
     command = ["train", "--preset", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
     assert main([*command, "--set", f"{old}=0"]) == 1

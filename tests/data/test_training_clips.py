@@ -293,6 +293,6 @@ def test_cue_labels_do_not_depend_on_the_sound(synth: AVISegSplit, sound: dict[s
         scene, seconds = scenes[sample.video_id], list(sample.seconds)
         kept = np.stack([thing.masks(seconds) for thing in scene.objects]).any(axis=(1, 2, 3))
         cues = np.stack([thing.cue[seconds] for thing in scene.objects])[kept]
-        assert np.array_equal(sample.targets.cue_labels.numpy(), cues)
+        assert np.array_equal(sample.targets.auxiliary["cue"].numpy(), cues)
         shown += int(cues.sum())
     assert shown

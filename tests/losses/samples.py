@@ -60,7 +60,7 @@ def random_output(
         frame_sounding_logits=noise(frame_layers, clips, frames, queries),
         audio_class_logits=noise(clips, frames, classes),
         pixel_class_logits=noise(clips, frames, classes + 1, *SIZE),
-        pixel_sign_logits=noise(clips, frames, *SIZE),
+        auxiliary_logits={"cue": noise(clips, frames, *SIZE)},
     )
 
 
@@ -69,7 +69,7 @@ def leaves(output: ModelOutput) -> dict[str, Tensor]:
     own = {name: value for name, value in output._asdict().items() if isinstance(value, Tensor)}
     video = {f"video.{name}": value for name, value in output.video._asdict().items() if value is not None}
     del video["video.mask_embeds"]
-    return own | video
+    return own | (output.auxiliary_logits or {}) | video
 
 
 def box(frames: int, *where: tuple[int, int, int, int] | None) -> Tensor:
@@ -97,14 +97,14 @@ def random_targets(objects: int, frames: int = 4, *, seed: int = 0, audio_labels
         sounding=sounding,
         counts=(sounding & masks.flatten(2).any(-1)).sum(0),
         audio_labels=torch.rand(frames, 3, generator=g) < 0.5 if audio_labels else None,
-        cue_labels=sounding & (torch.rand(objects, frames, generator=g) < 0.5) if audio_labels else None,
+        auxiliary={"cue": sounding & (torch.rand(objects, frames, generator=g) < 0.5)} if audio_labels else {},
     )
 
 
 def shuffled(targets: Targets, order: list[int]) -> Targets:
     """The same objects in another order."""
-    moved = {name: getattr(targets, name)[order] for name in ("labels", "masks", "sounding", "cue_labels")}
-    return replace(targets, **moved)
+    moved = {name: getattr(targets, name)[order] for name in ("labels", "masks", "sounding")}
+    return replace(targets, **moved, auxiliary={name: labels[order] for name, labels in targets.auxiliary.items()})
 
 
 class Golden:

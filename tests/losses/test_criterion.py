@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_every_part_of_the_output_gets_a_gradient() -> None:
     losses = Criterion(CONFIG)(output, [random_targets(3), random_targets(2, seed=1)], generators=generators(2))
     assert set(losses) == {
         "frame/class", "frame/mask", "frame/dice", "video/class", "video/mask", "video/dice", "similarity", "count",
-        "frame/sounding", "video/sounding", "audio_class", "pixel_class", "pixel_sign",
+        "frame/sounding", "video/sounding", "audio_class", "pixel_class", "auxiliary/cue",
     }  # fmt: skip
     sum(losses.values()).backward()
     for name, leaf in leaves(output).items():
@@ -81,11 +82,13 @@ def test_every_part_of_the_output_gets_a_gradient() -> None:
 def test_weights_of_the_configuration_scale_their_losses() -> None:
     output, targets = random_output(), [random_targets(3), random_targets(2, seed=1)]
     before = Criterion(CONFIG)(output, targets, generators=generators(2))
-    for kind in ("similarity", "count", "sounding", "audio_class", "pixel_class", "pixel_sign"):
+    for kind in ("similarity", "count", "sounding", "audio_class", "pixel_class", "auxiliary"):
         doubled = replace(CONFIG, **{f"{kind}_weight": 2 * getattr(CONFIG, f"{kind}_weight")})
         after = Criterion(doubled)(output, targets, generators=generators(2))
         for name in before:
-            torch.testing.assert_close(after[name], before[name] * (2 if name.endswith(kind) else 1))
+            torch.testing.assert_close(
+                after[name], before[name] * (2 if kind in name.split("/")[-1:] + name.split("/")[:1] else 1)
+            )
 
 
 def test_the_order_of_objects_has_no_effect() -> None:
@@ -138,11 +141,13 @@ class Processes:
 def split(output: ModelOutput, rank: int, clips: int, supervised: int) -> ModelOutput:
     """A process' part of a batch: clip `rank`, as leaves of its own."""
 
-    def cut(name: str, value: Tensor | None) -> Tensor | None:
+    def cut(name: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: cut(name, one) for key, one in value.items()}
         value = value.detach()
         if name == "video.mask_embeds":
             return value
-        if name in ("count_logits", "audio_class_logits", "pixel_class_logits", "pixel_sign_logits"):
+        if name in ("count_logits", "audio_class_logits", "pixel_class_logits", "auxiliary_logits"):
             value = value[rank : rank + 1]
         elif name == "video.frame_similarity":
             value = value.unflatten(0, (supervised, clips))[:, rank]
@@ -171,7 +176,8 @@ def test_two_processes_have_the_gradients_of_one_process_with_both_clips() -> No
 
 
 def split_gradients(output: ModelOutput, rank: int) -> ModelOutput:
-    gradients = {n: v.grad for n, v in output._asdict().items() if n != "video"}
+    gradients = {n: v.grad for n, v in output._asdict().items() if isinstance(v, Tensor)}
+    gradients["auxiliary_logits"] = {name: logits.grad for name, logits in output.auxiliary_logits.items()}
     video = {n: v.grad if v.grad is not None else torch.zeros(1) for n, v in output.video._asdict().items()}
     return split(ModelOutput(**gradients, video=type(output.video)(**video)), rank, clips=2, supervised=2)
 

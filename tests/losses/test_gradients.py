@@ -68,7 +68,7 @@ def targets(config: ACVISConfig, length: int) -> list[Targets]:
     audio_labels[:, 0] = True
     return [
         Targets(
-            torch.tensor([0, 1]), masks[:2], sounding[:2], sounding[:2].sum(0), audio_labels, cue_labels=sounding[:2]
+            torch.tensor([0, 1]), masks[:2], sounding[:2], sounding[:2].sum(0), audio_labels, {"cue": sounding[:2]}
         ),
         Targets(torch.tensor([2]), masks[2:], sounding[2:], sounding[2:].sum(0), None),
     ]

@@ -7,7 +7,7 @@ import math
 import torch
 
 from acvis_kit.clip import Targets
-from acvis_kit.losses.pixels import pixel_class_loss, pixel_sign_loss
+from acvis_kit.losses.pixels import auxiliary_loss, pixel_class_loss
 from acvis_kit.losses.truth import Truth
 
 K, NONE = 2, 0.1
@@ -17,8 +17,8 @@ def truth_of(*masks: torch.Tensor, cue_labels: list[bool] | None = None) -> Trut
     """One clip of one frame of 8x8 pixels, maps of 2x2 cells; object n is of class n."""
     stack = torch.stack(masks)[:, None]
     n = len(masks)
-    cues = None if cue_labels is None else torch.tensor(cue_labels)[:, None]
-    target = Targets(torch.arange(n), stack, torch.ones(n, 1, dtype=torch.bool), torch.tensor([n]), cue_labels=cues)
+    cues = {} if cue_labels is None else {"cue": torch.tensor(cue_labels)[:, None]}
+    target = Targets(torch.arange(n), stack, torch.ones(n, 1, dtype=torch.bool), torch.tensor([n]), None, cues)
     return Truth([target], 1, 1, K, (2, 2), "cpu")
 
 
@@ -69,7 +69,7 @@ def test_without_objects_every_cell_is_of_class_none() -> None:
 def test_the_cue_loss_covers_the_cells_of_objects() -> None:
     truth = truth_of(corner(0, 0), corner(1, 1), cue_labels=[True, False])
     logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
-    total, terms = pixel_sign_loss(logits, truth, NONE)
+    total, terms = auxiliary_loss("cue", logits, truth, NONE)
     total.backward()
     assert math.isclose(terms.item(), 1 + NONE, rel_tol=1e-6)
     assert math.isclose((total / terms).item(), math.log(2), rel_tol=1e-6)
@@ -79,7 +79,7 @@ def test_the_cue_loss_covers_the_cells_of_objects() -> None:
 
 def test_without_cue_labels_there_is_no_cue_loss_and_no_gradient() -> None:
     logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
-    total, terms = pixel_sign_loss(logits, truth_of(corner(0, 0)), NONE)
+    total, terms = auxiliary_loss("cue", logits, truth_of(corner(0, 0)), NONE)
     total.backward()
     assert terms.item() == 0 and total.item() == 0 and logits.grad.abs().sum() == 0
 
@@ -92,7 +92,7 @@ def test_the_cue_loss_covers_only_clips_with_cue_labels() -> None:
             torch.stack(masks)[:, None],
             torch.ones(len(masks), 1, dtype=torch.bool),
             torch.tensor([len(masks)]),
-            cue_labels=cue_labels,
+            auxiliary={} if cue_labels is None else {"cue": cue_labels},
         )
         for masks, cue_labels in (
             ([corner(0, 0), corner(0, 1), corner(1, 0)], None),
@@ -100,7 +100,7 @@ def test_the_cue_loss_covers_only_clips_with_cue_labels() -> None:
         )
     )
     logits = torch.zeros(2, 1, 2, 2, requires_grad=True)
-    total, terms = pixel_sign_loss(logits, Truth([unlabelled, labelled], 2, 1, K, (2, 2), "cpu"), NONE)
+    total, terms = auxiliary_loss("cue", logits, Truth([unlabelled, labelled], 2, 1, K, (2, 2), "cpu"), NONE)
     total.backward()
     assert terms.item() == 1
     expected = torch.zeros(2, 1, 2, 2)

@@ -51,6 +51,21 @@ def test_clips_without_audio_labels_are_marked() -> None:
     assert not truth().audio_labels.any()
 
 
-def test_objects_without_cue_labels_are_marked() -> None:
-    assert truth().has_cue_labels.tolist() == [False] * len(truth().labels)
-    assert not truth().cue_labels.any()
+def test_auxiliary_labels_are_gathered_by_name_and_objects_without_them_marked() -> None:
+    def clip(objects: int, **labels: list[bool]) -> Targets:
+        masks, sounding = torch.ones(objects, 1, 8, 8, dtype=torch.bool), torch.ones(objects, 1, dtype=torch.bool)
+        auxiliary = {name: torch.tensor(values)[:, None] for name, values in labels.items()}
+        zeros = torch.zeros(objects, dtype=torch.int64)
+        return Targets(zeros, masks, sounding, torch.tensor([objects]), None, auxiliary)
+
+    clips = [clip(1), clip(2, cue=[True, False]), clip(1, cue=[True], moving=[True])]
+    auxiliary = Truth(clips, 3, 1, 1, (2, 2), "cpu").auxiliary
+    assert {name: labels[:, 0].tolist() for name, (labels, _) in auxiliary.items()} == {
+        "cue": [False, True, False, True],
+        "moving": [False, False, False, True],
+    }
+    assert {name: known.tolist() for name, (_, known) in auxiliary.items()} == {
+        "cue": [False, True, True, True],
+        "moving": [False, False, False, True],
+    }
+    assert truth().auxiliary == {}

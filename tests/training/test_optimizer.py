@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.training import PAPER, SYNTH
 from acvis_kit.training.optimizer import (
     Average,
-    build_optimizer,
     decays,
     freeze,
     load_optimizer_tensors,
@@ -23,8 +21,12 @@ from acvis_kit.training.optimizer import (
     parameter_groups,
     set_rates,
 )
-from acvis_kit.training.recipe import AUDIO_PARTS, VISUAL_PARTS
+from acvis_kit.training.recipe import AUDIO_PARTS, PAPER, SYNTH, VISUAL_PARTS, Recipe
 from tests.conftest import SEEING, make_model
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameter_groups(model, recipe), betas=recipe.betas, eps=recipe.eps)
 
 
 @pytest.mark.parametrize("preset", ["acvis-r50", "acvis-swin-t", "avism-r50", "acvis-synth-tiny"])

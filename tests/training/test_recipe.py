@@ -10,8 +10,7 @@ import pytest
 
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError
-from acvis_kit.training import PAPER, SYNTH, Recipe, RuntimeConfig, recipe_of
-from acvis_kit.training.recipe import RECIPES, RENAMED
+from acvis_kit.training.recipe import PAPER, RECIPES, RENAMED, SYNTH, Recipe, RuntimeConfig, recipe_of
 
 
 def test_the_paper_is_the_default() -> None:
@@ -66,3 +65,25 @@ def test_every_preset_names_its_recipe() -> None:
     assert RECIPES["acvis-synth-tiny"] == SYNTH and RECIPES["acvis-r50"] == PAPER
     assert recipe_of(replace(PRESETS["acvis-r50"], backbone="compact"), "acvis-r50") == PAPER
     assert recipe_of(PRESETS["acvis-synth-tiny"]).counterfactual_audio == 0.4
+
+
+def test_a_batch_per_process_makes_the_whole_batch() -> None:
+    eight = replace(PAPER, batch_per_process=1).for_processes(8)
+    assert (eight.batch, eight.batch_per_process) == (8, None)
+    assert replace(PAPER, batch_per_process=2, accumulation=3).for_processes(4).batch == 24
+    assert PAPER.for_processes(2) == PAPER
+
+
+@pytest.mark.parametrize(
+    ("recipe", "processes", "message"),
+    [
+        (PAPER, 8, "batch=2 cannot be divided among 8 processes: set it to a multiple of 8, or give batch_per_process"),
+        (replace(PAPER, accumulation=2), 2, "batch=2 .* 2 processes x accumulation=2: set it to a multiple of 4"),
+        (SYNTH, 8, "audio_pretraining_batch=4 .* multiple of 8"),
+        (replace(SYNTH, audio_pretraining_steps=0, visual_pretraining_batch=31), 2, "visual_pretraining_batch=31"),
+    ],
+)
+def test_a_batch_that_cannot_be_divided_is_refused(recipe: Recipe, processes: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        recipe.for_processes(processes)
+    assert replace(SYNTH, audio_pretraining_batch=8).for_processes(8).batch == 8

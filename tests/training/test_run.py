@@ -17,8 +17,8 @@ import torch
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import AcvisError, ConfigError, DataError
 from acvis_kit.losses.criterion import NotFiniteError
-from acvis_kit.training import train
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
+from acvis_kit.training.run import train
 from acvis_kit.training.trainer import Trainer
 from acvis_kit.weights.load import load_model
 from tests.training.tiny import CLASSES, CONFIG, RECIPE, RUNTIME, write_data
@@ -201,7 +201,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_clips_and_losses
 
     monkeypatch.setattr(TrainingClips, "sample", sample)
     runtime = replace(RUNTIME, checkpoint_every=0, eval_every=0)
-    with pytest.raises(NotFiniteError, match=r"step 2 \(draw 4: video \d+, .*draw 5: video .*frame/class"):
+    with pytest.raises(NotFiniteError, match=r"training, step 2 \(draw 4: video \d+, .*draw 5: video .*frame/class"):
         train(CONFIG, RECIPE, data, tmp_path, runtime=runtime, say=lambda _: None)
     assert (tmp_path / "checkpoints/step-000002/state.json").is_file()
     monkeypatch.undo()
@@ -271,6 +271,11 @@ def test_an_unfinished_run_of_an_earlier_version_is_refused_and_its_weights_load
     with pytest.raises(ConfigError, match=r"audio_steps is now called audio_pretraining_steps.*--overwrite"):
         train(CONFIG, RECIPE, data, folder, runtime=RUNTIME, say=lambda _: None)
     assert load_model(folder / "last").config.class_names == CLASSES
+    run["same"]["recipe"] = json.loads((finished / "run.json").read_text())["same"]["recipe"]
+    del run["format"]
+    (folder / "run.json").write_text(json.dumps(run))
+    with pytest.raises(ConfigError, match=r"format is 1, .* version is 2.*--overwrite"):
+        train(CONFIG, RECIPE, data, folder, runtime=RUNTIME, say=lambda _: None)
 
 
 def test_precomputed_features_for_a_network_with_patch_tokens_are_refused(data: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from acvis_kit.training import PAPER, SYNTH
+from acvis_kit.training.recipe import PAPER, SYNTH
 from acvis_kit.training.schedule import lr_factor, pretrained_factor
 
 

@@ -6,15 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from acvis_kit.data.training_clips import TrainingClips
+from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
+from acvis_kit.training.recipe import AUDIO_PARTS, VISUAL_PARTS
+from acvis_kit.training.run import train
+from acvis_kit.training.trainer import Trainer
 from acvis_kit.weights.load import load_model
-from tests.training.tiny import write_data
+from tests.training.tiny import CONFIG, RECIPE, RUNTIME, write_data
 
 ROOT = Path(__file__).parents[2]
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -92,3 +100,150 @@ def test_two_processes_end_with_the_weights_of_one_with_the_same_batch(tmp_path:
     for first, second in zip(*logs, strict=True):
         assert first.get("evaluation") == second.get("evaluation")
         assert first.get("loss", 0) == pytest.approx(second.get("loss", 0), rel=1e-5)
+
+
+STAGES = {"audio_pretraining_steps": 2, "visual_pretraining_steps": 2, "visual_pretraining_batch": 4}
+PRETRAINED = {"targets": "visible", "audio_classes": True, "pixel_classes": True, "auxiliary_targets": ["cue"]}
+
+
+@pytest.mark.slow
+def test_two_processes_end_every_stage_with_the_weights_of_one(synth_data: Path, tmp_path: Path) -> None:
+    """In float64: the checkpoints at the end of visual pretraining, which audio pretraining precedes, and of all."""
+    options = {
+        "recipe": {"precision": "float64", "batch": 4, "steps": 2, "ema": 0.0, **STAGES},
+        "runtime": {"eval_clips": 0, "checkpoint_every": 60},
+        "config": {"short_side": 64, **PRETRAINED},
+    }
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(synth_data, {"out": str(one), **options})
+    run(synth_data, {"out": str(two), **options}, processes=2)
+    assert json.loads((two / "process1.json").read_text())[:2] == [2, "gloo"]
+    for step in ("step-000004", "step-000006"):
+        first, second = (read_checkpoint_folder(out / "checkpoints" / step)[0]["model"] for out in (one, two))
+        farthest = max((first[key] - second[key]).abs().max().item() for key in first)
+        assert farthest < 1e-9, step
+    logs = [[json.loads(line) for line in (out / "log.jsonl").open()] for out in (one, two)]
+    assert [line["stage"] for line in logs[0]] == ["audio pretraining"] * 2 + ["visual pretraining"] * 2 + [
+        "training"
+    ] * 2
+    for lines in zip(*logs, strict=True):
+        assert lines[0]["loss"] == pytest.approx(lines[1]["loss"], rel=1e-9)
+
+
+@pytest.fixture
+def in_stages(synth_data: Path, tmp_path: Path) -> Callable[..., bool]:
+    """A run of two steps of each pretraining stage and two of the whole, in the folder `name`."""
+    recipe = replace(RECIPE, steps=2, warmup=0, ema=0.0, **STAGES)
+    config = replace(CONFIG, **{**PRETRAINED, "auxiliary_targets": ("cue",)})
+    runtime = replace(RUNTIME, eval_clips=0, checkpoint_every=60)
+
+    def start(name: str = "run", say: Callable[[str], None] = lambda _: None, **changes: Any) -> bool:
+        with torch.random.fork_rng():
+            return train(config, recipe, synth_data, tmp_path / name, runtime=replace(runtime, **changes), say=say)
+
+    return start
+
+
+def steps_of(folder: Path) -> list[tuple[str, int]]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [(line["stage"], line["step"]) for line in lines]
+
+
+ALL_STEPS = [(stage, step) for stage in ("audio pretraining", "visual pretraining", "training") for step in (1, 2)]
+
+
+def test_max_minutes_stops_in_every_stage_and_no_step_is_repeated(
+    in_stages: Callable[..., bool], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    pieces = [in_stages(say=said.append, max_minutes=1e-9) for _ in range(6)]  # one step each
+    assert pieces == [False] * 5 + [True]
+    assert steps_of(tmp_path / "run") == ALL_STEPS
+    for text in (
+        "audio pretraining finished",
+        "visual pretraining finished",
+        "audio pretraining stopped after step 1;",
+    ):
+        assert sum(text in one for one in said) == 1, text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [2, 4, 6])  # in audio pretraining, in visual pretraining, in the whole network
+@pytest.mark.parametrize("minutes", [60.0, 0.0])  # between checkpoints: only those at the end of a stage, or all
+def test_a_run_killed_in_any_stage_ends_with_the_same_weights(
+    in_stages: Callable[..., bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, minutes: float
+) -> None:
+    steps, original = count(1), Trainer.step
+
+    def interrupted(trainer: Trainer, parts: Any) -> None:
+        if next(steps) == step:
+            raise KeyboardInterrupt
+        original(trainer, parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            in_stages("killed", checkpoint_every=minutes)
+    torch.rand(3)  # the global generator is in another state now
+    assert in_stages("killed", checkpoint_every=minutes) and in_stages("whole")
+    assert steps_of(tmp_path / "killed") == ALL_STEPS
+    killed, whole = (load_model(tmp_path / name / "last").state_dict() for name in ("killed", "whole"))
+    assert all(torch.equal(killed[name], whole[name]) for name in whole)
+
+
+def test_losses_that_are_read_later_make_the_same_log(
+    in_stages: Callable[..., bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where they stay on the device until a line is due."""
+    assert in_stages("each")
+    original, reads = Trainer.__init__, count()
+
+    def later(trainer: Trainer, *arguments: Any, **more: Any) -> None:
+        original(trainer, *arguments, **more)
+        trainer.read_every = 10
+
+    def read(trainer: Trainer, of: Any = Trainer.read) -> Any:
+        next(reads)
+        return of(trainer)
+
+    monkeypatch.setattr(Trainer, "__init__", later)
+    monkeypatch.setattr(Trainer, "read", read)
+    assert in_stages("later")
+    assert next(reads) == 3  # once in each stage of two steps
+    for one, other in zip(*(log_of(tmp_path / name) for name in ("each", "later")), strict=True):
+        assert {k: v for k, v in one.items() if "second" not in k} == {
+            k: v for k, v in other.items() if "second" not in k
+        }
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_loss_that_is_not_finite_is_never_written_to_a_checkpoint(
+    in_stages: Callable[..., bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = TrainingClips.sound
+
+    def sound(clips: TrainingClips, draw: int, count: int) -> Any:
+        log_mel, labels = original(clips, draw, count)
+        return (log_mel * float("nan") if draw == 5 else log_mel), labels
+
+    monkeypatch.setattr(TrainingClips, "sound", sound)
+    with pytest.raises(NotFiniteError, match=r"audio pretraining, step 1 \(draw 4, draw 5, .*look for NaN"):
+        in_stages(checkpoint_every=0)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000001"]
+    monkeypatch.undo()
+    assert in_stages(), "the run can be resumed"
+
+
+def test_pretrained_parts_stay_frozen_while_the_others_are_trained(synth_data: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, **{**PRETRAINED, "auxiliary_targets": ("cue",)})
+    recipe = replace(RECIPE, steps=2, warmup=0, ema=0.0, frozen_fraction=1.0, **STAGES)
+    with torch.random.fork_rng():
+        train(config, recipe, synth_data, tmp_path, runtime=replace(RUNTIME, eval_clips=0), say=lambda _: None)
+    before, _ = read_checkpoint_folder(tmp_path / "checkpoints" / "step-000004")
+    after = load_model(tmp_path / "last").state_dict()
+    changed = {name for name, value in before["model"].items() if not torch.equal(value, after[name])}
+    assert any(name.startswith("tracker.") for name in changed)
+    assert not [name for name in changed if name.partition(".")[0] in (*AUDIO_PARTS, *VISUAL_PARTS)]

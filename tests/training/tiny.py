@@ -23,7 +23,7 @@ from scipy.io import wavfile
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.config import PRESETS, ACVISConfig
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.training import SYNTH, Recipe, RuntimeConfig
+from acvis_kit.training.recipe import SYNTH, Recipe, RuntimeConfig
 
 CONFIG: ACVISConfig = replace(
     PRESETS["acvis-synth-tiny"],
@@ -40,7 +40,7 @@ CONFIG: ACVISConfig = replace(
     num_points=32,
     targets="sounding",
     pixel_classes=False,
-    pixel_signs=False,
+    auxiliary_targets=(),
     audio_classes=False,
     count_from="token",
     short_side=32,

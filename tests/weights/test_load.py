@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import acvis_kit
 import acvis_kit.weights.load as hub
 from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.models.acvis.model import ACVIS
@@ -36,6 +38,17 @@ def test_the_mixin_round_trips_weights_and_configuration(tiny_model: ACVIS, tmp_
     tiny_model.save_pretrained(tmp_path)
     assert equal(ACVIS.from_pretrained(tmp_path), tiny_model)
     assert equal(hub.load_model(tmp_path), tiny_model)
+
+
+def test_weights_of_earlier_versions_load_with_the_names_of_their_tensors(tmp_path) -> None:
+    shipped = Path(acvis_kit.__file__).parent / "assets" / "acvis-synth-tiny"
+    state = load_file(shipped / "model.safetensors")
+    assert "pixel_sign_head.weight" in state
+    for model in (hub.load_model(shipped), ACVIS.from_pretrained(shipped)):
+        assert model.config.auxiliary_targets == ("cue",)
+        assert torch.equal(model.auxiliary_heads["cue"].weight, state["pixel_sign_head.weight"])
+    written = load_file(hub.save_model(model, tmp_path) / "model.safetensors")
+    assert torch.equal(written["auxiliary_heads.cue.bias"], state["pixel_sign_head.bias"])
 
 
 def test_from_pretrained_is_strict(tiny_model: ACVIS, tmp_path) -> None:

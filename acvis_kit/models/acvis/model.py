@@ -27,6 +27,8 @@ from acvis_kit.models.encoders.audio import AudioFeatures, build_audio_encoder
 from acvis_kit.models.encoders.backbones import build_backbone
 from acvis_kit.models.encoders.pixel_decoder import PixelDecoder, PixelFeatures
 
+RENAMED = {"pixel_sign_head.": "auxiliary_heads.cue."}  # beginnings of keys in weights of earlier versions
+
 
 class FrameState(NamedTuple):
     """Output of the frame level for N frames.
@@ -55,7 +57,7 @@ class ModelOutput(NamedTuple):
         frame_sounding_logits: (D_f, B, T, Q_f), None with `targets="sounding"`.
         audio_class_logits: (B, T, K), None without `audio_classes`.
         pixel_class_logits: (B, T, K + 1, H / 4, W / 4), None without `pixel_classes`.
-        pixel_sign_logits: (B, T, H / 4, W / 4), logits of visible cues; None without `pixel_signs`.
+        auxiliary_logits: (B, T, H / 4, W / 4) for each of the `auxiliary_targets`; None without any.
     """
 
     frame_class_logits: Tensor
@@ -66,7 +68,7 @@ class ModelOutput(NamedTuple):
     frame_sounding_logits: Tensor | None = None
     audio_class_logits: Tensor | None = None
     pixel_class_logits: Tensor | None = None
-    pixel_sign_logits: Tensor | None = None
+    auxiliary_logits: dict[str, Tensor] | None = None
 
 
 class ACVIS(
@@ -106,7 +108,10 @@ class ACVIS(
         self.tracker = Tracker(config)
         classes = config.num_classes + 1  # "none" last
         self.pixel_class_head = nn.Conv2d(config.hidden_dim, classes, 1) if config.pixel_classes else None
-        self.pixel_sign_head = nn.Conv2d(config.hidden_dim, 1, 1) if config.pixel_signs else None
+        self.auxiliary_heads = nn.ModuleDict(
+            {name: nn.Conv2d(config.hidden_dim, 1, 1) for name in config.auxiliary_targets}
+        )
+        self.register_load_state_dict_pre_hook(lambda _, state, *__: rename_keys(state))
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
 
@@ -196,7 +201,11 @@ class ACVIS(
             frame_sounding_logits=by_clip(sounding_logits, dim=1),
             audio_class_logits=audio_class_logits,
             pixel_class_logits=by_clip(self.pixel_class_head(pixels.fine) if self.pixel_class_head else None),
-            pixel_sign_logits=by_clip(self.pixel_sign_head(pixels.fine).squeeze(1) if self.pixel_sign_head else None),
+            auxiliary_logits={
+                name: head(pixels.fine).squeeze(1).unflatten(0, (clips, length))
+                for name, head in self.auxiliary_heads.items()
+            }
+            or None,
         )
 
     def video_masks(self, embeds: Tensor, fine: Tensor, layers: int) -> Tensor:
@@ -219,3 +228,10 @@ class ACVIS(
     def _from_pretrained(cls, **kwargs: Any) -> ACVIS:
         """`from_pretrained` with strict loading: by default the mixin leaves missing weights random."""
         return super()._from_pretrained(**{**kwargs, "strict": True})
+
+
+def rename_keys(state: dict[str, Tensor]) -> None:
+    """Give the tensors of weights of earlier versions their present names, in place."""
+    for old, new in RENAMED.items():
+        for key in [key for key in state if key.startswith(old)]:
+            state[new + key.removeprefix(old)] = state.pop(key)
