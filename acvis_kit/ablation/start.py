@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from acvis_kit.ablation.tables import (
     ABLATION_BASE,
@@ -24,6 +24,7 @@ from acvis_kit.data.aviseg import FEATURES, AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.files import write_tensors
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training.pretrain_audio import pretrain_audio
 from acvis_kit.training.recipe import Recipe
@@ -149,10 +150,8 @@ def make_audio_weights(run: Run, deadline: float | None = None) -> None:
     clips = TrainingClips(split, names, augmentation=AUGMENTATIONS[plan.recipe.augmentation], seed=run.seed)
     pretrain_audio(model, clips, plan.audio_pretraining_steps, workers=plan.workers, device=torch_device(plan.device))
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
     assert model.audio_encoder is not None, "runs with a file have an audio encoder"
-    save_file({name: value.cpu().contiguous() for name, value in model.audio_encoder.state_dict().items()}, partial)
-    partial.replace(file)
+    write_tensors(file, model.audio_encoder.state_dict())
 
 
 def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:

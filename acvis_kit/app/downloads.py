@@ -11,6 +11,7 @@ from PIL import Image
 from acvis_kit.app.clips import clip_of, file_of
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.studio import CANDIDATES, Take, TakeView, new_folder, without_folders
+from acvis_kit.files import atomic_write
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.weights.load import RANDOM, Loaded
 
@@ -27,7 +28,7 @@ def write_files(take: Take, view: TakeView, overlay: Path) -> list[Path]:
 
 def write_masks(prediction: Prediction, path: Path) -> Path:
     """A zip with a black-and-white PNG for each track and frame in which it has a mask: dog-0/00003.png."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
+    with atomic_write(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:  # of compressed PNGs
         archive.writestr("README.txt", f"masks of {file_of(clip_of(prediction)).name}: <class>-<track>/<frame>.png\n")
         for track in prediction.tracks:
             name = f"{prediction.class_names[track.label]}-{track.id}"
