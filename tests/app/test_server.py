@@ -46,7 +46,7 @@ def test_a_program_can_call_the_endpoint(page, clip, tmp_path):
     )
     assert "silence" in summary and len(tracks) == 3
     assert load_clip(overlay).waveform.abs().max() == 0
-    assert len(Path(counts).read_text().splitlines()) == 3  # a header and two seconds
+    assert len(Path(counts).read_text(encoding="utf-8").splitlines()) == 3  # a header and two seconds
     assert Path(masks).suffix == ".zip"
 
 
