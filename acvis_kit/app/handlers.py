@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -263,7 +264,7 @@ def reporter(progress: Any) -> Callable[[str, int, int], None]:
 
 @contextmanager
 def spoken_errors(*paths: str | None) -> Iterator[None]:
-    """Turn errors into a gr.Error, which the page shows. Of the files at `paths` its message has the names alone.
+    """Turn errors into a gr.Error, which the page shows. Its message has no folders of `paths` or of the page's files.
 
     Errors other than AcvisError are logged; the page shows no details of them.
     """
@@ -273,6 +274,7 @@ def spoken_errors(*paths: str | None) -> Iterator[None]:
         message = str(error)
         for path in filter(None, paths):
             message = message.replace(path, Path(path).name)
+        message = re.sub(re.escape(gr.utils.get_upload_folder()) + r"(/[\w-]+)*/", "", message)
     except Exception:
         logger.exception("the page failed")
         message = "This is a fault of the page, not of your clip. The server's log has the details."

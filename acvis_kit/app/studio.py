@@ -324,7 +324,7 @@ class Studio:
 
 
 def new_folder() -> Path:
-    """A new folder in gradio's cache, where `server.sweep` deletes old files."""
+    """A new folder in gradio's cache, where `server.sweep` deletes what is old."""
     cache = Path(gr.utils.get_upload_folder())
     cache.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix="acvis-", dir=cache))
