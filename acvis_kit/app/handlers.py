@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from acvis_kit.app import downloads, views
+from acvis_kit.app.clips import GONE
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.studio import Studio, Take, TakeView
 from acvis_kit.errors import AcvisError, MediaError
@@ -222,7 +223,7 @@ class Handlers:
         if choice in (ORIGINAL, None):
             original = self.studio.session(key).original
             if original is not None and not original.is_file():
-                raise MediaError("The clip is no longer here (files are deleted after an hour): choose it again.")
+                raise MediaError(GONE)
             return str(original) if original else None
         return str(self.studio.video(self.studio.take(key, choice), view))
 
