@@ -56,7 +56,7 @@ def store(file: Path, draw: Callable[[dict[str, Any]], bytes], execute: bool = T
     text = nbformat.writes(notebook, version=4).rstrip() + "\n"  # sources as lists of lines: differences stay readable
     if len(text.encode()) > LARGEST:
         raise SystemExit(f"{file} would have {len(text.encode())} bytes, the limit is {LARGEST}: store less")
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     print(f"{file.name}: {len(text.encode()) // 1000} kB")
 
 

@@ -19,8 +19,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports go down this list: a room may import those before it, never one behind it.
 ORDER = (
-    "errors", "clip", "fields", "config", "distributed", "masks", "media", "models", "data", "losses", "weights",
-    "inference", "metrics", "viz", "evaluation", "app", "training", "ablation", "cli",
+    "errors", "files", "fields", "clip", "config", "distributed", "masks", "media", "models", "data", "losses",
+    "weights", "inference", "metrics", "viz", "evaluation", "app", "training", "ablation", "cli",
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ NAMES = {name_of(path) for path in MODULES}
 def imports_of(path: Path) -> set[str]:
     """The kit's modules that a module imports, inside functions and for type checkers too."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "acvis_kit":
             room = node.module.removeprefix("acvis_kit").strip(".")
             full = {f"{room}.{alias.name}".strip(".") for alias in node.names}
@@ -76,7 +76,7 @@ def test_the_face_of_the_kit_is_used_by_two_modules() -> None:
     users = {
         name_of(path)
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Import) and any(alias.name == "acvis_kit" for alias in node.names)
     }
     assert users == {
@@ -89,7 +89,7 @@ def test_one_name_is_one_thing() -> None:
     """No two classes or types of the kit share a name."""
     homes: dict[str, list[str]] = {}
     for path in MODULES:
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             names = [node.name] if isinstance(node, ast.ClassDef) else []
             if isinstance(node, ast.Assign):
                 names = [target.id for target in node.targets if isinstance(target, ast.Name)]
@@ -97,6 +97,33 @@ def test_one_name_is_one_thing() -> None:
                 if re.fullmatch(r"_?[A-Z]+[a-z]\w*", name):
                     homes.setdefault(name, []).append(name_of(path))
     assert not {name: places for name, places in homes.items() if len(places) > 1}
+
+
+def opens_text(call: ast.Call) -> bool:
+    """Whether a call reads or writes a text file without naming its encoding."""
+    if any(keyword.arg == "encoding" for keyword in call.keywords):
+        return False
+    if isinstance(call.func, ast.Name):
+        return call.func.id == "open" and not re.search("'[rwax]b'", ast.unparse(call))
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    if call.func.attr == "open":
+        modules = ("av", "Image", "os")  # their `open` opens no text
+        return ast.unparse(call.func.value) not in modules and not re.search("'[rwax]b'", ast.unparse(call))
+    return call.func.attr in ("read_text", "write_text")
+
+
+def test_every_text_file_names_its_encoding() -> None:
+    """ruff's PLW1514 holds this only where it knows that the object of a call is a path."""
+    later = ("training", "weights.download")
+    found = [
+        f"{name_of(path)}: {ast.unparse(node)}"
+        for path in MODULES
+        if not name_of(path).startswith(later)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and opens_text(node)
+    ]
+    assert not found
 
 
 def test_every_room_has_tests() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acvis_kit.errors import DataError
+from acvis_kit.files import read_text, write_text
 
 RUNS, DRAWS = "runs.jsonl", "draws.jsonl"
 UNDEFINED = -1  # code of NaN in `pack`
@@ -77,7 +77,7 @@ class RunLedger:
     def _read(self) -> None:
         for name, found in ((RUNS, self._lines), (DRAWS, self._draws)):
             file = self.folder / name
-            for number, text in enumerate(file.read_text().splitlines() if file.is_file() else (), start=1):
+            for number, text in enumerate(read_text(file).splitlines() if file.is_file() else (), start=1):
                 try:
                     entry = json.loads(text)
                     place = entry["key"], entry["seed"]
@@ -89,9 +89,7 @@ class RunLedger:
         self.folder.mkdir(parents=True, exist_ok=True)
         draws = [{"key": key, "seed": seed, "draws": own} for (key, seed), own in self._draws.items()]
         for name, entries in ((DRAWS, draws), (RUNS, self.lines)):
-            partial = self.folder / f"{name}.partial"
-            partial.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-            os.replace(partial, self.folder / name)
+            write_text(self.folder / name, "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
 def pack(percent: NDArray[np.float64]) -> str:

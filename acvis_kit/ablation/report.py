@@ -19,6 +19,7 @@ from acvis_kit.ablation.scores import MEASURED
 from acvis_kit.ablation.tables import TABLES, Row, Table, short_hash
 from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import DataError
+from acvis_kit.files import read_text, write_text
 from acvis_kit.viz.stills import drawing
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def write_report(
     shown = [table for table in TABLES.values() if any(runs.of(row).lines for row in table.rows[1:])]
     figures = {table.name: table_figure(runs, table) for table in shown}
     for name, figure in figures.items():
-        (ledger.folder / f"{name}.json").write_text(figure.to_json())
+        write_text(ledger.folder / f"{name}.json", figure.to_json())
     pictures = _pictures(figures, ledger.folder, say)
     parts = [_head(runs), *filter(None, [findings.get("")])]
     for table in TABLES.values():
@@ -152,9 +153,7 @@ def write_report(
         parts.append(table_text(runs, table, figure, findings.get(table.name)))
     if cost is not None:
         parts.append("## What the query generators cost\n\n" + cost)
-    path = ledger.folder / REPORT
-    path.write_text("\n\n".join(parts) + "\n")
-    return path
+    return write_text(ledger.folder / REPORT, "\n\n".join(parts) + "\n")
 
 
 def read_findings(folder: Path) -> dict[str, str]:
@@ -166,7 +165,10 @@ def read_findings(folder: Path) -> dict[str, str]:
     file = folder / FINDINGS
     if not file.is_file():
         return {}
-    head, *sections = re.split(r"^## +", file.read_text(), flags=re.MULTILINE)
+    try:
+        head, *sections = re.split(r"^## +", read_text(file), flags=re.MULTILINE)
+    except ValueError as error:
+        raise DataError(f"{file} is not UTF-8 ({error}): save it as UTF-8") from error
     found = {"": head.strip()}
     for section in sections:
         name, _, text = section.partition("\n")

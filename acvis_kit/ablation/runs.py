@@ -34,6 +34,7 @@ from acvis_kit.ablation.start import (
 from acvis_kit.ablation.tables import Row
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import AcvisError
+from acvis_kit.files import read_text, write_text
 from acvis_kit.training.recipe import RuntimeConfig
 from acvis_kit.training.run import train
 from acvis_kit.training.scoring import Validation
@@ -189,7 +190,7 @@ class _Clock:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / CLOCK
-        self.minutes: dict[str, float] = json.loads(self._file.read_text()) if self._file.is_file() else {}
+        self.minutes: dict[str, float] = json.loads(read_text(self._file)) if self._file.is_file() else {}
         self._activity, self._since = "", 0.0
 
     def counting(self, activity: str) -> _Clock:
@@ -203,7 +204,7 @@ class _Clock:
         spent = (time.monotonic() - self._since) / 60
         self.minutes[self._activity] = round(self.minutes.get(self._activity, 0.0) + spent, 3)
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(json.dumps(self.minutes))
+        write_text(self._file, json.dumps(self.minutes))
 
 
 def _minutes_until(deadline: float | None) -> float | None:

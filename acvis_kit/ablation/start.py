@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from acvis_kit.ablation.tables import (
     ABLATION_BASE,
@@ -25,6 +25,7 @@ from acvis_kit.data.aviseg import FEATURES, AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.files import write_tensors
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training.parallel import make_accelerator
 from acvis_kit.training.recipe import Recipe, RuntimeConfig
@@ -158,10 +159,8 @@ def make_audio_weights(run: Run, deadline: float | None = None) -> None:
     runtime = RuntimeConfig(workers=plan.workers, max_minutes=minutes)
     if not Trainer(model, [stage], folder, accelerator, runtime).run():
         return  # the next call resumes it
-    partial = file.with_suffix(".partial")
     assert model.audio_encoder is not None, "runs with a file have an audio encoder"
-    save_file({name: value.cpu().contiguous() for name, value in model.audio_encoder.state_dict().items()}, partial)
-    partial.replace(file)
+    write_tensors(file, model.audio_encoder.state_dict())
     shutil.rmtree(folder)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import MediaError
@@ -23,12 +24,14 @@ from acvis_kit.inference.predictor import Predictor
 from acvis_kit.media.decoding import find_stream, opened
 from acvis_kit.media.load import iter_source_frames, load_clip
 from acvis_kit.media.write import write_video
+from acvis_kit.viz.pixels import image_file, resized, shrunk, upright
 from acvis_kit.weights.published import ASSETS
 
 SHORT_SIDE = 720  # pixels of overlays and masks, at most; two cores write such a video in about its duration
 STILL_SIDE = 480  # pixels of the pictures that the timeline shows
 CLIPS_KEPT = 3  # besides the examples; the features of each take up to the predictor's budget
 EXAMPLES_VARIABLE = "ACVIS_EXAMPLES"  # names a folder to take the examples from instead
+GONE = "The clip is no longer here (files are deleted after an hour): choose it again."
 KEY_BYTES = 2**20  # of a file's beginning and of its end, hashed into its key
 
 # What Chromium, Firefox and Safari play. They do not all play HEVC, 10 bits or MPEG-4 part 2.
@@ -101,11 +104,10 @@ class ClipCache:
         features = self.predictor.encode(clip, progress=report)
         stills = []
         for frame in clip.frames:
-            stills.append(still_of(frame.permute(1, 2, 0).numpy()))
+            stills.append(still_of(frame))
             report("encode", len(clip), len(clip))  # raises if the run was cancelled
         # The frames, up to 4 GB, are not needed any more: overlays read the file again, at the size they are drawn at.
-        blank = clip.frames.new_zeros(1).expand(len(clip), 3, *drawn_size(clip.size))
-        features.clip = replace(clip, frames=blank)
+        features.clip = without_pixels(clip)
         return EncodedClip(features, stills, time.monotonic() - began)
 
 
@@ -121,13 +123,14 @@ def file_of(clip: Clip) -> Path:
     return clip.source
 
 
-def drawn_size(size: tuple[int, int], short_side: int = SHORT_SIDE) -> tuple[int, int]:
-    """(H, W) of a clip's overlays and masks: the clip's, or scaled to a short side of `short_side` and even numbers."""
-    short = min(size)
-    if short <= short_side:
-        return size
-    height, width = (max(2, 2 * round(side * short_side / short / 2)) for side in size)
-    return height, width
+def drawn_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) of a clip's overlays and masks."""
+    return shrunk(size, SHORT_SIDE)
+
+
+def without_pixels(clip: Clip) -> Clip:
+    """The clip with blank frames, which take no memory, of the size at which it is drawn."""
+    return replace(clip, frames=clip.frames.new_zeros(1).expand(len(clip), 3, *drawn_size(clip.size)))
 
 
 def content_key(path: Path) -> str:
@@ -146,7 +149,7 @@ def content_key(path: Path) -> str:
             else:
                 parts.append(file.read(KEY_BYTES))
     except OSError:
-        raise MediaError("The clip is no longer here (files are deleted after an hour): choose it again.") from None
+        raise MediaError(GONE) from None
     return f"{size}-{hashlib.sha256(b''.join(parts)).hexdigest()}"
 
 
@@ -198,10 +201,9 @@ def example_title(path: Path) -> str:
 def poster(path: Path) -> Image.Image:
     """The first frame of the clip, for a button, at most 320 x 320; grey if the clip cannot be read."""
     try:
-        frame = load_clip(path, end=1).frames[0].permute(1, 2, 0).numpy()
+        image = Image.fromarray(upright(load_clip(path, end=1).frames[0]))
     except MediaError:
         return Image.new("RGB", (320, 180), (128, 128, 128))
-    image = Image.fromarray(frame)
     image.thumbnail((320, 320))
     return image
 
@@ -211,10 +213,7 @@ def picture_of(still: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(still)).convert("RGB"))
 
 
-def still_of(frame: np.ndarray) -> bytes:
-    """A frame, uint8 (H, W, 3), as a JPEG with a short side of at most `STILL_SIDE`."""
-    image = Image.fromarray(frame)
-    height, width = drawn_size((frame.shape[0], frame.shape[1]), STILL_SIDE)
-    buffer = io.BytesIO()
-    image.resize((width, height), Image.Resampling.BOX).save(buffer, "JPEG", quality=88)
-    return buffer.getvalue()
+def still_of(frame: Tensor) -> bytes:
+    """A frame, uint8 (3, H, W), as a JPEG with a short side of at most `STILL_SIDE`."""
+    height, width = frame.shape[1:]
+    return image_file(resized(upright(frame), shrunk((height, width), STILL_SIDE)), "JPEG", quality=88)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from pathlib import Path
-
-from PIL import Image
 
 from acvis_kit.app.clips import clip_of, file_of
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.studio import CANDIDATES, Take, TakeView, new_folder, without_folders
+from acvis_kit.files import atomic_write
 from acvis_kit.inference.prediction import Prediction
+from acvis_kit.viz.pixels import image_file
 from acvis_kit.weights.load import RANDOM, Loaded
 
 NAMES = ("overlay.mp4", "result.json", "counts.csv", "masks.zip")
@@ -27,15 +26,13 @@ def write_files(take: Take, view: TakeView, overlay: Path) -> list[Path]:
 
 def write_masks(prediction: Prediction, path: Path) -> Path:
     """A zip with a black-and-white PNG for each track and frame in which it has a mask: dog-0/00003.png."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
+    with atomic_write(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:  # of compressed PNGs
         archive.writestr("README.txt", f"masks of {file_of(clip_of(prediction)).name}: <class>-<track>/<frame>.png\n")
         for track in prediction.tracks:
             name = f"{prediction.class_names[track.label]}-{track.id}"
             for t, area in enumerate(track.areas().tolist()):
                 if area:
-                    buffer = io.BytesIO()
-                    Image.fromarray(track.mask(t)).save(buffer, "PNG")  # one bit a pixel
-                    archive.writestr(f"{name}/{t:05d}.png", buffer.getvalue())
+                    archive.writestr(f"{name}/{t:05d}.png", image_file(track.mask(t), "PNG"))  # one bit a pixel
     return path
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from acvis_kit.app.clips import clip_of, drawn_size, still_of
+from acvis_kit.app.clips import clip_of, drawn_size, still_of, without_pixels
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.media.decoding import claimed_end, opened
 from acvis_kit.media.load import load_clip
@@ -66,9 +66,8 @@ def runner(predictor: Predictor, max_seconds: float) -> Callable[[str, SoundSett
         features = predictor.encode(loaded)
         encoding = time.monotonic() - began
         prediction = predictor.decode(features, settings.edit(), output_size=drawn_size(loaded.size))
-        blank = loaded.frames.new_zeros(1).expand(len(loaded), 3, *drawn_size(loaded.size))
-        stills = [still_of(frame.permute(1, 2, 0).numpy()) for frame in loaded.frames]
-        slim = replace(prediction, clip=replace(clip_of(prediction), frames=blank))
-        return GpuResult(slim, replace(loaded, frames=blank), stills, encoding, time.monotonic() - began - encoding)
+        stills = [still_of(frame) for frame in loaded.frames]
+        slim = replace(prediction, clip=without_pixels(clip_of(prediction)))
+        return GpuResult(slim, without_pixels(loaded), stills, encoding, time.monotonic() - began - encoding)
 
     return spaces.GPU(duration=lambda clip, settings: duration_of(clip, max_seconds))(predict)

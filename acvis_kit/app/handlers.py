@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from acvis_kit.app import downloads, views
+from acvis_kit.app.clips import GONE
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.studio import Studio, Take, TakeView
 from acvis_kit.errors import AcvisError, MediaError
@@ -221,7 +223,7 @@ class Handlers:
         if choice in (ORIGINAL, None):
             original = self.studio.session(key).original
             if original is not None and not original.is_file():
-                raise MediaError("The clip is no longer here (files are deleted after an hour): choose it again.")
+                raise MediaError(GONE)
             return str(original) if original else None
         return str(self.studio.video(self.studio.take(key, choice), view))
 
@@ -263,7 +265,7 @@ def reporter(progress: Any) -> Callable[[str, int, int], None]:
 
 @contextmanager
 def spoken_errors(*paths: str | None) -> Iterator[None]:
-    """Turn errors into a gr.Error, which the page shows. Of the files at `paths` its message has the names alone.
+    """Turn errors into a gr.Error, which the page shows. Its message has no folders of `paths` or of the page's files.
 
     Errors other than AcvisError are logged; the page shows no details of them.
     """
@@ -273,6 +275,7 @@ def spoken_errors(*paths: str | None) -> Iterator[None]:
         message = str(error)
         for path in filter(None, paths):
             message = message.replace(path, Path(path).name)
+        message = re.sub(re.escape(gr.utils.get_upload_folder()) + r"(/[\w-]+)*/", "", message)
     except Exception:
         logger.exception("the page failed")
         message = "This is a fault of the page, not of your clip. The server's log has the details."

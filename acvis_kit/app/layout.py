@@ -62,6 +62,8 @@ def build_app(
 ) -> gr.Blocks:
     """The page, not yet served. Its public endpoint is `/predict`, see `Handlers.predict`.
 
+    `server.launch` serves it and deletes old files; gradio's own `launch` deletes none.
+
     Args:
         loaded: the model, on the device it is to run on, and where it is from.
         max_seconds: longer clips are trimmed to this.
@@ -70,7 +72,7 @@ def build_app(
     """
     studio = studio or Studio(loaded, max_seconds, examples)
     handlers = Handlers(studio)
-    with gr.Blocks(title=about.TITLE, analytics_enabled=False, delete_cache=(600, 3000)) as app:
+    with gr.Blocks(title=about.TITLE, analytics_enabled=False) as app:
         gr.HTML(about.header(loaded), elem_id="banner", padding=False)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):

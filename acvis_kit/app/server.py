@@ -48,9 +48,7 @@ def launch(
     Raises:
         ConfigError: the port is taken.
     """
-    if not os.environ.get("GRADIO_TEMP_DIR"):  # a separate folder, whose old files can be deleted
-        os.environ["GRADIO_TEMP_DIR"] = folder = tempfile.mkdtemp(prefix="acvis-page-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = _own_folder()
     studio = Studio(loaded, examples=examples)
     app = build_app(loaded, studio=studio)
     app.queue(max_size=64, default_concurrency_limit=4)
@@ -75,18 +73,37 @@ def launch(
             raise
         raise ConfigError(f"port {port} on {host} is taken: choose another with port= (--port)") from None
     threading.Thread(target=studio.warm_up, daemon=True).start()
-    threading.Thread(target=_sweep_for_ever, args=(Path(gr.utils.get_upload_folder()), studio), daemon=True).start()
+    threading.Thread(target=_sweep_while_served, args=(app, folder, studio), daemon=True).start()
     if block:
         app.block_thread()
     return app
 
 
-def sweep(folder: Path, older_than: float = KEEP_SECONDS) -> int:
-    """Delete files in `folder` older than `older_than` seconds, and old empty folders; return the number of files."""
-    limit, deleted = time.time() - older_than, 0
+def _own_folder() -> Path:
+    """Make a folder for this page's files, in gradio's folder if one is set; gradio uses it from now on.
+
+    Nothing else is in it, so that all of its old files can be deleted. It is removed when the process ends.
+    """
+    around = os.environ.get("GRADIO_TEMP_DIR") or None
+    if around:
+        Path(around).mkdir(parents=True, exist_ok=True)
+    folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="acvis-page-", dir=around)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def sweep(folder: Path, before: float) -> int:
+    """Delete files that came into `folder` before this moment (of `time.time`), and empty folders as old.
+
+    The time of change counts, not that of modification: gradio's copies keep the latter from their originals.
+
+    Returns:
+        The number of files deleted.
+    """
+    deleted = 0
     for path in sorted(folder.rglob("*"), reverse=True):  # contents come before their folder
         try:
-            if path.stat().st_mtime > limit:
+            if path.lstat().st_ctime >= before:
                 continue
             if path.is_dir() and not path.is_symlink():
                 if not any(path.iterdir()):
@@ -99,10 +116,15 @@ def sweep(folder: Path, older_than: float = KEEP_SECONDS) -> int:
     return deleted
 
 
-def _sweep_for_ever(folder: Path, studio: Studio) -> None:
+def _sweep_while_served(app: gr.Blocks, folder: Path, studio: Studio) -> None:
+    """Delete what is old: files, takes and encoded clips.
+
+    gradio's `delete_cache` would know only those files that a component has shown, and its `State` would keep the takes
+    of a closed page for another hour.
+    """
     while True:
         time.sleep(SWEEP_EVERY)
-        sweep(folder)
-        studio.expire(KEEP_SECONDS)
-        if not folder.exists():
+        if not app.is_running:
             return
+        sweep(folder, time.time() - KEEP_SECONDS)
+        studio.expire(KEEP_SECONDS)

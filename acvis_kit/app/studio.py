@@ -17,6 +17,7 @@ import gradio as gr
 
 from acvis_kit.app import gpu
 from acvis_kit.app.clips import (
+    GONE,
     ClipCache,
     clip_of,
     content_key,
@@ -250,7 +251,7 @@ class Studio:
         if ready is not None and ready.is_file():
             return ready
         if not file_of(clip_of(take.prediction)).is_file():
-            raise MediaError("The clip is no longer here (files are deleted after an hour): choose it again.")
+            raise MediaError(GONE)
         folder = new_folder()
         try:
             if report is not None:
@@ -324,7 +325,7 @@ class Studio:
 
 
 def new_folder() -> Path:
-    """A new folder in gradio's cache, where `server.sweep` deletes old files."""
+    """A new folder in gradio's cache, where `server.sweep` deletes what is old."""
     cache = Path(gr.utils.get_upload_folder())
     cache.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix="acvis-", dir=cache))

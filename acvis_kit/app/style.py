@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable
 from pathlib import Path
 
 import gradio as gr
 
 from acvis_kit.app.clips import poster
+from acvis_kit.viz.pixels import image_file
 
 
 def theme() -> gr.themes.Base:
@@ -138,9 +138,7 @@ def posters(paths: Iterable[Path]) -> str:
     """CSS that puts a picture of each example on its button. The pictures are inline: no file can be deleted."""
     rules = []
     for i, path in enumerate(paths, start=1):
-        buffer = io.BytesIO()
-        poster(path).convert("RGB").save(buffer, "JPEG", quality=80)
-        data = base64.b64encode(buffer.getvalue()).decode()
+        data = base64.b64encode(image_file(poster(path), "JPEG", quality=80)).decode()
         rules.append(f"#example-{i}::before {{ background-image: url(data:image/jpeg;base64,{data}) !important; }}")
     return "\n".join(rules)
 

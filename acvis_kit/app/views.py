@@ -8,149 +8,19 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from PIL import Image
-from plotly.subplots import make_subplots
-from torch import Tensor
 
-from acvis_kit.app.clips import clip_of, picture_of
+from acvis_kit.app.clips import picture_of
 from acvis_kit.app.studio import Take, TakeView, without_folders
-from acvis_kit.clip import SAMPLE_RATE
-from acvis_kit.inference.prediction import Prediction, Track
-from acvis_kit.viz.overlay import COUNT_SCALE, sounding_spans, track_colour, track_name
+from acvis_kit.viz.figures import sounding_spans, timeline_figure
+from acvis_kit.viz.overlay import track_hex, track_name
+from acvis_kit.viz.pixels import resized_mask
 
-POINTS = 600  # of the drawn waveform, at most
-INK, FAINT = "#7c8aa0", "rgba(124, 138, 160, 0.25)"  # readable on white and on black
-LANE, LANES_SHOWN = 26, 8  # pixels per lane; lanes at most
+LANES_SHOWN = 8  # of the timeline, at most
 
 
 def timeline(take: Take, view: TakeView) -> go.Figure:
-    """The take over time: the model's input sound with the counts, the count probabilities, and a lane per track."""
-    prediction = take.shown(view)
-    lanes = prediction.tracks[:LANES_SHOWN]
-    counted = prediction.count_probs is not None
-    heights = [84, 96 if counted else 0, LANE * max(1, len(lanes)) + 8]
-    heights = [h for h in heights if h]
-    figure = make_subplots(
-        rows=len(heights), cols=1, shared_xaxes=True, row_heights=heights, vertical_spacing=22 / (sum(heights) + 70)
-    )
-    seconds = len(prediction) / prediction.fps
-    _add_waveform(figure, prediction)
-    _add_counts(figure, prediction)
-    if prediction.count_probs is not None:
-        _add_probabilities(figure, prediction, prediction.count_probs)
-    _add_lanes(figure, prediction, lanes, row=len(heights))
-    figure.update_xaxes(
-        range=[0, seconds], dtick=_step(seconds), showgrid=True, gridcolor=FAINT, zeroline=False, fixedrange=True
-    )
-    figure.update_xaxes(ticksuffix=" s", showticksuffix="last", row=len(heights), col=1)
-    figure.update_yaxes(fixedrange=True, showgrid=False, zeroline=False)
-    return figure.update_layout(
-        height=sum(heights) + 22 * len(heights) + 56,
-        margin={"l": 8, "r": 8, "t": 30, "b": 26},
-        barmode="stack",
-        bargap=0,
-        dragmode=False,
-        hovermode="closest",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": INK, "size": 12},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "traceorder": "normal"},
-    )
-
-
-def _add_waveform(figure: go.Figure, prediction: Prediction) -> None:
-    low, high, times = envelope(clip_of(prediction).waveform.numpy())
-    figure.add_scatter(
-        x=np.concatenate([times, times[::-1]]).round(3).tolist(),
-        y=np.concatenate([high, low[::-1]]).round(3).tolist(),
-        fill="toself",
-        mode="lines",
-        line={"width": 0.5, "color": INK},
-        fillcolor="rgba(124, 138, 160, 0.45)",
-        hoverinfo="skip",
-        showlegend=False,
-        row=1,
-        col=1,
-    )
-    figure.update_yaxes(range=[-1.05, 1.6], tickvals=[0], ticktext=["sound"], row=1, col=1)
-
-
-def envelope(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A waveform (S,) in N <= `POINTS` blocks: lowest sample, highest sample and time in seconds of each, all (N,).
-
-    The samples are divided by the largest absolute one, at least 0.05: faint sounds stay small.
-    """
-    block = max(1, -(-len(waveform) // POINTS))
-    padded = np.pad(waveform, (0, -len(waveform) % block)).reshape(-1, block)
-    scale = max(0.05, float(np.abs(waveform).max(initial=0.0)))
-    times = (np.arange(len(padded)) + 0.5) * block / SAMPLE_RATE
-    return padded.min(1) / scale, padded.max(1) / scale, times
-
-
-def _add_counts(figure: go.Figure, prediction: Prediction) -> None:
-    """The count of each frame above the waveform; of about 30 frames in long clips."""
-    every = max(1, round(len(prediction) / 30))
-    shown = range(0, len(prediction), every)
-    figure.add_scatter(
-        x=[(t + 0.5) / prediction.fps for t in shown],
-        y=[1.32] * len(shown),
-        mode="text",
-        text=[f"<b>{prediction.count_text(t)}</b>" for t in shown],
-        textfont={"size": 13},
-        hovertemplate="%{text} sounding<extra></extra>",
-        showlegend=False,
-        row=1,
-        col=1,
-    )
-
-
-def _add_probabilities(figure: go.Figure, prediction: Prediction, probabilities: Tensor) -> None:
-    """The count probabilities (T, K_max + 1) as stacked bars, one stack per frame."""
-    for k in range(probabilities.shape[1]):
-        name = f"{k}+" if k == prediction.k_max else str(k)
-        figure.add_bar(
-            x=[(t + 0.5) / prediction.fps for t in range(len(prediction))],
-            y=probabilities[:, k].tolist(),
-            width=0.96 / prediction.fps,
-            name=f"{name} sounding",
-            marker={"color": COUNT_SCALE[k % len(COUNT_SCALE)], "line": {"width": 1, "color": INK}},  # visible on black
-            hovertemplate=f"{name} sounding: %{{y:.0%}}<extra></extra>",
-            row=2,
-            col=1,
-        )
-    figure.update_yaxes(range=[0, 1], tickvals=[0, 0.5, 1], tickformat=".0%", row=2, col=1)
-
-
-def _add_lanes(figure: go.Figure, prediction: Prediction, lanes: tuple[Track, ...], row: int) -> None:
-    names = [track_name(prediction, track) for track in lanes]
-    for track, name in zip(lanes, names, strict=True):
-        spans = sounding_spans(track, prediction.fps)
-        figure.add_bar(
-            orientation="h",
-            y=[name] * len(spans),
-            base=[start for start, _ in spans],
-            x=[end - start for start, end in spans],
-            width=0.62,
-            marker={"color": f"rgb{track_colour(track.id)}", "line": {"width": 0}},
-            customdata=spans,
-            hovertemplate="%{customdata[0]:g} to %{customdata[1]:g} s<extra>" + f"{name}, {track.score:.2f}</extra>",
-            showlegend=False,
-            row=row,
-            col=1,
-        )
-    if names:
-        figure.update_yaxes(
-            type="category", categoryorder="array", categoryarray=names, range=[len(names) - 0.5, -0.5], row=row, col=1
-        )
-    else:
-        figure.update_yaxes(visible=False, range=[0, 1], row=row, col=1)
-        middle = len(prediction) / prediction.fps / 2
-        figure.add_annotation(text="no object above the threshold", x=middle, y=0.5, showarrow=False, row=row, col=1)
-
-
-def _step(seconds: float) -> float:
-    """Seconds between ticks of an axis this long: at most 12 ticks up to 6 minutes."""
-    return next((step for step in (1, 2, 5, 10, 15, 30) if seconds / step <= 12), 60)
+    """The take over time, see `timeline_figure`."""
+    return timeline_figure(take.shown(view), LANES_SHOWN)
 
 
 def second(take: Take, view: TakeView, t: int) -> tuple[np.ndarray, list[tuple[np.ndarray, str]], dict[str, str]]:
@@ -168,9 +38,8 @@ def second(take: Take, view: TakeView, t: int) -> tuple[np.ndarray, list[tuple[n
         mask = track.mask(t)
         if mask.any():
             label = f"{track_name(prediction, track)} {track.score:.2f}"
-            small = Image.fromarray(mask.astype(np.uint8) * 255).resize(picture.shape[1::-1], Image.Resampling.BILINEAR)
-            masks.append(((np.asarray(small) > 127) * view.opacity, label))
-            colours[label] = "#{:02x}{:02x}{:02x}".format(*track_colour(track.id))
+            masks.append((resized_mask(mask, picture.shape[:2]) * view.opacity, label))
+            colours[label] = track_hex(track.id)
     return picture, masks, colours
 
 
@@ -205,7 +74,7 @@ def track_rows(take: Take, view: TakeView) -> list[dict[str, Any]]:
                 "seconds": int(sounding.sum()) / prediction.fps,
                 "spans": sounding_spans(track, prediction.fps),
                 "share": round(share, 4),
-                "colour": "#{:02x}{:02x}{:02x}".format(*track_colour(track.id)),
+                "colour": track_hex(track.id),
             }
         )
     return rows

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from acvis_kit.cli.options import add_inference, add_weights, device, load, make_predictor, say, writable_folder
 from acvis_kit.errors import ConfigError
+from acvis_kit.files import write_text
 
 if TYPE_CHECKING:
     from acvis_kit.metrics.checks import Protocol
@@ -85,9 +86,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if counting is not None:
         print(count_table(counting))
     if arguments.out:
-        arguments.out.write_text(json.dumps(to_dict(report, counting), indent=1) + "\n")
+        write_text(arguments.out, json.dumps(to_dict(report, counting), indent=1) + "\n")
     if arguments.html:
-        arguments.html.write_text(to_html(report, Path(arguments.weights or arguments.results).name))
+        write_text(arguments.html, to_html(report, Path(arguments.weights or arguments.results).name))
 
 
 def _listen(arguments: argparse.Namespace) -> None:
@@ -111,7 +112,7 @@ def _listen(arguments: argparse.Namespace) -> None:
         weights = None if arguments.weights == "random" else open_weights(arguments.weights)
         found: dict[str, Any] = {"weights": weights and {"name": weights.name, "sha256": weights.sha256}}
         found |= {"count_gate" if gate else "no_gate": result.to_dict() for gate, result in listened.items()}
-        arguments.out.write_text(json.dumps(plain(found), indent=1) + "\n")
+        write_text(arguments.out, json.dumps(plain(found), indent=1) + "\n")
 
 
 def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
@@ -132,5 +133,5 @@ def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
         predictor = make_predictor(arguments)
     results = predict_split(predictor, split, say)
     if arguments.save_results and is_main():
-        arguments.save_results.write_text(json.dumps(results))
+        write_text(arguments.save_results, json.dumps(results))
     return split.truth, results

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import DataError
+from acvis_kit.files import read_text
 from acvis_kit.masks import mask_of
 from acvis_kit.media.sound import load_sound
 from acvis_kit.media.wav import read_seconds
@@ -71,12 +72,12 @@ class AVISegSplit:
         if not self.truth_file.is_file():
             raise DataError(f"{self.truth_file} does not exist: give a folder in AVISeg's layout with this split")
         try:
-            self.truth: dict[str, Any] = json.loads(self.truth_file.read_text())
+            self.truth: dict[str, Any] = json.loads(read_text(self.truth_file))
             self.videos = [self._entry(video) for video in self.truth["videos"]]
             self.categories = {int(c["id"]): str(c["name"]) for c in self.truth["categories"]}
             self._check_ids()
             self._tracks = self._read_tracks(self.truth.get("annotations") or [])
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{self.truth_file} is not in AVISeg's format ({error!r})") from error
 
     def __len__(self) -> int:

@@ -18,6 +18,7 @@ from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.config import AVISEG_CLASSES
 from acvis_kit.data.aviseg import IMAGES, SOUNDS
 from acvis_kit.errors import AcvisError, DataError, MediaError
+from acvis_kit.files import atomic_write, read_text, write_errors, write_text
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.mel import frame_seconds
 
@@ -96,7 +97,7 @@ def prepare_videos(
                 failed[path.name] = str(error)
                 say(f"[{number}/{len(files)}] {path.name}: FAILED: {error}")
                 continue
-            with (folder / RECORD).open("a", encoding="utf-8") as record:
+            with write_errors(folder / RECORD, DataError), (folder / RECORD).open("a", encoding="utf-8") as record:
                 # the line break comes first, in case the last line is incomplete
                 record.write("\n" + json.dumps({"name": name, "key": key, "entry": entry}))
             say(f"[{number}/{len(files)}] {path.name}: {entry['length']} frames")
@@ -108,9 +109,7 @@ def prepare_videos(
         "annotations": [],
     }
     if entries:
-        partial = truth_file.with_name(f"{truth_file.name}.partial")
-        partial.write_text(json.dumps(truth), encoding="utf-8")
-        partial.replace(truth_file)
+        write_text(truth_file, json.dumps(truth), DataError)
     return Prepared(truth_file, tuple(Path(entry["file_names"][0]).parent.name for entry in entries), failed)
 
 
@@ -119,7 +118,7 @@ def _check_own(truth_file: Path) -> None:
     if not truth_file.exists():
         return
     try:
-        info = json.loads(truth_file.read_text(encoding="utf-8")).get("info") or {}
+        info = json.loads(read_text(truth_file)).get("info") or {}
     except (ValueError, AttributeError):
         info = {}
     if not isinstance(info, dict) or info.get("made_by") != MADE_BY:
@@ -129,7 +128,7 @@ def _check_own(truth_file: Path) -> None:
 def _read_record(path: Path) -> dict[str, dict[str, Any]]:
     """Videos finished by earlier calls: [name, key] -> entry of the JSON. Incomplete lines are skipped."""
     done = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in read_text(path).splitlines() if path.is_file() else ():
         try:
             written = json.loads(line)
             done[json.dumps([written["name"], written["key"]])] = written["entry"]
@@ -150,13 +149,15 @@ def _cut(path: Path, folder: Path, name: str, fps: float, max_seconds: float) ->
     partial = frames.with_name(f"{name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted call
     partial.mkdir()
-    for t, frame in enumerate(clip.frames):
-        image = Image.fromarray(np.ascontiguousarray(frame.permute(1, 2, 0).numpy()))  # (3, H, W) -> (H, W, 3)
-        image.save(partial / f"{t:05d}.jpg", quality=JPEG_QUALITY)
-    sound = folder / SOUNDS / f"{name}.wav"
-    _write_sound(clip, sound)
-    shutil.rmtree(frames, ignore_errors=True)
-    partial.rename(frames)
+    try:
+        for t, frame in enumerate(clip.frames):
+            image = Image.fromarray(np.ascontiguousarray(frame.permute(1, 2, 0).numpy()))  # (3, H, W) -> (H, W, 3)
+            image.save(partial / f"{t:05d}.jpg", quality=JPEG_QUALITY)
+        _write_sound(clip, folder / SOUNDS / f"{name}.wav")
+        shutil.rmtree(frames, ignore_errors=True)
+        partial.rename(frames)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     height, width = clip.size
     names = [f"{name}/{t:05d}.jpg" for t in range(len(clip))]
     return {"file_names": names, "length": len(clip), "height": height, "width": width}
@@ -165,6 +166,5 @@ def _cut(path: Path, folder: Path, name: str, fps: float, max_seconds: float) ->
 def _write_sound(clip: Clip, path: Path) -> None:
     seconds = frame_seconds(clip.waveform, len(clip), clip.fps)  # (T, 16000)
     samples = (seconds.flatten().numpy() * 32768).round().clip(-32768, 32767).astype(np.int16)
-    partial = path.with_suffix(".partial")
-    wavfile.write(partial, SAMPLE_RATE, samples)
-    partial.replace(path)
+    with atomic_write(path, DataError, samples.nbytes) as draft:
+        wavfile.write(draft, SAMPLE_RATE, samples)

@@ -147,14 +147,14 @@ class _Peaks:
         self._done[self._stage] = max(self._highest(), self._done.get(self._stage, 0))
         self._stage = stage
         with contextlib.suppress(OSError):  # not Linux, or forbidden in a container: peaks are then of the run so far
-            self.RESET.write_text("5")  # resets the peak to the present value, see `man proc`
+            self.RESET.write_text("5", encoding="ascii")  # resets the peak to the present value, see `man proc`
 
     def bytes(self) -> dict[str, int]:
         """Peak of each stage in bytes, in the order of the run."""
         return self._done | {self._stage: self._highest()}
 
     def _highest(self) -> int:
-        if self.STATUS.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", self.STATUS.read_text())):
+        if self.STATUS.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", self.STATUS.read_text(encoding="ascii"))):
             return int(found[1]) * 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024

@@ -33,6 +33,7 @@ from acvis_kit.data.synth.who_sounds import SOUNDS_FROM
 from acvis_kit.distributed import collect, own_share
 from acvis_kit.errors import DataError
 from acvis_kit.evaluation.dataset import category_ids_of, results_of
+from acvis_kit.files import atomic_write
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.masks import iou
@@ -405,7 +406,8 @@ def _draw_sheet(pictured: dict[str, Prediction], scene: SceneRecord, tracks: Sou
     pictured = {name: pictured[name] for name in tracks.pictured if name in pictured}
     sheet = soundtrack_sheet({names[n]: p for n, p in pictured.items()}, {names[n]: c for n, c in true.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with atomic_write(path) as draft:
+        sheet.save(draft)
 
 
 def _loss(report: Report, noisy: Report) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from acvis_kit.distributed import collect, is_main, own_share
 from acvis_kit.errors import AcvisError, MediaError
+from acvis_kit.files import read_text, write_text
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.media.edit import AudioEdit
@@ -75,9 +76,7 @@ def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int =
         prediction.to_video(out / OVERLAY)
     prediction.to_csv(out / COUNTS)
     result = prediction.to_dict(video_id) | {"settings": job.settings(), "files": job.files(clip_path)}
-    partial = out / f"{RESULT}.partial"
-    partial.write_text(json.dumps(result))
-    partial.replace(out / RESULT)
+    write_text(out / RESULT, json.dumps(result))
     return prediction
 
 
@@ -114,7 +113,7 @@ def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[s
         out.mkdir(parents=True, exist_ok=True)
         names = list(job.predictor.model.config.class_names)
         summary = {"class_names": names, "videos": videos, "failed": failed, "results": results}
-        (out / FOLDER_RESULT).write_text(json.dumps(summary))
+        write_text(out / FOLDER_RESULT, json.dumps(summary))
         say(
             f"{len(files) - len(failed)} of {len(files)} clips written to {out}"
             + (f", {len(failed)} failed" if failed else "")
@@ -133,7 +132,7 @@ def _predict_file(
     try:
         prediction = predict_clip(job, path, target, video_id)
         say(f"{which} {path.name}: {prediction.summary()}")
-        return json.loads((target / RESULT).read_text())
+        return json.loads(read_text(target / RESULT))
     except (AcvisError, OSError, RuntimeError, MemoryError) as error:  # RuntimeError: torch out of memory
         say(f"{which} {path.name}: FAILED: {error}")
         return None
@@ -144,8 +143,8 @@ def _earlier_result(result: Path, clip: Path, job: PredictionJob) -> dict[str, A
     if not result.is_file() or (job.video and not (result.parent / OVERLAY).is_file()):
         return None
     try:
-        written = json.loads(result.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        written = json.loads(read_text(result))
+    except ValueError:
         return None
     current = json.loads(json.dumps({"settings": job.settings(), "files": job.files(clip)}))
     return written if {key: written.get(key) for key in current} == current else None

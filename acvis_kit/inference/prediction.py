@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acvis_kit.files import write_text
 from acvis_kit.masks import RLE, areas, decode, encode_masks
 
 if TYPE_CHECKING:
@@ -158,26 +160,22 @@ class Prediction:
 
     def to_json(self, path: str | Path, video_id: int = 1) -> Path:
         """Write `to_dict`. The list under "results" is what AVISeg's evaluators read."""
-        path = Path(path)
-        path.write_text(json.dumps(self.to_dict(video_id)))
-        return path
+        return write_text(path, json.dumps(self.to_dict(video_id)))
 
     def to_csv(self, path: str | Path) -> Path:
         """Write one row per frame: start and end in seconds, count and its probabilities, number and names of masks."""
-        path = Path(path)
         pixels = [track.areas() for track in self.tracks]
         probabilities = [f"p_{k}" for k in range(self.k_max)] + [f"p_{self.k_max}+"] if self.k_max is not None else []
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["start", "end", "count", *probabilities, "masks", "sounding"])
-            for t in range(len(self)):
-                shown = [track for track, area in zip(self.tracks, pixels, strict=True) if area[t] > 0]
-                numbers = [f"{p:.4f}" for p in self.count_probs[t].tolist()] if self.count_probs is not None else []
-                names = "; ".join(f"{self.class_names[track.label]} #{track.id}" for track in shown)
-                writer.writerow(
-                    [f"{t / self.fps:g}", f"{(t + 1) / self.fps:g}", self.count_text(t), *numbers, len(shown), names]
-                )
-        return path
+        table = io.StringIO()
+        writer = csv.writer(table)
+        writer.writerow(["start", "end", "count", *probabilities, "masks", "sounding"])
+        for t in range(len(self)):
+            shown = [track for track, area in zip(self.tracks, pixels, strict=True) if area[t] > 0]
+            numbers = [f"{p:.4f}" for p in self.count_probs[t].tolist()] if self.count_probs is not None else []
+            names = "; ".join(f"{self.class_names[track.label]} #{track.id}" for track in shown)
+            start, end = f"{t / self.fps:g}", f"{(t + 1) / self.fps:g}"
+            writer.writerow([start, end, self.count_text(t), *numbers, len(shown), names])
+        return write_text(path, table.getvalue())
 
     def to_video(self, path: str | Path, **options: Any) -> Path:
         """Write the clip with its masks and the sound that the model was given; see `viz.write_overlay`."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from subprocess import Popen
-from uuid import uuid4
 
 import numpy as np
 from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.errors import MediaError
+from acvis_kit.files import atomic_write
 from acvis_kit.media.sound import fit_length
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
@@ -60,17 +59,10 @@ def write_video(
     if not 0.01 <= fps <= 1000:
         raise MediaError(f"{path} cannot play at {fps} frames per second: give 0.01 to 1000.")
     rate = round(fps, 2)  # the precision of moviepy
-    partial = path.absolute().with_name(f".{path.stem}.{uuid4().hex[:8]}.part.mp4")
-    try:
-        with tempfile.TemporaryDirectory(prefix="acvis_") as folder:
-            picture = Path(folder) / "picture.mp4"
-            count = _write_picture(picture, _checked(path, frames), rate, max_short_side, crf, preset)
-            _add_sound(picture, fit_length(waveform, round(count / rate * SAMPLE_RATE)), partial)
-        os.replace(partial, path)
-    except OSError as error:
-        raise MediaError(f"{path} cannot be written: {str(error).strip() or type(error).__name__}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(path, MediaError) as draft, tempfile.TemporaryDirectory(prefix="acvis_") as folder:
+        picture = Path(folder) / "picture.mp4"
+        count = _write_picture(picture, _checked(path, frames), rate, max_short_side, crf, preset)
+        _add_sound(picture, fit_length(waveform, round(count / rate * SAMPLE_RATE)), draft)
     return path
 
 

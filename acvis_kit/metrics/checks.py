@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.files import read_text
 from acvis_kit.masks import RLE, empty, from_segmentation, misfit
 from acvis_kit.metrics.sequence import MaskTrack
 
@@ -124,7 +125,7 @@ def _load(source: Any, what: str) -> Any:
     if not isinstance(source, str | Path):
         return source
     try:
-        return json.loads(Path(source).read_text(encoding="utf-8"))
+        return json.loads(read_text(source))
     except OSError as error:
         raise DataError(f"{what} {source} cannot be opened: {error.strerror}.") from None
     except ValueError as error:

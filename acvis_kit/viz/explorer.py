@@ -15,19 +15,20 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from scipy.io import wavfile
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.inference.prediction import Prediction, Track
-from acvis_kit.viz import overlay as viz
+from acvis_kit.viz.overlay import paint, track_hex, track_name
+from acvis_kit.viz.pixels import image_file, upright
+from acvis_kit.viz.sheet import soundtrack_sheet
 
 SHOWN_SIDE = 384  # pixels of the short side on the screen: labels stay legible on small frames
 STILL_SIDE = 144  # pixels of the short side in the still picture
 STILL_FRAMES = 6  # columns of the still picture
 STILL_COLOURS = 96  # size of its palette, which saves two thirds of the bytes
-HEADING = 18  # pixels of the title above each of its frames
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,11 @@ class Explorer:
     def picture(self, view: ExplorerState, short_side: int = SHOWN_SIDE) -> np.ndarray:
         """The frame with masks, labels and count, uint8 (H, W, 3), scaled to `short_side` pixels."""
         prediction = self.shown(view)
-        frame = Image.fromarray(_clip_of(prediction).frames[view.t].permute(1, 2, 0).contiguous().numpy())
+        frame = Image.fromarray(upright(_clip_of(prediction).frames[view.t]))
         factor = short_side / min(frame.size)
         width, height = (max(1, round(side * factor)) for side in frame.size)
         frame = frame.resize((width, height), Image.Resampling.BILINEAR)
-        return viz.paint(np.asarray(frame), prediction, view.t, view.opacity)
+        return paint(np.asarray(frame), prediction, view.t, view.opacity)
 
     def caption(self, view: ExplorerState) -> str:
         """One line of HTML: the time in seconds, the count and the probability of each count."""
@@ -137,22 +138,10 @@ class Explorer:
         return file.getvalue()
 
     def still(self) -> Image.Image:
-        """A picture without controls: a row per soundtrack, up to six frames side by side."""
-        length = len(self.predictions[self.start.soundtrack])
-        shown = np.unique(np.linspace(0, length - 1, min(length, STILL_FRAMES)).round().astype(int)).tolist()
-        rows = [
-            [(f"{name}, {t / prediction.fps:g} s", self.picture(ExplorerState(name, t), STILL_SIDE)) for t in shown]
-            for name, prediction in self.predictions.items()
-        ]
-        height, width = rows[0][0][1].shape[:2]
-        sheet = Image.new("RGB", (len(shown) * (width + 4), len(rows) * (height + HEADING + 4)), "white")
-        draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
-        for i, row in enumerate(rows):
-            for j, (title, picture) in enumerate(row):
-                corner = j * (width + 4), i * (height + HEADING + 4)
-                draw.text((corner[0] + 2, corner[1] + 2), title, font=font, fill="black")
-                sheet.paste(Image.fromarray(picture), (corner[0], corner[1] + HEADING))
-        return sheet.quantize(STILL_COLOURS)
+        """A picture without controls: a row per soundtrack, up to six frames side by side; see `soundtrack_sheet`."""
+        size = self.predictions[self.start.soundtrack].size
+        side = round(STILL_SIDE * size[0] / min(size))
+        return soundtrack_sheet(self.predictions, columns=STILL_FRAMES, side=side).quantize(STILL_COLOURS)
 
     @cached_property
     def widget(self) -> Any:
@@ -164,9 +153,8 @@ class Explorer:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """The still picture, and in a kernel also the widget."""
-        file = io.BytesIO()
-        self.still().save(file, "PNG", optimize=True)
-        bundle = {"text/plain": repr(self), "image/png": base64.b64encode(file.getvalue()).decode("ascii")}
+        still = base64.b64encode(image_file(self.still(), "PNG", optimize=True)).decode("ascii")
+        bundle = {"text/plain": repr(self), "image/png": still}
         if _in_kernel() and self.widget is not None:
             bundle |= {k: v for k, v in self.widget._repr_mimebundle_().items() if k != "text/plain"}
         return bundle
@@ -176,7 +164,7 @@ class Explorer:
 
     @staticmethod
     def _track_row(prediction: Prediction, track: Track, t: int) -> str:
-        colour = "rgb" + str(viz.track_colour(track.id))
+        colour = track_hex(track.id)
         cells = ""
         for frame, area in enumerate(track.areas().tolist()):
             edge = "#000" if frame == t else "#ccc"
@@ -184,7 +172,7 @@ class Explorer:
                 f'<td style="width:9px;height:12px;border:1px solid {edge};background:{colour if area else "none"}">'
             )
             cells += "</td>"
-        name = escape(f"{viz.track_name(prediction, track)}  {track.score:.2f}")
+        name = escape(f"{track_name(prediction, track)}  {track.score:.2f}")
         return f'<tr><td style="padding-right:8px;white-space:nowrap">{name}</td>{cells}</tr>'
 
 
@@ -238,15 +226,13 @@ class _Controls:
         self._draw()
 
     def _box(self, prediction: Prediction, track: Track) -> Any:
-        box = self._widgets.Checkbox(True, description=viz.track_name(prediction, track), indent=False)
+        box = self._widgets.Checkbox(True, description=track_name(prediction, track), indent=False)
         box.observe(self._draw, "value")
         return box
 
     def _draw(self, _: Any = None) -> None:
         view = self.view()
-        file = io.BytesIO()
-        Image.fromarray(self._explorer.picture(view)).save(file, "JPEG", quality=90)
-        self.image.value = file.getvalue()
+        self.image.value = image_file(self._explorer.picture(view), "JPEG", quality=90)
         self.caption.value, self.timeline.value = self._explorer.caption(view), self._explorer.timeline(view)
 
 

@@ -1,4 +1,4 @@
-"""Masks painted on pictures, an overlay video with its sound, and figures of counts and tracks."""
+"""Masks painted on pictures, and an overlay video with its sound."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
 from PIL import Image, ImageDraw, ImageFont
-from plotly.subplots import make_subplots
 
 from acvis_kit.clip import Progress
 from acvis_kit.errors import AcvisError, ConfigError, DataError
 from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.media.load import iter_source_frames
 from acvis_kit.media.write import write_video
+from acvis_kit.viz.pixels import resized, resized_mask, shrunk
 
 RGB = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
@@ -32,7 +31,6 @@ BASE_COLOURS: tuple[RGB, ...] = (
 SHADES = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.45))
 COUNT_SCALE = ("#e8e8e8", "#7fb8d8", "#00466e", "#fdb863", "#b35806")  # of the counts 0, 1, 2, ...
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
-BILINEAR = Image.Resampling.BILINEAR
 
 
 def track_colour(track_id: int) -> RGB:
@@ -41,6 +39,11 @@ def track_colour(track_id: int) -> RGB:
     light, dark = SHADES[shade % len(SHADES)]
     red, green, blue = (round((c + (255 - c) * light) * (1 - dark)) for c in BASE_COLOURS[place])
     return red, green, blue
+
+
+def track_hex(track_id: int) -> str:
+    """`track_colour` as HTML writes it: "#e69f00"."""
+    return "#{:02x}{:02x}{:02x}".format(*track_colour(track_id))
 
 
 def palette(n: int) -> list[RGB]:
@@ -112,7 +115,8 @@ class Painter:
     def _layer(self, t: int) -> np.ndarray:
         """Everything that frame t adds to a picture, uint8 (H, W, 4), RGBA."""
         layer = np.zeros((*self.size, 4), np.uint8)
-        shown = [(track, mask) for track in self.prediction.tracks if (mask := self._mask(track, t)).any()]
+        masks = ((track, resized_mask(track.mask(t), self.size)) for track in self.prediction.tracks)
+        shown = [(track, mask) for track, mask in masks if mask.any()]
         for track, mask in reversed(shown):  # the best on top
             layer[mask] = (*track_colour(track.id), self._alpha)
         for track, mask in reversed(shown):  # above all masks, so that the outline of a covered mask is visible
@@ -120,14 +124,6 @@ class Painter:
         image = Image.fromarray(layer)
         self._write_texts(ImageDraw.Draw(image), t, shown)
         return np.asarray(image)
-
-    def _mask(self, track: Track, t: int) -> np.ndarray:
-        """Bool (H, W), at the size of the picture."""
-        mask = track.mask(t)
-        if mask.shape == self.size:
-            return mask
-        height, width = self.size
-        return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), BILINEAR)) > 127
 
     def _write_texts(self, draw: ImageDraw.ImageDraw, t: int, shown: list[tuple[Track, np.ndarray]]) -> None:
         """Write the count into the upper right corner, then a label at each mask, clear of other text."""
@@ -199,90 +195,17 @@ def write_overlay(
             "this prediction was made from bare tensors and has no picture to paint on: make it from a Clip (load_clip "
             "or Clip.from_arrays), or paint single pictures with viz.paint"
         )
-    size = _shrunk(clip.size, max_short_side)
+    size = shrunk(clip.size, max_short_side)
     painter = Painter(prediction, size, opacity)
     total = max(1, round(clip.duration * clip.source_fps))
 
     def pictures() -> Iterator[np.ndarray]:
         for done, (_, t, picture) in enumerate(iter_source_frames(clip), start=1):
-            yield painter(_resized(picture, size), t)
+            yield painter(resized(picture, size), t)
             if progress is not None:
                 progress("write", done, total)
 
     return write_video(path, pictures(), clip.source_fps, clip.waveform)
-
-
-def count_figure(prediction: Prediction) -> go.Figure:
-    """Figure of the count over time in steps; below it, with a count head, the probability of each count."""
-    counts, k_max, fps = prediction.counts.tolist(), prediction.k_max, prediction.fps
-    rows = 1 if k_max is None else 2
-    figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.12)
-    edges = [t / fps for t in range(len(counts) + 1)]
-    texts = [prediction.count_text(t) for t in range(len(counts))]
-    figure.add_scatter(
-        x=edges,
-        y=[*counts, *counts[-1:]],  # the last step lasts as long as the others
-        mode="lines",
-        line={"shape": "hv", "color": "#b35806", "width": 3},
-        text=[*texts, *texts[-1:]],
-        hovertemplate="%{x:g} s: %{text}<extra></extra>",
-        showlegend=False,
-        row=1,
-        col=1,
-    )
-    highest = max(counts, default=0) if k_max is None else k_max
-    names = [str(k) for k in range(highest + 1)]
-    if prediction.count_probs is not None:
-        names[-1] += "+"
-        for k, name in enumerate(names):
-            figure.add_bar(
-                x=[(t + 0.5) / fps for t in range(len(counts))],
-                y=prediction.count_probs[:, k].tolist(),
-                width=0.96 / fps,
-                name=f"{name} sounding",
-                marker_color=COUNT_SCALE[k % len(COUNT_SCALE)],
-                hovertemplate="%{y:.0%}",
-                row=2,
-                col=1,
-            )
-        figure.update_yaxes(title="probability", range=[0, 1], tickformat=".0%", row=2, col=1)
-    ticks = list(range(0, highest + 1, max(1, highest // 6)))
-    labels = [names[k] for k in ticks]
-    figure.update_yaxes(title="sounding", range=[-0.15, highest + 0.15], tickvals=ticks, ticktext=labels, row=1, col=1)
-    figure.update_xaxes(title="seconds", row=rows, col=1)
-    return _dressed(figure, edges[-1], height=180 + 160 * (rows - 1)).update_layout(barmode="stack")
-
-
-def timeline_figure(prediction: Prediction) -> go.Figure:
-    """Figure with a lane for each track, in its colour, with bars over the times at which it sounds."""
-    figure = go.Figure()
-    for track in prediction.tracks:
-        name = track_name(prediction, track)
-        spans = sounding_spans(track, prediction.fps)
-        figure.add_bar(
-            orientation="h",
-            y=[name] * len(spans),
-            base=[start for start, _ in spans],
-            x=[end - start for start, end in spans],
-            marker_color=f"rgb{track_colour(track.id)}",
-            customdata=spans,
-            hovertemplate="%{customdata[0]:g} to %{customdata[1]:g} s<extra>" + f"{name}, {track.score:.2f}</extra>",
-        )
-    lanes = [track_name(prediction, track) for track in prediction.tracks]
-    figure.update_yaxes(categoryorder="array", categoryarray=lanes, range=[len(lanes) - 0.5, -0.5])  # best on top
-    figure.update_xaxes(title="seconds")
-    if not lanes:
-        figure.add_annotation(text="nothing sounds", x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
-        figure.update_yaxes(visible=False)
-    figure.update_layout(barmode="overlay", showlegend=False)
-    return _dressed(figure, len(prediction) / prediction.fps, height=90 + 32 * max(1, len(lanes)))
-
-
-def sounding_spans(track: Track, fps: float) -> list[tuple[float, float]]:
-    """The spans (start, end), in seconds, in which the track has a mask."""
-    sounds = np.concatenate([[0], (track.areas() > 0).numpy().astype(np.int8), [0]])
-    starts, ends = np.flatnonzero(np.diff(sounds) == 1), np.flatnonzero(np.diff(sounds) == -1)
-    return [(start / fps, end / fps) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def _outline(mask: np.ndarray, width: int) -> np.ndarray:
@@ -319,31 +242,3 @@ def _ink_on(ground: RGB) -> RGB:
     """Black or white, whichever is more legible on the colour."""
     red, green, blue = ground
     return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else WHITE
-
-
-def _shrunk(size: tuple[int, int], max_short_side: int | None) -> tuple[int, int]:
-    """(H, W) with at most `max_short_side` pixels on the short side; even if it was reduced, as H.264 requires."""
-    short = min(size)
-    if max_short_side is None or short <= max_short_side:
-        return size
-    height, width = (max(2, 2 * round(side * max_short_side / short / 2)) for side in size)
-    return height, width
-
-
-def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if picture.shape[:2] == size:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BOX))  # the fastest filter
-
-
-def _dressed(figure: go.Figure, seconds: float, height: int) -> go.Figure:
-    """Common layout: an axis of whole seconds, small margins, a legend above, no dragging."""
-    figure.update_xaxes(range=[0, seconds], tick0=0, dtick=max(1, round(seconds / 8)))
-    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right", "traceorder": "normal"}
-    return figure.update_layout(
-        template="plotly_white",
-        height=height,
-        margin={"l": 8, "r": 8, "t": 28, "b": 8},
-        legend=legend,
-        dragmode=False,
-    )

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from acvis_kit.errors import DataError
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.viz.overlay import COUNT_SCALE, Painter
+from acvis_kit.viz.pixels import upright
 
 GAP, STRIP, TITLE = 4, 22, 24  # pixels: between frames, of the text below a row, of the title above it
 BAND, MARGIN = 8, 6  # pixels: of each band of counts below that, and of the margin below the bands
@@ -53,7 +54,7 @@ def soundtrack_sheet(
         paint = Painter(prediction, (side, wide))
         for column, t in enumerate(shown.tolist()):
             left, top = column * (wide + GAP), n * row + TITLE
-            picture = Image.fromarray(clip.frames[t].permute(1, 2, 0).numpy())
+            picture = Image.fromarray(upright(clip.frames[t]))
             picture = picture.resize((wide, side), Image.Resampling.BICUBIC)
             sheet.paste(Image.fromarray(paint(np.asarray(picture), t)), (left, top))
             _count(pen, font, (left, top + side, wide), prediction, t, None if true is None else int(true[t]))

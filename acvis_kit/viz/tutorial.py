@@ -5,6 +5,7 @@ ACVIS_TUTORIAL_SCALE reduces all amounts of work (0.25 in CI) or increases them 
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 import sys
@@ -21,6 +22,7 @@ from acvis_kit.config import ACVISConfig
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.viz.pixels import image_file
 from acvis_kit.weights.load import load_model, save_model
 
 if TYPE_CHECKING:
@@ -212,11 +214,5 @@ def _coloured(array: np.ndarray, limits: tuple[float, float] | None = None) -> n
 
 def _png(array: np.ndarray) -> str:
     """A picture as a data URI, with a hundredth of the bytes of a list of numbers."""
-    import base64
-    import io
-
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    png = image_file(array, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import WeightsError
+from acvis_kit.files import read_text, write_errors, write_tensors, write_text
 from acvis_kit.models.acvis.model import ACVIS, rename_keys
 from acvis_kit.models.encoders.audio import VGGish
 from acvis_kit.models.registry import build_model
@@ -173,15 +173,17 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def save_model(model: ACVIS, folder: str | Path) -> Path:
-    """Write model.safetensors (with the configuration in its metadata) and config.json. Returns the folder."""
+    """Write model.safetensors (with the configuration in its metadata) and config.json. Returns the folder.
+
+    Raises:
+        WeightsError: the folder or a file cannot be written.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with write_errors(folder, WeightsError):
+        folder.mkdir(parents=True, exist_ok=True)
     config = model.config.to_dict()
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    partial = folder / f"{WEIGHTS_FILE}.partial"
-    save_file(state, partial, metadata={"format": "pt", CONFIG_KEY: json.dumps(config)})
-    partial.replace(folder / WEIGHTS_FILE)  # so that no partial file is ever read
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+    write_tensors(folder / WEIGHTS_FILE, model.state_dict(), {CONFIG_KEY: json.dumps(config)})
+    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n", WeightsError)
     return folder
 
 
@@ -288,15 +290,11 @@ def _find(source: Path, trust_pickle: bool) -> Path:
 def _config_of(file: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     """The configuration of a weights file as a JSON object, and the name of the file that it is from."""
     beside = file.parent / CONFIG_FILE
-    if beside.is_file() and file.name == WEIGHTS_FILE:
-        text, origin = beside.read_text(), beside
-    elif CONFIG_KEY in metadata:
-        text, origin = metadata[CONFIG_KEY], file
-    elif beside.is_file():
-        text, origin = beside.read_text(), beside
-    else:
+    inside = CONFIG_KEY in metadata
+    origin = beside if beside.is_file() and (file.name == WEIGHTS_FILE or not inside) else file
+    if origin == file and not inside:
         raise WeightsError(f"{file} has no configuration: put its {CONFIG_FILE} beside it")
     try:
-        return json.loads(text), str(origin)
-    except json.JSONDecodeError as error:
+        return json.loads(metadata[CONFIG_KEY] if origin == file else read_text(origin)), str(origin)
+    except ValueError as error:
         raise WeightsError(f"the configuration in {origin} is not JSON ({error})") from error

@@ -10,8 +10,9 @@ import pytest
 
 from acvis_kit.app import handlers as module
 from acvis_kit.app import studio as studio_module
-from acvis_kit.app.handlers import DOING, ORIGINAL, Handlers
+from acvis_kit.app.handlers import DOING, ORIGINAL, Handlers, spoken_errors
 from acvis_kit.app.studio import Studio
+from acvis_kit.errors import MediaError
 from acvis_kit.media.load import load_clip
 from tests.app.conftest import make_clip
 
@@ -100,6 +101,15 @@ def test_a_wrong_sound_gets_a_message(page, clip, tmp_path, sound, other, messag
     (tmp_path / "fake.mp4").write_text("no sound\n" * 20)
     with pytest.raises(gr.Error, match=message):
         run(page, clip, sound, other and str(tmp_path / other))
+
+
+def test_a_file_that_cannot_be_written_is_named_without_the_servers_folders(cache):
+    message = f"{cache}/acvis-1_x/overlay.mp4 cannot be written: create the folder {cache}/there first"
+    with (
+        pytest.raises(gr.Error, match=r"^'overlay\.mp4 cannot be written: create the folder there first'$"),
+        spoken_errors(),
+    ):
+        raise MediaError(message)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video\n" * 20, b"\x00" * 1000])

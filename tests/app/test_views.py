@@ -20,30 +20,10 @@ def take(studio, clip) -> Take:
     return studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
 
 
-def test_the_timeline_has_sound_counts_probabilities_and_a_lane_per_track(take) -> None:
-    figure = views.timeline(take, VIEW)
-    wave, counts, *rest = figure.data
-    assert max(wave.y) > 0.8 and wave.x[-1] < 2
-    assert list(counts.text) == [f"<b>{take.prediction.count_text(t)}</b>" for t in range(2)]
-    bars = [bar for bar in rest if bar.orientation != "h"]
-    assert [bar.name for bar in bars] == ["0 sounding", "1 sounding", "2+ sounding"]
-    assert np.allclose(sum(np.array(bar.y) for bar in bars), 1, atol=1e-5)
-    lanes = [bar for bar in rest if bar.orientation == "h"]
-    assert [bar.y[0] for bar in lanes] == [row["object"] for row in views.track_rows(take, VIEW)]
-    assert figure.layout.xaxis.range == (0, 2)
-
-
-def test_a_timeline_without_tracks_says_so(take) -> None:
-    figure = views.timeline(take, TakeView(0.94))
-    assert "no object above the threshold" in figure.layout.annotations[-1].text
-
-
-def test_the_waveform_keeps_its_peaks() -> None:
-    sound = np.zeros(16000 * 60, np.float32)
-    sound[12345] = -0.5
-    low, high, times = views.envelope(sound)
-    assert len(low) <= views.POINTS and low.min() == -1 and high.max() == 0
-    assert times[low.argmin()] == pytest.approx(12345 / 16000, abs=0.1)
+def test_the_timeline_has_the_tracks_of_the_view(take) -> None:
+    lanes = [bar.y[0] for bar in views.timeline(take, VIEW).data if bar.orientation == "h"]
+    assert lanes == [row["object"] for row in views.track_rows(take, VIEW)]
+    assert not [bar for bar in views.timeline(take, TakeView(0.94)).data if bar.orientation == "h"]
 
 
 def test_a_second_shows_its_masks_at_the_opacity_of_the_view(take) -> None:

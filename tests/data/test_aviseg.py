@@ -55,6 +55,17 @@ def test_a_broken_json_is_refused(aviseg_folder: Path, damage) -> None:
         AVISegSplit(aviseg_folder)
 
 
+def test_the_json_is_utf_8_and_may_begin_with_a_byte_order_mark(aviseg_folder: Path) -> None:
+    file = aviseg_folder / "test.json"
+    truth = json.loads(file.read_text(encoding="utf-8"))
+    truth["categories"][0]["name"] = "猫é"
+    file.write_text(json.dumps(truth, ensure_ascii=False), encoding="utf-8-sig")
+    assert "猫é" in AVISegSplit(aviseg_folder).categories.values()
+    file.write_text(json.dumps(truth, ensure_ascii=False), encoding="gb18030")
+    with pytest.raises(DataError, match=r"test\.json is not in AVISeg's format \(UnicodeDecodeError"):
+        AVISegSplit(aviseg_folder)
+
+
 def test_masks_are_decoded_one_by_one(aviseg_folder: Path) -> None:
     split = AVISegSplit(aviseg_folder)
     video = split.videos[1]

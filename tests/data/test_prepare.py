@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.io import wavfile
 
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.prepare import prepare_videos
@@ -71,6 +73,16 @@ def test_a_file_that_fails_is_reported_and_skipped(videos: Path, tmp_path: Path)
     assert prepared.videos == ("song", "walk") and set(prepared.failed) == {"notes.txt"}
     assert "FAILED" in lines[0] and "3 frames" in lines[1]
     assert [video["id"] for video in AVISegSplit(tmp_path / "out", "test").truth["videos"]] == [1, 2]
+
+
+def test_nothing_half_written_stays_of_a_video_that_fails(videos: Path, tmp_path: Path, monkeypatch) -> None:
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(wavfile, "write", fill)
+    prepared = prepare_videos(videos, tmp_path / "out", "test")
+    assert "song.wav cannot be written: the disk is full, 0.1 MB are needed" in prepared.failed["song.mp4"]
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() or path.name.startswith("song")]
 
 
 def test_finished_files_are_kept_and_changed_files_are_cut_again(videos: Path, tmp_path: Path) -> None:

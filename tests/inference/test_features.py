@@ -56,7 +56,7 @@ def test_features_on_disk_are_mapped_and_take_no_heap_memory(tmp_path: Path, mon
     features.append(chunk(1))
 
     def mapped() -> bool:
-        return str(tmp_path) in Path("/proc/self/maps").read_text()
+        return str(tmp_path) in Path("/proc/self/maps").read_text(encoding="utf-8")
 
     for back in features.chunks("cpu"):
         assert mapped() and back.fine.sum() == back.fine.numel()

@@ -623,6 +623,11 @@ def test_a_failed_write_leaves_no_files(tmp_path, broken):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_video_may_have_a_name_of_250_bytes(tmp_path):
+    path = write_video(tmp_path / f"{'n' * 246}.mp4", grey_frames(3, (32, 48)), 10, torch.zeros(0))
+    assert load_clip(path).size == (32, 48) and list(tmp_path.iterdir()) == [path]
+
+
 def test_importing_needs_neither_pyav_nor_moviepy():
     code = "import sys; sys.modules.update(av=None, moviepy=None); import acvis_kit.media.load, acvis_kit.media.edit"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

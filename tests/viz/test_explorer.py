@@ -71,7 +71,7 @@ def test_the_caption_has_the_probability_of_each_count(explorer: Explorer) -> No
 
 def test_the_timeline_has_a_row_per_track_and_escapes_names(explorer: Explorer) -> None:
     rows = explorer.timeline(ExplorerState("original")).split("<tr>")[1:]
-    assert [row.count("background:rgb") for row in rows] == [FRAMES // 2, FRAMES]
+    assert [row.count("background:#") for row in rows] == [FRAMES // 2, FRAMES]
     assert "&lt;cat&gt; #1" in rows[1]
     assert "nothing" in explorer.timeline(ExplorerState("muted"))
 
@@ -140,7 +140,7 @@ class TestWidgets:
         assert "cat" not in controls.timeline.value
         controls.threshold.value = 0.0
         controls.gate.value = True
-        assert controls.timeline.value.count("background:rgb") == FRAMES  # one mask per frame
+        assert controls.timeline.value.count("background:#") == FRAMES  # one mask per frame
 
     @staticmethod
     def pixels(controls) -> np.ndarray:

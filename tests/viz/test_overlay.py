@@ -1,4 +1,4 @@
-"""Painted pictures, the overlay video and the figures of a prediction."""
+"""Painted pictures and the overlay video."""
 
 from __future__ import annotations
 
@@ -16,16 +16,7 @@ from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.masks import encode_masks
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.write import write_video
-from acvis_kit.viz.overlay import (
-    Painter,
-    count_figure,
-    paint,
-    palette,
-    sounding_spans,
-    timeline_figure,
-    track_colour,
-    write_overlay,
-)
+from acvis_kit.viz.overlay import Painter, paint, palette, track_colour, track_hex, write_overlay
 
 GREY = 100
 SIZE = (120, 160)
@@ -81,6 +72,7 @@ def loudness(path: Path) -> float:
 def test_the_first_21_tracks_have_different_colours():
     assert len(set(palette(21))) == 21
     assert palette(30)[25] == track_colour(25)
+    assert (track_colour(0), track_hex(0)) == ((230, 159, 0), "#e69f00")
 
 
 def test_a_mask_is_blended_and_the_rest_is_unchanged(duo):
@@ -186,36 +178,3 @@ def test_the_overlay_has_the_sound_that_the_model_was_given(duo, grey_clip, tmp_
 def test_an_overlay_needs_a_picture(duo, tmp_path):
     with pytest.raises(AcvisError, match="made from bare tensors"):
         duo.to_video(tmp_path / "out.mp4")
-
-
-def test_the_count_figure_has_steps_and_stacked_probabilities(duo):
-    uncertain = replace(duo, count_probs=torch.tensor([[0.1, 0.6, 0.3], [0.2, 0.2, 0.6]]))
-    steps, *bars = count_figure(uncertain).data
-    assert list(steps.x) == [0, 1, 2] and list(steps.y) == [1, 2, 2] and steps.line.shape == "hv"
-    assert [bar.name for bar in bars] == ["0 sounding", "1 sounding", "2+ sounding"]
-    assert np.allclose(np.sum([bar.y for bar in bars], axis=0), 1)
-    assert list(bars[0].x) == [0.5, 1.5]
-
-
-def test_without_a_count_head_the_figure_has_the_steps_alone():
-    figure = count_figure(replace(prediction(), counts=torch.tensor([0, 3])))
-    assert len(figure.data) == 1
-    assert list(figure.layout.yaxis.ticktext) == ["0", "1", "2", "3"]
-
-
-def test_the_timeline_has_a_lane_per_track_in_its_colour(duo):
-    left, right = timeline_figure(duo).data
-    assert set(left.y) == {"dog #0"} and set(right.y) == {"cat #1"}
-    assert (list(left.base), list(left.x)) == ([0], [2])
-    assert (list(right.base), list(right.x)) == ([1], [1])
-    assert right.marker.color == f"rgb{track_colour(1)}"
-
-
-def test_the_timeline_without_tracks_has_a_note():
-    assert timeline_figure(prediction(counts=[0, 0])).layout.annotations[0].text == "nothing sounds"
-
-
-def test_spans_join_neighbouring_frames():
-    blinking = track(0, LEFT, [True, True, False, True])
-    assert sounding_spans(blinking, fps=2) == [(0, 1), (1.5, 2)]
-    assert sounding_spans(track(0, LEFT, [False, False]), fps=1) == []

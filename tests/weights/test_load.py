@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +34,29 @@ def test_a_saved_model_loads_from_the_folder_and_from_the_file_alone(tiny_model:
     (folder / "model.safetensors").rename(alone)
     assert equal(hub.load_model(alone), tiny_model)
     assert not hub.load_model(alone).training
+
+
+def test_others_may_read_saved_weights_if_the_umask_lets_them(tiny_model: ACVIS, tmp_path) -> None:
+    before = os.umask(0o022)
+    folder = hub.save_model(tiny_model, tmp_path / "m")
+    os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o644}
+
+
+def test_weights_that_cannot_be_written_raise_a_weights_error(tiny_model: ACVIS, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match=r"file cannot be written: File exists"):
+        hub.save_model(tiny_model, tmp_path / "file")
+
+
+def test_a_configuration_may_begin_with_a_byte_order_mark_and_is_utf_8(tiny_model: ACVIS, tmp_path) -> None:
+    folder = hub.save_model(tiny_model, tmp_path)
+    text = (folder / "config.json").read_text(encoding="utf-8")
+    (folder / "config.json").write_text(text, encoding="utf-8-sig")
+    assert equal(hub.load_model(folder), tiny_model)
+    (folder / "config.json").write_bytes(b'{"backbone": "\xe9"}')
+    with pytest.raises(WeightsError, match=r"config\.json is not JSON"):
+        hub.load_model(folder)
 
 
 def test_the_mixin_round_trips_weights_and_configuration(tiny_model: ACVIS, tmp_path) -> None:

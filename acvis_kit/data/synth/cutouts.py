@@ -22,6 +22,7 @@ from acvis_kit.data.synth.recordings import RecordedVoices
 from acvis_kit.data.synth.sounds import VOICES, Voice
 from acvis_kit.data.synth.sprites import BASE, Sprite
 from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.files import read_text
 from acvis_kit.masks import mask_of
 
 SMALL = 32.0**2  # pixels: COCO's bound of "small"; smaller cut-outs are blurred at any size
@@ -48,7 +49,7 @@ class CutOuts:
     def __init__(self, annotations: str | Path, images: str | Path, share: tuple[float, float] = (0.0, 1.0)) -> None:
         path, self.images = Path(annotations), Path(images)
         try:
-            data = json.loads(path.read_text())
+            data = json.loads(read_text(path))
             names = {entry["id"]: _plain(entry["name"]) for entry in data["categories"]}
             self._files = {entry["id"]: entry for entry in data["images"]}
             found = [entry for entry in data["annotations"] if _is_usable(entry)]

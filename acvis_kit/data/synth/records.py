@@ -17,6 +17,7 @@ from acvis_kit.data.synth.scenes import Scene
 from acvis_kit.data.synth.sounds import Recordings, Voice
 from acvis_kit.data.synth.soundtrack import Soundtrack
 from acvis_kit.errors import DataError
+from acvis_kit.files import read_text
 from acvis_kit.masks import encode, mask_of
 
 VERSION = 2
@@ -167,7 +168,7 @@ def load_scenes(path: str | Path) -> dict[int, SceneRecord]:
     """
     path = Path(path)
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(read_text(path))
     except FileNotFoundError:
         raise DataError(f"{path} is not there: `acvis synth` writes it beside the split's JSON") from None
     except (OSError, ValueError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import shutil
 import warnings
 import zlib
@@ -28,6 +27,7 @@ from acvis_kit.data.synth.rendering import render_frames
 from acvis_kit.data.synth.scenes import draw_scene
 from acvis_kit.data.synth.who_sounds import COUNTS
 from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.files import read_text, write_errors, write_text
 
 MARKER = ".unfinished.json"  # in the folder of a split while it is written
 SMALLEST, LARGEST = 64, 1024  # pixels of a frame
@@ -103,7 +103,7 @@ def _write_split(
     shutil.rmtree(folder, ignore_errors=True)  # `_is_done` has checked that it is AVIS-Synth's
     for part in ("JPEGImages", "WAVAudios"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).write_text(json.dumps(recipe))
+    write_text(folder / MARKER, json.dumps(recipe), DataError)
 
     size, seconds = recipe["size"], tuple(recipe["seconds"])
     counts = recipe.get("counts", "usual")
@@ -126,26 +126,34 @@ def _write_split(
 
     info = {"description": "AVIS-Synth, made by acvis_kit", "seed": recipe["seed"]}
     truth = {"info": info, "videos": videos, "categories": categories(source.classes), "annotations": annotations}
-    _replace(out / f"{split}_scenes.json", {**recipe, "voices": source.voice_files, "scenes": scenes})
-    _replace(out / f"{split}.json", truth)
+    described = {**recipe, "voices": source.voice_files, "scenes": scenes}
+    for file, data in ((f"{split}_scenes.json", described), (f"{split}.json", truth)):
+        write_text(out / file, json.dumps(data, separators=(",", ":")), DataError)
     (folder / MARKER).unlink()
 
 
 def make_clip(job: ClipJob, material: Material) -> WrittenClip:
-    """Write the frames and the sound of one clip; returns its entries for `videos`, `scenes` and `annotations`."""
+    """Write the frames and the sound of one clip; returns its entries for `videos`, `scenes` and `annotations`.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
     streams = np.random.SeedSequence([job.seed, zlib.crc32(job.split.encode()), job.index]).spawn(2)
     plan, paint = (np.random.default_rng(stream) for stream in streams)
     scene = draw_scene(plan, material, job.size, job.seconds, job.counts)
     name = f"{job.split}_{job.index:05d}"
     frames = job.folder / "JPEGImages" / name
-    frames.mkdir(exist_ok=True)
     quality, names = int(paint.integers(72, 96)), []
-    for number, frame in enumerate(render_frames(paint, scene)):
-        names.append(f"{name}/{number:05d}.jpg")
-        Image.fromarray(frame).save(frames / f"{number:05d}.jpg", quality=quality)
+    with write_errors(frames, DataError):
+        frames.mkdir(exist_ok=True)
+        for number, frame in enumerate(render_frames(paint, scene)):
+            names.append(f"{name}/{number:05d}.jpg")
+            Image.fromarray(frame).save(frames / f"{number:05d}.jpg", quality=quality)
     sound = scene.soundtrack.render(recordings=material.recordings)
     samples = np.round(sound * 32767).astype(np.int16)
-    wavfile.write(job.folder / "WAVAudios" / f"{name}.wav", SAMPLE_RATE, samples)
+    file = job.folder / "WAVAudios" / f"{name}.wav"
+    with write_errors(file, DataError, samples.nbytes):
+        wavfile.write(file, SAMPLE_RATE, samples)
     video_id = job.index + 1
     video = {"id": video_id, "file_names": names, "length": scene.length, "height": job.size, "width": job.size}
     return video, *describe(scene, video_id, name)
@@ -192,7 +200,7 @@ def _is_done(out: Path, split: str, recipe: dict[str, Any]) -> bool:
     remedy = "choose an empty folder, or remove what is there"
     if truth.exists() or (scenes.exists() and not marker.exists()):
         try:
-            found = json.loads(scenes.read_text())
+            found = json.loads(read_text(scenes))
         except (OSError, ValueError):
             raise DataError(f"{out} holds a split {split!r} that is not AVIS-Synth's: {remedy}") from None
         for key, value in {"counts": "usual", **recipe}.items():
@@ -203,13 +211,6 @@ def _is_done(out: Path, split: str, recipe: dict[str, Any]) -> bool:
     if (out / split).exists() and any((out / split).iterdir()) and not marker.exists():
         raise DataError(f"{out / split} holds files that are not AVIS-Synth's: {remedy}")
     return False
-
-
-def _replace(path: Path, data: dict[str, Any]) -> None:
-    """Write a JSON file atomically: it is there whole, or not at all."""
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(data, separators=(",", ":")))
-    os.replace(draft, path)
 
 
 def _check(splits: Mapping[str, int], seed: int, size: int, seconds: tuple[int, int], workers: int) -> None:

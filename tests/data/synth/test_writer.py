@@ -1,4 +1,5 @@
 import ast
+import errno
 import hashlib
 import json
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import wavfile
 
 from acvis_kit import metrics
 from acvis_kit.data.aviseg import AVISegSplit
@@ -95,6 +97,16 @@ def test_an_interrupted_split_has_no_json_and_can_be_made_again(tmp_path: Path, 
     write_dataset(tmp_path / "a", {"train": 4}, **SMALL)
     write_dataset(tmp_path / "b", {"train": 4}, **SMALL)
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
+
+def test_a_full_disk_is_an_error_of_the_data_set(tmp_path: Path, monkeypatch) -> None:
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(wavfile, "write", fill)
+    with pytest.raises(DataError, match=r"val_00000\.wav cannot be written: the disk is full, .* MB are needed"):
+        write_dataset(tmp_path, {"val": 1}, seed=3, size=64, seconds=(1, 1), progress=False)
+    assert not (tmp_path / "val.json").exists()
 
 
 def test_a_complete_split_is_left_as_it_is_and_another_can_be_added(tmp_path: Path, monkeypatch) -> None:

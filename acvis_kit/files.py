@@ -1,0 +1,125 @@
+"""Files are written whole or not at all, with the permissions of any new file, and text is UTF-8 on every machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acvis_kit.errors import AcvisError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+LONGEST_SUFFIX = 16  # characters; a longer one is part of the name
+
+
+@contextmanager
+def atomic_write(path: str | Path, error: type[AcvisError] = AcvisError, needed: int | None = None) -> Iterator[Path]:
+    """Yield a draft to write to, in the folder of `path`; afterwards the draft becomes `path`.
+
+    After an exception the draft is deleted and what was at `path` is unchanged. The draft has a short name with the
+    suffix of `path`, and in the end the permissions that the umask gives, whatever its writer set. What a link points
+    to is replaced, not the link. A device or a pipe has no draft: it is written to directly.
+
+    Args:
+        path: the file, replaced if it exists.
+        error: what an OSError becomes.
+        needed: bytes that are written, if known, for the message about a full disk.
+
+    Raises:
+        AcvisError: of the class `error`; the file cannot be written.
+    """
+    path = Path(path)
+    with write_errors(path, error, needed):
+        if path.exists() and not path.is_file():
+            yield path
+            return
+        final = path.resolve()
+        suffix = final.suffix if len(final.suffix) <= LONGEST_SUFFIX else ""
+        draft = final.with_name(f".partial-{secrets.token_hex(4)}{suffix}")
+        try:
+            permissions = _create(draft)
+            yield draft
+            draft.chmod(permissions)  # safetensors writes files that nobody else can read
+            draft.replace(final)
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_errors(path: Path, error: type[AcvisError] = AcvisError, needed: int | None = None) -> Iterator[None]:
+    """Turn an OSError into an `error` that names the file or folder at `path` and the cause; see `atomic_write`."""
+    try:
+        yield
+    except OSError as problem:
+        raise error(f"{path} cannot be written: {_cause(problem, path, needed)}") from problem
+
+
+def write_text(path: str | Path, text: str, error: type[AcvisError] = AcvisError) -> Path:
+    """Write text as UTF-8, with its line ends unchanged; see `atomic_write`. Returns the path.
+
+    Names of files that the locale could not decode are written as the bytes that they were (surrogateescape).
+    """
+    data = text.encode("utf-8", "surrogateescape")
+    with atomic_write(path, error, len(data)) as draft:
+        draft.write_bytes(data)
+    return Path(path)
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not UTF-8 (a UnicodeDecodeError).
+    """
+    return Path(path).read_text(encoding="utf-8-sig")
+
+
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    error: type[AcvisError] = WeightsError,
+) -> Path:
+    """Write tensors, on any device, as a safetensors file; see `atomic_write`. Returns the path."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_write(path, error, sum(tensor.nbytes for tensor in held.values())) as draft:
+        try:
+            save_file(held, draft, {"format": "pt", **(metadata or {})})
+        except SafetensorError as problem:  # it names the system's error by its number alone
+            code = re.search(r"os error (\d+)", str(problem))
+            raise OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(problem)) from problem
+    return Path(path)
+
+
+def _create(file: Path) -> int:
+    """Create an empty file; returns the permissions that the umask (or the folder's access list) gave it."""
+    handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+
+
+def _cause(problem: OSError, path: Path, needed: int | None) -> str:
+    """The cause of an OSError and the remedy, in words."""
+    folder = path.absolute().parent
+    if problem.errno in FULL:
+        size = "" if needed is None else f", {needed / 1e6:,.1f} MB are needed"
+        return f"the disk is full{size}: make room, or write to another folder"
+    if not folder.is_dir():
+        return f"create the folder {folder} first"
+    return problem.strerror or str(problem).strip() or type(problem).__name__

@@ -1,0 +1,193 @@
+"""Figures of a prediction over time: its sound, counts and tracks."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from torch import Tensor
+
+from acvis_kit.clip import SAMPLE_RATE
+from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.viz.overlay import COUNT_SCALE, track_hex, track_name
+
+POINTS = 600  # of the drawn waveform, at most
+INK, FAINT = "#7c8aa0", "rgba(124, 138, 160, 0.25)"  # readable on white and on black
+SOUND, BARS, LANE, GAP = 84, 96, 26, 22  # pixels: heights of the sound, the probabilities and a lane; between the rows
+
+
+def timeline_figure(prediction: Prediction, lanes: int | None = None) -> go.Figure:
+    """Figure of a prediction over time.
+
+    From above: the sound that the model was given with the count of each frame; the probability of each count, with a
+    count head; and a lane for each track, in its colour, with bars over the times at which it sounds.
+
+    Args:
+        prediction: one made from bare tensors has no sound to draw.
+        lanes: tracks shown, at most; None: all.
+    """
+    tracks = prediction.tracks[:lanes]
+    heights = [SOUND, *([] if prediction.count_probs is None else [BARS]), LANE * max(1, len(tracks)) + 8]
+    figure = make_subplots(
+        rows=len(heights), cols=1, shared_xaxes=True, row_heights=heights, vertical_spacing=GAP / (sum(heights) + 70)
+    )
+    _add_sound(figure, prediction)
+    if prediction.count_probs is not None:
+        _add_probabilities(figure, prediction, prediction.count_probs)
+    _add_lanes(figure, prediction, tracks, row=len(heights))
+    seconds = len(prediction) / prediction.fps
+    figure.update_xaxes(range=[0, seconds], dtick=_step(seconds), gridcolor=FAINT, zeroline=False, fixedrange=True)
+    figure.update_xaxes(ticksuffix=" s", showticksuffix="last", row=len(heights), col=1)
+    figure.update_yaxes(fixedrange=True, showgrid=False, zeroline=False)
+    return _dressed(figure, sum(heights) + GAP * len(heights) + 56)
+
+
+def count_figure(prediction: Prediction) -> go.Figure:
+    """Figure of the count over time in steps; below it, with a count head, the probability of each count."""
+    counts, k_max, fps = prediction.counts.tolist(), prediction.k_max, prediction.fps
+    rows = 1 if prediction.count_probs is None else 2
+    figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.12)
+    edges = [t / fps for t in range(len(counts) + 1)]
+    texts = [prediction.count_text(t) for t in range(len(counts))]
+    figure.add_scatter(
+        x=edges,
+        y=[*counts, *counts[-1:]],  # the last step lasts as long as the others
+        mode="lines",
+        line={"shape": "hv", "color": "#b35806", "width": 3},
+        text=[*texts, *texts[-1:]],
+        hovertemplate="%{x:g} s: %{text}<extra></extra>",
+        showlegend=False,
+        row=1,
+        col=1,
+    )
+    highest = max(counts, default=0) if k_max is None else k_max
+    ticks = list(range(0, highest + 1, max(1, highest // 6)))
+    labels = [_count_name(prediction, k) for k in ticks]
+    figure.update_yaxes(title="sounding", range=[-0.15, highest + 0.15], tickvals=ticks, ticktext=labels, row=1, col=1)
+    if prediction.count_probs is not None:
+        _add_probabilities(figure, prediction, prediction.count_probs)
+    figure.update_xaxes(range=[0, edges[-1]], dtick=_step(edges[-1]), gridcolor=FAINT, zeroline=False)
+    figure.update_yaxes(gridcolor=FAINT, zeroline=False)
+    figure.update_xaxes(title="seconds", row=rows, col=1)
+    return _dressed(figure, 180 + 160 * (rows - 1))
+
+
+def sounding_spans(track: Track, fps: float) -> list[tuple[float, float]]:
+    """The spans (start, end), in seconds, in which the track has a mask."""
+    sounds = np.concatenate([[0], (track.areas() > 0).numpy().astype(np.int8), [0]])
+    starts, ends = np.flatnonzero(np.diff(sounds) == 1), np.flatnonzero(np.diff(sounds) == -1)
+    return [(start / fps, end / fps) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def envelope(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A waveform (S,) in N <= `POINTS` blocks: lowest sample, highest sample and time in seconds of each, all (N,).
+
+    The samples are divided by the largest absolute one, at least 0.05: faint sounds stay small.
+    """
+    block = max(1, -(-len(waveform) // POINTS))
+    padded = np.pad(waveform, (0, -len(waveform) % block)).reshape(-1, block)
+    scale = max(0.05, float(np.abs(waveform).max(initial=0.0)))
+    times = (np.arange(len(padded)) + 0.5) * block / SAMPLE_RATE
+    return padded.min(1) / scale, padded.max(1) / scale, times
+
+
+def _add_sound(figure: go.Figure, prediction: Prediction) -> None:
+    """The waveform, and above it the count of each frame; of about 30 frames in long clips."""
+    if prediction.clip is not None:
+        low, high, times = envelope(prediction.clip.waveform.numpy())
+        figure.add_scatter(
+            x=np.concatenate([times, times[::-1]]).round(3).tolist(),
+            y=np.concatenate([high, low[::-1]]).round(3).tolist(),
+            fill="toself",
+            mode="lines",
+            line={"width": 0.5, "color": INK},
+            fillcolor="rgba(124, 138, 160, 0.45)",
+            hoverinfo="skip",
+            showlegend=False,
+            row=1,
+            col=1,
+        )
+    shown = range(0, len(prediction), max(1, round(len(prediction) / 30)))
+    figure.add_scatter(
+        x=[(t + 0.5) / prediction.fps for t in shown],
+        y=[1.32] * len(shown),
+        mode="text",
+        text=[f"<b>{prediction.count_text(t)}</b>" for t in shown],
+        textfont={"size": 13},
+        hovertemplate="%{text} sounding<extra></extra>",
+        showlegend=False,
+        row=1,
+        col=1,
+    )
+    label = "no sound" if prediction.clip is None else "sound"
+    figure.update_yaxes(range=[-1.05, 1.6], tickvals=[0], ticktext=[label], row=1, col=1)
+
+
+def _add_probabilities(figure: go.Figure, prediction: Prediction, probabilities: Tensor) -> None:
+    """The count probabilities (T, K_max + 1) as stacked bars, one stack per frame, in the second row."""
+    for k in range(probabilities.shape[1]):
+        name = _count_name(prediction, k)
+        figure.add_bar(
+            x=[(t + 0.5) / prediction.fps for t in range(len(prediction))],
+            y=probabilities[:, k].tolist(),
+            width=0.96 / prediction.fps,
+            name=f"{name} sounding",
+            marker={"color": COUNT_SCALE[k % len(COUNT_SCALE)], "line": {"width": 1, "color": INK}},  # visible on black
+            hovertemplate=f"{name} sounding: %{{y:.0%}}<extra></extra>",
+            row=2,
+            col=1,
+        )
+    figure.update_yaxes(range=[0, 1], tickvals=[0, 0.5, 1], tickformat=".0%", row=2, col=1)
+
+
+def _count_name(prediction: Prediction, k: int) -> str:
+    return f"{k}+" if k == prediction.k_max else str(k)
+
+
+def _add_lanes(figure: go.Figure, prediction: Prediction, tracks: tuple[Track, ...], row: int) -> None:
+    """A lane per track, the best on top; a note if there is none."""
+    names = [track_name(prediction, track) for track in tracks]
+    for track, name in zip(tracks, names, strict=True):
+        spans = sounding_spans(track, prediction.fps)
+        figure.add_bar(
+            orientation="h",
+            y=[name] * len(spans),
+            base=[start for start, _ in spans],
+            x=[end - start for start, end in spans],
+            width=0.62,
+            marker={"color": track_hex(track.id), "line": {"width": 0}},
+            customdata=spans,
+            hovertemplate="%{customdata[0]:g} to %{customdata[1]:g} s<extra>" + f"{name}, {track.score:.2f}</extra>",
+            showlegend=False,
+            row=row,
+            col=1,
+        )
+    if names:
+        figure.update_yaxes(
+            type="category", categoryorder="array", categoryarray=names, range=[len(names) - 0.5, -0.5], row=row, col=1
+        )
+    else:
+        figure.update_yaxes(visible=False, range=[0, 1], row=row, col=1)
+        middle = len(prediction) / prediction.fps / 2
+        figure.add_annotation(text="no object is marked", x=middle, y=0.5, showarrow=False, row=row, col=1)
+
+
+def _step(seconds: float) -> float:
+    """Seconds between ticks of an axis this long: at most 12 ticks up to 6 minutes."""
+    return next((step for step in (1, 2, 5, 10, 15, 30) if seconds / step <= 12), 60)
+
+
+def _dressed(figure: go.Figure, height: int) -> go.Figure:
+    """The layout of all figures: legible on light and dark pages, small margins, a legend above, no dragging."""
+    return figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 30, "b": 26},
+        barmode="stack",
+        bargap=0,
+        dragmode=False,
+        hovermode="closest",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": INK, "size": 12},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "traceorder": "normal"},
+    )
