@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from acvis_kit.errors import WeightsError
+from acvis_kit.errors import AcvisError, WeightsError
+from acvis_kit.files import write_errors, write_tensors
 
 STATE, PARTIAL, OLD = "state.json", ".partial", ".old"
 KEPT = 2
@@ -46,27 +47,53 @@ class Checkpoints:
             step: steps done.
             tensors: by kind ("model", "optimizer", ...) and name.
             state: values for JSON.
+
+        Raises:
+            AcvisError: it cannot be written. Nothing of it is left, earlier checkpoints are unchanged.
         """
         final = self.folder / f"step-{step:06d}"
         partial = final.with_name(final.name + PARTIAL)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        for kind, named in tensors.items():
-            write_tensors(partial, kind, named, self.limit)
-        sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
-        whole = {**state, "step": step, "kinds": list(tensors), "files": sizes}
-        _write_text(partial / STATE, json.dumps(whole, indent=1))
-        _sync(partial)
-        replaced = final.with_name(final.name + OLD)
-        if final.exists():
-            final.rename(replaced)
-        partial.rename(final)
-        _sync(self.folder)
+        try:
+            with write_errors(final):
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+                self._write_files(partial, step, tensors, state)
+                replaced = final.with_name(final.name + OLD)
+                if final.exists():
+                    final.rename(replaced)
+                partial.rename(final)
+                _sync(self.folder)
+        except AcvisError as error:
+            raise AcvisError(
+                f"the checkpoint of step {step} was not written: {error}. {self._left()}; the same command resumes it"
+            ) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
         for path in self._all()[: -self.keep]:
             shutil.rmtree(path)
         return final
+
+    def _write_files(
+        self, folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+    ) -> None:
+        needed = sum(tensor.nbytes for named in tensors.values() for tensor in named.values())
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise AcvisError(
+                f"{folder.parent} has {free / 1e6:,.1f} MB left, {needed / 1e6:,.1f} MB are needed: make room, or "
+                "write to another disk"
+            )
+        for kind, named in tensors.items():
+            write_pieces(folder, kind, named, self.limit)
+        sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        whole = {**state, "step": step, "kinds": list(tensors), "files": sizes}
+        _write_text(folder / STATE, json.dumps(whole, indent=1))
+        _sync(folder)
+
+    def _left(self) -> str:
+        newest = self.newest()
+        return "There is no earlier one" if newest is None else f"The last one is {newest.name}"
 
     def newest(self) -> Path | None:
         """The latest complete checkpoint, see `is_whole`; None if there is none."""
@@ -92,20 +119,20 @@ def read_checkpoint_folder(folder: Path) -> tuple[dict[str, dict[str, Tensor]], 
     """
     if not is_whole(folder):
         raise WeightsError(f"{folder} is not a complete checkpoint: files are missing or cut; resume from another")
-    state = json.loads((folder / STATE).read_text())
-    return {kind: read_tensors(folder, kind) for kind in state["kinds"]}, state
+    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    return {kind: read_pieces(folder, kind) for kind in state["kinds"]}, state
 
 
 def is_whole(folder: Path) -> bool:
     """Whether state.json and every file that it lists exist, at their full size."""
     try:
-        files = json.loads((folder / STATE).read_text())["files"]
+        files = json.loads((folder / STATE).read_text(encoding="utf-8"))["files"]
         return all((folder / name).stat().st_size == size for name, size in files.items())
-    except (OSError, json.JSONDecodeError, KeyError):
+    except (OSError, ValueError, KeyError):
         return False
 
 
-def write_tensors(folder: Path, kind: str, tensors: Mapping[str, Tensor], limit: int | None = None) -> None:
+def write_pieces(folder: Path, kind: str, tensors: Mapping[str, Tensor], limit: int | None = None) -> None:
     """Write KIND-00001.safetensors, ... and KIND.index.json, which lists the pieces of each tensor and their files.
 
     Args:
@@ -120,14 +147,14 @@ def write_tensors(folder: Path, kind: str, tensors: Mapping[str, Tensor], limit:
         for tensor, key, _ in file_pieces:
             entry = index.setdefault(tensor, {"shape": list(tensors[tensor].shape), "pieces": []})
             entry["pieces"].append([name, key])
-        save_file({key: piece for _, key, piece in file_pieces}, folder / name, metadata={"format": "pt"})
+        write_tensors(folder / name, {key: piece for _, key, piece in file_pieces}, error=AcvisError)
         _sync(folder / name)
     _write_text(folder / f"{kind}.index.json", json.dumps(index))
 
 
-def read_tensors(folder: Path, kind: str) -> dict[str, Tensor]:
-    """Read what `write_tensors` wrote, in the same order, on the CPU."""
-    index = json.loads((folder / f"{kind}.index.json").read_text())
+def read_pieces(folder: Path, kind: str) -> dict[str, Tensor]:
+    """Read what `write_pieces` wrote, in the same order, on the CPU."""
+    index = json.loads((folder / f"{kind}.index.json").read_text(encoding="utf-8"))
     files = {file for entry in index.values() for file, _ in entry["pieces"]}
     loaded = {file: load_file(folder / file) for file in sorted(files)}
     return {
@@ -163,7 +190,7 @@ def _packed(pieces: Iterable[Piece], limit: int | None) -> Iterator[list[Piece]]
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.write_text(text + "\n")
+    path.write_text(text + "\n", encoding="utf-8")
     _sync(path)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from acvis_kit.files import read_text, write_errors, write_text
+
 LOG = "log.jsonl"
 
 
@@ -93,7 +95,7 @@ class RunLog:
         self._sums, self._steps, self._since = {}, 0, time.monotonic()
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        with write_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": self.stage, **line}) + "\n")
 
     def _show(self, step: int, values: Mapping[str, float]) -> None:
@@ -104,7 +106,7 @@ class RunLog:
     def _remove_later_lines(self, done: int, evaluated: int) -> None:
         """Remove lines of the stage beyond the point where it resumes, and a line that a kill has cut."""
         kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else ():
+        for line in read_text(self.path).splitlines() if self.path.is_file() else ():
             try:
                 found = json.loads(line)
                 last = evaluated if "evaluation" in found else done
@@ -112,7 +114,7 @@ class RunLog:
                     kept.append(line + "\n")
             except (json.JSONDecodeError, KeyError, TypeError):
                 continue
-        self.path.write_text("".join(kept), encoding="utf-8")
+        write_text(self.path, "".join(kept))
 
 
 def _clean(values: Mapping[str, float]) -> dict[str, float | None]:

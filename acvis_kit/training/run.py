@@ -15,6 +15,7 @@ from acvis_kit.data.aviseg import FEATURES, AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError
+from acvis_kit.files import read_text, write_text
 from acvis_kit.training.log import LOG
 from acvis_kit.training.optimizer import freeze
 from acvis_kit.training.parallel import make_accelerator
@@ -157,7 +158,7 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
             (out / name).unlink(missing_ok=True)
     if file.is_file():
         try:
-            whole = json.loads(file.read_text(encoding="utf-8"))
+            whole = json.loads(read_text(file))
             there = whole["same"]
             if (given := whole.get("format", 1)) != FORMAT:
                 raise ConfigError(f"its format is {given}, the format of this version is {FORMAT}")
@@ -180,11 +181,9 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(RUN + ".partial")
-        partial.write_text(json.dumps({"format": FORMAT, **run}, indent=1) + "\n", encoding="utf-8")
-        partial.replace(file)
     except OSError as error:
         raise ConfigError(f"{out} cannot be a folder to write to ({error}): choose another --out") from error
+    write_text(file, json.dumps({"format": FORMAT, **run}, indent=1) + "\n", ConfigError)
 
 
 def _differences(there: Any, here: Any, name: str = "") -> list[str]:

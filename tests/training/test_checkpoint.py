@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from acvis_kit.errors import WeightsError
+from acvis_kit.errors import AcvisError, WeightsError
 from acvis_kit.training import checkpoint
-from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder, read_tensors, write_tensors
+from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder, read_pieces, write_pieces
 
 TENSORS = {
     "model": {
@@ -43,11 +45,11 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, shard_mb: float | None
 
 
 def test_no_file_is_larger_than_asked_and_large_tensors_are_cut(tmp_path: Path) -> None:
-    write_tensors(tmp_path, "model", TENSORS["model"], limit=10_000)
+    write_pieces(tmp_path, "model", TENSORS["model"], limit=10_000)
     sizes = [path.stat().st_size for path in tmp_path.glob("*.safetensors")]
     assert len(sizes) == 3 and max(sizes) < 10_000 + 1000  # 10,000 bytes of tensors, and the header of the file
     assert len(json.loads((tmp_path / "model.index.json").read_text())["big"]["pieces"]) == 3
-    assert_same({"model": read_tensors(tmp_path, "model")}, {"model": TENSORS["model"]})
+    assert_same({"model": read_pieces(tmp_path, "model")}, {"model": TENSORS["model"]})
 
 
 def test_a_limit_of_fifteen_megabytes_gives_files_below_sixteen(tmp_path: Path) -> None:
@@ -114,3 +116,30 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path: Path, damage: str) -> None:
 
 def test_without_checkpoints_the_newest_is_none(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "nothing").newest() is None
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["before writing", "while writing"])
+def test_a_full_disk_is_named_with_step_and_need_and_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    tensors = {"model": {"weight": torch.zeros(1000, 1000)}}
+    checkpoints.write(1, tensors, {})
+    if seen:
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    else:
+        sync = checkpoint._sync
+
+        def full(path: Path) -> None:
+            if path.name == "state.json":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            sync(path)
+
+        monkeypatch.setattr(checkpoint, "_sync", full)
+    with pytest.raises(AcvisError, match=r"checkpoint of step 2 .*make room.*last one is step-000001") as error:
+        checkpoints.write(2, tensors, {})
+    assert "4.0 MB are needed" in str(error.value) or not seen
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["step-000001"]
+    monkeypatch.undo()
+    assert checkpoints.write(2, tensors, {}) == checkpoints.newest()
