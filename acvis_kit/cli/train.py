@@ -30,7 +30,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         "--preset",
         choices=tuple(PRESETS),
         metavar="NAME",
-        help=f"{', '.join(PRESETS)} ({DEFAULT_PRESET}, or --init-from's)",
+        help=f"{', '.join(PRESETS)} ({DEFAULT_PRESET}, or that of --init-from)",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder in AVISeg's layout")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")

@@ -1,8 +1,7 @@
-"""Training in several processes: accelerate's set-up, sums over processes, stop signals, workers."""
+"""Training in several processes: accelerate's set-up, sums over processes, stop signals."""
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from types import FrameType
@@ -68,10 +67,3 @@ class Stop:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         self.__exit__()
-
-
-def quiet_worker(_: int) -> None:
-    """Leave signals, which often go to the whole process group, to the trainer, which ends its workers itself."""
-    os.setpgrp()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # instead of the trainer's handler, which a fork inherits

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from acvis_kit.data.collate import TrainingBatch
 from acvis_kit.losses.criterion import NotFiniteError
@@ -25,8 +24,9 @@ from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training import optimizer as optimisation
 from acvis_kit.training.batches import largest_over, widen
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
+from acvis_kit.training.loading import batches
 from acvis_kit.training.log import RunLog
-from acvis_kit.training.parallel import Stop, quiet_worker, total_over
+from acvis_kit.training.parallel import Stop, total_over
 from acvis_kit.training.recipe import RuntimeConfig
 from acvis_kit.training.scoring import Validation
 from acvis_kit.training.stages import Stage
@@ -284,28 +284,31 @@ class Trainer:
                 earlier=self._steps_done() - before.step,
                 frames_per_step=stage.batch * stage.frames,
             )
-        stopping, batches = False, self._batches()
+        stopping, steps = False, self._batches(stop)
         while True:
             if self._evaluation_is_due():
                 self.evaluate(log)
             if self.progress.step == stage.steps:
                 break
-            self.step(next(batches))
+            parts = next(steps)
+            if parts is None:
+                stopping = True
+                self._record(log)
+                break
+            self.step(parts)
             now = time.monotonic()
             self.progress = replace(self.progress, minutes=(now - began) / 60)
             save = now - saved > 60 * self.runtime.checkpoint_every
             stopping, saving = self._agree(stop.asked or (self.main and now > end), self.main and save)
             step = self.progress.step
             if step % self.read_every == 0 or step == stage.steps or stopping or saving or self._evaluation_is_due():
-                for step, values in self.read():
-                    if log is not None:
-                        log.step(step, values)
+                self._record(log)
             if stopping:
                 break
             if saving and self.progress.step < stage.steps:
                 self.save()
                 saved = time.monotonic()
-        del batches  # ends the workers
+        del steps  # ends the workers
         if self.progress != before:
             self.save()
         finished = self.progress.step == stage.steps
@@ -313,22 +316,30 @@ class Trainer:
             self.say(stage.finished.format(loss=self.progress.loss))
         return finished and (self.in_last_stage or not stopping)  # stopped with its last step: the next stage follows
 
-    def _batches(self) -> Iterator[list[tuple[list[int], Any]]]:
-        """For each step from the present one to the last: the parts of this process, draw numbers and batch."""
-        stage, workers = self.stage, self.runtime.workers
+    def _record(self, log: RunLog | None) -> None:
+        """Read the losses of the last steps into the log."""
+        for step, values in self.read():
+            if log is not None:
+                log.step(step, values)
+
+    def _batches(self, stop: Stop) -> Iterator[list[tuple[list[int], Any]] | None]:
+        """For each step from the present one to the last: the parts of this process, draw numbers and batch.
+
+        None for a step whose batches are not ready when a signal asks to stop.
+        """
+        stage = self.stage
         steps = [self._draws(step) for step in range(self.progress.step, stage.steps)]
-        loader = DataLoader(
-            _Stream(stage.sample),
-            batch_sampler=[draws for parts in steps for draws in parts],
-            collate_fn=stage.collate,
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=quiet_worker,
+        loaded = batches(
+            stage.sample,
+            stage.collate,
+            [draws for parts in steps for draws in parts],
+            workers=self.runtime.workers,
             pin_memory=self.accelerator.device.type == "cuda",
+            should_stop=lambda: stop.asked and self.world == 1,  # other processes wait for this one within a step
         )
-        loaded = iter(loader)
         for parts in steps:
-            yield [(draws, next(loaded)) for draws in parts]
+            made = [(draws, next(loaded, None)) for draws in parts]
+            yield made if all(batch is not None for _, batch in made) else None
 
     def _placed(self, batch: Any) -> Any:
         """A batch on this process' device, padded to the size of the batch over all processes."""
@@ -367,16 +378,6 @@ class Trainer:
 
     def _log(self) -> AbstractContextManager[RunLog | None]:
         return RunLog(self.out, self.runtime.log_every, self.say) if self.main else nullcontext()
-
-
-class _Stream(Dataset):
-    """A function of the draw number as a data set for DataLoader."""
-
-    def __init__(self, sample: Callable[[int], Any]) -> None:
-        self._sample = sample
-
-    def __getitem__(self, draw: int) -> Any:
-        return self._sample(draw)
 
 
 def _where(name: str, step: int, parts: Sequence[tuple[list[int], Any]]) -> str:
