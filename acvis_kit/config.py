@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from acvis_kit.errors import ConfigError
-from acvis_kit.fields import Checked, choice, number
+from acvis_kit.fields import Checked, choice, number, setting
 
 # AVISeg's 26 classes in the order of their ids 1..26.
 AVISEG_CLASSES = (
@@ -178,13 +178,14 @@ class InferenceConfig(Checked):
         ConfigError: a value outside its range.
     """
 
-    short_side: int = number(360, 1, 100_000)  # pixels; the reference's configuration of ResNet-50 (448 for Swin-L)
-    long_side: int = number(1333, 1, 100_000)  # pixels, at most
-    score_threshold: float = number(0.3, least=0, below=1)
-    # Masks are shown where a track sounds with this probability (targets="visible").
-    sounding_threshold: float = number(0.5, least=0, below=1)
-    top_k: int = number(100, 1, 1_000_000)  # pairs of query and class kept
-    count_gate: bool = False
+    # The reference's configuration of ResNet-50; 448 for Swin-L.
+    short_side: int = number(360, 1, 100_000, help="pixels of the short side at the network's input")
+    long_side: int = number(1333, 1, 100_000, help="pixels of the long side at the network's input, at most")
+    score_threshold: float = number(0.3, least=0, below=1, help="tracks must score above it to be shown")
+    # With targets="visible".
+    sounding_threshold: float = number(0.5, least=0, below=1, help="masks are shown where a track sounds so probably")
+    top_k: int = number(100, 1, 1_000_000, help="pairs of query and class that are examined")
+    count_gate: bool = setting(False, "show no more masks in a frame than the predicted count")
 
 
 def inference_of(config: InferenceConfig) -> InferenceConfig:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acvis_kit.config import PRESETS
+from acvis_kit.cli.settings import add_fields, given
+from acvis_kit.config import PRESETS, InferenceConfig, inference_of
 from acvis_kit.errors import ConfigError
 from acvis_kit.weights.published import WEIGHTS
 
@@ -51,18 +53,7 @@ def add_weights(parser: argparse.ArgumentParser, *, default: str | None = None, 
 
 def add_inference(parser: argparse.ArgumentParser) -> None:
     """Add the settings of the Predictor."""
-    own = "stored with the weights"
-    parser.add_argument("--short-side", type=int, default=None, help=f"pixels at the network's input ({own})")
-    parser.add_argument(
-        "--score-threshold", type=float, default=None, help=f"tracks must score above it to be shown ({own})"
-    )
-    parser.add_argument("--top-k", type=int, default=None, help=f"candidate tracks that are examined ({own})")
-    parser.add_argument(
-        "--count-gate",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help=f"show no more masks in a frame than the predicted count ({own})",
-    )
+    add_fields(parser, InferenceConfig, defaults="stored with the weights")
     parser.add_argument(
         "--feature-budget-mb", type=float, default=2048, help="memory for features; the rest goes to disk (2048)"
     )
@@ -89,12 +80,10 @@ def make_predictor(arguments: argparse.Namespace) -> Predictor:
 
     from acvis_kit.inference.predictor import Predictor
 
+    model = load(arguments)
     return Predictor(
-        load(arguments),
-        short_side=arguments.short_side,
-        score_threshold=arguments.score_threshold,
-        top_k=arguments.top_k,
-        count_gate=arguments.count_gate,
+        model,
+        inference=replace(inference_of(model.config), **given(arguments, InferenceConfig)),
         feature_budget_mb=arguments.feature_budget_mb,
         device=device(arguments),
         dtype=getattr(torch, arguments.dtype) if arguments.dtype else None,
