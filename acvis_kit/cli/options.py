@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from acvis_kit.inference.predictor import Predictor
     from acvis_kit.models.acvis.model import ACVIS
 
+INTERRUPTED = 128  # exit status of a command that a signal ended, less the signal's number
+_quiet = False
 RANDOM_WARNING = (
     "THE WEIGHTS ARE RANDOM: the network is untrained, its masks, classes and counts mean nothing. They only show that "
     "the software runs."
@@ -111,5 +113,19 @@ def writable_folder(folder: Path) -> None:
 
 
 def say(text: str) -> None:
-    """Print a message on standard error; standard output is for results."""
+    """Print a message on standard error, unless --quiet; standard output is for results."""
+    if not _quiet:
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """Print an error on standard error, also with --quiet."""
     print(text, file=sys.stderr, flush=True)
+
+
+def set_quiet(quiet: bool) -> None:
+    """Whether `say` prints nothing; progress bars are hidden with it."""
+    global _quiet
+    _quiet = quiet
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported

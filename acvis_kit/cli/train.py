@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from acvis_kit.cli.options import say
+from acvis_kit.cli.options import INTERRUPTED, say
 from acvis_kit.cli.settings import add_fields, given, with_fields
 from acvis_kit.config import PRESETS
 from acvis_kit.training.recipe import Recipe, RuntimeConfig, recipe_of
@@ -50,6 +50,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from acvis_kit.training.parallel import Stop
     from acvis_kit.training.run import train
     from acvis_kit.weights.load import load_model
 
@@ -65,7 +66,8 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.steps is not None:
         recipe = _scaled(recipe, arguments.steps)
     config, recipe = with_fields(arguments.set, config, recipe)
-    train(
+    stop = Stop()
+    finished = train(
         config,
         replace(recipe, **given(arguments, Recipe)),
         arguments.data,
@@ -78,9 +80,10 @@ def _train(arguments: argparse.Namespace) -> int:
         backbone_weights=arguments.backbone_weights,
         audio_weights=arguments.audio_weights,
         overwrite=arguments.overwrite,
+        stop=stop,
         say=say,
     )
-    return 0
+    return 0 if finished or stop.number is None else INTERRUPTED + stop.number
 
 
 def _scaled(recipe: Recipe, steps: int) -> Recipe:

@@ -47,11 +47,20 @@ def total_over(terms: Tensor, world: int) -> Tensor:
 
 
 class Stop:
-    """Context in which the first SIGTERM or Ctrl-C only sets `asked`; a second one has its usual effect."""
+    """Context in which the first SIGTERM or Ctrl-C only sets `asked`; a second one has its usual effect.
+
+    Attributes:
+        number: of the signal; None before one came.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.number: int | None = None
         self._before: dict[int, Any] = {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal came."""
+        return self.number is not None
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
@@ -65,5 +74,5 @@ class Stop:
         self._before = {}
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.number = number
         self.__exit__()

@@ -18,7 +18,7 @@ from acvis_kit.errors import ConfigError
 from acvis_kit.files import read_text, write_text
 from acvis_kit.training.log import LOG
 from acvis_kit.training.optimizer import freeze
-from acvis_kit.training.parallel import make_accelerator
+from acvis_kit.training.parallel import Stop, make_accelerator
 from acvis_kit.training.recipe import Recipe, RuntimeConfig
 from acvis_kit.training.scoring import Validation
 from acvis_kit.training.stages import stages_of
@@ -44,6 +44,7 @@ def train(
     backbone_weights: str | Path | None = None,
     audio_weights: str | Path | None = None,
     overwrite: bool = False,
+    stop: Stop | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
     """Train a network, or resume its training.
@@ -65,6 +66,7 @@ def train(
         backbone_weights: see `start.initial_model`.
         audio_weights: see `start.initial_model`.
         overwrite: start again where OUT holds another run.
+        stop: receives the signals while training runs; afterwards it says which one came. None: one of its own.
         say: for messages.
 
     Returns:
@@ -129,7 +131,7 @@ def train(
         f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)} on {accelerator.device.type}"
     )
     trainer = Trainer(model, stages, out, accelerator, _remaining(runtime, began), validation, say)
-    finished = trainer.run()
+    finished = trainer.run(stop)
     if finished:
         say(f"done: weights in {out / LAST}" + (f", the best in {out / BEST}" if validation is not None else ""))
     else:

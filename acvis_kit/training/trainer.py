@@ -119,14 +119,17 @@ class Trainer:
         """Whether the present stage trains the exported network."""
         return self.progress.stage == len(self.stages) - 1
 
-    def run(self) -> bool:
+    def run(self, stop: Stop | None = None) -> bool:
         """Train from the newest checkpoint or from the start; True if all steps are done, False if stopped before.
+
+        Args:
+            stop: receives the signals while training runs; None: one of its own.
 
         Raises:
             NotFiniteError: a loss or gradient is not finite; the last checkpoint is kept.
         """
         self.resume()
-        with Stop() as stop, self._log() as log:
+        with stop or Stop() as stop, self._log() as log:
             began = time.monotonic() - 60 * self.progress.minutes
             end = math.inf
             if self.runtime.max_minutes is not None:

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+import acvis_kit
 from acvis_kit.cli import build_parser, main
+from acvis_kit.cli.parser import in_options
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,48 @@ def test_every_subcommand_has_help(capsys) -> None:
         with pytest.raises(SystemExit, match="0"):
             main([name, "--help"])
         assert f"acvis {name}" in capsys.readouterr().out
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"acvis {acvis_kit.__version__}\n"
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "predict" in capsys.readouterr().out
+
+
+def test_quiet_leaves_results_and_errors(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    monkeypatch.setattr("acvis_kit.cli.options._quiet", False)
+    command = ["predict", "nowhere.mp4", "-o", "out", "--weights", "random", "--preset", "acvis-synth-tiny"]
+    assert main(command) == 1 and "WEIGHTS ARE RANDOM" in capsys.readouterr().err
+    assert main([*command, "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert "WEIGHTS ARE RANDOM" not in said and "nowhere.mp4" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("max_seconds=120.0 must be positive", "--max-seconds 120.0 must be positive"),
+        ("raise max_seconds=, choose start= and end=", "raise --max-seconds, choose --start and --end"),
+        ('or pass too_long="trim".', "or pass --trim."),
+        ("lower short_side, or cut the clip", "lower --short-side, or cut the clip"),
+        ("pass trust_pickle=True if you trust", "pass --trust-pickle if you trust"),
+        ("at the start of the clip", "at the start of the clip"),
+        ("--max-seconds 3, model.short_side, short_sided", "--max-seconds 3, model.short_side, short_sided"),
+        ("hidden_dim=30 must be", "hidden_dim=30 must be"),
+    ],
+)
+def test_messages_use_the_words_of_the_command(text: str, wanted: str) -> None:
+    names = ("max_seconds", "start", "end", "trim", "short_side", "trust_pickle")
+    assert in_options(text, {name: "--" + name.replace("_", "-") for name in names}) == wanted
+
+
+def test_a_range_of_an_option_is_named_with_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["predict", "x.mp4", "-o", "out", "--weights", "random", "--preset", "acvis-synth-tiny"]
+    assert main([*command, "--short-side", "0"]) == 1
+    assert "acvis: --short-side 0 must lie in [1, 100000]" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -141,7 +142,7 @@ def test_a_batch_that_does_not_fit_the_processes_is_refused_before_any_work(
     monkeypatch.setattr(Accelerator, "num_processes", 8)
     command = ["train", "--preset", "acvis-r50", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "run")]
     assert main([*command, "--device", "cpu"]) == 1
-    assert "batch=2 cannot be divided among 8 processes" in capsys.readouterr().err
+    assert "--batch 2 cannot be divided among 8 processes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -156,4 +157,21 @@ def test_a_batch_that_does_not_fit_the_processes_is_refused_before_any_work(
 def test_old_names_of_fields_cause_an_error_that_names_the_new_ones(tmp_path: Path, capsys, old: str, new: str) -> None:
     command = ["train", "--preset", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
     assert main([*command, "--set", f"{old}=0"]) == 1
-    assert f"{old} is now called {new}" in capsys.readouterr().err
+    said = capsys.readouterr().err.replace("-", "_")
+    assert f"{old} is now called" in said and new in said
+
+
+def test_a_run_that_ctrl_c_stopped_has_its_exit_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every command: 128 + the number of the signal. A run that stops at --max-minutes has status 0."""
+
+    def stopped_by(number: int | None) -> Any:
+        def run(*_: Any, stop: Any, **__: Any) -> bool:
+            stop.number = number
+            return False
+
+        return run
+
+    command = ["train", "--preset", "acvis-synth-tiny", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (None, 0)):
+        monkeypatch.setattr("acvis_kit.training.run.train", stopped_by(number))
+        assert main(command) == status
