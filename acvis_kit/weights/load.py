@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from acvis_kit.config import PRESETS
-from acvis_kit.errors import WeightsError
+from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.encoders.audio import VGGish
 from acvis_kit.models.registry import build_model
-from acvis_kit.weights.convert import from_reference, load_exactly, read_checkpoint
+from acvis_kit.weights.convert import from_reference, read_checkpoint
 from acvis_kit.weights.download import CONFIG_FILE, HubUnreachable, fetch, sha256_of
+from acvis_kit.weights.fit import build_and_load, cut, load_exactly, reason, require_layers
 from acvis_kit.weights.published import PICKLES, WEIGHTS, Weights, known_ids, remote_of
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_KEY = "acvis_config"  # key in the metadata of a safetensors file
+LONGEST_CONFIG = 10**6  # characters
 VGGISH_PREFIXES = ("audio_backbone.", "audio_encoder.", "")  # reference checkpoint, ours, VGGish alone
 RANDOM = "random"  # the displayed name of an untrained model
 
@@ -149,9 +152,13 @@ def _model_of(file: Path, *, trust_pickle: bool = False, overrides: Mapping[str,
         raise WeightsError(
             f"{', '.join(overrides)}: only for checkpoints of the reference code; {file.name} has its configuration"
         )
-    model = build_model(*_config_of(file, metadata))
-    load_exactly(model, state)
-    return model
+    values, origin = _config_of(file, metadata)
+    for section in (values, *values.values()):  # the fields are in sections, or flat in format 1
+        require_layers(section if isinstance(section, dict) else {}, state)
+    try:
+        return build_and_load(partial(build_model, values, origin), state, origin)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {cut(str(error))}") from error
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -162,13 +169,31 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         with safe_open(file, framework="pt") as archive:
-            return {key: archive.get_tensor(key) for key in archive.keys()}, archive.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            names = archive.keys()
+            return {name: _tensor(archive, name, file) for name in names}, archive.metadata() or {}
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read ({reason(error)})") from error
+    except SafetensorError as error:
         with file.open("rb") as opened:
             disguised = opened.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
         if disguised:
             raise WeightsError(f"{file} is a pickle with the name of a safetensors file: it is not opened") from error
-        raise WeightsError(f"{file} is not a valid safetensors file ({error}): fetch or convert it again") from error
+        raise WeightsError(
+            f"{file} is not a valid safetensors file ({reason(error)}): fetch or convert it again"
+        ) from error
+
+
+def _tensor(archive: Any, name: str, file: Path) -> Tensor:
+    """A tensor of a safetensors file, mapped into memory: nothing is read before its values are used.
+
+    Raises:
+        WeightsError: its dtype is unknown to torch.
+    """
+    try:
+        return archive.get_tensor(name)
+    except Exception as error:  # depends on the versions of safetensors and torch
+        dtype = archive.get_slice(name).get_dtype()
+        raise WeightsError(f"{file}: {cut(name)} cannot be read, dtype {dtype} ({reason(error)})") from error
 
 
 def save_model(model: ACVIS, folder: str | Path) -> Path:
@@ -287,15 +312,36 @@ def _find(source: Path, trust_pickle: bool) -> Path:
 def _config_of(file: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     """The configuration of a weights file as a JSON object, and the name of the file that it is from."""
     beside = file.parent / CONFIG_FILE
-    if beside.is_file() and file.name == WEIGHTS_FILE:
-        text, origin = beside.read_text(), beside
+    if beside.is_file() and (file.name == WEIGHTS_FILE or CONFIG_KEY not in metadata):
+        text, origin = _text_of(beside), str(beside)
     elif CONFIG_KEY in metadata:
-        text, origin = metadata[CONFIG_KEY], file
-    elif beside.is_file():
-        text, origin = beside.read_text(), beside
+        text, origin = metadata[CONFIG_KEY], str(file)
     else:
         raise WeightsError(f"{file} has no configuration: put its {CONFIG_FILE} beside it")
+    if len(text) > LONGEST_CONFIG:
+        raise WeightsError(f"the configuration in {origin} is longer than {LONGEST_CONFIG} characters: it is none")
     try:
-        return json.loads(text), str(origin)
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"the configuration in {origin} is not JSON ({error})") from error
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"the configuration in {origin} is not JSON ({reason(error)})") from error
+    if not isinstance(values, dict):
+        raise WeightsError(f"the configuration in {origin} is a {type(values).__name__}, not an object with fields")
+    name = values.get("model_type", "")
+    if not isinstance(name, str) or cut(name) != name:
+        raise WeightsError(f"model_type in {origin} is not a name: {cut(repr(name))}")
+    return values, origin
+
+
+def _text_of(file: Path) -> str:
+    """The text of a configuration file, or as much of it as shows that it is too long to be one.
+
+    Raises:
+        WeightsError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        with file.open(encoding="utf-8-sig") as opened:
+            return opened.read(LONGEST_CONFIG + 1)
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read ({reason(error)})") from error
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"{file} is not UTF-8 ({reason(error)}): save it again") from error
