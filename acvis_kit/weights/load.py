@@ -132,7 +132,14 @@ def _open(source: str | Path, trust_pickle: bool, overrides: Mapping[str, Any]) 
             f"{place.entry.id} should be part of this installation, but {place.entry.bundled / WEIGHTS_FILE} is "
             f"missing; and {error}"
         ) from error
-    model = _model_of(fetched.file, trust_pickle=trust_pickle, overrides=overrides)
+    try:
+        model = _model_of(fetched.file, trust_pickle=trust_pickle, overrides=overrides)
+    except WeightsError as error:
+        if fetched.is_whole:
+            raise
+        raise WeightsError(
+            f"{error}. If this copy is damaged, delete {fetched.file}, and it is fetched anew"
+        ) from error
     return Loaded(model, str(place), place.repository, fetched.commit, fetched.sha256, place.entry)
 
 
