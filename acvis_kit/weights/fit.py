@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from acvis_kit.errors import AcvisError, WeightsError
 
@@ -16,10 +18,10 @@ LONGEST = 200  # characters of one problem in a message
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # kinds of numbers that weights may have
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
-Network = TypeVar("Network", bound=nn.Module)
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-def build_and_load(build: Callable[[], Network], state: Mapping[str, Tensor], origin: str) -> Network:
+def build_and_load(build: Callable[[], ModuleT], state: Mapping[str, Tensor], origin: str) -> ModuleT:
     """The network that `build` makes, with the weights of `state`.
 
     It is built on the meta device first, where tensors take no memory: a configuration that does not fit the weights is
@@ -35,7 +37,7 @@ def build_and_load(build: Callable[[], Network], state: Mapping[str, Tensor], or
         AcvisError: of `build`.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _ShortRanges():
             outline = build()
     except AcvisError:
         raise
@@ -127,6 +129,23 @@ def require_layers(fields: Mapping[str, object], state: Mapping[str, Tensor]) ->
     for name, number in fields.items():
         if name.endswith("_layers") and isinstance(number, int) and number > len(state):
             raise WeightsError(f"{name}={number:.3g}, but the weights are only {len(state)} tensors: they do not fit")
+
+
+class _ShortRanges(TorchFunctionMode):
+    """Makes short ranges on the CPU: on the meta device the first torch.arange imports torch's compiler, for 2 s.
+
+    Where that is imported (as torchvision's backbones do), ranges are made on the meta device, like the rest.
+    """
+
+    LONGEST = 1000  # numbers
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.arange and "torch._dynamo" not in sys.modules and len(range(*args)) <= self.LONGEST:
+            kwargs = {"device": "cpu", **kwargs}
+        return func(*args, **kwargs)
 
 
 def _is_computed(name: str) -> bool:
