@@ -114,9 +114,9 @@ def _run(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     import torch
 
-    from acvis_kit.ablation.cost import cost_text, generator_costs
+    from acvis_kit.ablation.cost import generator_costs
     from acvis_kit.ablation.ledger import RunLedger
-    from acvis_kit.ablation.report import Runs, read_findings, write_report
+    from acvis_kit.ablation.report import Runs, cost_text, read_findings, write_report
     from acvis_kit.ablation.tables import ABLATION_BASE
     from acvis_kit.config import PRESETS
 
