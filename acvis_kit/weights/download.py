@@ -229,9 +229,16 @@ def _hub_checksum(file: Path) -> str | None:
 
 
 def sha256_of(file: Path) -> str:
-    """The file's sha256 in hexadecimal digits."""
-    with file.open("rb") as opened:
-        return file_digest(opened, "sha256").hexdigest()
+    """The file's sha256 in hexadecimal digits.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        with file.open("rb") as opened:
+            return file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read ({reason(error)})") from error
 
 
 def _git_sha1_of(file: Path) -> str:

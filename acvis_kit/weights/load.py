@@ -6,6 +6,7 @@ The table of published weights is in `published`, downloading in `download`.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -102,7 +103,8 @@ def open_weights(
         WeightsError: see `load_model`.
         ConfigError: see `load_model`.
     """
-    source = Path(source) if not isinstance(source, str) or Path(source).exists() else source
+    # os.path.exists is False for a text that no path can be, where Path.exists raises
+    source = Path(source) if not isinstance(source, str) or os.path.exists(source) else source
     try:
         loaded = _open(source, trust_pickle, overrides)
     except HubUnreachable as error:
@@ -152,7 +154,7 @@ def _model_of(file: Path, *, trust_pickle: bool = False, overrides: Mapping[str,
     """The model in one file: ours with its configuration, or a checkpoint of the reference, which is converted."""
     if file.suffix in PICKLES:
         return from_reference(file, trust_pickle=trust_pickle, **(overrides or {}))
-    state, metadata = _read_safetensors(file)
+    state, metadata = read_safetensors(file)
     if any(key.startswith("sem_seg_head.") for key in state):
         return from_reference(state, **(overrides or {}))
     if overrides:
@@ -168,7 +170,7 @@ def _model_of(file: Path, *, trust_pickle: bool = False, overrides: Mapping[str,
         raise ConfigError(f"{origin}: {cut(str(error))}") from error
 
 
-def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name, and metadata.
 
     Raises:
@@ -250,7 +252,7 @@ def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
     if path.suffix == ".safetensors":
         if not path.is_file():
             raise WeightsError(f"{path} is not there: give the path of a file with VGGish's weights")
-        given: Mapping[str, Any] = _read_safetensors(path)[0]
+        given: Mapping[str, Any] = read_safetensors(path)[0]
     else:
         given = read_checkpoint(path)
         given = given["model"] if isinstance(given.get("model"), Mapping) else given
@@ -299,7 +301,7 @@ def _find(source: Path, trust_pickle: bool) -> Path:
     Raises:
         WeightsError: there is none, or it may be a pickle and `trust_pickle` is False.
     """
-    if source.is_dir():
+    if os.path.isdir(source):
         if (source / WEIGHTS_FILE).is_file():
             return source / WEIGHTS_FILE
         raise WeightsError(f"{source} holds no {WEIGHTS_FILE}: give a folder written by `acvis convert` or by training")
@@ -308,10 +310,10 @@ def _find(source: Path, trust_pickle: bool) -> Path:
             f"{source} may be a pickle, which is not loaded: run `acvis convert {source} FOLDER` first, or pass "
             "trust_pickle=True if you trust its author"
         )
-    if not source.is_file():
+    if not os.path.isfile(source):
         raise WeightsError(
-            f"{source} is neither a folder nor a file, nor one of the published weights ({known_ids()}), nor a "
-            "repository of the Hub (user/repo)"
+            f"{cut(str(source))!r} is neither a folder nor a file, nor one of the published weights ({known_ids()}), "
+            "nor a repository of the Hub (user/repo)"
         )
     return source
 

@@ -61,6 +61,8 @@ def test_an_unknown_configuration_field_is_refused(tiny_model: ACVIS, tmp_path) 
     ("name", "message"),
     [
         ("nothing", "neither a folder nor a file"),
+        ("a" * 5000, "neither a folder nor a file"),
+        ("a\0b", "neither a folder nor a file"),
         ("checkpoint.pth", "acvis convert"),
         (".", r"holds no model\.safetensors"),
         ("broken.safetensors", "not a valid safetensors file"),
