@@ -335,9 +335,10 @@ def _config_of(file: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any],
         raise WeightsError(f"the configuration in {origin} is not JSON ({reason(error)})") from error
     if not isinstance(values, dict):
         raise WeightsError(f"the configuration in {origin} is a {type(values).__name__}, not an object with fields")
-    name = values.get("model_type", "")
-    if not isinstance(name, str) or cut(name) != name:
-        raise WeightsError(f"model_type in {origin} is not a name: {cut(repr(name))}")
+    for name, kind in (("model_type", str), ("format", int)):
+        value = values.get(name)
+        if value is not None and (not isinstance(value, kind) or cut(str(value)) != str(value)):
+            raise WeightsError(f"{name} in {origin} is {cut(repr(value))}: update the kit, or fetch the weights again")
     return values, origin
 
 

@@ -32,7 +32,8 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 TEXTS: tuple[bytes, ...] = (
     b"", b"null", b"[]", b"3", b'"x"', b"{", b"[" * 200_000, b'{"a":' * 200_000, b"\xff\xfe{\x00}\x00", b"\x80abc",
-    b'{"format": 1e400}', b'{"format": 99}', b'{"model_type": []}', b'{"hidden_dim": ' + b"9" * 5000 + b"}", b"NaN",
+    b'{"format": 1e400}', b'{"format": 99}', b'{"format": "' + b"9" * 10**5 + b'"}',
+    b'{"format": null}', b'{"model_type": []}', b'{"hidden_dim": ' + b"9" * 5000 + b"}", b"NaN",
     b'{"class_names": [' + b'"a",' * 600_000 + b'"b"]}', b"\xef\xbb\xbf{}", b"{}" + b" " * 3_000_000,
 )  # fmt: skip
 DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4",
