@@ -120,7 +120,7 @@ def _downloaded(place: Remote, pickles: bool, *, anew: bool = False) -> Path:
     download = partial(
         hf_hub_download, place.repository, revision=place.revision, etag_timeout=seconds, force_download=anew
     )
-    config = str(Path(name).with_name(CONFIG_FILE))
+    config = Path(name).with_name(CONFIG_FILE).as_posix()
     # The weights come last: if they are in the cache, their configuration is too.
     if config in names:
         _call_hub(place, partial(download, config))

@@ -256,7 +256,7 @@ def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
     else:
         given = read_checkpoint(path)
         given = given["model"] if isinstance(given.get("model"), Mapping) else given
-        given = {k: v for k, v in given.items() if isinstance(v, Tensor)}
+        given = {str(k): v for k, v in given.items() if isinstance(v, Tensor)}
     config = replace(model.config, audio_encoder="vggish")
     vggish = VGGish(quantize=config.audio_features == "vggish_quantized")
     load_exactly(vggish, _vggish_state(given, vggish, path))
