@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from acvis_kit.config import ACVISConfig
-from acvis_kit.evaluation.cost import FRAME_SIZE
+from acvis_kit.evaluation.cost import FRAME_SIZE, median_seconds, number_of_parameters, with_operations
 from acvis_kit.models.acvis.query_generator import QueryGenerator
-from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures
+from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures, CompactAudioEncoder, VGGish
 
 STRIDES = (32, 16, 8)
 KINDS: Mapping[str, dict[str, Any]] = {  # fields of ACVISConfig
@@ -24,7 +21,7 @@ KINDS: Mapping[str, dict[str, Any]] = {  # fields of ACVISConfig
     f"ACQG, {NUM_PATCHES} tokens a second": {"query_generator": "acqg", "audio_tokens": "patch"},
     "additive (AVISM)": {"query_generator": "additive", "audio_tokens": "clip"},
 }
-PATCH_DIMS = {"vggish": 512, "compact": 128, "precomputed": 512}
+PATCH_DIMS = {"vggish": VGGish.patch_dim, "compact": CompactAudioEncoder.patch_dim}
 
 
 @dataclass(frozen=True)
@@ -66,64 +63,30 @@ def generator_costs(
     random = torch.Generator().manual_seed(0)
     shapes = [(frames, (frame[0] // s) * (frame[1] // s), config.hidden_dim) for s in STRIDES]  # (T, H W / s^2, C)
     tokens = [torch.randn(shape, generator=random).to(device) for shape in shapes]
-    patch_dim = PATCH_DIMS[config.audio_encoder]
+    encoder = "vggish" if config.audio_encoder == "precomputed" else config.audio_encoder  # one with patches
+    patch_dim = PATCH_DIMS[encoder]
     sound = AudioFeatures(
         torch.randn(1, frames, config.audio_dim, generator=random).to(device),
         torch.randn(1, frames, NUM_PATCHES, patch_dim, generator=random).to(device),
     )
-    encoder = "compact" if config.audio_encoder == "precomputed" else config.audio_encoder
     own = replace(config, audio_encoder=encoder, frame_fusion=True)
     built = {
         name: QueryGenerator(replace(own, **fields), patch_dim).to(device).requires_grad_(True)
         for name, fields in KINDS.items()
     }
-    times: dict[str, list[float]] = {name: [] for name in built}
     with torch.no_grad():
-        for _ in range(runs + 1):
-            for name, generator in built.items():
-                _wait(device)
-                start = time.perf_counter()
-                generator(sound, tokens)
-                _wait(device)
-                times[name].append(time.perf_counter() - start)
+        steps = {name: partial(generator, sound, tokens) for name, generator in built.items()}
+        seconds = median_seconds(steps, runs, torch.device(device))
     return [
         GeneratorCost(
             name,
-            sum(p.numel() for p in generator.parameters()),
-            _flops(generator, sound, tokens) / frames / 1e9,
-            1000 * statistics.median(times[name][1:]) / frames,
+            number_of_parameters(generator),
+            with_operations(steps[name])[1] / frames / 1e9,
+            1000 * seconds[name] / frames,
             _kept(generator, sound, tokens) / frames / 1e6,
         )
         for name, generator in built.items()
     ]
-
-
-def cost_text(sizes: Mapping[str, list[GeneratorCost]], device: str) -> str:
-    """A Markdown table.
-
-    Args:
-        sizes: costs, by the name of the network.
-        device: its name.
-    """
-    lines = [
-        f"Per frame, measured on {device}; memory is what a training step keeps for the gradient.",
-        "",
-        "| network | query generator | parameters | GFLOPs | ms | MB |",
-        "|---|---|---|---|---|---|",
-    ]
-    for network, costs in sizes.items():
-        lines += [
-            f"| {network} | {c.name} | {c.parameters:,} | {c.gflops:.3f} | {c.milliseconds:.2f} | {c.kept_mb:.1f} |"
-            for c in costs
-        ]
-    return "\n".join(lines)
-
-
-@torch.no_grad()
-def _flops(generator: QueryGenerator, sound: AudioFeatures, tokens: list[Tensor]) -> float:
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # fused CPU kernels are not counted
-        generator(sound, tokens)
-    return counter.get_total_flops()
 
 
 def _kept(generator: QueryGenerator, sound: AudioFeatures, tokens: list[Tensor]) -> int:
@@ -141,8 +104,3 @@ def _kept(generator: QueryGenerator, sound: AudioFeatures, tokens: list[Tensor])
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), torch.enable_grad():
         generator(sound, tokens)
     return sum(storage.nbytes() for storage in kept.values())
-
-
-def _wait(device: torch.device | str) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)

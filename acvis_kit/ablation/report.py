@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acvis_kit.ablation.cost import GeneratorCost
 from acvis_kit.ablation.ledger import RunLedger
 from acvis_kit.ablation.scores import MEASURED
 from acvis_kit.ablation.tables import TABLES, Row, Table, short_hash
@@ -130,7 +131,7 @@ def write_report(
 
     Args:
         ledger: of the runs.
-        cost: table of the query generators' costs, see `cost.cost_text`; None: left out.
+        cost: table of the query generators' costs, see `cost_text`; None: left out.
         setting: see `Runs`.
         say: for messages.
 
@@ -236,6 +237,23 @@ def table_figure(runs: Runs, table: Table) -> go.Figure:
         xaxis_title="points", scattermode="group", template="plotly_white", font={"family": "system-ui, sans-serif"},
         height=180 + 70 * len(table.rows), width=900, margin={"l": 220}, yaxis={"autorange": "reversed"},
     )  # fmt: skip
+
+
+def cost_text(sizes: Mapping[str, Sequence[GeneratorCost]], device: str) -> str:
+    """What the query generators cost, in Markdown.
+
+    Args:
+        sizes: costs, by the name of the network.
+        device: its name.
+    """
+    rows = [
+        [network, c.name, f"{c.parameters:,}", f"{c.gflops:.3f}", f"{c.milliseconds:.2f}", f"{c.kept_mb:.1f}"]
+        for network, costs in sizes.items()
+        for c in costs
+    ]
+    head = f"Per frame, measured on {device}; memory is what a training step keeps for the gradient."
+    table = _grid(["network", "query generator", "parameters", "GFLOPs", "ms", "MB"], rows)
+    return "\n".join([head, "", *table])
 
 
 def _head(runs: Runs) -> str:

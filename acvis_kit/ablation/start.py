@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from acvis_kit.ablation.tables import (
     ABLATION_BASE,
@@ -30,9 +30,11 @@ from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training.parallel import make_accelerator
 from acvis_kit.training.recipe import Recipe, RuntimeConfig
 from acvis_kit.training.stages import audio_pretraining
-from acvis_kit.training.start import class_names_of, copy_weights, fingerprint, initial_model
+from acvis_kit.training.start import class_names_of, copy_weights, initial_model
 from acvis_kit.training.trainer import Trainer
-from acvis_kit.weights.load import WEIGHTS_FILE, load_model
+from acvis_kit.weights.download import sha256_of
+from acvis_kit.weights.fit import load_exactly
+from acvis_kit.weights.load import WEIGHTS_FILE, load_model, read_safetensors
 
 AUDIO_WEIGHTS = "audio"  # folder of the pretrained audio encoders
 PARTS_WITHOUT_AUDIO = ("backbone", "pixel_decoder")  # taken from the visual weights, and frozen
@@ -85,7 +87,7 @@ class Plan:
         """See `tables.setting`."""
         given, visual = self.visual_weights, None
         if given is not None:
-            visual = fingerprint(given / WEIGHTS_FILE if given.is_dir() else given)[:12]
+            visual = sha256_of(given / WEIGHTS_FILE if given.is_dir() else given)[:12]
         return setting(self.base, self.recipe, self.audio_pretraining_steps, self.eval_clips, visual)
 
 
@@ -179,7 +181,7 @@ def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:
     if file is not None:
         make_audio_weights(run)
         assert model.audio_encoder is not None, "runs with a file have an audio encoder"
-        model.audio_encoder.load_state_dict(load_file(file))
+        load_exactly(model.audio_encoder, read_safetensors(file)[0])
     if run.plan.visual_weights is not None:
         given = load_model(run.plan.visual_weights)
         copy_weights(given, model, only=PARTS_WITHOUT_AUDIO if given.config.uses_audio else None)
@@ -213,14 +215,10 @@ def impossible(plan: Plan, row: Row) -> str | None:
     return None
 
 
-_FILE_HASHES: dict[tuple[Path, int], str] = {}
-
-
+@cache
 def _file_hash(file: Path, changed: int) -> str:
-    """`fingerprint`, computed once per time of change."""
-    if (file, changed) not in _FILE_HASHES:
-        _FILE_HASHES[file, changed] = fingerprint(file)
-    return _FILE_HASHES[file, changed]
+    """`sha256_of`, computed once per time of change."""
+    return sha256_of(file)
 
 
 def torch_device(device: str | None) -> str:

@@ -114,9 +114,10 @@ def _run(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     import torch
 
-    from acvis_kit.ablation.cost import cost_text, generator_costs
+    from acvis_kit.ablation.cost import generator_costs
     from acvis_kit.ablation.ledger import RunLedger
-    from acvis_kit.ablation.report import Runs, read_findings, write_report
+    from acvis_kit.ablation.report import Runs, cost_text, read_findings, write_report
+    from acvis_kit.ablation.start import torch_device
     from acvis_kit.ablation.tables import ABLATION_BASE
     from acvis_kit.config import PRESETS
 
@@ -125,7 +126,7 @@ def _report(arguments: argparse.Namespace) -> int:
         say(f"{ledger.take(RunLedger(other))} runs imported from {other}")
     Runs(ledger, arguments.setting)  # fails before the costs are measured
     read_findings(ledger.folder)
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch_device(arguments.device)
     small = (ABLATION_BASE.short_side, ABLATION_BASE.short_side)  # (H, W)
     costs = {
         "acvis-r50, 384x640": generator_costs(PRESETS["acvis-r50"], device=device),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import torch
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import AcvisError
+from acvis_kit.evaluation.cost import median_seconds
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.models.acvis.model import ACVIS
@@ -71,7 +71,7 @@ def speed(
     steps: dict[str, Callable[[], Any]] = {"encode": encode, "decode": decode}
     if peer:
         steps["peer"] = _peer(clip.frames, predictor.device, dtype)
-    seconds = _in_turns(steps, runs, predictor.device)
+    seconds = median_seconds(steps, runs, predictor.device)
     report: dict[str, Any] = {
         "preset": preset,
         "frames": frames,
@@ -188,16 +188,3 @@ def _peer(frames: torch.Tensor, device: torch.device, dtype: torch.dtype | None)
                 model(pixel_values=torch.nn.functional.pad(image, pad)[None])
 
     return forward
-
-
-def _in_turns(steps: dict[str, Callable[[], Any]], runs: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each step after one warm-up round; the steps alternate, so that drift affects all alike."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(runs + 1):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(t[1:]) for name, t in times.items()}

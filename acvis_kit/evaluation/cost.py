@@ -1,14 +1,19 @@
-"""Parameters and operations of each part of a model, and the software and hardware in use: `acvis info`."""
+"""Parameters and operations of each part of a model, and the software and hardware in use: `acvis info`.
+
+Operations, parameters and seconds are counted here for `benchmark` and the ablations too.
+"""
 
 from __future__ import annotations
 
 import copy
 import importlib.metadata
 import platform
-from collections.abc import Callable
+import statistics
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -23,6 +28,8 @@ FRAME_SIZE = (384, 640)  # a 360x640 frame, padded to multiples of 32
 WINDOWS = 1  # windows of frames over which the tracker is counted
 PACKAGES = ("torch", "torchvision", "torchaudio", "numpy", "scipy", "av", "moviepy", "pycocotools", "huggingface-hub",
             "safetensors", "plotly", "gradio", "accelerate")  # fmt: skip
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -54,11 +61,9 @@ def costs(model: ACVIS) -> list[Cost]:
     rows: list[Cost] = []
 
     def count(part: str, module: nn.Module | None, run: Callable[[], Any], frames: int = 1, extra: float = 0.0) -> Any:
-        counter = FlopCounterMode(display=False)
-        with counter, sdpa_kernel(SDPBackend.MATH):  # the fused kernel of a CPU is not counted
-            result = run()
-        parameters = sum(p.numel() for p in module.parameters()) if module is not None else 0
-        rows.append(Cost(part, parameters, (counter.get_total_flops() / frames + extra) / 1e9))
+        result, operations = with_operations(run)
+        parameters = number_of_parameters(module) if module is not None else 0
+        rows.append(Cost(part, parameters, (operations / frames + extra) / 1e9))
         return result
 
     maps = count("backbone", model.backbone, lambda: model.backbone(image))
@@ -85,8 +90,8 @@ def costs(model: ACVIS) -> list[Cost]:
 
     for name, head in {"class": model.pixel_class_head, **model.auxiliary_heads}.items():
         if head is not None:
-            rows.append(Cost(f"pixel {name} head, in training", sum(p.numel() for p in head.parameters()), 0.0))
-    total = Cost("whole", sum(p.numel() for p in model.parameters()), sum(row.gflops for row in rows))
+            rows.append(Cost(f"pixel {name} head, in training", number_of_parameters(head), 0.0))
+    total = Cost("whole", number_of_parameters(model), sum(row.gflops for row in rows))
     rows.append(total)
     for kind, audio_tokens in (("acqg", config.audio_tokens), ("additive", "clip")):
         variant = replace(config, query_generator=kind, audio_tokens=audio_tokens, frame_fusion=True)
@@ -95,6 +100,38 @@ def costs(model: ACVIS) -> list[Cost]:
         tokens_text = f"{NUM_PATCHES} tokens" if audio_tokens == "patch" else "1 token"
         count(f"query generator: {kind}, {tokens_text} a second", own, partial(own, sound, scales))
     return rows
+
+
+@torch.no_grad()
+def with_operations(run: Callable[[], Result]) -> tuple[Result, int]:
+    """The result of `run`, and its operations; a multiply-add counts as two."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # fused CPU kernels are not counted
+        result = run()
+    return result, counter.get_total_flops()
+
+
+def median_seconds(steps: Mapping[str, Callable[[], Any]], runs: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each step after one warm-up round; the steps alternate, so that drift affects all alike.
+
+    Args:
+        steps: what is timed, by name.
+        runs: timed rounds, each of all steps.
+        device: that they work on; its queue is empty before a time is taken.
+    """
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(runs + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(t[1:]) for name, t in times.items()}
+
+
+def number_of_parameters(module: nn.Module) -> int:
+    """All of them, trained or frozen; a shared one counts once."""
+    return sum(p.numel() for p in module.parameters())
 
 
 def _silence(model: ACVIS) -> AudioFeatures:

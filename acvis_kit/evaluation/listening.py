@@ -13,8 +13,8 @@ Only AVIS-Synth provides all of them (`{split}_scenes.json`); it has one frame p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from acvis_kit.clip import SAMPLE_RATE
-from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.clip import SAMPLE_RATE, Clip
+from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
 from acvis_kit.data.soundtracks import as_stored
 from acvis_kit.data.synth.counterfactual import CounterfactualKind, counterfactual, possible_kinds
 from acvis_kit.data.synth.records import ObjectRecord, SceneRecord, load_scenes
@@ -48,11 +48,13 @@ from acvis_kit.metrics.audio_control import (
 from acvis_kit.metrics.bootstrap import bootstrap_intervals
 from acvis_kit.metrics.counting import CountScore, score_counts
 from acvis_kit.metrics.evaluate import Report, evaluate_in_full
+from acvis_kit.metrics.tally import quotient
 
 NOISE_SNR_DB = 10.0
 ON_OBJECT = 0.5  # IoU above which a mask is on an object
 DRAWS = 2000  # bootstrap resamples
 PICTURED = 10  # number of clips that a sheet is drawn of
+SOUNDTRACKS = ("original", "muted", "foreign", "swapped", "off-screen", "noisy")
 COUNTED = ("original", "off-screen")  # soundtracks under which counts are compared
 
 
@@ -76,7 +78,7 @@ class Proportion:
     def of(cls, sums: Sequence[tuple[float, float]]) -> Proportion:
         """Pool (right seconds, seconds) of every clip."""
         table = np.array(sums, np.float64).reshape(-1, 2)
-        ratio = lambda s: np.where(s[..., 1:] > 0, s[..., :1] / np.where(s[..., 1:] > 0, s[..., 1:], 1), np.nan)  # noqa: E731
+        ratio = lambda s: quotient(s[..., :1], s[..., 1:])  # noqa: E731
         low, high = bootstrap_intervals(table, ratio, draws=DRAWS)
         total = table.sum(0)
         return cls(float(ratio(total)[0]), float(low[0]), float(high[0]), int(total[1]))
@@ -194,27 +196,59 @@ def listen(
         Measurements without (False) and with (True) the count gate; the same on every process.
 
     Raises:
-        DataError: a split without `{split}_scenes.json`, a predictor with the gate or without a count head, or a class
-            that the data set lacks.
+        DataError: a split without `{split}_scenes.json`, a predictor with the gate, a model without a count head or
+            audio encoder, or a class that the data set lacks.
+    """
+    config = predictor.model.config
+    if predictor.count_gate or config.count_head == "none" or config.audio_encoder == "precomputed":
+        raise DataError(
+            "scores are measured without and with the count gate, under sounds that are made here: give a model that "
+            "counts and contains its audio encoder, with count_gate=False"
+        )
+    heard = hear(predictor, split, seed=seed, say=say, pictures=pictures)
+    return {gate: _summary(split, clips) for gate, clips in heard.items()}
+
+
+def hear(
+    predictor: Predictor,
+    split: AVISegSplit,
+    names: Collection[str] = SOUNDTRACKS,
+    *,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda _: None,
+    pictures: Path | None = None,
+) -> dict[bool, list[ClipResults]]:
+    """Predict every clip of a split under several soundtracks.
+
+    Several processes (torchrun) divide the clips among themselves.
+
+    Args:
+        predictor: without a count gate. A model that takes precomputed features gets only the original sound.
+        split: of AVIS-Synth.
+        names: of the soundtracks.
+        seed: see `listen`.
+        say: see `listen`.
+        pictures: see `listen`.
+
+    Returns:
+        The results of each clip, in the order of the split: without the count gate (False), and for models that count
+        with it (True); the same on every process.
+
+    Raises:
+        DataError: a split without `{split}_scenes.json`, or a class that the data set lacks.
     """
     if not split.scenes_file.is_file():
         raise DataError(f"{split.scenes_file} is not there: the sounds of AVIS-Synth are needed (acvis synth)")
-    if predictor.count_gate or predictor.model.config.count_head == "none":
-        raise DataError(
-            "scores are measured without and with the count gate: give a model that counts, with count_gate=False"
-        )
+    gates = (False,) if predictor.model.config.count_head == "none" else (False, True)
     scenes = load_scenes(split.scenes_file)
     category_ids = category_ids_of(predictor.model, split)
     found = {}
     for number, video in own_share(split.videos):
-        clip_results = {gate: _ClipResults() for gate in (False, True)}
+        clip_results = {gate: ClipResults(video.name) for gate in gates}
         scene, clip = scenes[video.id], split.clip(video)
-        rng = np.random.default_rng([seed, video.id])
-        tracks = soundtracks(scene, clip.waveform, rng)
-        features = predictor.encode(clip)
+        tracks = soundtracks(scene, clip.waveform, np.random.default_rng([seed, video.id])).only(names)
         pictured = {}
-        for name, waveform in tracks.waveforms.items():
-            prediction = predictor.decode(features, waveform)
+        for name, prediction in _predictions(predictor, split, video, clip, tracks):
             if pictures is not None and number < PICTURED and name in tracks.pictured:
                 pictured[name] = prediction
             for gate, results in clip_results.items():
@@ -226,7 +260,24 @@ def listen(
         found[number] = clip_results
         say(f"[{number + 1}/{len(split)}] {video.name}")
     collected = collect(found)
-    return {gate: _summary(split, [results[gate] for results in collected]) for gate in (False, True)}
+    return {gate: [results[gate] for results in collected] for gate in gates}
+
+
+def _predictions(
+    predictor: Predictor, split: AVISegSplit, video: VideoEntry, clip: Clip, tracks: Soundtracks
+) -> Iterator[tuple[str, Prediction]]:
+    """Predictions for a clip with the names of the soundtracks; the pictures are encoded once."""
+    features = predictor.encode(clip)
+    config = predictor.model.config
+    if config.uses_audio and config.audio_encoder == "precomputed":
+        vectors = torch.from_numpy(np.array(split.features(video)[: len(clip)], np.float32))
+        yield "original", predictor.decode(features, audio_features=vectors)
+        return
+    prediction = None
+    for name, waveform in tracks.waveforms.items():
+        if prediction is None or config.uses_audio:
+            prediction = predictor.decode(features, waveform)
+        yield name, prediction
 
 
 @dataclass(frozen=True)
@@ -248,6 +299,10 @@ class Soundtracks:
     def pictured(self) -> tuple[str, ...]:
         """The three soundtracks of a sheet; foreign sound if there is no swap."""
         return "original", "muted", "foreign" if self.swap is None else "swapped"
+
+    def only(self, names: Collection[str]) -> Soundtracks:
+        """Without the waveforms of other names."""
+        return replace(self, waveforms={name: sound for name, sound in self.waveforms.items() if name in names})
 
 
 def soundtracks(scene: SceneRecord, original: Tensor, rng: np.random.Generator) -> Soundtracks:
@@ -324,49 +379,51 @@ def twin_seconds(shown: ShownMasks, scene: SceneRecord) -> tuple[int, int]:
     return right, total
 
 
-class _ClipResults:
-    """Results of one clip with one setting of the count gate.
+class ClipResults:
+    """Results of one clip with one setting of the count gate, under the soundtracks that were predicted.
 
     Attributes:
+        name: of the clip.
         results: AVISeg's results under the original and the noisy soundtrack, by its name.
-        counts: scores of the counts under the soundtracks in `COUNTED`, by name.
+        probabilities: of the counts under the soundtracks in `COUNTED`, float32 (T, K_max + 1), by name.
+        counts: scores of these counts, by name.
         control: see `clip_control`.
         twins: see `twin_seconds`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.results: dict[str, list[dict[str, Any]]] = {"original": [], "noisy": []}
+        self.probabilities: dict[str, NDArray[np.float32]] = {}
         self.counts: dict[str, CountScore] = {}
         self.control: ControlSums
         self.twins: tuple[int, int]
         self._shown: dict[str, ShownMasks] = {}
-        self._probabilities: dict[str, NDArray[np.float64]] = {}
 
     def add(self, name: str, prediction: Prediction, video_id: int, category_ids: dict[str, int]) -> None:
         self._shown[name] = ShownMasks.from_prediction(prediction)
         if name in self.results:
             self.results[name] = results_of(prediction, video_id, category_ids)
-        if name in COUNTED:
-            assert prediction.count_probs is not None, "`listen` refuses models without a count head"
-            self._probabilities[name] = prediction.count_probs.numpy()
+        if name in COUNTED and prediction.count_probs is not None:
+            self.probabilities[name] = prediction.count_probs.float().cpu().numpy()
 
     def score(self, scene: SceneRecord, tracks: Soundtracks) -> None:
-        """Score the predictions under all soundtracks and drop them."""
+        """Score the predictions under all soundtracks and drop their masks."""
         shown = self._shown
         swaps = []
-        if tracks.swap is not None:
+        if tracks.swap is not None and "swapped" in shown:
             former, new, seconds = tracks.swap
             own = [m if s else None for m, s in zip(former.segmentations, former.sounding, strict=True)]
             swaps = [Swap(shown["original"], shown["swapped"], own, list(new.segmentations), seconds)]
-        self.control = clip_control(shown["muted"], shown.get("foreign"), swaps, ON_OBJECT)
+        self.control = clip_control(shown.get("muted"), shown.get("foreign"), swaps, ON_OBJECT)
         self.twins = twin_seconds(shown["original"], scene)
         true = (scene.sounding & np.array([[m is not None for m in o.segmentations] for o in scene.objects])).sum(0)
         scored = {"original": np.ones(scene.length, bool), "off-screen": tracks.outside}
-        self.counts = {n: score_counts(true[scored[n]], found[scored[n]]) for n, found in self._probabilities.items()}
-        self._shown, self._probabilities = {}, {}  # not sent to other processes
+        self.counts = {n: score_counts(true[scored[n]], found[scored[n]]) for n, found in self.probabilities.items()}
+        self._shown = {}  # not sent to other processes
 
 
-def _summary(split: AVISegSplit, clips: Sequence[_ClipResults]) -> Listening:
+def _summary(split: AVISegSplit, clips: Sequence[ClipResults]) -> Listening:
     report, noisy = (
         evaluate_in_full(
             split.truth, [result for clip in clips for result in clip.results[name]], "paper", bootstrap=DRAWS

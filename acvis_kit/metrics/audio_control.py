@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.masks import RLE, areas, encode, iou
 from acvis_kit.metrics.bootstrap import bootstrap_intervals
+from acvis_kit.metrics.tally import quotient
 
 if TYPE_CHECKING:
     from acvis_kit.inference.prediction import Prediction
@@ -241,17 +242,14 @@ def _numbers(sums: NDArray[np.float64], measured: NDArray[np.bool_] | None = Non
     muted_frames, muted, foreign_frames, foreign, swap_frames, followed, iou_frames, original, swapped = np.moveaxis(
         sums, -1, 0
     )
-    parts = np.stack([_ratio(muted, muted_frames), _ratio(foreign, foreign_frames), _ratio(followed, swap_frames)])
-    original, swapped = _ratio(original, iou_frames), _ratio(swapped, iou_frames)
+    parts = np.stack(
+        [quotient(muted, muted_frames), quotient(foreign, foreign_frames), quotient(followed, swap_frames)]
+    )
+    original, swapped = quotient(original, iou_frames), quotient(swapped, iou_frames)
     if measured is None:
         measured = ~np.isnan(parts)
     summary = parts[measured].mean(0) if measured.any() else np.full_like(original, np.nan)
     return np.stack([*parts, original, swapped, swapped - original, summary], axis=-1)
-
-
-def _ratio(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
-    """Ratio part / whole, NaN where whole is 0."""
-    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)
 
 
 def _silent(shown: ShownMasks) -> int:

@@ -10,6 +10,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ import torch
 from torch import Tensor
 
 from acvis_kit.config import AVISEG_CLASSES, ACVISConfig
-from acvis_kit.errors import WeightsError
+from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.encoders.backbones import SWIN_LAYOUTS
+from acvis_kit.weights.fit import build_and_load, cut, listed, reason, require_layers
 
 NUM_LEVELS = 3  # of the deformable attention
+MOST_CLASSES = 10_000
+MOST_DIGITS = 4  # of the number of a layer
 _HEAD = r"^sem_seg_head\.predictor\."
 _PIXEL = r"^sem_seg_head\.pixel_decoder\."
 _TRACKER = r"^(?:vita|avism)_module\."
@@ -114,7 +118,7 @@ def from_reference(weights: Mapping[str, Any] | str | Path, *, trust_pickle: boo
             of inference.
 
     Raises:
-        WeightsError: not such a checkpoint, an ambiguous count head, or keys and shapes that do not fit (all listed).
+        WeightsError: not such a checkpoint, an ambiguous count head, or keys and shapes that do not fit.
         ConfigError: an override that does not exist or contradicts another.
     """
     if isinstance(weights, (str, Path)):
@@ -125,9 +129,7 @@ def from_reference(weights: Mapping[str, Any] | str | Path, *, trust_pickle: boo
     renamed = rename(state, keep_merge=config.query_generator == "additive")
     if "audio_encoder.pca_means" in renamed:
         renamed["audio_encoder.pca_means"] = renamed["audio_encoder.pca_means"].flatten()  # (128, 1) -> (128,)
-    model = ACVIS(config)
-    load_exactly(model, renamed)
-    return model.eval()
+    return build_and_load(partial(ACVIS, config), renamed, "the checkpoint's keys and shapes").eval()
 
 
 def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[str, Any]:
@@ -147,15 +149,14 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[
                 f"{path} holds more than tensors and could run code when opened: if you trust its author, convert it "
                 "with --trust-pickle (trust_pickle=True)"
             ) from error
-        raise WeightsError(f"{path} is not a PyTorch checkpoint ({str(error).splitlines()[0]})") from error
+        raise WeightsError(f"{path} is not a PyTorch checkpoint ({reason(error)})") from error
     except ImportError as error:
         raise WeightsError(
             f"{path} holds objects of a package that is not installed ({error}): install it, or save the checkpoint "
             "again with its tensors only"
         ) from error
     except Exception as error:  # a pickle's own code may raise anything
-        text = str(error).strip() or type(error).__name__
-        raise WeightsError(f"{path} is not a PyTorch checkpoint, or is damaged ({text.splitlines()[0]})") from error
+        raise WeightsError(f"{path} is not a PyTorch checkpoint, or is damaged ({reason(error)})") from error
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors")
     return loaded
@@ -180,12 +181,15 @@ def _tensors_of(weights: Mapping[str, Any]) -> dict[str, Tensor]:
     wrong = [k for k, v in weights.items() if not isinstance(v, Tensor | np.ndarray | float | int)]
     wrong += [k for k, v in weights.items() if isinstance(v, np.ndarray) and v.dtype.kind not in "fiub"]
     if wrong:
-        found = ", ".join(f"{k} ({type(weights[k]).__name__})" for k in wrong[:5])
+        found = [f"{k} ({type(weights[k]).__name__})" for k in wrong]
         raise WeightsError(
-            f"{len(wrong)} of {len(weights)} entries are not tensors: {found}: give the state dict alone, or a "
-            "checkpoint that holds it under the key 'model'"
+            listed(found, f"of {len(weights)} entries are not tensors")
+            + ": give the state dict alone, or a checkpoint that holds it under the key 'model'"
         )
-    return {str(k): torch.as_tensor(v) for k, v in weights.items()}
+    try:
+        return {str(k): torch.as_tensor(v) for k, v in weights.items()}
+    except (TypeError, RuntimeError, OverflowError) as error:  # byte orders and whole numbers that torch lacks
+        raise WeightsError(f"an entry cannot be made a tensor ({reason(error)}): save the checkpoint again") from error
 
 
 def rename(state: Mapping[str, Tensor], *, keep_merge: bool) -> dict[str, Tensor]:
@@ -207,29 +211,9 @@ def rename(state: Mapping[str, Tensor], *, keep_merge: bool) -> dict[str, Tensor
         for pattern, replacement in _RULES:
             ours = re.sub(pattern, replacement, ours)
         if ours in renamed:
-            raise WeightsError(f"two keys of the checkpoint correspond to {ours}: the second is {name}")
+            raise WeightsError(f"two keys of the checkpoint correspond to {cut(ours)}: the second is {cut(name)}")
         renamed[ours] = value
     return renamed
-
-
-def load_exactly(model: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load a state dict whose keys and shapes are exactly the model's.
-
-    Raises:
-        WeightsError: they differ; the message lists every missing key, unexpected key and wrong shape.
-    """
-    own = model.state_dict()
-    rebuilt = {k for k in own if k.endswith("relative_position_index")}  # a table that the module computes itself
-    problems = [f"missing: {k}" for k in own if k not in state and k not in rebuilt]
-    problems += [f"unexpected: {k}" for k in state if k not in own]
-    problems += [
-        f"shape of {k}: {tuple(v.shape)} given, {tuple(own[k].shape)} expected"
-        for k, v in state.items()
-        if k in own and own[k].shape != v.shape
-    ]
-    if problems:
-        raise WeightsError(f"the weights do not fit in {len(problems)} places:\n  " + "\n  ".join(problems))
-    model.load_state_dict({**own, **state})
 
 
 def infer_config(state: Mapping[str, Tensor], **overrides: Any) -> ACVISConfig:
@@ -244,16 +228,14 @@ def infer_config(state: Mapping[str, Tensor], **overrides: Any) -> ACVISConfig:
     if tracker is None or not any(re.match(_HEAD, k) for k in keys):
         raise WeightsError(
             "this is not a checkpoint of the ACVIS, AVISM or VITA reference: it has no 'sem_seg_head.predictor.*' and "
-            f"'vita_module.*' (or 'avism_module.*') keys; it starts with {', '.join(keys[:3]) or 'nothing'}"
+            f"'vita_module.*' (or 'avism_module.*') keys; it starts with {cut(', '.join(keys[:3])) or 'nothing'}"
         )
     head, pixel = "sem_seg_head.predictor.", "sem_seg_head.pixel_decoder."
 
-    def shape(name: str) -> torch.Size:
-        if name not in state:
-            raise WeightsError(f"the checkpoint has no {name}: it is incomplete, or of an unsupported model")
-        return state[name].shape
-
+    shape = partial(_shape, state)
     heads = overrides.get("num_heads", 8)
+    if not isinstance(heads, int) or heads < 1:
+        raise ConfigError(f"num_heads={heads!r} must be a whole number, at least 1")
     has_vggish = any(k.startswith("audio_backbone.") for k in keys)
     found: dict[str, Any] = _infer_backbone(state, keys)
     found |= {
@@ -276,15 +258,38 @@ def infer_config(state: Mapping[str, Tensor], **overrides: Any) -> ACVISConfig:
     found |= _infer_generator(keys)
     found |= _infer_count_head(state, overrides)
     classes = shape(head + "class_embed.weight")[0] - 1
+    if classes > MOST_CLASSES:
+        raise WeightsError(f"the checkpoint has {classes} classes, at most {MOST_CLASSES} are allowed")
     found["class_names"] = (
         AVISEG_CLASSES if classes == len(AVISEG_CLASSES) else tuple(f"class {i + 1}" for i in range(classes))
     )
+    require_layers({**found, **overrides}, state)
     return ACVISConfig.from_dict({**found, **overrides})
 
 
+def _shape(state: Mapping[str, Tensor], name: str) -> torch.Size:
+    """The shape of a tensor that every reference checkpoint has.
+
+    Raises:
+        WeightsError: it is not there, or holds nothing.
+    """
+    if name not in state:
+        raise WeightsError(f"the checkpoint has no {name}: it is incomplete, or of an unsupported model")
+    if not state[name].dim() or not state[name].numel():
+        raise WeightsError(f"{name} has the shape {tuple(state[name].shape)}: at least one row is expected")
+    return state[name].shape
+
+
 def _count(keys: Iterable[str], pattern: str) -> int:
-    """Number of layers: one more than the highest number in the pattern's group."""
-    return 1 + max((int(m[1]) for k in keys if (m := re.match(pattern, k))), default=-1)
+    """Number of layers: one more than the highest number in the pattern's group.
+
+    Raises:
+        WeightsError: a number beyond those of any network.
+    """
+    numbers = [m[1] for k in keys if (m := re.match(pattern, k))]
+    if any(len(number) > MOST_DIGITS for number in numbers):
+        raise WeightsError(f"a layer has a number of more than {MOST_DIGITS} digits: this is no checkpoint")
+    return 1 + max(map(int, numbers), default=-1)
 
 
 def _infer_backbone(state: Mapping[str, Tensor], keys: list[str]) -> dict[str, Any]:
@@ -295,12 +300,12 @@ def _infer_backbone(state: Mapping[str, Tensor], keys: list[str]) -> dict[str, A
             raise WeightsError(f"a ResNet with {blocks} blocks is not supported: (3, 4, 6, 3) and (3, 4, 23, 3) are")
         return {"backbone": named[blocks]}
     if "backbone.patch_embed.proj.weight" in state:
-        width = state["backbone.patch_embed.proj.weight"].shape[0]
+        width = _shape(state, "backbone.patch_embed.proj.weight")[0]
         blocks = tuple(_count(keys, rf"backbone\.layers\.{stage}\.blocks\.(\d+)\.") for stage in range(4))
-        table = state["backbone.layers.0.blocks.0.attn.relative_position_bias_table"]  # ((2 W - 1)^2, heads)
+        rows = _shape(state, "backbone.layers.0.blocks.0.attn.relative_position_bias_table")[0]  # (2 W - 1)^2
         for name, (known_width, known_blocks, _) in SWIN_LAYOUTS.items():
             if (width, blocks) == (known_width, known_blocks):
-                return {"backbone": name, "swin_window": (round(table.shape[0] ** 0.5) + 1) // 2}
+                return {"backbone": name, "swin_window": (round(rows**0.5) + 1) // 2}
         raise WeightsError(f"a Swin of width {width} with {blocks} blocks is not supported: {SWIN_LAYOUTS} are")
     raise WeightsError("the checkpoint has neither a ResNet ('backbone.stem') nor a Swin ('backbone.patch_embed')")
 
@@ -314,10 +319,10 @@ def _infer_generator(keys: list[str]) -> dict[str, Any]:
 
 
 def _infer_count_head(state: Mapping[str, Tensor], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    bias = state.get("sem_seg_head.predictor.cnt_proj.bias")
-    if bias is None:
+    bias = "sem_seg_head.predictor.cnt_proj.bias"
+    if bias not in state:
         return {"count_head": "none"}
-    logits = bias.shape[0]
+    logits = _shape(state, bias)[0]
     kind = overrides.get("count_head")
     if logits == 3 and kind is None and "k_max" not in overrides:
         raise WeightsError(

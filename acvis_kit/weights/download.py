@@ -1,34 +1,41 @@
-"""Weights from the Hugging Face Hub: the local cache first, short time-outs, checked downloads.
+"""Weights from the Hugging Face Hub: the local cache first, short time-outs, and the Hub's own checksums.
+
+huggingface_hub compares no checksum, but it names what it stores by the Hub's: `snapshots/<commit>/model.safetensors`
+is a link to `blobs/<sha256>`; for a small text file it is git's SHA-1. So a copy can be checked without a request, and
+nothing has to be recorded. Nothing is written or deleted here, so that a shared or read-only cache works.
 
 huggingface_hub reads its own environment variables: HF_HUB_OFFLINE, HF_HOME, HF_TOKEN, HF_ENDPOINT.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import errno
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from hashlib import file_digest
 from pathlib import Path
 from typing import TypeVar
 
 from acvis_kit.errors import WeightsError
+from acvis_kit.weights.fit import cut, reason
 from acvis_kit.weights.published import PICKLES, Remote, choose_file
 
 ANSWER_SECONDS = 2.5  # until the Hub counts as unreachable, unless HF_HUB_ETAG_TIMEOUT is set
 CONFIG_FILE = "config.json"
-READ_AT_ONCE = 2**20  # bytes
+SHA256_DIGITS, SHA1_DIGITS = 64, 40
+OF_THE_DISK = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST)
 
 T = TypeVar("T")
 
 
 class HubUnreachable(WeightsError):
     """The Hub does not answer, and the local cache does not hold the weights."""
+
+
+class WrongChecksum(WeightsError):
+    """A file whose content is not that of the Hub or of the table of published weights."""
 
 
 @dataclass(frozen=True)
@@ -39,30 +46,45 @@ class Fetched:
         file: path in the local cache; config.json is beside it if the repository has one.
         commit: the commit that it is from.
         sha256: of the file, hexadecimal.
+        is_whole: whether its content has the Hub's checksum; False where the cache does not tell that checksum (it
+            consists of links, which some file systems lack).
     """
 
     file: Path
     commit: str
     sha256: str
+    is_whole: bool
 
 
 def fetch(place: Remote, *, pickles: bool = False) -> Fetched:
-    """Fetch weights from the Hub; no request is made if the local cache holds them.
+    """Fetch weights from the Hub; no request is made if the local cache holds them whole.
 
     Args:
         place: repository, revision and file.
         pickles: whether pickles are accepted; otherwise they are refused before the download.
 
     Raises:
-        HubUnreachable: not in the cache, and no answer within `ANSWER_SECONDS`, or HF_HUB_OFFLINE is set.
-        WeightsError: no such repository, revision or file, no access, a refused pickle, or a file with a wrong sha256.
+        HubUnreachable: not in the cache, or damaged there, and no answer within `ANSWER_SECONDS`, or HF_HUB_OFFLINE is
+            set.
+        WeightsError: no such repository, revision or file, no access, a refused pickle, a cache that cannot be written,
+            or a wrong checksum after a new download too.
     """
     file = _cached(place, pickles)
-    announced = None
     if file is None:
-        file, announced = _downloaded(place, pickles)
-    commit = _commit_of(file)
-    return Fetched(file, commit, _checked(file, place, commit, announced))
+        try:
+            return _checked(_downloaded(place, pickles), place)
+        except HubUnreachable as error:
+            raise HubUnreachable(
+                f"{place} is not in the local cache, and {error}: connect once to fetch it, or give a folder or file"
+            ) from error
+    try:
+        return _checked(file, place)
+    except WrongChecksum as damage:
+        try:
+            again = _downloaded(place, pickles, anew=True)
+        except WeightsError as error:
+            raise type(error)(f"{damage}; and it cannot be fetched anew: {error}") from error
+        return _checked(again, place)
 
 
 def _cached(place: Remote, pickles: bool) -> Path | None:
@@ -71,41 +93,38 @@ def _cached(place: Remote, pickles: bool) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(place.repository, revision=place.revision, local_files_only=True))
+        # The empty list asks for the folder alone: it may lack files of the repository that are not wanted here.
+        found = snapshot_download(place.repository, revision=place.revision, local_files_only=True, allow_patterns=[])
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
-    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    folder = Path(found)
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     name = choose_file(names, place)
     if name is not None:
         _check_kind(name, place, pickles)
     return folder / name if name else None
 
 
-def _downloaded(place: Remote, pickles: bool) -> tuple[Path, str | None]:
-    """Download the file and its configuration; the sha256 is the one that the Hub announces, None if it does not."""
-    from huggingface_hub import HfApi, hf_hub_download
+def _downloaded(place: Remote, pickles: bool, *, anew: bool = False) -> Path:
+    """Download the file and its configuration; `anew` replaces what the cache holds, once the new copy is complete."""
+    from huggingface_hub import HfApi, constants, hf_hub_download
 
-    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or ANSWER_SECONDS)
-    model_info = partial(
-        HfApi().model_info,
-        place.repository,
-        revision=place.revision,
-        files_metadata=True,
-        timeout=max(1.0, seconds - 0.5),
-    )
-    listing = _call_hub(place, partial(_within, seconds, model_info))
-    announced = {entry.rfilename: entry.lfs.sha256 if entry.lfs else None for entry in listing.siblings or []}
-    name = choose_file(list(announced), place)
+    seconds = constants.HF_HUB_ETAG_TIMEOUT if os.environ.get("HF_HUB_ETAG_TIMEOUT") else ANSWER_SECONDS
+    listing = _call_hub(place, partial(HfApi().model_info, place.repository, revision=place.revision, timeout=seconds))
+    names = [entry.rfilename for entry in listing.siblings or []]
+    name = choose_file(names, place)
     if name is None:
         expected = place.file or "file ending in .safetensors or .pth"
-        raise WeightsError(f"{place.repository} holds no {expected}: it has {', '.join(announced) or 'no files'}")
+        raise WeightsError(f"{place.repository} holds no {expected}: it has {cut(', '.join(names)) or 'no files'}")
     _check_kind(name, place, pickles)
-    config = str(Path(name).with_name(CONFIG_FILE))
+    download = partial(
+        hf_hub_download, place.repository, revision=place.revision, etag_timeout=seconds, force_download=anew
+    )
+    config = Path(name).with_name(CONFIG_FILE).as_posix()
     # The weights come last: if they are in the cache, their configuration is too.
-    if config in announced:
-        _call_hub(place, partial(hf_hub_download, place.repository, config, revision=place.revision))
-    file = _call_hub(place, partial(hf_hub_download, place.repository, name, revision=place.revision))
-    return Path(file), announced[name]
+    if config in names:
+        _call_hub(place, partial(download, config))
+    return Path(_call_hub(place, partial(download, name)))
 
 
 def _check_kind(name: str, place: Remote, pickles: bool) -> None:
@@ -118,7 +137,7 @@ def _check_kind(name: str, place: Remote, pickles: bool) -> None:
 
 def _call_hub(place: Remote, call: Callable[[], T]) -> T:
     """The result of `call`; every exception becomes a WeightsError with a remedy."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     try:
         return call()
@@ -136,23 +155,28 @@ def _call_hub(place: Remote, call: Callable[[], T]) -> T:
         raise WeightsError(_no_repository(place)) from error
     except errors.EntryNotFoundError as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
-            raise HubUnreachable(_out_of_reach(place, "it could not be reached")) from error
+            raise HubUnreachable("the Hub cannot be reached") from error
         raise WeightsError(f"{place.repository} has no file {place.file!r}") from error
     except errors.HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no status"
+        status = error.response.status_code if error.response is not None else 0
         if status in (401, 403):
             raise WeightsError(_no_access(place)) from error
         if status == 404:
             raise WeightsError(_no_repository(place)) from error
-        kind = HubUnreachable if isinstance(status, str) or status >= 500 else WeightsError
-        raise kind(f"the Hub answered {status} for {place}: try again later, or give a folder or file") from error
+        if status and status < 500:
+            raise WeightsError(
+                f"the Hub answered {status} for {place}: try again later, or give a folder or file"
+            ) from error
+        raise HubUnreachable(f"the Hub answered {status or 'nothing'}") from error
     except errors.OfflineModeIsEnabled as error:
-        raise HubUnreachable(_out_of_reach(place, "HF_HUB_OFFLINE is set")) from error
-    except WeightsError:
-        raise
+        raise HubUnreachable("the Hub cannot be reached (HF_HUB_OFFLINE is set)") from error
     except Exception as error:  # sockets, TLS, proxies, JSON, a full disk: each library has its own exceptions
-        text = str(error).strip() or type(error).__name__
-        raise HubUnreachable(_out_of_reach(place, text)) from error
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+            raise WeightsError(
+                f"{place} cannot be stored in {constants.HF_HUB_CACHE} ({reason(error)}): free space there, or set "
+                "HF_HOME to a folder of your own"
+            ) from error
+        raise HubUnreachable(f"the Hub cannot be reached ({reason(error)})") from error
 
 
 def _no_repository(place: Remote) -> str:
@@ -163,103 +187,61 @@ def _no_access(place: Remote) -> str:
     return f"{place} does not exist, or is private: check the name, or log in with `hf auth login` (or set HF_TOKEN)"
 
 
-def _out_of_reach(place: Remote, reason: str) -> str:
-    return (
-        f"{place} is not in the local cache and the Hub cannot be reached ({reason}): connect once to fetch it, "
-        "or give a folder or file"
-    )
-
-
-def _within(seconds: float, call: Callable[[], T]) -> T:
-    """The result of `call`, or its exception, if it ends in time. A DNS lookup has no time-out of its own.
-
-    Raises:
-        TimeoutError: `call` takes longer than `seconds`.
-    """
-    answer: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(call())
-        except BaseException as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        return answer.result(timeout=seconds)
-    except TimeoutError:
-        if answer.done():  # in the last moment, or it is `call` that raised this error
-            return answer.result()
-        raise TimeoutError(f"no answer within {seconds:g} s") from None
-
-
 def _commit_of(file: Path) -> str:
     """The commit in a cached file's path, .../snapshots/<commit>/<file>."""
     parts = file.parts
     return parts[len(parts) - 1 - parts[::-1].index("snapshots") + 1]
 
 
-def _checked(file: Path, place: Remote, commit: str, announced: str | None) -> str:
-    """The file's sha256, after comparison with the table, the Hub, and the first download of this commit.
+def _checked(file: Path, place: Remote) -> Fetched:
+    """The file, after comparison of it and its configuration with the checksums of the Hub and of the table.
 
     Raises:
-        WeightsError: one of them differs; the file is deleted.
+        WrongChecksum: one of them differs.
     """
-    found = sha256_of(file)
-    record = Record()
-    name = f"{place.repository}@{commit}/{file.name}"
+    sha256 = sha256_of(file)
     in_table = place.entry.sha256 if place.entry and file.name == place.entry.file else None
-    for origin, expected in (
-        ("the table of published weights has", in_table),
-        ("the Hub announced", announced),
-        ("the first download had", record.get(name)),
-    ):
-        if expected is not None and expected != found:
-            with suppress(OSError):  # so that it is fetched again next time
-                file.resolve().unlink()
-                file.unlink(missing_ok=True)
-            raise WeightsError(
-                f"{place}: {file.name} has sha256 {found}, but {origin} {expected}: the copy was deleted, load it "
-                "again; if it differs again, do not use it"
+    if in_table not in (None, sha256):
+        raise WrongChecksum(
+            f"{place}: {file} has sha256 {sha256}, but the table of published weights has {in_table}: do not use it"
+        )
+    is_whole = False
+    for part in (file, file.with_name(CONFIG_FILE)):
+        expected = _hub_checksum(part)
+        if expected is None:
+            continue
+        found = sha256_of(part) if len(expected) == SHA256_DIGITS else _git_sha1_of(part)
+        if found != expected:
+            raise WrongChecksum(
+                f"{place}: {part} has checksum {found}, but the Hub announced {expected}: it is damaged"
             )
-    record.keep(name, found)
-    return found
+        is_whole |= part == file
+    return Fetched(file, _commit_of(file), sha256, is_whole)
+
+
+def _hub_checksum(file: Path) -> str | None:
+    """The Hub's checksum of a cached file, by the name of what the link points at; None if that is none."""
+    if not file.is_symlink():
+        return None
+    name = Path(os.readlink(file)).name  # one step: a blob may itself be a link into a store with other names
+    is_hexadecimal = not set(name) - set("0123456789abcdef")
+    return name if is_hexadecimal and len(name) in (SHA256_DIGITS, SHA1_DIGITS) else None
 
 
 def sha256_of(file: Path) -> str:
-    """The file's sha256 in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while part := opened.read(READ_AT_ONCE):
-            digest.update(part)
-    return digest.hexdigest()
+    """The file's sha256 in hexadecimal digits.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        with file.open("rb") as opened:
+            return file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read ({reason(error)})") from error
 
 
-class Record:
-    """The sha256 of each downloaded file, as JSON in huggingface_hub's folder: user/repo@commit/file -> sha256."""
+def _git_sha1_of(file: Path) -> str:
+    from huggingface_hub.utils.sha import git_hash
 
-    def __init__(self) -> None:
-        from huggingface_hub import constants
-
-        self.path = Path(constants.HF_HOME) / "acvis_kit" / "sha256.json"
-
-    def get(self, name: str) -> str | None:
-        return self._read().get(name)
-
-    def keep(self, name: str, sha256: str) -> None:
-        """Store the sha256 of a new file, if the folder is writable."""
-        recorded = self._read()
-        if recorded.get(name) == sha256:
-            return
-        with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.path.with_suffix(f".{os.getpid()}.partial")
-            partial.write_text(json.dumps({**recorded, name: sha256}, indent=1))
-            partial.replace(self.path)
-
-    def _read(self) -> dict[str, str]:
-        with suppress(OSError, ValueError):
-            recorded = json.loads(self.path.read_text())
-            if isinstance(recorded, dict):
-                return recorded
-        return {}
+    return git_hash(file.read_bytes())

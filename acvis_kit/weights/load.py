@@ -6,8 +6,10 @@ The table of published weights is in `published`, downloading in `download`.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,19 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from acvis_kit.config import PRESETS
-from acvis_kit.errors import WeightsError
-from acvis_kit.files import read_text, write_errors, write_tensors, write_text
+from acvis_kit.errors import ConfigError, WeightsError
+from acvis_kit.files import write_errors, write_tensors, write_text
 from acvis_kit.models.acvis.model import ACVIS, rename_keys
 from acvis_kit.models.encoders.audio import VGGish
 from acvis_kit.models.registry import build_model
-from acvis_kit.weights.convert import from_reference, load_exactly, read_checkpoint
+from acvis_kit.weights.convert import from_reference, read_checkpoint
 from acvis_kit.weights.download import CONFIG_FILE, HubUnreachable, fetch, sha256_of
+from acvis_kit.weights.fit import build_and_load, cut, load_exactly, reason, require_layers
 from acvis_kit.weights.published import PICKLES, WEIGHTS, Weights, known_ids, remote_of
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_KEY = "acvis_config"  # key in the metadata of a safetensors file
+LONGEST_CONFIG = 10**6  # characters
 VGGISH_PREFIXES = ("audio_backbone.", "audio_encoder.", "")  # reference checkpoint, ours, VGGish alone
 RANDOM = "random"  # the displayed name of an untrained model
 
@@ -99,7 +103,8 @@ def open_weights(
         WeightsError: see `load_model`.
         ConfigError: see `load_model`.
     """
-    source = Path(source) if not isinstance(source, str) or Path(source).exists() else source
+    # os.path.exists is False for a text that no path can be, where Path.exists raises
+    source = Path(source) if not isinstance(source, str) or os.path.exists(source) else source
     try:
         loaded = _open(source, trust_pickle, overrides)
     except HubUnreachable as error:
@@ -129,7 +134,14 @@ def _open(source: str | Path, trust_pickle: bool, overrides: Mapping[str, Any]) 
             f"{place.entry.id} should be part of this installation, but {place.entry.bundled / WEIGHTS_FILE} is "
             f"missing; and {error}"
         ) from error
-    model = _model_of(fetched.file, trust_pickle=trust_pickle, overrides=overrides)
+    try:
+        model = _model_of(fetched.file, trust_pickle=trust_pickle, overrides=overrides)
+    except WeightsError as error:
+        if fetched.is_whole:
+            raise
+        raise WeightsError(
+            f"{error}. If this copy is damaged, delete {fetched.file}, and it is fetched anew"
+        ) from error
     return Loaded(model, str(place), place.repository, fetched.commit, fetched.sha256, place.entry)
 
 
@@ -142,20 +154,24 @@ def _model_of(file: Path, *, trust_pickle: bool = False, overrides: Mapping[str,
     """The model in one file: ours with its configuration, or a checkpoint of the reference, which is converted."""
     if file.suffix in PICKLES:
         return from_reference(file, trust_pickle=trust_pickle, **(overrides or {}))
-    state, metadata = _read_safetensors(file)
+    state, metadata = read_safetensors(file)
     if any(key.startswith("sem_seg_head.") for key in state):
         return from_reference(state, **(overrides or {}))
     if overrides:
         raise WeightsError(
             f"{', '.join(overrides)}: only for checkpoints of the reference code; {file.name} has its configuration"
         )
-    model = build_model(*_config_of(file, metadata))
     rename_keys(state)
-    load_exactly(model, state)
-    return model
+    values, origin = _config_of(file, metadata)
+    for section in (values, *values.values()):  # the fields are in sections, or flat in format 1
+        require_layers(section if isinstance(section, dict) else {}, state)
+    try:
+        return build_and_load(partial(build_model, values, origin), state, origin)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {cut(str(error))}") from error
 
 
-def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name, and metadata.
 
     Raises:
@@ -163,13 +179,31 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         with safe_open(file, framework="pt") as archive:
-            return {key: archive.get_tensor(key) for key in archive.keys()}, archive.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            names = archive.keys()
+            return {name: _tensor(archive, name, file) for name in names}, archive.metadata() or {}
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read ({reason(error)})") from error
+    except SafetensorError as error:
         with file.open("rb") as opened:
             disguised = opened.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
         if disguised:
             raise WeightsError(f"{file} is a pickle with the name of a safetensors file: it is not opened") from error
-        raise WeightsError(f"{file} is not a valid safetensors file ({error}): fetch or convert it again") from error
+        raise WeightsError(
+            f"{file} is not a valid safetensors file ({reason(error)}): fetch or convert it again"
+        ) from error
+
+
+def _tensor(archive: Any, name: str, file: Path) -> Tensor:
+    """A tensor of a safetensors file, mapped into memory: nothing is read before its values are used.
+
+    Raises:
+        WeightsError: its dtype is unknown to torch.
+    """
+    try:
+        return archive.get_tensor(name)
+    except Exception as error:  # depends on the versions of safetensors and torch
+        dtype = archive.get_slice(name).get_dtype()
+        raise WeightsError(f"{file}: {cut(name)} cannot be read, dtype {dtype} ({reason(error)})") from error
 
 
 def save_model(model: ACVIS, folder: str | Path) -> Path:
@@ -221,11 +255,11 @@ def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
     if path.suffix == ".safetensors":
         if not path.is_file():
             raise WeightsError(f"{path} is not there: give the path of a file with VGGish's weights")
-        given: Mapping[str, Any] = _read_safetensors(path)[0]
+        given: Mapping[str, Any] = read_safetensors(path)[0]
     else:
         given = read_checkpoint(path)
         given = given["model"] if isinstance(given.get("model"), Mapping) else given
-        given = {k: v for k, v in given.items() if isinstance(v, Tensor)}
+        given = {str(k): v for k, v in given.items() if isinstance(v, Tensor)}
     config = replace(model.config, audio_encoder="vggish")
     vggish = VGGish(quantize=config.audio_features == "vggish_quantized")
     load_exactly(vggish, _vggish_state(given, vggish, path))
@@ -270,7 +304,7 @@ def _find(source: Path, trust_pickle: bool) -> Path:
     Raises:
         WeightsError: there is none, or it may be a pickle and `trust_pickle` is False.
     """
-    if source.is_dir():
+    if os.path.isdir(source):
         if (source / WEIGHTS_FILE).is_file():
             return source / WEIGHTS_FILE
         raise WeightsError(f"{source} holds no {WEIGHTS_FILE}: give a folder written by `acvis convert` or by training")
@@ -279,10 +313,10 @@ def _find(source: Path, trust_pickle: bool) -> Path:
             f"{source} may be a pickle, which is not loaded: run `acvis convert {source} FOLDER` first, or pass "
             "trust_pickle=True if you trust its author"
         )
-    if not source.is_file():
+    if not os.path.isfile(source):
         raise WeightsError(
-            f"{source} is neither a folder nor a file, nor one of the published weights ({known_ids()}), nor a "
-            "repository of the Hub (user/repo)"
+            f"{cut(str(source))!r} is neither a folder nor a file, nor one of the published weights ({known_ids()}), "
+            "nor a repository of the Hub (user/repo)"
         )
     return source
 
@@ -290,11 +324,37 @@ def _find(source: Path, trust_pickle: bool) -> Path:
 def _config_of(file: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     """The configuration of a weights file as a JSON object, and the name of the file that it is from."""
     beside = file.parent / CONFIG_FILE
-    inside = CONFIG_KEY in metadata
-    origin = beside if beside.is_file() and (file.name == WEIGHTS_FILE or not inside) else file
-    if origin == file and not inside:
+    if beside.is_file() and (file.name == WEIGHTS_FILE or CONFIG_KEY not in metadata):
+        text, origin = _text_of(beside), str(beside)
+    elif CONFIG_KEY in metadata:
+        text, origin = metadata[CONFIG_KEY], str(file)
+    else:
         raise WeightsError(f"{file} has no configuration: put its {CONFIG_FILE} beside it")
+    if len(text) > LONGEST_CONFIG:
+        raise WeightsError(f"the configuration in {origin} is longer than {LONGEST_CONFIG} characters: it is none")
     try:
-        return json.loads(metadata[CONFIG_KEY] if origin == file else read_text(origin)), str(origin)
-    except ValueError as error:
-        raise WeightsError(f"the configuration in {origin} is not JSON ({error})") from error
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"the configuration in {origin} is not JSON ({reason(error)})") from error
+    if not isinstance(values, dict):
+        raise WeightsError(f"the configuration in {origin} is a {type(values).__name__}, not an object with fields")
+    for name, kind in (("model_type", str), ("format", int)):
+        value = values.get(name)
+        if value is not None and (not isinstance(value, kind) or cut(str(value)) != str(value)):
+            raise WeightsError(f"{name} in {origin} is {cut(repr(value))}: update the kit, or fetch the weights again")
+    return values, origin
+
+
+def _text_of(file: Path) -> str:
+    """The text of a configuration file, or as much of it as shows that it is too long to be one.
+
+    Raises:
+        WeightsError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        with file.open(encoding="utf-8-sig") as opened:
+            return opened.read(LONGEST_CONFIG + 1)
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read ({reason(error)})") from error
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"{file} is not UTF-8 ({reason(error)}): save it again") from error

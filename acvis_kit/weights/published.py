@@ -30,7 +30,7 @@ class Weights:
         limits: limits of the weights, one sentence.
         revision: branch, tag or commit; None is the newest, unpinned.
         file: file in the repository; None: the only checkpoint in its listing.
-        sha256: of the file; None: that of the first download is recorded, and later downloads must equal it.
+        sha256: of the file; None: only the Hub's own checksum is compared.
         scores: name of the measure -> value, as measured or published.
         bundled: folder of the installed package that holds the weights, or None.
         reference: whether it is a checkpoint of the reference code, which needs conversion.

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from acvis_kit.ablation.cost import cost_text, generator_costs
+from acvis_kit.ablation.cost import generator_costs
+from acvis_kit.ablation.report import cost_text
 from acvis_kit.config import PRESETS
 
 SMALL = replace(PRESETS["acvis-synth-tiny"], hidden_dim=32, num_heads=4, num_frame_queries=4)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from acvis_kit.ablation.scores import MEASURED
 from acvis_kit.ablation.tables import ABLATION_BASE, ABLATION_RECIPE, TABLES, Row, setting
 from acvis_kit.errors import DataError
 
+COMMITTED = Path(__file__).parents[2] / "weights_card" / "ablations"
 TABLE = TABLES["k_max"]
 BASELINE, K3, K4 = TABLE.rows
 
@@ -126,3 +130,15 @@ def test_findings_are_shown_with_their_tables(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "findings.md").write_text("## k-max\nTwo.\n")
     with pytest.raises(DataError, match="## k-max"):
         write_report(ledger, say=lambda _: None)
+
+
+def test_the_committed_report_is_what_the_committed_ledger_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the costs, which depend on the machine, and the names of figures, which depend on a browser."""
+    monkeypatch.setitem(sys.modules, "playwright.sync_api", None)
+    for name in ("runs.jsonl", "draws.jsonl", "findings.md"):
+        shutil.copy(COMMITTED / name, tmp_path)
+    written = write_report(RunLedger(tmp_path), say=lambda _: None).read_text()
+    committed = (COMMITTED / "report.md").read_text().partition("\n\n## What the query generators cost")[0] + "\n"
+    assert re.sub(r"Figure: `(\w+)\.json`", r"![](\1.png)", written) == re.sub(r"!\[.+\]", "![]", committed)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
 
-from acvis_kit.ablation import scores as ablation_scores
 from acvis_kit.ablation.scores import DRAWS, MEASURED, Measured, measure
-from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
 from acvis_kit.data.synth.records import SceneRecord, load_scenes
+from acvis_kit.evaluation import listening
+from acvis_kit.evaluation.listening import Soundtracks
 from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.masks import empty
 from acvis_kit.models.acvis.model import ACVIS
@@ -51,10 +52,12 @@ def measured(
 
     scenes = load_scenes(split.scenes_file)
 
-    def predictions(predictor: object, split: AVISegSplit, video: object, clip: object, tracks: object) -> dict:
-        return answer(scenes[video.id], tracks)
+    def predictions(
+        predictor: object, split: AVISegSplit, video: VideoEntry, clip: object, tracks: Soundtracks
+    ) -> Iterator[tuple[str, Prediction]]:
+        yield from answer(scenes[video.id], tracks).items()
 
-    monkeypatch.setattr(ablation_scores, "_predictions", predictions)
+    monkeypatch.setattr(listening, "_predictions", predictions)
     return measure(ACVIS(replace(BASE, class_names=names(split), **config)), split)
 
 

@@ -45,6 +45,14 @@ def test_a_network_starts_with_the_pretrained_audio_encoder(data: Path, tmp_path
     assert any((fresh.audio_encoder.state_dict()[name] != value).any() for name, value in pretrained.items())
 
 
+def test_a_damaged_file_of_an_audio_encoder_is_named(data: Path, tmp_path: Path) -> None:
+    run = Run(plan(data, tmp_path), BASELINE, 0)
+    audio_weights_file(run).parent.mkdir()
+    audio_weights_file(run).write_bytes(b"cut")
+    with pytest.raises(WeightsError, match=r"audio/.*\.safetensors is not a valid safetensors file"):
+        start_of(run, ("a", "b"))
+
+
 def test_visual_parts_can_be_taken_from_other_weights(data: Path, tmp_path: Path) -> None:
     given = plan(data, tmp_path, audio_pretraining_steps=0)
     visual = initial_model(given.base, 9)

@@ -228,6 +228,9 @@ def test_data_without_scenes_or_a_gated_predictor_is_refused(data: Path, split: 
     model = make_model(replace(SEEING, class_names=names))
     with pytest.raises(DataError, match="without and with the count gate"):
         listen(Predictor(model, count_gate=True), split)
+    without_encoder = replace(SEEING, class_names=names, audio_encoder="precomputed", audio_tokens="clip")
+    with pytest.raises(DataError, match="contains its audio encoder"):
+        listen(Predictor(make_model(without_encoder), count_gate=False), split)
     (tmp_path / "val.json").write_text((data / "val.json").read_text())
     with pytest.raises(DataError, match=r"val_scenes\.json is not there"):
         listen(Predictor(model), AVISegSplit(tmp_path, "val"))

@@ -24,7 +24,7 @@ class FakeHub:
         requests: "METHOD path" of every request, in order.
         status: status of every answer, if set.
         cut: number of downloads to break off half-way.
-        false_sha256: announced for every file, if set.
+        false_sha256: announced for every large file, if set.
     """
 
     def __init__(self) -> None:
@@ -63,6 +63,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if info := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
             self._info(info[1], info[2])
+        elif tree := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):
+            self._tree(tree[1], tree[2])
         elif file := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file(file[1], file[2], file[3])
         else:
@@ -131,15 +133,18 @@ class _Handler(BaseHTTPRequestHandler):
         files = self._files(name, revision)
         if files is None:
             return
-        siblings = [
-            {
-                "rfilename": file,
-                "size": len(body),
-                "lfs": {"sha256": self.fake.false_sha256 or _sha256(body), "size": len(body), "pointerSize": 130},
-            }
-            for file, body in files.items()
-        ]
+        siblings = [{"rfilename": file} for file in files]
         self._json({"id": name, "sha": self._commit_of(name), "siblings": siblings, "tags": [], "private": False})
+
+    def _tree(self, name: str, revision: str) -> None:
+        files = self._files(name, revision) or {}
+        self._json([{"type": "file", "path": p, "size": len(b), "oid": _git_sha1(b)} for p, b in files.items()])
+
+    def _checksums(self, file: str, body: bytes) -> dict[str, str]:
+        """As the Hub does it: git's SHA-1, and for large files the sha256 of what git links to."""
+        if not file.endswith((".safetensors", ".pth")):
+            return {"ETag": f'"{_git_sha1(body)}"'}
+        return {"ETag": '"of-the-pointer"', "X-Linked-ETag": f'"{self.fake.false_sha256 or _sha256(body)}"'}
 
     def _file(self, name: str, revision: str, file: str) -> None:
         files = self._files(name, revision)
@@ -156,7 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Accept-Ranges", "bytes")
         if first:
             self.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
-        self.send_header("ETag", f'"{_sha256(body)}"')
+        for key, text in self._checksums(file, body).items():
+            self.send_header(key, text)
         self.send_header("X-Repo-Commit", self._commit_of(name))
         self.end_headers()
         if self.command == "HEAD":
@@ -204,3 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
+
+
+def _git_sha1(body: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -13,12 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, snapshot_download
 
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.weights import download, published
 from acvis_kit.weights import load as hub
+from acvis_kit.weights import published
 from acvis_kit.weights.download import HubUnreachable
 from tests.parity import shapes
 from tests.weights.fake_hub import COMMIT, FakeHub
@@ -108,24 +109,92 @@ def test_a_download_that_is_always_interrupted_leaves_no_partial_file(
     assert equal(hub.load_model(REPOSITORY), tiny_model)
 
 
-def test_weights_with_another_sha256_than_announced_are_deleted(fake: FakeHub, tiny_model: ACVIS) -> None:
+def test_weights_with_another_sha256_than_announced_are_refused(fake: FakeHub, tiny_model: ACVIS) -> None:
     fake.false_sha256 = "0" * 64
     with pytest.raises(WeightsError, match="the Hub announced 0000"):
         hub.load_model(REPOSITORY)
-    fake.false_sha256 = None
-    assert equal(hub.load_model(REPOSITORY), tiny_model)  # fetched again
+    fake.false_sha256, fake.commits[REPOSITORY] = None, "d" * 40
+    assert equal(hub.load_model(REPOSITORY), tiny_model)  # the next commit is right
 
 
-def test_weights_that_changed_in_the_cache_are_refused(fake: FakeHub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_damaged_copy_in_the_cache_is_fetched_anew(
+    fake: FakeHub, tiny_model: ACVIS, tmp_path: Path, name: str, damage: str
+) -> None:
     hub.load_model(REPOSITORY)
-    (kept,) = tmp_path.rglob("snapshots/*/model.safetensors")
-    blob = kept.resolve()
-    body = bytearray(blob.read_bytes())
-    body[-1] ^= 1
-    blob.write_bytes(body)
-    with pytest.raises(WeightsError, match="the first download had"):
+    damaged(tmp_path, name, damage)
+    fake.requests.clear()
+    assert equal(hub.load_model(REPOSITORY), tiny_model)
+    assert name in fake.downloads()
+    fake.requests.clear()
+    assert equal(hub.load_model(REPOSITORY), tiny_model)
+    assert fake.requests == []
+
+
+def test_a_damaged_copy_is_named_and_stays_where_the_hub_is_out_of_reach(
+    fake: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.load_model(REPOSITORY)
+    blob = damaged(tmp_path, "model.safetensors", "cut")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(HubUnreachable, match=r"has checksum .* damaged; and it cannot be fetched anew: .*be reached"):
         hub.load_model(REPOSITORY)
-    hub.load_model(REPOSITORY)  # the changed copy was deleted
+    assert blob.is_file()
+
+
+def test_a_cache_whose_names_are_no_checksums_is_believed_if_its_weights_load(
+    fake: FakeHub, files: dict[str, bytes], tiny_model: ACVIS, tmp_path: Path
+) -> None:
+    """Somebody copies files into the cache, and the first time half of one: it leaves no trace."""
+    snapshot = tmp_path / "home/hub/models--someone--weights/snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(COMMIT)
+    (snapshot / "config.json").write_bytes(files["config.json"])
+    whole = files["model.safetensors"]
+    (snapshot / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        WeightsError, match=r"not a valid safetensors file.*delete .*model\.safetensors, and it is fetched"
+    ):
+        hub.load_model(REPOSITORY)
+    (snapshot / "model.safetensors").write_bytes(whole)
+    assert equal(hub.load_model(REPOSITORY), tiny_model)
+    assert fake.requests == []
+
+
+def test_a_read_only_cache_works_and_keeps_what_is_in_it(
+    fake: FakeHub, tiny_model: ACVIS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.load_model(REPOSITORY)
+
+    def refused(path: object, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    for name in ("makedirs", "replace", "remove", "unlink", "symlink"):
+        monkeypatch.setattr(os, name, refused)
+    assert equal(hub.load_model(REPOSITORY), tiny_model)
+    blob = damaged(tmp_path, "model.safetensors", "cut")
+    with pytest.raises(
+        WeightsError, match=r"cannot be fetched anew: .* cannot be stored in .*hub \(.*Read-only.*HF_HOME"
+    ):
+        hub.load_model(REPOSITORY)
+    assert blob.is_file()
+
+
+def test_a_cache_that_cannot_be_written_is_named(fake: FakeHub, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file in place of a folder")
+    with pytest.raises(WeightsError, match=r"cannot be stored in .*home/hub \(.*HF_HOME"):
+        hub.load_model(REPOSITORY)
+
+
+def test_a_cache_that_holds_a_part_of_the_repository_is_enough(fake: FakeHub, tiny_model: ACVIS) -> None:
+    """As `hf download --include` leaves it, with the names of what is missing."""
+    fake.repositories[REPOSITORY]["pictures.zip"] = b"0"
+    snapshot_download(REPOSITORY, allow_patterns=["model.safetensors", "config.json"])
+    fake.requests.clear()
+    assert equal(hub.load_model(REPOSITORY), tiny_model)
+    assert fake.requests == []
 
 
 def test_the_tables_sha256_is_binding(fake: FakeHub, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,11 +308,11 @@ def test_a_model_can_be_pushed_and_loaded_back(fake: FakeHub, tiny_model: ACVIS)
     assert equal(hub.load_model("me/new"), tiny_model)
 
 
-def test_the_record_of_downloads_replaces_a_damaged_file(fake: FakeHub) -> None:
-    record = download.Record()
-    record.path.parent.mkdir(parents=True)
-    record.path.write_text("no json")
-    assert record.get("a") is None
-    record.keep("a", "1")
-    record.keep("b", "2")
-    assert (record.get("a"), record.get("b")) == ("1", "2")
+def damaged(cache: Path, name: str, damage: str) -> Path:
+    """Cut a file in the cache by half, or change its last byte; the file itself, without links."""
+    (kept,) = cache.rglob(f"snapshots/*/{name}")
+    blob = kept.resolve()
+    body = bytearray(blob.read_bytes())
+    body[-1] ^= 1
+    blob.write_bytes(body if damage == "changed" else body[: len(body) // 2])
+    return blob

@@ -99,6 +99,8 @@ def test_an_unknown_configuration_field_is_refused(tiny_model: ACVIS, tmp_path) 
     ("name", "message"),
     [
         ("nothing", "neither a folder nor a file"),
+        ("a" * 5000, "neither a folder nor a file"),
+        ("a\0b", "neither a folder nor a file"),
         ("checkpoint.pth", "acvis convert"),
         (".", r"holds no model\.safetensors"),
         ("broken.safetensors", "not a valid safetensors file"),
@@ -171,12 +173,21 @@ class TestVGGish:
                 make_model(replace(TINY, audio_encoder="vggish", audio_tokens="clip")), tmp_path / "vggish.pth"
             )
 
+    def test_values_that_are_not_finite_are_refused(self, published, tmp_path) -> None:
+        torch.save(published | {"embeddings.4.bias": torch.full((128,), torch.nan)}, tmp_path / "x.pth")
+        with pytest.raises(WeightsError, match=r"NaN or infinite values in 1 tensors: embeddings\.4\.bias"):
+            hub.with_vggish(make_model(replace(TINY, audio_encoder="vggish", audio_tokens="clip")), tmp_path / "x.pth")
+
     def test_a_broken_file_is_refused(self, tmp_path) -> None:
         (tmp_path / "x.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
         with pytest.raises(WeightsError, match="not a valid safetensors file"):
             hub.with_vggish(make_model(TINY), tmp_path / "x.safetensors")
         with pytest.raises(WeightsError, match="is not there"):
             hub.with_vggish(make_model(TINY), tmp_path / "y.safetensors")
+
+    def test_entries_without_a_name_are_left_out(self, published, tmp_path) -> None:
+        torch.save(published | {3: torch.zeros(1)}, tmp_path / "x.pth")
+        hub.with_vggish(make_model(replace(TINY, audio_encoder="vggish", audio_tokens="clip")), tmp_path / "x.pth")
 
     def test_a_file_without_vggish_is_refused(self, tmp_path) -> None:
         torch.save({"a": torch.zeros(1)}, tmp_path / "x.pth")
