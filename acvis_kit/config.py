@@ -102,6 +102,8 @@ class NetworkConfig(Checked):
             raise ConfigError(f"hidden_dim={self.hidden_dim} must be a multiple of num_heads={self.num_heads}")
         if self.hidden_dim % 32:  # hence by 4, as the sine position with its two halves of pairs needs
             raise ConfigError(f"hidden_dim={self.hidden_dim} must be a multiple of 32, the groups of the norms")
+        if min(self.pixel_std) <= 0:
+            raise ConfigError(f"pixel_std={self.pixel_std!r} must be above 0")
         if not 0 < len(self.class_names) <= MOST_CLASSES or len(set(self.class_names)) < len(self.class_names):
             raise ConfigError(f"class_names must contain 1 to {MOST_CLASSES} names and no name twice")
         if self.audio_tokens == "patch" and self.audio_encoder == "precomputed":
@@ -154,20 +156,20 @@ class LossConfig(Checked):
     """
 
     num_points: int = number(12_544, 1, 1_000_000)  # points per mask at which masks are compared
-    oversample_ratio: float = number(3.0, least=1)  # candidate points drawn for each point kept
+    oversample_ratio: float = number(3.0, least=1, most=100)  # candidate points drawn for each point kept
     importance_ratio: float = number(0.75, least=0, most=1)  # of the kept points that are the most uncertain candidates
     # Weights of the losses; 0 switches a loss off.
-    class_weight: float = number(2.0, least=0)
-    mask_weight: float = number(5.0, least=0)
-    dice_weight: float = number(5.0, least=0)
+    class_weight: float = number(2.0, least=0, most=1e6)
+    mask_weight: float = number(5.0, least=0, most=1e6)
+    dice_weight: float = number(5.0, least=0, most=1e6)
     none_weight: float = number(0.1, least=0, most=1)  # of the class "none"
-    similarity_weight: float = number(0.5, least=0)  # the paper's; the reference trains with 1.0 by mistake
-    count_weight: float = number(1.0, least=0)
+    similarity_weight: float = number(0.5, least=0, most=1e6)  # the paper's; the reference trains with 1.0 by mistake
+    count_weight: float = number(1.0, least=0, most=1e6)
     saoc_reduction: str = choice("corn", "paper")  # the reference's; "paper": eq. 7
-    sounding_weight: float = number(2.0, least=0)  # with targets="visible"
-    audio_class_weight: float = number(1.0, least=0)  # with audio_classes
-    pixel_class_weight: float = number(1.0, least=0)  # with pixel_classes
-    auxiliary_weight: float = number(1.0, least=0)  # of each of the auxiliary_targets
+    sounding_weight: float = number(2.0, least=0, most=1e6)  # with targets="visible"
+    audio_class_weight: float = number(1.0, least=0, most=1e6)  # with audio_classes
+    pixel_class_weight: float = number(1.0, least=0, most=1e6)  # with pixel_classes
+    auxiliary_weight: float = number(1.0, least=0, most=1e6)  # of each of the auxiliary_targets
 
 
 @dataclass(frozen=True)

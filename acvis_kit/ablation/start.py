@@ -30,11 +30,12 @@ from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training.parallel import make_accelerator
 from acvis_kit.training.recipe import Recipe, RuntimeConfig
 from acvis_kit.training.stages import audio_pretraining
-from acvis_kit.training.start import class_names_of, copy_weights, initial_model
+from acvis_kit.training.start import class_names_of, initial_model
 from acvis_kit.training.trainer import Trainer
 from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.fit import load_exactly
 from acvis_kit.weights.load import WEIGHTS_FILE, load_model, read_safetensors
+from acvis_kit.weights.transfer import copy_weights
 
 AUDIO_WEIGHTS = "audio"  # folder of the pretrained audio encoders
 PARTS_WITHOUT_AUDIO = ("backbone", "pixel_decoder")  # taken from the visual weights, and frozen

@@ -24,6 +24,7 @@ from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.viz.pixels import image_file
 from acvis_kit.weights.load import load_model, save_model
+from acvis_kit.weights.transfer import copy_weights
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -101,14 +102,10 @@ def initial_weights(config: ACVISConfig, folder: Path, audio: bool = False) -> P
     Returns:
         The folder.
     """
-    random_parts = tuple(name for name in AUDIO_PATH if not (audio and name in AUDIO_PARTS))
     model = ACVIS(config)
-    own = model.state_dict()
-    bundled = load_model("acvis-synth-tiny").state_dict()
-    copied = {name: x for name, x in bundled.items() if name in own and not name.startswith(random_parts)}
-    model.load_state_dict({**own, **copied})
-    save_model(model, folder)
-    return folder
+    random_parts = tuple(name for name in AUDIO_PATH if not (audio and name in AUDIO_PARTS))
+    copy_weights(load_model("acvis-synth-tiny"), model, without=random_parts)
+    return save_model(model, folder)
 
 
 def pictures(

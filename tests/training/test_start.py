@@ -11,9 +11,9 @@ import torch
 
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import WeightsError
-from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.encoders.resnet import ResNet
-from acvis_kit.training.start import about, class_names_of, copy_weights, fingerprint, initial_model
+from acvis_kit.training.start import about, class_names_of, initial_model
+from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.load import WEIGHTS_FILE, load_model, save_model
 from acvis_kit.weights.published import DEMO_WEIGHTS, WEIGHTS
 from tests.conftest import make_model
@@ -46,25 +46,6 @@ def test_fine_tuning_copies_the_common_classes_and_all_other_weights(tmp_path: P
     assert "2 of 3 classes" in said[0] and "new classes: bird" in said[0]
 
 
-def test_the_audio_class_head_has_no_row_for_none() -> None:
-    source, target = make_model(replace(CATS, audio_classes=True), 5), make_model(replace(BIRDS, audio_classes=True), 6)
-    fresh = target.audio_class_head.weight.detach().clone()
-    copy_weights(source, target)
-    rows = target.audio_class_head.weight
-    assert torch.equal(rows[[0, 2]], source.audio_class_head.weight[[2, 0]]) and torch.equal(rows[1], fresh[1])
-
-
-def test_a_new_head_keeps_its_random_weights_and_a_superfluous_one_is_not_copied() -> None:
-    with_head = replace(CATS, targets="visible", audio_classes=True)
-    assert "new modules: audio_class_head" in copy_weights(make_model(CATS, 5), make_model(with_head, 6))
-    assert "not copied: audio_class_head" in copy_weights(make_model(with_head, 5), make_model(CATS, 6))
-
-
-def test_weights_of_another_width_are_refused() -> None:
-    with pytest.raises(WeightsError, match=r"shapes differ.*\(32,\) given, \(64,\) expected"):
-        copy_weights(make_model(CATS), ACVIS(replace(CATS, hidden_dim=64)))
-
-
 def test_imagenet_weights_go_to_the_backbone(tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -91,25 +72,16 @@ def test_runs_are_distinguished_by_the_contents_of_files_and_not_by_their_paths(
     assert here["same"] == moved["same"] and here["data"] != moved["data"]
     assert here["same"] != other["same"]
     with pytest.raises(WeightsError, match="nowhere"):
-        fingerprint(tmp_path / "nowhere")
+        sha256_of(tmp_path / "nowhere")
 
 
 def test_published_weights_can_be_named_by_their_id(tmp_path: Path) -> None:
     shipped = load_model(DEMO_WEIGHTS)
     split = AVISegSplit(write_data(tmp_path), "train")
     what = about(shipped.config, {}, split, {"init_from": DEMO_WEIGHTS})["same"]["weights"]
-    assert what == {"init_from": fingerprint(WEIGHTS[DEMO_WEIGHTS].bundled / WEIGHTS_FILE)}
+    assert what == {"init_from": sha256_of(WEIGHTS[DEMO_WEIGHTS].bundled / WEIGHTS_FILE)}
     initial, expected = initial_model(shipped.config, init_from=DEMO_WEIGHTS).state_dict(), shipped.state_dict()
     assert all(torch.equal(initial[name], expected[name]) for name in expected)
-
-
-def test_the_pixel_class_head_is_copied_by_class_name_too() -> None:
-    source, target = (
-        make_model(replace(config, targets="visible", pixel_classes=True), seed)
-        for config, seed in ((CATS, 5), (BIRDS, 6))
-    )
-    copy_weights(source, target)
-    assert torch.equal(target.pixel_class_head.weight[[0, 2, 3]], source.pixel_class_head.weight[[2, 0, 3]])
 
 
 def test_class_names_follow_the_ids(tmp_path: Path) -> None:

@@ -6,17 +6,12 @@ torchvision's parameter names, so that its ImageNet weights load unchanged.
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from acvis_kit.config import ACVISConfig
-from acvis_kit.errors import WeightsError
 
 if TYPE_CHECKING:
     from acvis_kit.models.encoders.resnet import ResNet
@@ -87,41 +82,3 @@ class _BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
         return F.relu(y + self.shortcut(x))
-
-
-def load_imagenet_weights(backbone: nn.Module, weights: Mapping[str, Tensor] | str | Path) -> None:
-    """Copy torchvision's ImageNet classification weights into a ResNet or Swin.
-
-    The classifier and the batch counters of batch norm are left out. Swin's four output norms are not in torchvision's
-    weights and keep their values.
-
-    Args:
-        backbone: a ResNet or Swin; changed in place.
-        weights: a state dict, or the `.pth` file that torchvision publishes.
-
-    Raises:
-        WeightsError: a file that cannot be read; keys or shapes that do not fit, the first eight named.
-    """
-    state: Mapping[str, Tensor]
-    if isinstance(weights, str | Path):
-        try:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise WeightsError(f"{weights} is not a file of torchvision's weights ({error})") from error
-    else:
-        state = weights
-    ignored = ("fc.", "head.", "norm.")
-    given = {k: v for k, v in state.items() if not k.startswith(ignored) and not k.endswith("num_batches_tracked")}
-    needed = {k: v for k, v in backbone.state_dict().items() if not k.startswith("norms.")}
-    wrong = [f"missing {k}" for k in needed if k not in given] + [f"unexpected {k}" for k in given if k not in needed]
-    wrong += [
-        f"{k}: {tuple(given[k].shape)} in the file, {tuple(v.shape)} in the model"
-        for k, v in needed.items()
-        if k in given and given[k].shape != v.shape
-    ]
-    if wrong:
-        raise WeightsError(
-            f"these are not torchvision weights of this {type(backbone).__name__}: {'; '.join(wrong[:8])}"
-            + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
-        )
-    backbone.load_state_dict({**backbone.state_dict(), **given})

@@ -9,8 +9,9 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from acvis_kit.config import CHOICES, ACVISConfig
 from acvis_kit.errors import WeightsError
-from acvis_kit.models.encoders.backbones import build_backbone, load_imagenet_weights
+from acvis_kit.models.encoders.backbones import build_backbone
 from acvis_kit.models.encoders.swin import ShiftedWindowAttention
+from acvis_kit.weights.transfer import load_imagenet_weights
 
 
 @pytest.mark.parametrize("name", CHOICES["backbone"])
@@ -59,7 +60,7 @@ def test_torchvisions_swin_weights_load_from_a_file(tmp_path) -> None:
 
 
 def test_weights_of_another_network_are_refused_and_the_wrong_keys_named() -> None:
-    with pytest.raises(WeightsError, match=r"this ResNet: missing conv1\.weight.* more$"):
+    with pytest.raises(WeightsError, match=r"(?s)this ResNet: .*missing: conv1\.weight"):
         load_imagenet_weights(build_backbone(ACVISConfig()), swin_weights())
 
 
