@@ -96,7 +96,8 @@ def from_segmentation(segmentation: Any, size: tuple[int, int]) -> RLE | None:
 
     Args:
         segmentation: a list of polygons [x, y, x, y, ...] (their union), an RLE with its counts as text or as a list of
-            run lengths, a bool array (H, W), or None. Lists may be tuples or arrays, numbers of any type.
+            run lengths, an array (H, W) of bool or whole numbers, inside where it is not 0, or None. Other lists may
+            be tuples or arrays, numbers of any type.
         size: (H, W) of the frame.
 
     Raises:
@@ -105,10 +106,8 @@ def from_segmentation(segmentation: Any, size: tuple[int, int]) -> RLE | None:
     """
     if isinstance(segmentation, dict):
         return _from_dict(segmentation, size)
-    if hasattr(segmentation, "__array__") and (mask := np.asarray(segmentation)).dtype == bool:
-        if mask.shape != tuple(size):
-            raise DataError(f"the mask's size is {list(mask.shape)}, the video's {list(size)}")
-        return encode(mask)
+    if getattr(segmentation, "ndim", 1) != 1:
+        return _from_array(np.asarray(segmentation), size)
     polygons = plain(segmentation)
     if polygons is None:
         return None
@@ -313,6 +312,15 @@ def _rasterised(outlines: list[NDArray[np.float64]], size: tuple[int, int]) -> R
     while len(codes) > 1:
         codes = [coco.merge(codes[n : n + MERGED_AT_ONCE]) for n in range(0, len(codes), MERGED_AT_ONCE)]
     return _as_text(codes[0])
+
+
+def _from_array(mask: np.ndarray, frame: tuple[int, int]) -> RLE:
+    """The code of a mask of the frame's size."""
+    if mask.shape != tuple(frame):
+        raise DataError(f"the mask's size is {list(mask.shape)}, the video's {list(frame)}")
+    if mask.dtype.kind not in "bui":
+        raise DataError(f"a mask must be an array of bool or whole numbers, not of {mask.dtype}: compare it with 0.5")
+    return encode(mask)
 
 
 def _from_dict(code: dict[str, Any], frame: tuple[int, int]) -> RLE:

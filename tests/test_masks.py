@@ -135,6 +135,7 @@ class NothingIsRasterised:
         ({"size": [40, True], "counts": [2400]}, "a size"),
         ({"size": [[]], "counts": "0"}, "a size"),
         (np.zeros((60, 40), bool), r"size is \[60, 40\]"),
+        (np.zeros((40, 60), np.float32), "bool or whole numbers"),
     ],
 )
 def test_what_would_take_memory_or_the_process_is_refused_before_it_is_rasterised(
@@ -178,11 +179,11 @@ def test_numbers_arrays_and_tuples_of_numpy_and_torch_are_what_they_hold() -> No
         {"size": [4, 6], "counts": torch.tensor(lengths)},
         ((2, 1, 5, 1, 5, 3, 2, 3),),
         [np.array([2, 1, 5, 1, 5, 3, 2, 3])],
-        np.array([[2, 1, 5, 1, 5, 3, 2, 3]], np.float32),
+        mask.astype(np.uint8),
         [list(map(np.float32, [2, 1, 5, 1, 5, 3, 2, 3]))],
     ]
     assert [masks.from_segmentation(segmentation, (4, 6)) for segmentation in same] == [code] * len(same)
-    assert masks.from_segmentation(np.zeros((0, 6)), (4, 6)) is None and masks.from_segmentation((), (4, 6)) is None
+    assert masks.from_segmentation(np.zeros(0), (4, 6)) is None and masks.from_segmentation((), (4, 6)) is None
 
 
 @pytest.mark.parametrize(("value", "number"), [(3, 3), (np.int8(3), 3), (3.0, 3), (torch.tensor(3), 3), (-2, -2)])
