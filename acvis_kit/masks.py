@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+NUMBERS = {int, float}  # without bool, which is an int to isinstance
 RLE = dict[str, Any]  # {"size": [h, w], "counts": str or bytes}
 FIRST, MORE, LAST = 48, 32, 80  # the characters' offset, the bit "more follows", the first character that has it
 CHARACTERS = bytes(range(FIRST, FIRST + 64))
@@ -272,8 +273,8 @@ def _outline(polygon: Any, size: tuple[int, int]) -> NDArray[np.float64]:
     """The points of one polygon, float64 (n, 2), x and y."""
     polygon = plain(polygon)
     if isinstance(polygon, list | tuple):
-        numbers = polygon if set(map(type, polygon)) <= {int, float} else [plain(x) for x in polygon]
-        if not len(numbers) % 2 and all(isinstance(x, int | float) and not isinstance(x, bool) for x in numbers):
+        numbers = polygon if set(map(type, polygon)) <= NUMBERS else [plain(x) for x in polygon]
+        if not len(numbers) % 2 and (numbers is polygon or set(map(type, numbers)) <= NUMBERS):
             points = _points(numbers)
             if _is_near(points, size):
                 return points

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from acvis_kit.clip import Clip
 from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
-from acvis_kit.data.synth.records import load_scenes
+from acvis_kit.data.soundtracks import load_scenes
 from acvis_kit.evaluation.dataset import category_ids_of, results_of
 from acvis_kit.evaluation.listening import ON_OBJECT, Soundtracks, soundtracks
 from acvis_kit.inference.features import VisualFeatures
@@ -83,7 +83,7 @@ def measure(
         DataError: a split without scenes, or without a class of the model.
     """
     predictor = Predictor(model, count_gate=False, device=device)
-    scenes, ids = load_scenes(split.scenes_file), category_ids_of(model, split)
+    scenes, ids = load_scenes(split), category_ids_of(model, split)
     collected = {gate: _ClipScores() for gate in GATES if not gate or model.config.count_head != "none"}
     for done, (video, clip) in enumerate(split.clips(), start=1):
         scene = scenes[video.id]

@@ -23,7 +23,7 @@ from acvis_kit.masks import frame_size, from_segmentation, plain, whole
 PICTURES = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # formats of frames: Pillow starts other programs for some others
 LARGEST_ID = 2**63 - 1  # ids are counted in 64 bits
 MOST_FRAMES = 2**22  # of all videos together: scores keep some numbers of each, and a length is not backed by data
-MOST_CATEGORIES = 2**15  # scores keep a curve of each
+MOST_CATEGORIES = 2**12  # scores keep a curve of each, and in each draw of the bootstrap some numbers
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.aviseg import AVISegSplit
-from acvis_kit.data.soundtracks import as_stored
+from acvis_kit.data.soundtracks import as_stored, load_scenes
 from acvis_kit.data.synth.counterfactual import CounterfactualKind, counterfactual, possible_kinds
-from acvis_kit.data.synth.records import ObjectRecord, SceneRecord, load_scenes
+from acvis_kit.data.synth.records import ObjectRecord, SceneRecord
 from acvis_kit.data.synth.soundtrack import Part, Soundtrack
 from acvis_kit.data.synth.who_sounds import SOUNDS_FROM
 from acvis_kit.distributed import collect, own_share
@@ -202,7 +202,7 @@ def listen(
         raise DataError(
             "scores are measured without and with the count gate: give a model that counts, with count_gate=False"
         )
-    scenes = load_scenes(split.scenes_file)
+    scenes = load_scenes(split)
     category_ids = category_ids_of(predictor.model, split)
     found = {}
     for number, video in own_share(split.videos):

@@ -45,8 +45,8 @@ def test_a_category_without_a_name_is_called_by_its_id() -> None:
 
 
 def test_more_categories_than_scores_have_curves_for_are_refused() -> None:
-    with pytest.raises(DataError, match="32769 categories are more than 32768"):
-        schema.category_names([{"id": n} for n in range(2**15 + 1)])
+    with pytest.raises(DataError, match="4097 categories are more than 4096"):
+        schema.category_names([{"id": n} for n in range(2**12 + 1)])
 
 
 def test_the_error_names_the_file_only_where_there_is_one() -> None:
