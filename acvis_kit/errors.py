@@ -4,6 +4,11 @@ Every message names the value found, the value allowed, and the remedy. Broken i
 instead.
 """
 
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
 
 class AcvisError(Exception):
     """Base of all errors that a user can cause and correct."""
@@ -23,3 +28,19 @@ class ConfigError(AcvisError):
 
 class DataError(AcvisError):
     """A data set or result file that does not follow its format. Names the entry."""
+
+
+class _Brief(reprlib.Repr):
+    """A repr of one line, of bounded depth: a value from a stranger's file may be long or deeply nested."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() <= 128 else f"an integer of {x.bit_length()} bits"
+
+
+_BRIEF = _Brief()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, 80, 80
+
+
+def brief(value: Any) -> str:
+    """A value as messages show it: its repr, shortened where it is long or deep."""
+    return " ".join(_BRIEF.repr(value).split())

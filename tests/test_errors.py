@@ -9,7 +9,7 @@ import pytest
 import acvis_kit as ak
 from acvis_kit import errors
 
-ERRORS = [member for _, member in inspect.getmembers(errors, inspect.isclass)]
+ERRORS = [member for name, member in vars(errors).items() if inspect.isclass(member) and "Error" in name]
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -21,3 +21,26 @@ def test_each_error_is_an_acvis_error_and_public(error: type[Exception]) -> None
 def test_errors_carry_their_message() -> None:
     with pytest.raises(ak.AcvisError, match=r"^clip.mp4 has no picture$"):
         raise ak.MediaError("clip.mp4 has no picture")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2**20000, "x" * 10**6, list(range(10**5)), {"a": "\n" * 10**5}, [[[[[[[[[1]]]]]]]]]],
+    ids=["integer", "text", "list", "dict", "nested"],
+)
+def test_a_long_value_is_shown_in_one_short_line(value: object) -> None:
+    shown = errors.brief(value)
+    assert len(shown) < 100 and "\n" not in shown
+
+
+def test_a_value_nested_beyond_pythons_recursion_is_shown_too() -> None:
+    nested: list = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert errors.brief(nested) == "[[[[...]]]]"
+    while nested:
+        nested = nested.pop()  # or deleting it would recurse
+
+
+def test_short_values_are_shown_as_they_are() -> None:
+    assert [errors.brief(value) for value in (7, -1.5, None, "x", [1, 2])] == ["7", "-1.5", "None", "'x'", "[1, 2]"]

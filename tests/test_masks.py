@@ -50,13 +50,47 @@ def test_spans_takes_text_bytes_and_empty_lists() -> None:
     assert masks.spans([]).tolist() == []
 
 
-@pytest.mark.parametrize("text", ["PPTl", "~", "PPTl0 ", "\n", "PPé"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PPTl",
+        "~",
+        "PPTl0 ",
+        "\n",
+        "PPé",
+        "o" * 40 + "0",
+        "P" * 6 + "0",
+        text_of(2**26 + 1),
+        text_of(5, -1),
+        "o" * 10**6,
+    ],
+)
 def test_an_invalid_text_spans_minus_one(text: str) -> None:
-    assert masks.spans([text]).tolist() == [-1]
+    assert masks.spans(["4", text, "PPTl0"]).tolist() == [4, -1, 720 * 1280]
+    with pytest.raises(DataError, match="no text of run lengths"):
+        masks.runs(text)
 
 
-def test_a_run_of_absurd_length_does_not_crash() -> None:
-    assert masks.spans(["o" * 40 + "0"])[0] != 4
+def test_a_million_characters_that_promise_more_are_refused_without_summing_them_up() -> None:
+    """Python's integers would grow to 5 million bits, in quadratic time."""
+    text = "P" * 6 + "o" * 10**6 + "0"  # the six stand for 0: the rest must not be cut off silently
+    for code in ({"size": [4, 4], "counts": text}, {"size": [4, 4], "counts": text.encode()}):
+        with pytest.raises(DataError, match="no text of run lengths"):
+            mask_of(code, (4, 4))
+
+
+def test_sums_of_differences_are_decoded_text_by_text() -> None:
+    drawn = random_masks(40)
+    texts = [masks.encode(mask)["counts"] for mask in drawn]
+    for text, mask in zip(texts, drawn, strict=True):
+        edges = [*np.flatnonzero(np.diff(mask.T.ravel().astype(int), prepend=0)).tolist(), mask.size]
+        assert masks.runs(text) == np.diff([0, *edges]).tolist()
+    together = masks._lengths([text.encode() for text in texts])[0].tolist()
+    assert together == [length for text in texts for length in masks.runs(text)]
+
+
+def test_minimal_and_padded_groups_are_the_same_numbers() -> None:
+    assert masks.runs("16") == masks.runs("QP06") == [1, 6]
 
 
 def test_empty_masks() -> None:
@@ -70,6 +104,114 @@ def test_uncompressed_lists_become_the_text_that_pycocotools_writes() -> None:
         code = masks.encode(mask)
         listed = {"size": list(mask.shape), "counts": masks.runs(code["counts"])}
         assert masks.from_segmentation(listed, mask.shape) == code
+
+
+class NothingIsRasterised:
+    """Stands for pycocotools and fails where it is asked for anything."""
+
+    def __getattr__(self, name: str) -> None:
+        raise AssertionError(f"pycocotools.mask.{name} was called")
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([[1e18, 1, 20, 1, 20, 20, 1, 20]], "at most 4096 from the frame"),
+        ([[3e7, 0, 5, 5, 0, 0]], "at most 4096 from the frame"),
+        ([[0, 0, 60 + 4097, 0, 5, 5]], "at most 4096 from the frame"),
+        ([[0, -4097, 60, 0, 5, 5]], "at most 4096 from the frame"),
+        ([[0, 0, 10**400, 1, 2, 2]], "at most 4096 from the frame"),
+        ([[0, 0, float("inf"), 1, 2, 2]], "finite"),
+        ([[0, 0, True, 1, 2, 2]], "finite"),
+        ([[0, 0, "1", 1, 2, 2]], "finite"),
+        ([[0, 0, None, 1, 2, 2]], "finite"),
+        ([[-4000, 0, 4000, 1] * 200], "pixels long, more than 1048576"),
+        ([[-4000, 0, 4000, 1, 0, 0]] * 100, "pixels long, more than 1048576"),
+        ({"size": [10**9, 10**9], "counts": [10**18]}, r"size is \[1000000000, 1000000000\], the video's \[40, 60\]"),
+        ({"size": [60, 40], "counts": [2400]}, "size is"),
+        ({"size": [40, 60], "counts": [10**400]}, "add up to an integer of 1329 bits"),
+        ({"size": [40, 60], "counts": None}, "counts"),
+        ({"size": [40, 60], "counts": [None]}, "counts"),
+        ({"size": [40, True], "counts": [2400]}, "a size"),
+        ({"size": [[]], "counts": "0"}, "a size"),
+        (np.zeros((60, 40), bool), r"size is \[60, 40\]"),
+        (np.zeros((40, 60), np.float32), "bool or whole numbers"),
+    ],
+)
+def test_what_would_take_memory_or_the_process_is_refused_before_it_is_rasterised(
+    segmentation: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masks, "_coco", NothingIsRasterised)
+    with pytest.raises(DataError, match=message):
+        masks.from_segmentation(segmentation, (40, 60))
+
+
+def test_polygons_beside_the_frame_and_fine_outlines_are_taken() -> None:
+    assert masks.from_segmentation([[-1060.0, -481.0, -1059.0, -514.0, -1178.0, -522.0]], (40, 60)) == masks.empty(
+        (40, 60)
+    )
+    angles = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
+    circle = (np.stack([np.cos(angles), np.sin(angles)], axis=1) * 300 + 400).ravel().tolist()
+    assert masks.areas([masks.from_segmentation([circle], (800, 800))])[0] == pytest.approx(np.pi * 300**2, rel=0.01)
+
+
+def test_hundreds_of_polygons_are_one_mask() -> None:
+    corners = [(x, y) for x in range(0, 60, 3) for y in range(0, 60, 3)]
+    squares = [[x, y, x + 2, y, x + 2, y + 2, x, y + 2] for x, y in corners]
+    expected = np.zeros((60, 60), bool)
+    for x, y in corners:
+        expected[y : y + 2, x : x + 2] = True
+    assert len(squares) == 400 and masks.from_segmentation(squares, (60, 60)) == masks.encode(expected)
+
+
+def test_numbers_arrays_and_tuples_of_numpy_and_torch_are_what_they_hold() -> None:
+    mask = np.zeros((4, 6), bool)
+    mask[1:3, 2:5] = True
+    code = masks.encode(mask)
+    lengths = masks.runs(code["counts"])
+    same = [
+        mask,
+        torch.from_numpy(mask),
+        {"size": np.array([4, 6]), "counts": code["counts"]},
+        {"size": (np.int64(4), np.int32(6)), "counts": np.str_(code["counts"])},
+        {"size": torch.tensor([4, 6]), "counts": np.array(lengths, np.uint32)},
+        {"size": [4.0, 6.0], "counts": tuple(map(np.uint8, lengths))},
+        {"size": [4, 6], "counts": torch.tensor(lengths)},
+        ((2, 1, 5, 1, 5, 3, 2, 3),),
+        [np.array([2, 1, 5, 1, 5, 3, 2, 3])],
+        mask.astype(np.uint8),
+        [list(map(np.float32, [2, 1, 5, 1, 5, 3, 2, 3]))],
+    ]
+    assert [masks.from_segmentation(segmentation, (4, 6)) for segmentation in same] == [code] * len(same)
+    assert masks.from_segmentation(np.zeros(0), (4, 6)) is None and masks.from_segmentation((), (4, 6)) is None
+
+
+@pytest.mark.parametrize(("value", "number"), [(3, 3), (np.int8(3), 3), (3.0, 3), (torch.tensor(3), 3), (-2, -2)])
+def test_a_whole_number_may_have_any_type(value: object, number: int) -> None:
+    assert masks.whole(value) == number and type(masks.whole(value)) is int
+
+
+@pytest.mark.parametrize("value", [True, np.True_, "3", 2.5, float("nan"), float("inf"), None, [3], np.array([3]), {}])
+def test_what_is_no_whole_number_is_none(value: object) -> None:
+    assert masks.whole(value) is None
+
+
+@pytest.mark.parametrize(
+    "size", [(0, 4), (4, 65537), (2**14, 2**14), (4.5, 4), ("4", 4), (10**400, 1), (None, [[[[5]]]])]
+)
+def test_a_frame_has_sides_and_pixels_within_limits(size: tuple[object, object]) -> None:
+    with pytest.raises(DataError, match="height and width are"):
+        masks.frame_size(*size)
+    assert masks.frame_size(8192.0, np.int32(8192)) == (8192, 8192)
+
+
+def test_a_mask_in_memory_is_an_array_or_a_code() -> None:
+    mask = np.eye(3, 5)
+    code = masks.encode(mask)
+    assert masks.as_code(mask) == masks.as_code(code) == code
+    for wrong in (np.zeros((2, 3, 4)), "text", {"size": [3, 5]}, {"counts": "?"}, {"size": [10**9] * 2, "counts": "0"}):
+        with pytest.raises(DataError):
+            masks.as_code(wrong)
 
 
 def test_polygons_are_united_and_rasterised_as_coco_does() -> None:
@@ -93,6 +235,7 @@ def test_null_and_an_empty_list_are_none_and_two_points_enclose_nothing() -> Non
         ([[0, 0, 1, float("nan"), 2, 2]], "finite"),
         ([["a", 0, 1, 1, 2, 2]], "finite"),
         ([3], "flat list"),
+        ([[0, 0, 1, 1, [2], 2]], "finite"),
         ({"size": [2, 2], "counts": [1, 2]}, "add up to 3, but size .2, 2. has 4"),
         ({"size": [2, 2], "counts": [-1, 5]}, "at least 0"),
         ({"size": [2, 2]}, "counts"),

@@ -37,6 +37,9 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     add_weights(evaluate)
     evaluate.add_argument("--data", type=Path, metavar="DIR", help="with --weights: a data set in AVISeg's layout")
     evaluate.add_argument("--split", default="test", help="split of the data set (test)")
+    evaluate.add_argument(
+        "--allow-outside", action="store_true", help="read frames whose names in the JSON leave the data set's folder"
+    )
     evaluate.add_argument("--save-results", type=Path, metavar="RESULTS.json", help="write the predictions")
     evaluate.add_argument(
         "--as-published",
@@ -101,7 +104,7 @@ def _listen(arguments: argparse.Namespace) -> None:
     if arguments.weights is None or arguments.data is None:
         raise ConfigError("--listen exchanges the clips' sound: give --weights and --data, not --gt and --results")
     arguments.count_gate = False  # `listen` measures with and without the gate
-    split = AVISegSplit(arguments.data, arguments.split)
+    split = AVISegSplit(arguments.data, arguments.split, allow_outside=arguments.allow_outside)
     listened = listen(make_predictor(arguments), split, arguments.seed, say, arguments.pictures)
     if not is_main():
         return
@@ -123,7 +126,7 @@ def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
 
     if arguments.data is None:
         raise ConfigError("--weights needs --data: a folder in AVISeg's layout")
-    split = AVISegSplit(arguments.data, arguments.split)
+    split = AVISegSplit(arguments.data, arguments.split, allow_outside=arguments.allow_outside)
     if arguments.as_published:
         fixed = ("score_threshold", "top_k", "count_gate", "dtype")
         if given := [f"--{name.replace('_', '-')}" for name in fixed if getattr(arguments, name) is not None]:

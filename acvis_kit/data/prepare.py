@@ -17,8 +17,9 @@ from scipy.io import wavfile
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.config import AVISEG_CLASSES
 from acvis_kit.data.aviseg import IMAGES, SOUNDS
+from acvis_kit.data.schema import read_json, video_entry
 from acvis_kit.errors import AcvisError, DataError, MediaError
-from acvis_kit.files import atomic_write, read_text, write_errors, write_text
+from acvis_kit.files import atomic_write, write_errors, write_text
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.mel import frame_seconds
 
@@ -118,21 +119,25 @@ def _check_own(truth_file: Path) -> None:
     if not truth_file.exists():
         return
     try:
-        info = json.loads(read_text(truth_file)).get("info") or {}
-    except (ValueError, AttributeError):
-        info = {}
+        written = read_json(truth_file, "the split")
+    except DataError:
+        written = None
+    info = written.get("info") if isinstance(written, dict) else None
     if not isinstance(info, dict) or info.get("made_by") != MADE_BY:
         raise DataError(f"{truth_file} exists and was not made by {MADE_BY}: write to another folder, or name --split")
 
 
 def _read_record(path: Path) -> dict[str, dict[str, Any]]:
-    """Videos finished by earlier calls: [name, key] -> entry of the JSON. Incomplete lines are skipped."""
+    """Videos finished by earlier calls: [name, key] -> entry of the JSON. Lines that are damaged are skipped."""
     done = {}
-    for line in read_text(path).splitlines() if path.is_file() else ():
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
             written = json.loads(line)
-            done[json.dumps([written["name"], written["key"]])] = written["entry"]
-        except (ValueError, KeyError, TypeError):
+            entry = written["entry"]
+            if not video_entry({"id": 0, **entry}, "entry").frames:
+                continue
+            done[json.dumps([written["name"], written["key"]])] = entry
+        except (ValueError, KeyError, TypeError, RecursionError, DataError):
             continue
     return done
 

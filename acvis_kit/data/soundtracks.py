@@ -206,9 +206,16 @@ def load_scenes(split: AVISegSplit) -> dict[int, SceneRecord]:
     """The scenes of an AVIS-Synth split, by video id.
 
     Raises:
-        DataError: no scenes file, one that is damaged, or a video without a scene.
+        DataError: no scenes file, one that is damaged, or a video without a scene of its length and size.
     """
     scenes = records.load_scenes(split.scenes_file)
     if missing := [video.name for video in split.videos if video.id not in scenes]:
         raise DataError(f"{split.scenes_file.name} has no scene of {missing[0]}: make the split again, acvis synth")
+    for video in split.videos:
+        scene = scenes[video.id]
+        if (scene.length, scene.size) != (video.length, video.size):
+            raise DataError(
+                f"{split.scenes_file.name}: the scene of {video.name} has {scene.length} frames of {scene.size}, the "
+                f"video {video.length} of {video.size} (H, W): make the split again, acvis synth"
+            )
     return scenes

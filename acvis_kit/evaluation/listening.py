@@ -25,9 +25,9 @@ from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
-from acvis_kit.data.soundtracks import as_stored
+from acvis_kit.data.soundtracks import as_stored, load_scenes
 from acvis_kit.data.synth.counterfactual import CounterfactualKind, counterfactual, possible_kinds
-from acvis_kit.data.synth.records import ObjectRecord, SceneRecord, load_scenes
+from acvis_kit.data.synth.records import ObjectRecord, SceneRecord
 from acvis_kit.data.synth.soundtrack import Part, Soundtrack
 from acvis_kit.data.synth.who_sounds import SOUNDS_FROM
 from acvis_kit.distributed import collect, own_share
@@ -240,7 +240,7 @@ def hear(
     if not split.scenes_file.is_file():
         raise DataError(f"{split.scenes_file} is not there: the sounds of AVIS-Synth are needed (acvis synth)")
     gates = (False,) if predictor.model.config.count_head == "none" else (False, True)
-    scenes = load_scenes(split.scenes_file)
+    scenes = load_scenes(split)
     category_ids = category_ids_of(predictor.model, split)
     found = {}
     for number, video in own_share(split.videos):

@@ -1,25 +1,25 @@
 """Reads ground truth and results into checked tracks; an entry that does not fit raises an error that names it.
 
 Formats are AVISeg's (YouTube-VIS style). Ground truth: `videos`, `categories`, `annotations`, whose segmentations are
-polygons, run-length codes or null. Results: a list of `{video_id, score, category_id, segmentations}`, or an object
-that has such a list under "results", as the kit writes it.
+polygons, run-length codes or null; `data.schema` says what is valid. Results: a list of `{video_id, score,
+category_id, segmentations}`, or an object that has such a list under "results", as the kit writes it.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.files import read_text
-from acvis_kit.masks import RLE, empty, from_segmentation, misfit
+from acvis_kit.data import schema
+from acvis_kit.errors import ConfigError, DataError, brief
+from acvis_kit.masks import LARGEST_FRAME, RLE, empty, from_segmentation, misfit, plain
 from acvis_kit.metrics.sequence import MaskTrack
 
 Protocol = Literal["official", "paper"]
-JSONSource = str | Path | dict[str, Any] | list[Any]  # a path or the loaded object
+JSONSource = str | Path | dict[str, Any] | list[Any] | tuple[Any, ...]  # a path or the loaded object
 
 
 @dataclass(frozen=True)
@@ -60,26 +60,16 @@ def read_truth(source: JSONSource, protocol: Protocol = "paper") -> GroundTruth:
     """
     check_protocol(protocol)
     data = _load(source, "ground truth")
-    if not isinstance(data, dict) or not all(isinstance(data.get(k), list) for k in _TRUTH_KEYS):
-        raise DataError(f"ground truth must be an object with the lists {', '.join(_TRUTH_KEYS)}, but it is not.")
-    categories: dict[int, str] = {}
-    for n, entry in enumerate(data["categories"]):
-        number, name = _field(entry, "id", f"categories[{n}]"), str(entry.get("name", entry.get("id")))
-        if number in categories or name in categories.values():
-            raise DataError(f"categories[{n}]: id {number} or name {name!r} occurs twice.")
-        categories[number] = name
-    videos = read_videos(data["videos"], protocol)
-    tracks: dict[Any, list[MaskTrack]] = {number: [] for number in videos}
-    for n, entry in enumerate(data["annotations"]):
-        where = f"annotations[{n}] (id {entry.get('id') if isinstance(entry, dict) else None})"
-        video = _video_of(entry, videos, where)
-        track = _read_annotation(entry, video, categories, protocol, where, number=n)
-        if any(track.id == other.id for other in tracks[video.id]):
-            raise DataError(f"{where}: video {video.id} has another annotation with this id; give each its own id.")
-        tracks[video.id].append(track)
-    return GroundTruth(
-        categories, {v.id: Video(v.id, v.name, v.length, v.size, tuple(tracks[v.id])) for v in videos.values()}
-    )
+    with schema.naming(source):
+        entries = schema.truth_entries(data)
+        if not entries.annotated:
+            raise DataError("the ground truth has no annotations, so there is nothing to score against.")
+        videos = _named(entries.videos, protocol)
+        tracks = {
+            number: tuple(_true_track(entry, videos[number].size, protocol) for entry in own)
+            for number, own in entries.tracks.items()
+        }
+    return GroundTruth(entries.categories, {number: replace(v, tracks=tracks[number]) for number, v in videos.items()})
 
 
 def read_results(source: JSONSource, truth: GroundTruth, protocol: Protocol = "paper") -> dict[Any, list[MaskTrack]]:
@@ -100,36 +90,19 @@ def read_results(source: JSONSource, truth: GroundTruth, protocol: Protocol = "p
     data = _load(source, "results")
     if isinstance(data, dict):
         data = data.get("results")
-    if not isinstance(data, list):
+    if not isinstance(data, list | tuple):
         raise DataError('results must be a list of tracks, or an object that has the list under "results".')
     tracks: dict[Any, list[MaskTrack]] = {number: [] for number in truth.videos}
-    for n, entry in enumerate(data):
-        where = f"results[{n}]"
-        video = _video_of(entry, truth.videos, where)
-        score = _field(entry, "score", where)
-        if not isinstance(score, int | float) or isinstance(score, bool) or not 0 <= score <= 1:
-            raise DataError(f"{where}: score {score!r} is not a number in [0, 1].")
-        category = _category_of(entry, truth.categories, where)
-        segmentations = _segmentations(entry, video, where)
-        if protocol == "official":
-            _reject_unpublished_codes(segmentations, video.size, where)
-        masks = _codes(segmentations, video.size, where)
-        tracks[video.id].append(MaskTrack(category, masks, float(score)))
+    with schema.naming(source):
+        for n, entry in enumerate(data):
+            where = f"results[{n}]"
+            video = truth.videos[schema.known_video(entry, truth.videos, where)]
+            tracks[video.id].append(_predicted_track(entry, video, truth.categories, protocol, where))
     return tracks
 
 
-_TRUTH_KEYS = ("videos", "categories", "annotations")
-
-
-def _load(source: Any, what: str) -> Any:
-    if not isinstance(source, str | Path):
-        return source
-    try:
-        return json.loads(read_text(source))
-    except OSError as error:
-        raise DataError(f"{what} {source} cannot be opened: {error.strerror}.") from None
-    except ValueError as error:
-        raise DataError(f"{what} {source} is not JSON: {error}.") from None
+def _load(source: JSONSource, what: str) -> Any:
+    return schema.read_json(source, what) if isinstance(source, str | Path) else source
 
 
 def read_videos(entries: list[Any], protocol: Protocol) -> dict[Any, Video]:
@@ -138,118 +111,90 @@ def read_videos(entries: list[Any], protocol: Protocol) -> dict[Any, Video]:
     Raises:
         DataError: an entry does not fit; the message names it.
     """
+    return _named(schema.video_entries(entries), protocol)
+
+
+def _named(entries: dict[Any, schema.VideoEntry], protocol: Protocol) -> dict[Any, Video]:
     videos: dict[Any, Video] = {}
     names: set[str] = set()
-    for n, entry in enumerate(entries):
-        where = f"videos[{n}]"
-        number = _field(entry, "id", where)
-        if number in videos:
-            raise DataError(f"{where}: another video has the id {number}.")
-        files = entry.get("file_names") or []
-        length = entry.get("length", len(files))
-        if not isinstance(length, int) or length < 0 or (files and len(files) != length):
-            raise DataError(f"{where} (id {number}): length {length!r}, but {len(files)} file names.")
-        size = (_field(entry, "height", where), _field(entry, "width", where))
-        if not all(isinstance(side, int) and side > 0 for side in size):
-            raise DataError(f"{where} (id {number}): height and width are {size}, not whole numbers above 0.")
-        name = str(files[0]).split("/")[0] if files else str(number)
-        if protocol == "official" and (not files or name in names):
-            cause = f"the folder {name!r} belongs to another video" if files else "no file names"
+    for n, (number, entry) in enumerate(entries.items()):
+        name = entry.frames[0].split("/")[0] if entry.frames else str(number)
+        if protocol == "official" and (not entry.frames or name in names):
+            cause = f"the folder {name!r} belongs to another video" if entry.frames else "no file names"
             raise DataError(
-                f"{where} (id {number}): {cause}; the published evaluator identifies a video by the folder of its "
+                f"videos[{n}] (id {number}): {cause}; the published evaluator identifies a video by the folder of its "
                 f'first file name. Give each its own folder, or use protocol="paper".'
             )
         if name in names:
             name = f"{name} ({number})"
         names.add(name)
-        videos[number] = Video(number, name, length, size, ())
+        videos[number] = Video(number, name, entry.length, entry.size, ())
     return videos
 
 
-def _read_annotation(
-    entry: dict[str, Any], video: Video, categories: dict[int, str], protocol: Protocol, where: str, number: int
-) -> MaskTrack:
-    category = _category_of(entry, categories, where)
-    if entry.get("iscrowd"):
-        raise DataError(f"{where}: iscrowd is {entry['iscrowd']}; there are no crowds in this task. Drop it or set 0.")
-    sides = (entry.get("height", video.size[0]), entry.get("width", video.size[1]))
-    if sides != video.size:
-        raise DataError(f"{where}: height and width are {sides}, those of video {video.id} are {video.size}.")
-    segmentations = _segmentations(entry, video, where)
+def _true_track(entry: schema.TrackEntry, size: tuple[int, int], protocol: Protocol) -> MaskTrack:
     mean_area = None
     if protocol == "official":
-        for t, segmentation in enumerate(segmentations):
+        for t, segmentation in enumerate(entry.segmentations):
             if isinstance(segmentation, dict):
                 raise DataError(
-                    f"{where}, frame {t}: an RLE in the ground truth crashes the published evaluator, which reads "
-                    f'polygons only. Convert the truth to polygons, or use protocol="paper".'
+                    f"{entry.place}, frame {t}: an RLE in the ground truth crashes the published evaluator, which "
+                    f'reads polygons only. Convert the truth to polygons, or use protocol="paper".'
                 )
-        listed = [a for a in entry.get("areas") or [] if a]
-        mean_area = math.fsum(listed) / len(listed) if listed else None
-    identity = entry.get("id", number)
-    if not isinstance(identity, int):
-        raise DataError(f"{where}: the id is {identity!r}, not a whole number.")
-    return MaskTrack(category, _codes(segmentations, video.size, where), id=identity, mean_area=mean_area)
+        mean_area = _mean_area(entry.areas, entry.place)
+    masks = _codes(entry.segmentations, size, entry.place)
+    return MaskTrack(entry.category_id, masks, id=entry.id, mean_area=mean_area)
+
+
+def _mean_area(areas: Any, where: str) -> float | None:
+    """Mean of the listed areas that are not 0, pixels; None without any."""
+    given = [] if areas is None else schema.items(areas, f"{where}: areas")
+    listed = [schema.finite(area) for area in given if plain(area) is not None]
+    if any(area is None or not 0 <= area <= LARGEST_FRAME for area in listed):
+        raise DataError(f"{where}: areas {brief(areas)} are not all null or numbers of pixels, 0 to {LARGEST_FRAME}.")
+    found = [area for area in listed if area]
+    return math.fsum(found) / len(found) if found else None
+
+
+def _predicted_track(entry: Any, video: Video, categories: dict[int, str], protocol: Protocol, where: str) -> MaskTrack:
+    given = schema.field(entry, "score", where)
+    score = schema.finite(given)
+    if score is None or not 0 <= score <= 1:
+        raise DataError(f"{where}: score {brief(plain(given))} is not a number in [0, 1].")
+    category = schema.known_category(entry, categories, where)
+    segmentations = schema.frame_segmentations(entry, video.id, video.length, where)
+    if protocol == "official":
+        _reject_unpublished_codes(segmentations, video.size, where)
+    return MaskTrack(category, _codes(segmentations, video.size, where), score)
 
 
 def _reject_unpublished_codes(segmentations: list[Any], size: tuple[int, int], where: str) -> None:
     """Raise a DataError for a predicted segmentation that crashes the published evaluator."""
     for t, segmentation in enumerate(segmentations):
-        if not segmentation:
+        if segmentation is None or (isinstance(segmentation, list | tuple) and not segmentation):
             raise DataError(
                 f"{where}, frame {t}: a null segmentation crashes the published evaluator. Write an empty RLE instead, "
                 f'{empty(size)}, or use protocol="paper".'
             )
-        if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list):
+        if isinstance(segmentation, dict) and isinstance(plain(segmentation.get("counts")), list | tuple):
             raise DataError(
                 f"{where}, frame {t}: uncompressed run lengths crash the published evaluator. Compress them with "
                 f'pycocotools.mask.frPyObjects, or use protocol="paper".'
             )
         if not isinstance(segmentation, dict):
-            raise DataError(f"{where}, frame {t}: a predicted segmentation is an RLE, not {segmentation!r:.60}.")
+            raise DataError(f"{where}, frame {t}: a predicted segmentation is an RLE, not {brief(segmentation)}.")
 
 
-def _codes(segmentations: list[Any], size: tuple[int, int], where: str) -> tuple[RLE | None, ...]:
+def _codes(segmentations: Sequence[Any], size: tuple[int, int], where: str) -> tuple[RLE | None, ...]:
     """Run-length codes with checked sizes and run lengths; None where nothing is listed."""
     codes = []
     for t, segmentation in enumerate(segmentations):
         try:
-            code = from_segmentation(segmentation, size)
+            codes.append(from_segmentation(segmentation, size))
         except DataError as error:
             raise DataError(f"{where}, frame {t}: {error}") from None
-        if code is not None and tuple(code["size"]) != size:
-            raise DataError(f"{where}, frame {t}: the mask's size is {list(code['size'])}, the video's {list(size)}.")
-        codes.append(code)
     listed = [(t, code) for t, code in enumerate(codes) if code is not None]
     broken = misfit([code for _, code in listed])
     if broken:
         raise DataError(f"{where}, frame {listed[broken[0]][0]}: {broken[1]}")
     return tuple(codes)
-
-
-def _field(entry: Any, key: str, where: str) -> Any:
-    if not isinstance(entry, dict) or key not in entry:
-        raise DataError(f"{where}: {key!r} is missing.")
-    return entry[key]
-
-
-def _video_of(entry: Any, videos: dict[Any, Video], where: str) -> Video:
-    number = _field(entry, "video_id", where)
-    if not isinstance(number, int | str) or number not in videos:
-        raise DataError(f"{where}: video_id {number!r} is not among the ground truth's {len(videos)} videos.")
-    return videos[number]
-
-
-def _category_of(entry: dict[str, Any], categories: dict[int, str], where: str) -> int:
-    number = _field(entry, "category_id", where)
-    if not isinstance(number, int) or number not in categories:
-        raise DataError(f"{where}: category_id {number!r} is not among the ground truth's, {sorted(categories)}.")
-    return number
-
-
-def _segmentations(entry: dict[str, Any], video: Video, where: str) -> list[Any]:
-    segmentations = _field(entry, "segmentations", where)
-    if not isinstance(segmentations, list | tuple) or len(segmentations) != video.length:
-        found = len(segmentations) if isinstance(segmentations, list | tuple) else segmentations
-        raise DataError(f"{where}: {found} segmentations, but video {video.id} has {video.length} frames.")
-    return list(segmentations)

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from acvis_kit.errors import DataError
-from acvis_kit.masks import BLANK_720P, RLE, areas, boxes, encode, intersection, misfit, runs
+from acvis_kit.data import schema
+from acvis_kit.errors import DataError, brief
+from acvis_kit.masks import BLANK_720P, RLE, areas, as_code, boxes, intersection, misfit, runs
 
 Floats = NDArray[np.float64]
+MOST_PAIRS = 2**24  # of a true and a predicted mask in one frame of a video: scores keep about 40 bytes of each
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,16 @@ class Sequence:
 
     @classmethod
     def from_tracks(cls, name: str, length: int, true: Seq[MaskTrack], predicted: Seq[MaskTrack]) -> Sequence:
-        """Build from tracks whose masks all have one size and `length` frames, as `checks` and `from_masks` ensure."""
+        """Build from tracks whose masks all have one size and `length` frames, as `checks` and `from_masks` ensure.
+
+        Raises:
+            DataError: more than `MOST_PAIRS` pairs of masks.
+        """
+        if (pairs := length * len(true) * len(predicted)) > MOST_PAIRS:
+            raise DataError(
+                f"video {name}: {len(true)} true and {len(predicted)} predicted tracks of {length} frames are {pairs} "
+                f"pairs of masks, more than {MOST_PAIRS}: drop predictions of low score, or split the video."
+            )
         true_area, pred_area = _areas(true, length), _areas(predicted, length)
         measured = mean_area(true_area)
         given = [t.mean_area for t in true]
@@ -123,8 +134,9 @@ class Sequence:
             length: T; by default that of the tracks. Required without tracks; all frames are then silent.
 
         Raises:
-            DataError: tracks differ in length or size, a code does not fill its size, the numbers of classes or scores
-                and tracks differ, a score is outside [0, 1], or there is neither a track nor a length.
+            DataError: tracks differ in length or size, a mask is neither an array nor a code that fills its size, the
+                numbers of classes or scores and tracks differ, a class is no whole number, a score is outside [0, 1],
+                there is neither a track nor a length, or there are more than `MOST_PAIRS` pairs of masks.
         """
         true = _tracks(true_masks, true_classes, [1.0] * len(true_classes), name, "true")
         predicted = _tracks(pred_masks, pred_classes, scores, name, "predicted")
@@ -198,14 +210,18 @@ def _tracks(masks: Any, classes: Seq[int], scores: Seq[float], name: str, which:
             f"video {name}: {len(masks)} {which} tracks, but {len(classes)} classes and {len(scores)} scores."
         )
     out = []
-    for n, (track, category, score) in enumerate(zip(masks, classes, scores, strict=True)):
-        if not 0 <= score <= 1:  # NaN fails too
-            raise DataError(f"video {name}, {which} track {n}: score {score} is not in [0, 1].")
-        codes = tuple(m if m is None or isinstance(m, dict) else encode(m) for m in track)
-        broken = misfit([m for m in codes if m is not None])
-        if broken:
-            raise DataError(f"video {name}, {which} track {n}: {broken[1]}")
-        out.append(MaskTrack(int(category), codes, float(score), id=n))
+    for n, (track, given_category, given_score) in enumerate(zip(masks, classes, scores, strict=True)):
+        where = f"video {name}, {which} track {n}"
+        score, category = schema.finite(given_score), schema.identifier(given_category)
+        if score is None or not 0 <= score <= 1:
+            raise DataError(f"{where}: score {brief(given_score)} is not in [0, 1].")
+        if not isinstance(category, int):
+            raise DataError(f"{where}: class {brief(given_category)} is no whole number.")
+        with schema.naming(where):
+            codes = tuple(m if m is None else as_code(m) for m in track)
+            if broken := misfit([m for m in codes if m is not None]):
+                raise DataError(broken[1])
+        out.append(MaskTrack(category, codes, score, id=n))
     return out
 
 

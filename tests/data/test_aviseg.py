@@ -46,24 +46,67 @@ def test_missing_and_wrong_files_are_named(aviseg_folder: Path) -> None:
         split.clip(split.videos[1])
 
 
-@pytest.mark.parametrize("damage", [lambda t: t.pop("videos"), lambda t: t["videos"][0].update(length=9)])
-def test_a_broken_json_is_refused(aviseg_folder: Path, damage) -> None:
-    truth = json.loads((aviseg_folder / "test.json").read_text())
-    damage(truth)
-    (aviseg_folder / "test.json").write_text(json.dumps(truth))
-    with pytest.raises(DataError, match=r"AVISeg's format|length is 9"):
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 100_000, "9" * 10_000, '{"videos": [], "categories": 1}'])
+def test_a_broken_json_is_refused(aviseg_folder: Path, text: str) -> None:
+    (aviseg_folder / "test.json").write_text(text)
+    with pytest.raises(DataError, match=r"test\.json"):
         AVISegSplit(aviseg_folder)
 
 
-def test_the_json_is_utf_8_and_may_begin_with_a_byte_order_mark(aviseg_folder: Path) -> None:
-    file = aviseg_folder / "test.json"
-    truth = json.loads(file.read_text(encoding="utf-8"))
-    truth["categories"][0]["name"] = "猫é"
-    file.write_text(json.dumps(truth, ensure_ascii=False), encoding="utf-8-sig")
-    assert "猫é" in AVISegSplit(aviseg_folder).categories.values()
-    file.write_text(json.dumps(truth, ensure_ascii=False), encoding="gb18030")
-    with pytest.raises(DataError, match=r"test\.json is not in AVISeg's format \(UnicodeDecodeError"):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_the_json_is_read_in_each_encoding_of_unicode(aviseg_folder: Path, encoding: str) -> None:
+    change(aviseg_folder, lambda t: t["categories"][0].update(name="Käuzchen"))
+    text = (aviseg_folder / "test.json").read_text().replace("K\\u00e4uzchen", "Käuzchen")
+    assert "ä" in text
+    (aviseg_folder / "test.json").write_text(text, encoding=encoding)
+    assert AVISegSplit(aviseg_folder).categories[1] == "Käuzchen"
+    (aviseg_folder / "test.json").write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match="is not JSON"):
         AVISegSplit(aviseg_folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["/tmp/secret/0.jpg", "../../secret/0.jpg", "video001/../../../0.jpg", "video001/\0.jpg"]
+)
+def test_frames_outside_the_folder_are_read_only_where_that_is_allowed(aviseg_folder: Path, name: str) -> None:
+    change(aviseg_folder, lambda t: t["videos"][0]["file_names"].__setitem__(2, name))
+    with pytest.raises(DataError, match=r"leaves the data set's folder: .*--allow-outside"):
+        AVISegSplit(aviseg_folder)
+    assert AVISegSplit(aviseg_folder, allow_outside=True).videos[0].frames[2] == name
+
+
+def test_an_allowed_frame_outside_is_the_one_that_is_named(aviseg_folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (128, 72), (255, 0, 0)).save(tmp_path / "outside.png")
+    change(aviseg_folder, lambda t: t["videos"][0]["file_names"].__setitem__(2, str(tmp_path / "outside.png")))
+    split = AVISegSplit(aviseg_folder, allow_outside=True)
+    assert split.image(split.videos[0], 2).getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("names", [None, [], ["0.jpg"] * 3, ["../0.jpg"] * 3])
+def test_a_video_needs_frames_in_a_folder_that_names_its_sound(aviseg_folder: Path, names: list[str] | None) -> None:
+    change(aviseg_folder, lambda t: t["videos"][0].update(file_names=names))
+    with pytest.raises(DataError, match=r"video 1.* no (file_names|folder)"):
+        AVISegSplit(aviseg_folder, allow_outside=True)
+
+
+def test_a_picture_of_another_size_is_refused_before_it_is_decoded(
+    aviseg_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (64, 64)).save(aviseg_folder / "test" / "JPEGImages" / "video001" / "00001.jpg")
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("decoded"))
+    split = AVISegSplit(aviseg_folder)
+    with pytest.raises(DataError, match=r"\(64, 64\).*\(72, 128\)"):
+        split.image(split.videos[0], 1)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 128 72\n", b"\x89PNG\r\n\x1a\n" + bytes(40)]
+)
+def test_what_is_no_picture_is_refused(aviseg_folder: Path, data: bytes) -> None:
+    (aviseg_folder / "test" / "JPEGImages" / "video001" / "00001.jpg").write_bytes(data)
+    split = AVISegSplit(aviseg_folder)
+    with pytest.raises(DataError, match=r"00001\.jpg cannot be read"):
+        split.image(split.videos[0], 1)
 
 
 def test_masks_are_decoded_one_by_one(aviseg_folder: Path) -> None:
@@ -113,17 +156,27 @@ def test_features_are_read_beside_the_sounds(aviseg_folder: Path) -> None:
     np.save(folder / "video001.npy", values[:2])
     with pytest.raises(DataError, match=r"\(2, 128\), but video video001 has 3 frames"):
         split.features(split.videos[0])
+    np.save(folder / "video001.npy", np.full((3, 128), "x"))
+    with pytest.raises(DataError, match="not floats"):
+        split.features(split.videos[0])
+    for data in (b"", b"PK\x03\x04", (folder / "video002.npy").read_bytes()[:90]):
+        (folder / "video001.npy").write_bytes(data)
+        with pytest.raises(DataError, match=r"video001\.npy cannot be read"):
+            split.features(split.videos[0])
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda t: t["videos"][1].update(id=1), "id 1 occurs twice among the videos"),
-        (lambda t: t["categories"][1].update(id=1), "id 1 occurs twice among the categories"),
-        (lambda t: t["annotations"][0].update(video_id=7), r"annotations\[0\] \(id 1\) is of video 7"),
-        (lambda t: t["annotations"][0].update(category_id=99), r"annotations\[0\] \(id 1\) is of category 99"),
-        (lambda t: t["annotations"][1]["segmentations"].pop(), "has 3 segmentations, .* 4 frames"),
-        (lambda t: t["annotations"][1].update(height=99), r"size \(99, 128\), .* \(72, 128\)"),
+        (lambda t: t["videos"][1].update(id=1), "another video has the id 1"),
+        (lambda t: t["categories"][1].update(id=1), "id 1 or name 'violin' occurs twice"),
+        (lambda t: t["annotations"][0].update(video_id=7), r"annotations\[0\] \(id 1\): video_id 7 is not among"),
+        (
+            lambda t: t["annotations"][0].update(category_id=99),
+            r"annotations\[0\] \(id 1\): category_id 99 is not among",
+        ),
+        (lambda t: t["annotations"][1]["segmentations"].pop(), "3 segmentations, .* 4 frames"),
+        (lambda t: t["annotations"][1].update(height=99), r"height and width are \(99, 128\), .* \(72, 128\)"),
         (lambda t: t["annotations"][1].update(id=1, video_id=1, segmentations=[None] * 3), "another annotation"),
         (lambda t: t["annotations"][0].update(iscrowd=1), "crowd"),
         (

@@ -103,6 +103,35 @@ def test_finished_files_are_kept_and_changed_files_are_cut_again(videos: Path, t
     assert [line.rsplit(": ")[-1] for line in lines] == ["done before", "3 frames", "done before"]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda entry: None,
+        lambda entry: entry | {"file_names": 5},
+        lambda entry: entry | {"file_names": []},
+        lambda entry: entry | {"height": "48"},
+        lambda entry: {},
+    ],
+)
+def test_a_damaged_record_is_not_trusted(videos: Path, tmp_path: Path, damage) -> None:
+    out, lines = tmp_path / "out", list[str]()
+    prepare_videos(videos, out, "test")
+    record = out / "test" / "prepared.jsonl"
+    first, second = (json.loads(line) for line in record.read_text().splitlines() if line)
+    first["entry"] = damage(first["entry"])
+    record.write_bytes(json.dumps(first).encode() + b"\n\xff\n" + b"[" * 100_000 + b"\n" + json.dumps(second).encode())
+    prepare_videos(videos, out, "test", say=lines.append)
+    assert sorted(line.rsplit(": ")[-1] for line in lines) in (["2 frames", "done before"], ["3 frames", "done before"])
+
+
+@pytest.mark.parametrize("text", ["[]", "[" * 100_000, '{"info": 5}', "7"])
+def test_what_is_no_data_set_is_not_overwritten(videos: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "test.json").write_text(text)
+    with pytest.raises(DataError, match="not made by acvis prepare"):
+        prepare_videos(videos, tmp_path / "out", "test")
+
+
 def test_files_with_one_stem_get_different_names(videos: Path, tmp_path: Path) -> None:
     (videos / "song.mov").write_bytes((videos / "song.mp4").read_bytes())
     assert prepare_videos(videos, tmp_path / "out", "test").videos == ("song.mov", "song.mp4", "walk")

@@ -284,6 +284,16 @@ def test_scenes_of_other_data_are_refused(synth: AVISegSplit, tmp_path: Path) ->
         TrainingClips(AVISegSplit(tmp_path, "train"))
 
 
+def test_scenes_of_another_length_are_refused(synth: AVISegSplit, tmp_path: Path) -> None:
+    truth = json.loads(synth.truth_file.read_text())
+    truth["videos"][0]["length"] += 1
+    truth["videos"][0]["file_names"] += truth["videos"][0]["file_names"][:1]
+    (tmp_path / "train.json").write_text(json.dumps(truth | {"annotations": []}))
+    (tmp_path / "train_scenes.json").symlink_to(synth.scenes_file)
+    with pytest.raises(DataError, match=r"the scene of train_00000 has \d+ frames of .*, the video \d+ of"):
+        TrainingClips(AVISegSplit(tmp_path, "train"))
+
+
 @pytest.mark.parametrize("sound", [{}, of_kind("mute"), of_kind("foreign")], ids=["original", "mute", "foreign"])
 def test_cue_labels_do_not_depend_on_the_sound(synth: AVISegSplit, sound: dict[str, Any]) -> None:
     clips, scenes = TrainingClips(synth, **{"augmentation": PLAIN, "targets": "visible", **sound}), load_scenes(synth)

@@ -49,6 +49,21 @@ def test_counts_are_scored_against_the_annotated_objects(aviseg_folder: Path, ti
     assert count_score(ak.metrics.evaluate_in_full(split.truth_file, uncounted), uncounted, split.truth) is None
 
 
+def test_evaluate_reads_frames_outside_the_folder_only_with_its_option(
+    aviseg_folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = json.loads((aviseg_folder / "test.json").read_text())
+    frames = aviseg_folder / "test" / "JPEGImages"
+    for video in truth["videos"]:
+        video["file_names"] = [str((frames / name).absolute()) for name in video["file_names"]]
+    (aviseg_folder / "test.json").write_text(json.dumps(truth))
+    command = ["evaluate", "--weights", str(weights), "--data", str(aviseg_folder), "--bootstrap", "0"]
+    assert main(command) == 1
+    assert "--allow-outside" in capsys.readouterr().err
+    assert main([*command, "--allow-outside"]) == 0
+    assert "HOTA" in capsys.readouterr().out
+
+
 def test_the_published_settings_are_half_precision_and_a_threshold(tiny_model: ACVIS) -> None:
     predictor = published_predictor(tiny_model)
     assert (predictor.score_threshold, predictor.autocast_dtype) == (0.3, torch.float16)

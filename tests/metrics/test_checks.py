@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.metrics import evaluate
@@ -57,6 +59,18 @@ def read(gt: Any, results: Any, protocol: str = "paper") -> Any:
         ("0.segmentations.1", {"size": [1, 3], "counts": "~~"}, "frame 1: the counts of the RLE are no text"),
         ("0.segmentations.0", {"size": [1, 3], "counts": ""}, "frame 0: the counts of the RLE span 0 pixels"),
         ("0.segmentations.0", 5, r"results\[0\], frame 0: a segmentation is"),
+        ("0.segmentations.0", {"size": [1, 3], "counts": "o" * 10**6 + "0"}, "frame 0: the counts .* no text"),
+        ("0.segmentations.0", {"size": [1, 3], "counts": "4\x4f0"}, "frame 0: the counts of the RLE are no text"),
+        ("0.video_id", {}, r"results\[0\]: video_id {}"),
+        ("0.video_id", True, "video_id True"),
+        ("0.video_id", 10**30, "video_id 1000"),
+        ("0.category_id", [], r"category_id \[\]"),
+        ("0.category_id", "1", r"category_id '1' is not among the ground truth's, \[1, 2, 3\]"),
+        ("0.category_id", 1.5, "category_id 1.5"),
+        ("0.score", 10**400, "score an integer of 1329 bits is not a number"),
+        ("0.score", None, "score None"),
+        ("0.segmentations", 2, "2 segmentations"),
+        ("0.segmentations", {"a": 1}, "segmentations, but video 1 has 2 frames"),
         ("0", "text", "'video_id' is missing"),
     ],
 )  # fmt: skip
@@ -74,6 +88,33 @@ def test_the_error_names_an_invalid_entry_of_the_results(path: str, value: Any, 
     ("path", "value", "message"),
     [
         ("videos", ..., "videos, categories, annotations"),
+        ("videos", 5, "videos must be a list, not 5"),
+        ("categories", {}, "categories must be a list"),
+        ("annotations", "x", "annotations must be a list"),
+        ("annotations", None, "nothing to score against"),
+        ("annotations", ..., "nothing to score against"),
+        ("categories.0", 5, r"categories\[0\]: 'id' is missing"),
+        ("categories.0.id", [1], r"categories\[0\]: the id is \[1\], not a whole number"),
+        ("categories.0.id", "1", "not a whole number"),
+        ("categories.0.id", 2**63, "not a whole number"),
+        ("categories.0.name", 5, r"categories\[0\]: the name is 5, not a text"),
+        ("categories.0.name", "\ud800", "not a text"),
+        ("videos.0", None, r"videos\[0\]: 'id' is missing"),
+        ("videos.0.id", {}, r"videos\[0\]: the id is {}, not a whole number or text"),
+        ("videos.0.id", True, "the id is True"),
+        ("videos.0.file_names", 5, r"videos\[0\] \(id 1\): file_names must be a list, not 5"),
+        ("videos.0.file_names", [5, 6], r"videos\[0\] \(id 1\): the file name is 5, not a text"),
+        ("videos.0.length", None, "length None, but 2 file names"),
+        ("videos.0.length", True, "length True"),
+        ("videos.0.height", True, "height and width are"),
+        ("videos.0.height", 10**9, "height and width are"),
+        ("annotations.0.video_id", [1], r"video_id \[1\]"),
+        ("annotations.0.category_id", {}, "category_id {}"),
+        ("annotations.0.segmentations.1", [[1e18, 1, 20, 1, 20, 20]], "frame 1: a polygon is"),
+        ("annotations.0.segmentations.1", [[-4000, 0, 4000, 1] * 99], "frame 1: the polygons are"),
+        ("annotations.0.segmentations.1", {"size": [2, 3], "counts": [6]}, r"frame 1: the mask's size is \[2, 3\]"),
+        ("annotations.0.id", 2**63, "the id is"),
+        ("annotations.0.id", None, "the id is None"),
         ("categories.1.id", 1, r"categories\[1\]: id 1 or name 'class 2' occurs twice"),
         ("categories.1.name", "class 1", r"categories\[1\].*twice"),
         ("videos.1.id", 1, r"videos\[1\]: another video has the id 1"),
@@ -112,6 +153,51 @@ def test_two_annotations_with_one_id_are_an_error_only_within_a_video() -> None:
         read_truth(gt)
 
 
+def test_frames_beyond_a_limit_are_refused_whatever_the_lengths_claim() -> None:
+    video = {"id": 1, "height": 4, "width": 4, "length": 2**22 + 1}
+    with pytest.raises(DataError, match="4194305 frames together, more than 4194304"):
+        read_truth({"videos": [video], "categories": [], "annotations": []})
+
+
+def test_official_refuses_areas_that_are_no_pixels() -> None:
+    gt = changed(GT, "annotations.0.segmentations", [SQUARE, None])
+    for areas in ("x", 5, [True], ["4"], [-1], [float("nan")], [10**400], [[4]]):
+        gt["annotations"][0]["areas"] = areas
+        with pytest.raises(DataError, match=r"annotations\[0\] \(id 1\): areas"):
+            read_truth(gt, "official")
+        assert read_truth(gt, "paper").videos[1].tracks[0].mean_area is None
+
+
+def test_numbers_of_numpy_and_torch_arrays_and_tuples_are_the_numbers_they_are() -> None:
+    code, mask = RESULTS[0]["segmentations"][0], np.array([[True, False, False]])
+    plain = read(GT, RESULTS)
+    for same in (
+        {"score": np.float64(0.5)},
+        {"score": np.float32(0.5)},
+        {"score": torch.tensor(0.5)},
+        {"category_id": np.int64(1), "video_id": np.int32(1)},
+        {"category_id": 1.0, "video_id": torch.tensor(1)},
+        {"segmentations": tuple(RESULTS[0]["segmentations"])},
+        {"segmentations": np.array(RESULTS[0]["segmentations"], object)},
+        {"segmentations": [mask, ~mask & False]},
+        {"segmentations": np.stack([mask, ~mask & False])},
+        {"segmentations": torch.from_numpy(np.stack([mask, ~mask & False]))},
+        {"segmentations": [{**code, "size": np.array(code["size"])}, RESULTS[0]["segmentations"][1]]},
+        {"segmentations": [{**code, "size": tuple(map(np.int64, code["size"]))}, RESULTS[0]["segmentations"][1]]},
+    ):
+        assert read(GT, [RESULTS[0] | same]) == plain, same
+    assert read(GT, tuple(RESULTS)) == plain
+    for key, value in (("score", True), ("category_id", np.True_), ("video_id", "1"), ("score", np.array([0.5]))):
+        with pytest.raises(DataError, match=key):
+            read(GT, [RESULTS[0] | {key: value}])
+
+
+def test_the_truth_may_hold_arrays_and_tuples_too() -> None:
+    gt = changed(changed(GT, "videos.0.height", np.int64(1)), "videos.0.file_names", ("v1/0.jpg", "v1/1.jpg"))
+    gt = changed(changed(gt, "annotations.0.id", np.int64(1)), "annotations", tuple(gt["annotations"]))
+    assert read_truth(gt) == read_truth(GT)
+
+
 def test_ids_in_results_are_ignored() -> None:
     results = [r | {"id": 7, "track_id": 7} for r in (*RESULTS, *RESULTS)]
     assert len(read(GT, results)[1]) == 2
@@ -140,9 +226,27 @@ def test_sources_may_be_paths(tmp_path: Path) -> None:
 def test_the_error_names_a_file_that_is_missing_or_not_json(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"ground truth .*gone.json cannot be opened"):
         evaluate(tmp_path / "gone.json", [])
-    (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(DataError, match=r"results .*bad.json is not JSON"):
-        evaluate(GT, tmp_path / "bad.json")
+    for text in ("{", "", "[" * 100_000, "9" * 10_000):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(DataError, match=r"results .*bad.json is not JSON"):
+            evaluate(GT, tmp_path / "bad.json")
+    with pytest.raises(DataError, match="cannot be opened"):
+        evaluate(GT, tmp_path)
+
+
+def test_files_are_named_before_their_entries(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(changed(RESULTS, "0.score", 2)))
+    with pytest.raises(DataError, match=r"r\.json: results\[0\]: score 2"):
+        evaluate(GT, tmp_path / "r.json")
+    (tmp_path / "t.json").write_text(json.dumps(changed(GT, "videos.0.id", [])))
+    with pytest.raises(DataError, match=r"t\.json: videos\[0\]: the id"):
+        evaluate(tmp_path / "t.json", [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_files_may_begin_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "t.json").write_text(json.dumps(GT), encoding=encoding)
+    assert read_truth(tmp_path / "t.json") == read_truth(GT)
 
 
 def test_reading_does_not_change_the_arguments() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from acvis_kit.errors import DataError
-from acvis_kit.metrics.sequence import Sequence
+from acvis_kit.metrics.sequence import MaskTrack, Sequence
 from tests.metrics.tables import sequence, track
 
 
@@ -112,3 +112,28 @@ def test_a_video_without_tracks_needs_a_length() -> None:
 def test_every_track_needs_a_class_and_a_score() -> None:
     with pytest.raises(DataError, match="1 predicted tracks, but 1 classes and 0 scores"):
         Sequence.from_masks([], [], [track("##")], [1], [])
+
+
+def test_more_pairs_of_masks_than_memory_holds_are_refused() -> None:
+    silent = MaskTrack(1, (None,) * 4096)
+    with pytest.raises(DataError, match="video v: 65 true and 65 predicted tracks of 4096 frames are 17305600 pairs"):
+        Sequence.from_tracks("v", 4096, [silent] * 65, [silent] * 65)
+
+
+@pytest.mark.parametrize(
+    ("mask", "category", "score", "message"),
+    [
+        ({"size": [2, 2]}, 1, 0.5, "the counts of an RLE"),
+        ({"counts": "4"}, 1, 0.5, "a size"),
+        ({"size": [2, 2], "counts": "o" * 10**6 + "0"}, 1, 0.5, "no text of run lengths"),
+        ("mask", 1, 0.5, "an array"),
+        (np.ones((2, 2)), "dog", 0.5, "class 'dog' is no whole number"),
+        (np.ones((2, 2)), 1, "0.5", "score '0.5' is not in"),
+        (np.ones((2, 2)), 1, None, "score None is not in"),
+    ],
+)
+def test_the_error_names_a_track_in_memory_that_does_not_fit(
+    mask: object, category: object, score: object, message: str
+) -> None:
+    with pytest.raises(DataError, match=f"video v, predicted track 0: .*{message}"):
+        Sequence.from_masks([], [], [[mask]], [category], [score], name="v")

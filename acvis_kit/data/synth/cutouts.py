@@ -6,7 +6,6 @@ With both, data are built in the manner of VPO (Visual Post-production, of "Unra
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections import Counter
 from functools import lru_cache
@@ -14,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from acvis_kit.config import AVISEG_CLASSES
+from acvis_kit.data.schema import PICTURES, is_inside, naming, read_json
 from acvis_kit.data.synth.material import UPRIGHT, DrawnMaterial
 from acvis_kit.data.synth.recordings import RecordedVoices
 from acvis_kit.data.synth.sounds import VOICES, Voice
 from acvis_kit.data.synth.sprites import BASE, Sprite
-from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.files import read_text
+from acvis_kit.errors import ConfigError, DataError, brief
 from acvis_kit.masks import mask_of
 
 SMALL = 32.0**2  # pixels: COCO's bound of "small"; smaller cut-outs are blurred at any size
@@ -48,20 +47,24 @@ class CutOuts:
 
     def __init__(self, annotations: str | Path, images: str | Path, share: tuple[float, float] = (0.0, 1.0)) -> None:
         path, self.images = Path(annotations), Path(images)
+        if not path.is_file():
+            raise DataError(f"{path} is not there: --cutouts takes a COCO JSON and the folder of its images")
+        data = read_json(path, "annotations")
         try:
-            data = json.loads(read_text(path))
             names = {entry["id"]: _plain(entry["name"]) for entry in data["categories"]}
             self._files = {entry["id"]: entry for entry in data["images"]}
             found = [entry for entry in data["annotations"] if _is_usable(entry)]
             used = Counter(names[entry["category_id"]] for entry in found)
-        except FileNotFoundError:
-            raise DataError(f"{path} is not there: --cutouts takes a COCO JSON and the folder of its images") from None
+            outside = [entry["file_name"] for entry in data["images"] if not is_inside(entry["file_name"])]
+            wanted = {entry["image_id"] for entry in found} & self._files.keys()
+            available = {number for number in wanted if (self.images / self._files[number]["file_name"]).is_file()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path} is not in COCO's format ({error!r}): it needs images, categories, annotations"
             ) from error
+        if outside:
+            raise DataError(f"{path}: {brief(outside[0])} leaves the folder of the images: move the pictures into it")
         self.unknown = tuple(sorted(set(used) - set(AVISEG_CLASSES)))
-        available = {number for number, entry in self._files.items() if (self.images / entry["file_name"]).is_file()}
         self.instances: dict[str, list[dict[str, Any]]] = {}
         for name in AVISEG_CLASSES:
             own = [e for e in found if names[e["category_id"]] == name and e["image_id"] in available]
@@ -84,14 +87,16 @@ class CutOuts:
         picture = self._files[entry["image_id"]]
         path = self.images / picture["file_name"]
         try:
-            with Image.open(path) as opened:
+            with Image.open(path, formats=PICTURES) as opened:
                 photo = opened.convert("RGB")
-        except (OSError, UnidentifiedImageError) as error:
+        except Exception as error:  # a damaged file makes Pillow raise whatever its readers meet
             raise DataError(f"{path} cannot be read as a picture ({error})") from error
-        size = int(picture.get("height", photo.height)), int(picture.get("width", photo.width))
-        if size != (photo.height, photo.width):
-            raise DataError(f"{path} is {(photo.height, photo.width)}, but {size} in the JSON (H, W)")
-        mask = mask_of(entry["segmentation"], size)
+        size = photo.height, photo.width
+        given = picture.get("height", photo.height), picture.get("width", photo.width)
+        if given != size:
+            raise DataError(f"{path} is {size}, but {brief(given)} in the JSON (H, W)")
+        with naming(f"annotation {brief(entry.get('id'))} of {path.name}"):
+            mask = mask_of(entry["segmentation"], size)
         if mask is None or not mask.any():
             raise DataError(f"annotation {entry.get('id')} of {path.name} has an empty mask: take it out")
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

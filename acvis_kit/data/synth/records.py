@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from acvis_kit.data import schema
 from acvis_kit.data.synth.classes import category_id
 from acvis_kit.data.synth.placing import Patch
 from acvis_kit.data.synth.scenes import Scene
 from acvis_kit.data.synth.sounds import Recordings, Voice
 from acvis_kit.data.synth.soundtrack import Soundtrack
-from acvis_kit.errors import DataError
-from acvis_kit.files import read_text
-from acvis_kit.masks import encode, mask_of
+from acvis_kit.errors import DataError, brief
+from acvis_kit.masks import LARGEST_FRAME, encode, frame_size, mask_of, plain, whole
 
 VERSION = 2
 
@@ -164,27 +163,27 @@ def load_scenes(path: str | Path) -> dict[int, SceneRecord]:
     """The scenes of a split by video id.
 
     Raises:
-        DataError: no such file, not of this format, or of another version.
+        DataError: no such file, of another version, or with an entry that does not fit; names the entry.
     """
     path = Path(path)
-    try:
-        data = json.loads(read_text(path))
-    except FileNotFoundError:
-        raise DataError(f"{path} is not there: `acvis synth` writes it beside the split's JSON") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}): make the split again with `acvis synth`") from error
+    if not path.is_file():
+        raise DataError(f"{path} is not there: `acvis synth` writes it beside the split's JSON")
+    data = schema.read_json(path, "the split's scenes")
     if not isinstance(data, dict) or data.get("version") != VERSION:
-        found = data.get("version") if isinstance(data, dict) else type(data).__name__
+        found = brief(data.get("version")) if isinstance(data, dict) else type(data).__name__
         raise DataError(
             f"{path} has version {found}, this kit reads {VERSION}: make the split again with `acvis synth`"
         )
     try:
-        voices = data.get("voices") or {}
-        recordings = _Folder(data["sounds"]) if data.get("sounds") else None
-        scenes = [_read_scene(entry, voices, recordings) for entry in data["scenes"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error!r}): make the split again with `acvis synth`") from error
-    return {scene.video_id: scene for scene in scenes}
+        voices, recordings = _voice_files(data.get("voices")), _recordings(data.get("sounds"))
+        entries = schema.items(schema.field(data, "scenes", "the file"), "scenes")
+        scenes = [_read_scene(entry, f"scenes[{n}]", voices, recordings) for n, entry in enumerate(entries)]
+    except DataError as error:
+        raise DataError(f"{path} is damaged: {error} Make the split again with `acvis synth`.") from None
+    found_scenes = {scene.video_id: scene for scene in scenes}
+    if len(found_scenes) < len(scenes):
+        raise DataError(f"{path} has two scenes of one video: make the split again with `acvis synth`")
+    return found_scenes
 
 
 def _box(patch: Patch | None) -> list[int] | None:
@@ -213,21 +212,91 @@ class _Folder:
         return self._voices.second(voice, second)
 
 
+def _voice_files(given: Any) -> dict[str, list[str]]:
+    """Files of recorded voices by class; none where null is given."""
+    if given is not None and not isinstance(given, dict):
+        raise DataError(f"voices are {brief(given)}, not lists of files by class.")
+    files = {name: schema.items(own, f"voices of {name}") for name, own in (given or {}).items()}
+    return {name: [schema.text(file, f"voices of {name}", "file") for file in own] for name, own in files.items()}
+
+
+def _recordings(folder: Any) -> Recordings | None:
+    return _Folder(schema.text(folder, "sounds", "folder")) if folder else None
+
+
 def _read_scene(
-    entry: dict[str, Any], voices: Mapping[str, Sequence[str]], recordings: Recordings | None
+    entry: Any, where: str, voices: Mapping[str, Sequence[str]], recordings: Recordings | None
 ) -> SceneRecord:
-    size = int(entry["height"]), int(entry["width"])
-    objects = tuple(
-        ObjectRecord(
-            int(thing["id"]), int(thing["category_id"]), Voice.from_dict(thing["voice"]), float(thing["level_db"]),
-            tuple(thing["segmentations"]), np.array(thing["areas"], np.int64), np.array(thing["share"], np.float32),
-            np.array(thing["sounding"], bool), np.array(thing["cue"], bool), thing["annotation_id"], size,
-        )
-        for thing in entry["objects"]
-    )  # fmt: skip
-    pair = tuple(entry["pair"]) if entry["pair"] else None
+    def given(key: str) -> Any:
+        return schema.field(entry, key, where)
+
+    video_id = whole(given("video_id"))
+    if video_id is None or not 0 <= video_id <= schema.LARGEST_ID:
+        raise DataError(f"{where}: video_id is {brief(given('video_id'))}, not a whole number from 0 on.")
+    length = whole(given("length"))
+    if length is None or not 1 <= length <= schema.MOST_FRAMES:
+        raise DataError(f"{where}: length is {brief(given('length'))}, not a number of seconds from 1 on.")
+    with schema.naming(where):
+        size = frame_size(given("height"), given("width"))
+        soundtrack = Soundtrack.from_dict(given("soundtrack"))
+    if soundtrack.length != length:
+        raise DataError(f"{where}: the soundtrack has {soundtrack.length} seconds, the scene {length}.")
+    things = schema.items(given("objects"), f"{where}: objects")
+    objects = tuple(_read_object(thing, f"{where}.objects[{k}]", k, length, size) for k, thing in enumerate(things))
+    if not objects:
+        raise DataError(f"{where}: there are no objects.")
+    pair, twins = _read_pair(given("pair"), objects, where), plain(given("twins"))
+    if not isinstance(twins, bool) or (twins and pair is None):
+        raise DataError(f"{where}: twins is {brief(twins)}, but the pair {pair}: twins are the two objects of a pair.")
+    name, offscreen = schema.text(given("name"), where, "name"), _row(entry, "offscreen", bool, length, where)
     return SceneRecord(
-        int(entry["video_id"]), str(entry["name"]), int(entry["length"]), size, pair, bool(entry["twins"]), objects,
-        Soundtrack.from_dict(entry["soundtrack"]), np.array(entry["offscreen"], bool), voices,
-        recordings,
+        video_id, name, length, size, pair, twins, objects, soundtrack, offscreen, voices, recordings
     )  # fmt: skip
+
+
+def _read_object(entry: Any, where: str, number: int, length: int, size: tuple[int, int]) -> ObjectRecord:
+    def given(key: str) -> Any:
+        return schema.field(entry, key, where)
+
+    category, level, annotation = whole(given("category_id")), schema.finite(given("level_db")), given("annotation_id")
+    if whole(given("id")) != number:
+        raise DataError(f"{where}: the id is {brief(given('id'))}, not its place in the list.")
+    if category is None or level is None or not (annotation is None or whole(annotation) is not None):
+        raise DataError(f"{where}: category_id and level_db must be numbers, annotation_id a whole number or null.")
+    segmentations = tuple(schema.frame_segmentations(entry, "of the scene", length, where))
+    schema.check_codes(segmentations, size, where)
+    with schema.naming(where):
+        voice = Voice.from_dict(given("voice"))
+    return ObjectRecord(
+        number, category, voice, level, segmentations,
+        _row(entry, "areas", np.int64, length, where), _row(entry, "share", np.float32, length, where),
+        _row(entry, "sounding", bool, length, where), _row(entry, "cue", bool, length, where),
+        None if annotation is None else whole(annotation), size,
+    )  # fmt: skip
+
+
+def _read_pair(given: Any, objects: Sequence[ObjectRecord], where: str) -> tuple[int, int] | None:
+    """Two different objects of one class."""
+    if given is None:
+        return None
+    numbers = [whole(number) for number in schema.items(given, f"{where}: pair")]
+    first, second = numbers if len(numbers) == 2 else (None, None)
+    if first is None or second is None or first == second or not {first, second} <= set(range(len(objects))):
+        raise DataError(f"{where}: pair is {brief(given)}, not two of its {len(objects)} objects.")
+    if objects[first].class_name != objects[second].class_name:
+        raise DataError(
+            f"{where}: the pair is {objects[first].class_name} and {objects[second].class_name}, not twice one."
+        )
+    return first, second
+
+
+def _row(entry: dict[str, Any], key: str, dtype: type, length: int, where: str) -> np.ndarray:
+    """A number per second, (T,)."""
+    listed = schema.items(schema.field(entry, key, where), f"{where}: {key}")
+    try:
+        values = np.array(listed)
+    except ValueError:  # lists of different lengths
+        values = np.array(None)
+    if values.shape != (length,) or values.dtype.kind not in "biuf" or not np.all(np.abs(values) <= LARGEST_FRAME):
+        raise DataError(f"{where}: {key} must be {length} finite numbers, one per second.")
+    return values.astype(dtype)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth import voices_music, voices_world
-from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.errors import ConfigError, DataError, brief
+from acvis_kit.masks import whole
 
 # Class -> (seed, second) -> float32 (16000,) of about unit RMS.
 VOICES: dict[str, Callable[[int, int], NDArray[np.float32]]] = {
@@ -62,12 +63,13 @@ class Voice:
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Voice:
         """The voice of a JSON entry; DataError if it lacks a key."""
-        try:
-            return cls(str(entry["class"]), int(entry["seed"]), entry.get("source"))
-        except (KeyError, TypeError, ValueError) as error:
+        seed = whole(entry.get("seed")) if isinstance(entry, Mapping) else None
+        if seed is None or not isinstance(entry.get("class"), str) or not isinstance(entry.get("source"), str | None):
             raise DataError(
-                f'the entry of a voice is damaged: {entry!r} needs "class" (a name) and "seed" (an integer).'
-            ) from error
+                f'the entry of a voice is damaged: {brief(entry)} needs "class" (a name), "seed" (an integer) and, if '
+                'it is recorded, "source" (a file).'
+            )
+        return cls(entry["class"], seed, entry.get("source"))
 
 
 class Recordings(Protocol):

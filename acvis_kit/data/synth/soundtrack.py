@@ -174,7 +174,7 @@ class Soundtrack:
             given = entry.get("noise")
             below = None if given is None else Noise(str(given["kind"]), float(given["level_db"]), int(given["seed"]))
             return cls(int(entry["length"]), tuple(parts), below)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"a soundtrack's entry is damaged ({error!r}): write it with to_dict().") from error
         except ConfigError as error:
             raise DataError(f"a soundtrack's entry contradicts itself: {error}") from error

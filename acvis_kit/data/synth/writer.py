@@ -20,14 +20,15 @@ from PIL import Image
 from scipy.io import wavfile
 
 from acvis_kit.clip import SAMPLE_RATE
+from acvis_kit.data.schema import read_json
 from acvis_kit.data.synth.classes import categories
 from acvis_kit.data.synth.material import DrawnMaterial, Material
 from acvis_kit.data.synth.records import VERSION, describe
 from acvis_kit.data.synth.rendering import render_frames
 from acvis_kit.data.synth.scenes import draw_scene
 from acvis_kit.data.synth.who_sounds import COUNTS
-from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.files import read_text, write_errors, write_text
+from acvis_kit.errors import ConfigError, DataError, brief
+from acvis_kit.files import write_errors, write_text
 
 MARKER = ".unfinished.json"  # in the folder of a split while it is written
 SMALLEST, LARGEST = 64, 1024  # pixels of a frame
@@ -200,13 +201,15 @@ def _is_done(out: Path, split: str, recipe: dict[str, Any]) -> bool:
     remedy = "choose an empty folder, or remove what is there"
     if truth.exists() or (scenes.exists() and not marker.exists()):
         try:
-            found = json.loads(read_text(scenes))
-        except (OSError, ValueError):
-            raise DataError(f"{out} holds a split {split!r} that is not AVIS-Synth's: {remedy}") from None
+            found = read_json(scenes, "the split's scenes")
+        except DataError:
+            found = None
+        if not isinstance(found, dict):
+            raise DataError(f"{out} holds a split {split!r} that is not AVIS-Synth's: {remedy}")
         for key, value in {"counts": "usual", **recipe}.items():
             there = found.get(key, "usual" if key == "counts" else None)
             if there != value:
-                raise DataError(f"{out} holds {split!r} with {key}={there!r}, you asked for {value!r}: {remedy}")
+                raise DataError(f"{out} holds {split!r} with {key}={brief(there)}, you asked for {value!r}: {remedy}")
         return truth.exists()
     if (out / split).exists() and any((out / split).iterdir()) and not marker.exists():
         raise DataError(f"{out / split} holds files that are not AVIS-Synth's: {remedy}")

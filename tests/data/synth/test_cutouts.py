@@ -148,6 +148,20 @@ def test_unusable_input_is_named(tmp_path: Path, coco: tuple[Path, Path], sounds
     (tmp_path / "size.json").write_text(json.dumps(data))
     with pytest.raises(DataError, match=r"0\.png.*\(240, 320\).*\(240, 100\)"):
         CutOuts(tmp_path / "size.json", coco[1]).cut("horse", 0, 64)
+    for name in ("../0.png", str(coco[1] / "0.png")):
+        (tmp_path / "away.json").write_text(json.dumps({**data, "images": [data["images"][0] | {"file_name": name}]}))
+        with pytest.raises(DataError, match="leaves the folder of the images"):
+            CutOuts(tmp_path / "away.json", coco[1])
+    for damage in ({"image_id": [0]}, {"category_id": {}}, {"area": "x"}, {"segmentation": ...}):
+        kept = {key: value for key, value in (data["annotations"][2] | damage).items() if value is not ...}
+        (tmp_path / "bad.json").write_text(json.dumps({**data, "annotations": [kept]}))
+        with pytest.raises(DataError, match="not in COCO's format"):
+            CutOuts(tmp_path / "bad.json", coco[1])
+    far = data["annotations"][3] | {"segmentation": [[1e18, 0, 9, 9, 0, 9]]}
+    images = [data["images"][0] | {"width": 320}]
+    (tmp_path / "far.json").write_text(json.dumps({**data, "annotations": [far], "images": images}))
+    with pytest.raises(DataError, match=r"annotation 3 of 0\.png: a polygon is"):
+        CutOuts(tmp_path / "far.json", coco[1]).cut(NAMES[3], 0, 64)
     for path in (tmp_path / "flute", tmp_path / "dog"):
         path.mkdir()
         (path / "0.wav").write_bytes((sounds / path.name / "0.wav").read_bytes())

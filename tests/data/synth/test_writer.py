@@ -127,6 +127,10 @@ def test_another_data_set_is_never_overwritten(tmp_path: Path, dataset: Path) ->
         wanted = {"seed": 3, "size": 64, "seconds": (8, 16), "progress": False} | changes
         with pytest.raises(DataError, match=rf"{next(iter(changes))}="):
             write_dataset(copy, {"train": 24}, **wanted)
+    for text in ("[]", "7", "[" * 100_000):
+        (copy / "train_scenes.json").write_text(text)
+        with pytest.raises(DataError, match="not AVIS-Synth's"):
+            write_dataset(copy, {"train": 24}, seed=3, **SMALL)
     (copy / "train_scenes.json").unlink()
     with pytest.raises(DataError, match="not AVIS-Synth's"):
         write_dataset(copy, {"train": 24}, seed=3, **SMALL)
