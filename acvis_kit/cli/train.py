@@ -40,6 +40,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--backbone-weights", type=Path, metavar="F", help="torchvision's ImageNet weights")
     parser.add_argument("--audio-weights", type=Path, metavar="F", help="VGGish's weights")
     parser.add_argument("--overwrite", action="store_true", help="start again where RUN holds another run")
+    parser.add_argument("--allow-outside", action="store_true", help="read frames that the JSON names outside --data")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of network, losses or inference"
     )
@@ -80,6 +81,7 @@ def _train(arguments: argparse.Namespace) -> int:
         backbone_weights=arguments.backbone_weights,
         audio_weights=arguments.audio_weights,
         overwrite=arguments.overwrite,
+        allow_outside=arguments.allow_outside,
         stop=stop,
         say=say,
     )

@@ -44,6 +44,7 @@ def train(
     backbone_weights: str | Path | None = None,
     audio_weights: str | Path | None = None,
     overwrite: bool = False,
+    allow_outside: bool = False,
     stop: Stop | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
@@ -66,6 +67,7 @@ def train(
         backbone_weights: see `start.initial_model`.
         audio_weights: see `start.initial_model`.
         overwrite: start again where OUT holds another run.
+        allow_outside: read frames that the data name outside their folder.
         stop: receives the signals while training runs; afterwards it says which one came. None: one of its own.
         say: for messages.
 
@@ -83,7 +85,7 @@ def train(
     recipe = recipe.for_processes(accelerator.num_processes)
     if not accelerator.is_main_process:
         say = _nothing
-    split = AVISegSplit(data, train_split)
+    split = AVISegSplit(data, train_split, allow_outside=allow_outside)
     config = replace(config, class_names=tuple(class_names or class_names_of(split)))
     if (
         config.uses_audio
@@ -110,7 +112,9 @@ def train(
     )
     validation = None
     if runtime.eval_clips:
-        validation = Validation(AVISegSplit(data, val_split), runtime.eval_clips, config.class_names)
+        validation = Validation(
+            AVISegSplit(data, val_split, allow_outside=allow_outside), runtime.eval_clips, config.class_names
+        )
     weights: dict[str, str | Path | None] = {
         "init_from": init_from,
         "backbone_weights": backbone_weights,

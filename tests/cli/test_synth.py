@@ -19,7 +19,7 @@ def test_another_seed_in_the_same_folder_is_refused(tmp_path: Path, capsys: pyte
     flags = ["synth", str(tmp_path), "--split", "train:1", "--size", "64", "--seconds", "3", "3", "--workers", "1"]
     assert main(flags) == 0
     assert main([*flags, "--seed", "1"]) == 1
-    assert "seed=0" in capsys.readouterr().err
+    assert "--seed 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["train", "train:", ":3", "train:few"])

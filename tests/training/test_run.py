@@ -232,6 +232,18 @@ def test_what_is_missing_is_named(data: Path, tmp_path: Path, what: str) -> None
         train(CONFIG, SHORT, data, tmp_path, runtime=RUNTIME, say=lambda _: None, **{what: "nowhere"})
 
 
+def test_frames_outside_the_folder_of_the_data_are_read_only_if_allowed(data: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(data, tmp_path / "data"))
+    truth = json.loads((root / "train.json").read_text())
+    frame = truth["videos"][0]["file_names"][1]
+    shutil.move(root / "train" / "JPEGImages" / frame, tmp_path / "elsewhere.jpg")
+    truth["videos"][0]["file_names"][1] = str(tmp_path / "elsewhere.jpg")
+    (root / "train.json").write_text(json.dumps(truth))
+    with pytest.raises(DataError, match="allow-outside"):
+        train(CONFIG, SHORT, root, tmp_path / "run", runtime=RUNTIME, say=lambda _: None)
+    assert train(CONFIG, SHORT, root, tmp_path / "run", runtime=RUNTIME, allow_outside=True, say=lambda _: None)
+
+
 def test_an_empty_split_is_refused(data: Path, tmp_path: Path) -> None:
     root = shutil.copytree(data, tmp_path / "data")
     (root / "train.json").write_text('{"videos": [], "categories": [{"id": 1, "name": "dog"}], "annotations": []}')

@@ -55,7 +55,7 @@ def test_a_configuration_may_begin_with_a_byte_order_mark_and_is_utf_8(tiny_mode
     (folder / "config.json").write_text(text, encoding="utf-8-sig")
     assert equal(hub.load_model(folder), tiny_model)
     (folder / "config.json").write_bytes(b'{"backbone": "\xe9"}')
-    with pytest.raises(WeightsError, match=r"config\.json is not JSON"):
+    with pytest.raises(WeightsError, match=r"config\.json is not UTF-8"):
         hub.load_model(folder)
 
 
