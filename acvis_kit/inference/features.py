@@ -32,7 +32,7 @@ class VisualFeatures:
         fps: frames per second.
         bytes_in_memory: size of the features in memory, without the clip.
         bytes_on_disk: size of the features on disk.
-        encoder_key: the model and autocast dtype that encoded the frames; only the same can decode them.
+        encoder_key: the weights and the precision that encoded the frames; only the same can decode them.
     """
 
     def __init__(
@@ -74,14 +74,13 @@ class VisualFeatures:
         self._lengths.append(chunk.fine.shape[0])
 
     def chunks(self, device: torch.device | str) -> Iterator[PixelFeatures]:
-        """Yield the chunks in order; those on disk are loaded to `device` one at a time, others are not moved."""
+        """Yield the chunks in order, on `device`; one at a time of those that are on disk or on another device."""
         for chunk in self._chunks:
             if isinstance(chunk, Path):
                 # Mapped, not read: buffers of 20 MB that are allocated and freed in turn would fragment the heap.
-                *scales, fine = torch.load(chunk, map_location=device, weights_only=True, mmap=True)
-                yield PixelFeatures(tuple(scales), fine)
+                yield _on(device, *torch.load(chunk, map_location=device, weights_only=True, mmap=True))
             else:
-                yield chunk
+                yield _on(device, *_tensors(chunk))
 
     def lengths(self) -> list[int]:
         """Number of frames in each chunk."""
@@ -102,5 +101,10 @@ class VisualFeatures:
         return path
 
 
-def _tensors(chunk: PixelFeatures) -> tuple[Tensor, ...]:
+def _tensors(chunk: PixelFeatures) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (*chunk.scales, chunk.fine)
+
+
+def _on(device: torch.device | str, coarse: Tensor, middle: Tensor, small: Tensor, fine: Tensor) -> PixelFeatures:
+    """The inverse of `_tensors`, on a device."""
+    return PixelFeatures((coarse.to(device), middle.to(device), small.to(device)), fine.to(device))

@@ -45,7 +45,7 @@ def test_frames_are_encoded_once_and_every_sound_gives_its_own_prediction(
 ) -> None:
     predictor = Predictor(tiny_model)
     features = predictor.encode(noise_clip)
-    monkeypatch.setattr(tiny_model, "encode", None)  # encoding again would fail
+    monkeypatch.setattr(predictor.model, "encode", None)  # encoding again would fail
     own = predictor.decode(features)
     muted = predictor.decode(features, AudioEdit.mute())
     assert same(own, predictor.decode(features, noise_clip))
@@ -78,8 +78,8 @@ def test_chunks_memory_and_disk_give_the_same_logits_and_masks(
     tiny_model: ACVIS, noise_clip: Clip, at_once: int, budget: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs = []
-    track = tiny_model.track
-    monkeypatch.setattr(tiny_model, "track", lambda *a: outputs.append(track(*a)) or outputs[-1])
+    track = ACVIS.track
+    monkeypatch.setattr(ACVIS, "track", lambda *a: outputs.append(track(*a)) or outputs[-1])
     whole = Predictor(tiny_model, frames_at_once=8)
     want = whole.decode(whole.encode(noise_clip))
     predictor = Predictor(tiny_model, feature_budget_mb=budget, frames_at_once=at_once)
