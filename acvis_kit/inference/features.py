@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -59,7 +59,7 @@ class VisualFeatures:
         return sum(self._lengths)
 
     def append(self, chunk: PixelFeatures) -> None:
-        """Keep the features of the next frames, in memory or, beyond the budget, on disk.
+        """Keep the features of the next frames as ordinary tensors, in memory or, beyond the budget, on disk.
 
         Raises:
             AcvisError: the disk has too little space.
@@ -67,7 +67,7 @@ class VisualFeatures:
         size = sum(t.element_size() * t.nelement() for t in _tensors(chunk))
         if self.bytes_in_memory + size <= self._budget:
             self.bytes_in_memory += size
-            self._chunks.append(chunk)
+            self._chunks.append(_joined(map(ordinary, _tensors(chunk))))
         else:
             self._chunks.append(self._write(chunk, size))
             self.bytes_on_disk += size
@@ -78,9 +78,9 @@ class VisualFeatures:
         for chunk in self._chunks:
             if isinstance(chunk, Path):
                 # Mapped, not read: buffers of 20 MB that are allocated and freed in turn would fragment the heap.
-                yield _on(device, *torch.load(chunk, map_location=device, weights_only=True, mmap=True))
+                yield _joined(torch.load(chunk, map_location=device, weights_only=True, mmap=True))
             else:
-                yield _on(device, *_tensors(chunk))
+                yield _joined(tensor.to(device) for tensor in _tensors(chunk))
 
     def lengths(self) -> list[int]:
         """Number of frames in each chunk."""
@@ -101,10 +101,19 @@ class VisualFeatures:
         return path
 
 
+def ordinary(tensor: Tensor) -> Tensor:
+    """The same memory as a tensor that can be changed and used in a loss, if it was made in inference mode."""
+    if not tensor.is_inference():
+        return tensor
+    whole = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return whole.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
+
+
 def _tensors(chunk: PixelFeatures) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (*chunk.scales, chunk.fine)
 
 
-def _on(device: torch.device | str, coarse: Tensor, middle: Tensor, small: Tensor, fine: Tensor) -> PixelFeatures:
-    """The inverse of `_tensors`, on a device."""
-    return PixelFeatures((coarse.to(device), middle.to(device), small.to(device)), fine.to(device))
+def _joined(tensors: Iterable[Tensor]) -> PixelFeatures:
+    """The inverse of `_tensors`."""
+    coarse, middle, small, fine = tensors
+    return PixelFeatures((coarse, middle, small), fine)

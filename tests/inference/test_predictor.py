@@ -189,6 +189,26 @@ def test_bfloat16_stays_near_float32_and_leaves_the_model_unchanged(noise_clip: 
     assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in model.state_dict().items())
 
 
+@pytest.mark.parametrize("within", [False, True])
+def test_what_leaves_the_predictor_can_be_changed_and_used_in_a_loss(
+    tiny_model: ACVIS, noise_clip: Clip, within: bool
+) -> None:
+    """Tensors made in inference mode cannot, even if the caller is in that mode."""
+    predictor = Predictor(tiny_model, feature_budget_mb=1, frames_at_once=2)  # some features are on disk
+    with torch.inference_mode(within):
+        features = predictor.encode(noise_clip)
+        prediction = predictor.decode(features, AudioEdit.gain(-3))
+    assert features.bytes_in_memory and features.bytes_on_disk
+    tensors = [prediction.counts, prediction.count_probs, prediction.scores, prediction.labels]
+    tensors += [prediction.clip.waveform, *(track.frame_scores for track in prediction.tracks)]
+    for pixels in features.chunks("cpu"):
+        tensors += [*pixels.scales, pixels.fine]
+    for tensor in tensors:
+        assert not tensor.is_inference() and not tensor.requires_grad
+        tensor[0] = 1
+        (tensor * torch.ones((), requires_grad=True)).sum().backward()
+
+
 def test_no_float64_enters_the_inference_path(noise_clip: Clip, tiny_model: ACVIS) -> None:
     """MPS does not support float64."""
     from torch.utils._python_dispatch import TorchDispatchMode
