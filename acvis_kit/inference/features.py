@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -32,7 +32,7 @@ class VisualFeatures:
         fps: frames per second.
         bytes_in_memory: size of the features in memory, without the clip.
         bytes_on_disk: size of the features on disk.
-        encoder_key: the model and autocast dtype that encoded the frames; only the same can decode them.
+        encoder_key: the weights and the precision that encoded the frames; only the same can decode them.
     """
 
     def __init__(
@@ -54,12 +54,17 @@ class VisualFeatures:
         self.bytes_in_memory = 0
         self.bytes_on_disk = 0
 
+    def __repr__(self) -> str:
+        (height, width), memory, disk = self.input_size, self.bytes_in_memory, self.bytes_on_disk
+        stored = f"{memory / MEGABYTE:.1f} MB in memory" + (f", {disk / MEGABYTE:.1f} MB on disk" if disk else "")
+        return f"VisualFeatures({len(self)} frames of {height}x{width}, {stored})"
+
     def __len__(self) -> int:
         """Number of frames T."""
         return sum(self._lengths)
 
     def append(self, chunk: PixelFeatures) -> None:
-        """Keep the features of the next frames, in memory or, beyond the budget, on disk.
+        """Keep the features of the next frames as ordinary tensors, in memory or, beyond the budget, on disk.
 
         Raises:
             AcvisError: the disk has too little space.
@@ -67,21 +72,20 @@ class VisualFeatures:
         size = sum(t.element_size() * t.nelement() for t in _tensors(chunk))
         if self.bytes_in_memory + size <= self._budget:
             self.bytes_in_memory += size
-            self._chunks.append(chunk)
+            self._chunks.append(_joined(map(ordinary, _tensors(chunk))))
         else:
             self._chunks.append(self._write(chunk, size))
             self.bytes_on_disk += size
         self._lengths.append(chunk.fine.shape[0])
 
     def chunks(self, device: torch.device | str) -> Iterator[PixelFeatures]:
-        """Yield the chunks in order; those on disk are loaded to `device` one at a time, others are not moved."""
+        """Yield the chunks in order, on `device`; one at a time of those that are on disk or on another device."""
         for chunk in self._chunks:
             if isinstance(chunk, Path):
                 # Mapped, not read: buffers of 20 MB that are allocated and freed in turn would fragment the heap.
-                *scales, fine = torch.load(chunk, map_location=device, weights_only=True, mmap=True)
-                yield PixelFeatures(tuple(scales), fine)
+                yield _joined(torch.load(chunk, map_location=device, weights_only=True, mmap=True))
             else:
-                yield chunk
+                yield _joined(tensor.to(device) for tensor in _tensors(chunk))
 
     def lengths(self) -> list[int]:
         """Number of frames in each chunk."""
@@ -102,5 +106,19 @@ class VisualFeatures:
         return path
 
 
-def _tensors(chunk: PixelFeatures) -> tuple[Tensor, ...]:
+def ordinary(tensor: Tensor) -> Tensor:
+    """The same memory as a tensor that can be changed and used in a loss, if it was made in inference mode."""
+    if not tensor.is_inference():
+        return tensor
+    whole = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return whole.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
+
+
+def _tensors(chunk: PixelFeatures) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (*chunk.scales, chunk.fine)
+
+
+def _joined(tensors: Iterable[Tensor]) -> PixelFeatures:
+    """The inverse of `_tensors`."""
+    coarse, middle, small, fine = tensors
+    return PixelFeatures((coarse, middle, small), fine)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import update_wrapper
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,9 @@ SOUNDING_BLOCK = SAMPLE_RATE // 50  # samples, 20 ms: the blocks that are classi
 SOUNDING_RANGE = 40.0  # dB: blocks this far below the loudest one are pauses
 REFERENCE_RMS = 0.1  # -20 dB of full scale, a usual level of speech: reference for noise on silence
 GRAMMAR = "original | mute | swap:FILE[@OFFSET] | mix:FILE[@DB] | noise:DB | gain:DB | shift:SECONDS | keep:START-END"
+
+MOST_DECIBELS = 200
+UNNAMED = ("source", "db", "seconds", "start", "end")  # arguments that are displayed without their names
 
 SoundSource = str | Path | Clip | Tensor | np.ndarray
 
@@ -43,10 +48,11 @@ class AudioEdit:
     Immutable; every edit returns a longer sequence and can be called on the class to begin one. Without edits it is the
     original sound. The result may exceed [-1, 1]: the model receives it as it is, `write_video` clips it.
 
-    Every edit raises a ConfigError for a number outside its range; sound files are read by `apply`.
+    Every edit raises a ConfigError for a number outside its range; sound files are read by `apply`. Its steps are data:
+    it can be printed, compared and pickled.
     """
 
-    steps: tuple[_Step, ...] = ()
+    steps: tuple[EditStep, ...] = ()
 
     def apply(self, clip: Clip) -> Tensor:
         """The edited sound of the clip, float32 (S,), 16 kHz, of exactly the length of `clip.waveform`.
@@ -62,12 +68,12 @@ class AudioEdit:
     @_edit
     def original(self) -> AudioEdit:
         """The clip's own sound: undoes all earlier edits."""
-        return self._then("original", (), lambda sound, clip: clip.waveform.to(torch.float32).clone())
+        return self._then("original")
 
     @_edit
     def mute(self) -> AudioEdit:
         """Silence."""
-        return self._then("mute", (), lambda sound, clip: torch.zeros_like(sound))
+        return self._then("mute")
 
     @_edit
     def swap(self, source: SoundSource, offset: float = 0.0, loop: bool = False) -> AudioEdit:
@@ -79,16 +85,14 @@ class AudioEdit:
             offset: second of the source at which to begin; a negative one delays the source by as much.
             loop: repeat the source when it ends, instead of continuing with silence.
         """
-        other = _Source.of(source, offset, loop)
-        return self._then("swap", other.arguments(), lambda sound, clip: other.fill(len(sound)), other)
+        return self._then("swap", OtherSound.of(source), _finite(offset, "offset"), bool(loop))
 
     @_edit
     def mix(self, source: SoundSource, gain_db: float = 0.0, offset: float = 0.0, loop: bool = False) -> AudioEdit:
         """Another sound added, made louder by `gain_db`; the other arguments are as in `swap`."""
-        other = _Source.of(source, offset, loop)
-        factor = _amplitude(gain_db, "gain_db")
-        given = other.arguments() + ((f"gain_db={gain_db:g}",) if gain_db else ())
-        return self._then("mix", given, lambda sound, clip: sound + factor * other.fill(len(sound)), other)
+        return self._then(
+            "mix", OtherSound.of(source), _decibels(gain_db, "gain_db"), _finite(offset, "offset"), bool(loop)
+        )
 
     @_edit
     def noise(self, snr_db: float, seed: int = 0) -> AudioEdit:
@@ -97,39 +101,24 @@ class AudioEdit:
         The level of the sound is the RMS of its sounding part (20 ms blocks within 40 dB of the loudest), so that
         pauses do not weaken the noise; for a silent clip it is 0.1. The same `seed` gives the same noise.
         """
-        factor = _amplitude(-snr_db, "snr_db")
-
-        def add_noise(sound: Tensor, clip: Clip) -> Tensor:
-            noise = torch.randn(len(sound), generator=torch.Generator().manual_seed(seed))
-            return sound + factor * _sounding_rms(sound) * noise.to(sound.device)
-
-        return self._then("noise", (f"snr_db={snr_db:g}", *([f"seed={seed}"] if seed else [])), add_noise)
+        return self._then("noise", _decibels(snr_db, "snr_db"), int(seed))
 
     @_edit
     def gain(self, db: float) -> AudioEdit:
         """Louder by `db` decibels; softer if negative."""
-        factor = _amplitude(db, "db")
-        return self._then("gain", (f"{db:g}",), lambda sound, clip: sound * factor)
+        return self._then("gain", _decibels(db, "db"))
 
     @_edit
     def shift(self, seconds: float) -> AudioEdit:
         """Later by `seconds`, earlier if negative; silence fills the gap, nothing wraps around."""
-        moved = round(_finite(seconds, "seconds") * SAMPLE_RATE)
-        return self._then("shift", (f"{seconds:g}",), lambda sound, clip: _place(sound, moved, len(sound)))
+        return self._then("shift", _finite(seconds, "seconds"))
 
     @_edit
     def keep(self, start: float = 0.0, end: float | None = None) -> AudioEdit:
         """Silence outside [start, end) seconds of the clip; `end` None is the end of the clip."""
         if _finite(start, "start") < 0 or (end is not None and _finite(end, "end") <= start):
             raise ConfigError(f"keep(start={start}, end={end}): start must be 0 or later, end later than start.")
-        first, last = round(start * SAMPLE_RATE), None if end is None else round(end * SAMPLE_RATE)
-
-        def silence_outside(sound: Tensor, clip: Clip) -> Tensor:
-            kept = torch.zeros_like(sound)
-            kept[first:last] = sound[first:last]
-            return kept
-
-        return self._then("keep", (f"{start:g}", *([] if end is None else [f"{end:g}"])), silence_outside)
+        return self._then("keep", float(start), None if end is None else float(end))
 
     @classmethod
     def parse(cls, edits: str | Iterable[str]) -> AudioEdit:
@@ -147,66 +136,84 @@ class AudioEdit:
             recipe = _append_parsed(recipe, text)
         return recipe
 
-    def _then(
-        self, name: str, given: tuple[str, ...], change: Callable[[Tensor, Clip], Tensor], source: _Source | None = None
-    ) -> AudioEdit:
-        return AudioEdit((*self.steps, _Step(name, given, source, change)))
+    def _then(self, name: str, *arguments: Any) -> AudioEdit:
+        return AudioEdit((*self.steps, EditStep(name, arguments)))
 
     def __repr__(self) -> str:
-        calls = [f"{step.name}({', '.join(step.given)})" for step in self.steps]
-        return ".".join(["AudioEdit", *(calls or ["original()"])])
+        return ".".join(["AudioEdit", *([repr(step) for step in self.steps] or ["original()"])])
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One edit: its name, its arguments as written in Python, the other sound in it, and the function that applies it.
+@dataclass(frozen=True, repr=False)
+class EditStep:
+    """One edit as data.
 
-    Two steps are equal if their names and arguments are, and if their source is the same file or the same object.
+    Attributes:
+        name: of the method of `AudioEdit`.
+        arguments: of that method, in its order, the other sound as an `OtherSound`.
     """
 
     name: str
-    given: tuple[str, ...]
-    source: _Source | None
-    change: Callable[[Tensor, Clip], Tensor] = field(compare=False)  # (sound (S,), clip) -> sound (S,)
+    arguments: tuple[Any, ...] = ()
+
+    def change(self, sound: Tensor, clip: Clip) -> Tensor:
+        """The sound so far (S,) -> the edited sound (S,); `clip` has the original one."""
+        return CHANGES[self.name](sound, clip, *self.arguments)
+
+    def __repr__(self) -> str:
+        """The call, without arguments that have their default."""
+        shown = []
+        parameters = signature(getattr(AudioEdit, self.name)).parameters.values()
+        for parameter, value in zip(parameters, self.arguments, strict=True):
+            text = f"{value:.12g}" if isinstance(value, float) else repr(value)
+            if parameter.name in UNNAMED and value is not None:
+                shown.append(text)
+            elif value != parameter.default:
+                shown.append(f"{parameter.name}={text}")
+        return f"{self.name}({', '.join(shown)})"
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Another sound, in a file (read on demand) or in memory: float32 (S,).
+class OtherSound:
+    """Another sound, in a file (read on demand) or in memory. Equal are the same file, or the same samples.
 
-    Sources are equal if they are the same file or the same object; keeping `given` alive keeps its id unique.
+    Attributes:
+        sound: path of the file, or float32 (S,) at 16 kHz.
+        label: how it is displayed.
     """
 
-    sound: Path | Tensor = field(compare=False)
-    given: object = field(compare=False)
-    identity: Path | int
-    label: str
-    offset: float
-    loop: bool
+    def __init__(self, sound: Path | Tensor, label: str) -> None:
+        self.sound, self.label = sound, label
 
     @classmethod
-    def of(cls, source: SoundSource, offset: float, loop: bool) -> _Source:
-        _finite(offset, "offset")
+    def of(cls, source: SoundSource) -> OtherSound:
         if isinstance(source, str | Path):
-            return cls(Path(source), source, Path(source), repr(str(source)), offset, loop)
+            return cls(Path(source), repr(str(source)))
         if isinstance(source, Clip):
             name = source.source.name if source.source else f"of {source.duration:g} s"
-            return cls(source.waveform.to("cpu", torch.float32), source, id(source), f"<clip {name}>", offset, loop)
+            return cls(source.waveform.to("cpu", torch.float32), f"<clip {name}>")
         mono = _mono(torch.as_tensor(source))
-        return cls(mono, source, id(source), f"<waveform of {len(mono) / SAMPLE_RATE:g} s>", offset, loop)
+        return cls(mono, f"<waveform of {len(mono) / SAMPLE_RATE:g} s>")
 
-    def arguments(self) -> tuple[str, ...]:
-        offset = (f"offset={self.offset:g}",) if self.offset else ()
-        return self.label, *offset, *(("loop=True",) if self.loop else ())
+    def __repr__(self) -> str:
+        return self.label
 
-    def fill(self, samples: int) -> Tensor:
-        """float32 (samples,), looped or followed by silence."""
-        if self.loop:
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, OtherSound):
+            return NotImplemented
+        if isinstance(self.sound, Tensor) and isinstance(other.sound, Tensor):
+            return torch.equal(self.sound, other.sound)
+        return self.sound is other.sound or (isinstance(self.sound, Path) and self.sound == other.sound)
+
+    def __hash__(self) -> int:
+        return hash(self.sound if isinstance(self.sound, Path) else len(self.sound))
+
+    def fill(self, samples: int, offset: float, loop: bool) -> Tensor:
+        """float32 (samples,) from second `offset` on, looped or followed by silence; delayed by a negative one."""
+        if loop:
             whole = self._read(0.0, MAX_SOUND_SECONDS)
-            positions = torch.arange(samples) + round(self.offset * SAMPLE_RATE)
+            positions = torch.arange(samples) + round(offset * SAMPLE_RATE)
             return whole[positions % len(whole)]
-        delay = max(0, -round(self.offset * SAMPLE_RATE))
-        return _place(self._read(max(0.0, self.offset), samples / SAMPLE_RATE), delay, samples)
+        delay = max(0, -round(offset * SAMPLE_RATE))
+        return _place(self._read(max(0.0, offset), samples / SAMPLE_RATE), delay, samples)
 
     def _read(self, start: float, seconds: float) -> Tensor:
         if isinstance(self.sound, Path):
@@ -217,6 +224,55 @@ class _Source:
                 f"offset={start:g} lies beyond the end of {self.label}, {len(self.sound) / SAMPLE_RATE:g} s: lower it."
             )
         return self.sound[first : first + math.ceil(seconds * SAMPLE_RATE)]
+
+
+def _original(sound: Tensor, clip: Clip) -> Tensor:
+    return clip.waveform.to(torch.float32).clone()
+
+
+def _mute(sound: Tensor, clip: Clip) -> Tensor:
+    return torch.zeros_like(sound)
+
+
+def _swap(sound: Tensor, clip: Clip, source: OtherSound, offset: float, loop: bool) -> Tensor:
+    return source.fill(len(sound), offset, loop)
+
+
+def _mix(sound: Tensor, clip: Clip, source: OtherSound, gain_db: float, offset: float, loop: bool) -> Tensor:
+    return sound + _amplitude(gain_db) * source.fill(len(sound), offset, loop)
+
+
+def _noise(sound: Tensor, clip: Clip, snr_db: float, seed: int) -> Tensor:
+    noise = torch.randn(len(sound), generator=torch.Generator().manual_seed(seed))
+    return sound + _amplitude(-snr_db) * _sounding_rms(sound) * noise.to(sound.device)
+
+
+def _gain(sound: Tensor, clip: Clip, db: float) -> Tensor:
+    return sound * _amplitude(db)
+
+
+def _shift(sound: Tensor, clip: Clip, seconds: float) -> Tensor:
+    return _place(sound, round(seconds * SAMPLE_RATE), len(sound))
+
+
+def _keep(sound: Tensor, clip: Clip, start: float, end: float | None) -> Tensor:
+    first, last = round(start * SAMPLE_RATE), None if end is None else round(end * SAMPLE_RATE)
+    kept = torch.zeros_like(sound)
+    kept[first:last] = sound[first:last]
+    return kept
+
+
+# What each edit does: the sound so far (S,), the clip before all edits, and the arguments of the edit -> sound (S,).
+CHANGES: dict[str, Callable[..., Tensor]] = {
+    "original": _original,
+    "mute": _mute,
+    "swap": _swap,
+    "mix": _mix,
+    "noise": _noise,
+    "gain": _gain,
+    "shift": _shift,
+    "keep": _keep,
+}
 
 
 def _mono(waveform: Tensor) -> Tensor:
@@ -251,13 +307,17 @@ def _sounding_rms(sound: Tensor) -> float:
 def _finite(value: float, name: str) -> float:
     if not math.isfinite(value):
         raise ConfigError(f"{name}={value} must be a finite number.")
-    return value
+    return float(value)
 
 
-def _amplitude(decibels: float, name: str) -> float:
+def _decibels(value: float, name: str) -> float:
+    if abs(_finite(value, name)) > MOST_DECIBELS:
+        raise ConfigError(f"{name}={value:g} must lie between -{MOST_DECIBELS} and {MOST_DECIBELS} dB.")
+    return float(value)
+
+
+def _amplitude(decibels: float) -> float:
     """Decibels as a factor of the amplitude."""
-    if abs(_finite(decibels, name)) > 200:
-        raise ConfigError(f"{name}={abs(decibels):g} must lie between -200 and 200 dB.")
     return 10 ** (decibels / 20)
 
 

@@ -43,10 +43,7 @@ class Validation:
 
     def score(self, model: ACVIS) -> dict[str, float]:
         """Percent: "AP_all" (mAP), "HOTA", "FA" (FSLA), and "mean", the mean of those that are defined (not NaN)."""
-        predictor = Predictor(
-            copy.deepcopy(model)
-        )  # it changes mode and memory layout, which would change the next step
-        scores = evaluate(self.split.truth, predict_split(predictor, self.split), "paper")
+        scores = evaluate(self.split.truth, predict_split(Predictor(model), self.split), "paper")
         found = {key: scores[key] for key in SELECTION_SCORES}
         defined = [value for value in found.values() if not math.isnan(value)]
         return found | {"mean": sum(defined) / len(defined) if defined else math.nan}

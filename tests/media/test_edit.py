@@ -1,5 +1,7 @@
 """Edits of the sound, from Python and in the syntax of the command line."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -212,3 +214,48 @@ def test_a_file_that_exists_is_not_cut_at_its_at_sign(tmp_path):
 def test_a_misspelt_edit_is_refused_with_the_grammar_or_the_range(text):
     with pytest.raises(ConfigError, match=r"write original \| mute|must be"):
         AudioEdit.parse([text])
+
+
+# --- edits as data ---------------------------------------------------------------------------------------------------
+
+EDITS = [
+    (AudioEdit(), "AudioEdit.original()"),
+    (AudioEdit.mute().original(), "AudioEdit.mute().original()"),
+    (AudioEdit.noise(10), "AudioEdit.noise(snr_db=10)"),
+    (AudioEdit.noise(10.5, seed=3).gain(-3), "AudioEdit.noise(snr_db=10.5, seed=3).gain(-3)"),
+    (AudioEdit.gain(0.12345678), "AudioEdit.gain(0.12345678)"),
+    (AudioEdit.shift(-0.25).keep(0, 2), "AudioEdit.shift(-0.25).keep(0, 2)"),
+    (AudioEdit.keep(2), "AudioEdit.keep(2)"),
+    (AudioEdit.swap("dog.wav", offset=1.5, loop=True), "AudioEdit.swap('dog.wav', offset=1.5, loop=True)"),
+    (AudioEdit.mix("dog.wav", gain_db=-6), "AudioEdit.mix('dog.wav', gain_db=-6)"),
+    (AudioEdit.swap(sine(440, 2.0)), "AudioEdit.swap(<waveform of 2 s>)"),
+    (AudioEdit.mix(clip_with(sine(440, 2.0))), "AudioEdit.mix(<clip of 2 s>)"),
+]
+
+
+@pytest.mark.parametrize(("edit", "text"), EDITS)
+def test_an_edit_is_printed_as_it_is_written_and_is_equal_after_pickling(edit: AudioEdit, text: str) -> None:
+    again = pickle.loads(pickle.dumps(edit))
+    assert repr(edit) == repr(again) == text
+    assert edit == again and hash(edit) == hash(again)
+
+
+def test_a_pickled_edit_does_the_same() -> None:
+    clip = clip_with(sine(440, 2.0))
+    edit = AudioEdit.mix(sine(1000, 1.0), -6, 0.25, loop=True).noise(20, seed=1).shift(0.1).keep(0.2, 1.5).gain(3)
+    assert torch.equal(pickle.loads(pickle.dumps(edit)).apply(clip), edit.apply(clip))
+
+
+def test_a_step_is_its_name_and_its_arguments() -> None:
+    gain, swap = AudioEdit.gain(-6).swap("dog.wav", offset=1).steps
+    assert (gain.name, gain.arguments) == ("gain", (-6,))
+    assert (swap.name, swap.arguments[1:]) == ("swap", (1, False))
+
+
+def test_edits_are_equal_if_arguments_and_sounds_are() -> None:
+    tone = sine(440, 1.0)
+    assert AudioEdit.swap(tone) == AudioEdit.swap(tone.clone()) == AudioEdit.swap(tone.numpy())
+    different = [AudioEdit.swap(tone), AudioEdit.swap(tone * 0.5), AudioEdit.swap("a.wav"), AudioEdit.swap("b.wav")]
+    different += [AudioEdit.mix("a.wav"), AudioEdit.swap("a.wav", 1), AudioEdit.gain(1), AudioEdit.shift(1)]
+    assert all((a == b) == (a is b) for a in different for b in different)
+    assert len({AudioEdit.swap("a.wav"), AudioEdit.swap("a.wav"), AudioEdit.swap(tone), AudioEdit.swap(tone)}) == 2

@@ -48,4 +48,4 @@ def test_scoring_does_not_change_the_model(aviseg_folder: Path) -> None:
     model = make_model(TINY).train()
     Validation(AVISegSplit(aviseg_folder, "test"), 1, TINY.class_names).score(model)
     assert all(module.training for module in model.modules())
-    assert all(parameter.is_contiguous() for parameter in model.parameters())
+    assert all(parameter.is_contiguous() and parameter.requires_grad for parameter in model.parameters())

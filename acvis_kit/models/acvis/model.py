@@ -10,15 +10,18 @@ sound ─── audio encoder ──┬── query generator ── frame decod
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from torch import Tensor, nn
 
-from acvis_kit.config import ACVISConfig
-from acvis_kit.errors import DataError
+from acvis_kit.config import PRESETS, ACVISConfig
+from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.files import write_tensors
 from acvis_kit.models.acvis.count import CountHead
 from acvis_kit.models.acvis.frame_decoder import FrameDecoder
 from acvis_kit.models.acvis.query_generator import QueryGenerator
@@ -85,7 +88,7 @@ class ACVIS(
         config: the configuration, or its fields as a dictionary (as in `config.json`).
 
     Raises:
-        ConfigError: a dictionary with unknown fields or invalid values.
+        ConfigError: a dictionary with unknown fields or invalid values, or something else.
     """
 
     pixel_mean: Tensor
@@ -94,6 +97,11 @@ class ACVIS(
     def __init__(self, config: ACVISConfig | dict[str, Any]) -> None:
         super().__init__()
         config = ACVISConfig.from_dict(config) if isinstance(config, dict) else config
+        if not isinstance(config, ACVISConfig):
+            raise ConfigError(
+                f"ACVIS({config!r:.60}) needs an ACVISConfig: write load_model(...) for a model with trained weights, "
+                f"or ACVIS(PRESETS[...]) for random ones, with one of {', '.join(PRESETS)}"
+            )
         self.config = config
         self.backbone = build_backbone(config)
         self.pixel_decoder = PixelDecoder(config, self.backbone.channels)
@@ -111,7 +119,7 @@ class ACVIS(
         self.auxiliary_heads = nn.ModuleDict(
             {name: nn.Conv2d(config.hidden_dim, 1, 1) for name in config.auxiliary_targets}
         )
-        self.register_load_state_dict_pre_hook(lambda _, state, *__: rename_keys(state))
+        self.register_load_state_dict_pre_hook(_rename_given_keys)
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
 
@@ -121,10 +129,12 @@ class ACVIS(
         Args:
             frames: (N, 3, H, W), RGB, 0..255, uint8 or float; normalised, then padded with zeros to multiples of 32.
         """
+        _check_shape("frames", frames, "N", 3, "H", "W")
         height, width = frames.shape[-2:]
         image = (frames.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
         divisor = self.config.size_divisor
-        image = F.pad(image, (0, -width % divisor, 0, -height % divisor))
+        right, below = ((side + divisor - 1) // divisor * divisor - side for side in (width, height))
+        image = F.pad(image, (0, right, 0, below))
         return self.pixel_decoder(self.backbone(image))
 
     def hear(self, log_mel: Tensor | None = None, audio_features: Tensor | None = None) -> AudioFeatures | None:
@@ -135,19 +145,21 @@ class ACVIS(
             audio_features: (B, T, 128), precomputed vectors, used in place of the audio encoder's.
 
         Raises:
-            DataError: neither is given to a network with audio input.
+            DataError: neither is given to a network with audio input, or one of another shape.
         """
         if not self.config.uses_audio:
             return None
         if audio_features is not None:
+            _check_shape("audio_features", audio_features, "B", "T", self.config.audio_dim)
             sound = AudioFeatures(audio_features.to(self.pixel_mean.dtype))
         else:
             if self.audio_encoder is None or log_mel is None:
                 missing = "audio_features" if self.audio_encoder is None else "log_mel or audio_features"
                 raise DataError(f"this network has audio input: give {missing} of the frames, or use Predictor")
+            _check_shape("log_mel", log_mel, "B", "T", 96, 64)
             sound = self.audio_encoder(log_mel.to(self.pixel_mean.dtype))
         if self.audio_class_head is not None:
-            sound = sound._replace(class_logits=self.audio_class_head(sound.clip))
+            sound = AudioFeatures(sound.clip, sound.patches, self.audio_class_head(sound.clip))
         return sound
 
     def decode_frames(self, pixels: PixelFeatures, sound: AudioFeatures | None) -> FrameState:
@@ -171,8 +183,17 @@ class ACVIS(
             frames: (B, T, 3, H, W), as in `encode`.
             log_mel: (B, T, 96, 64), as in `hear`.
             audio_features: (B, T, 128), as in `hear`.
+
+        Raises:
+            DataError: a tensor of another shape, or no sound for a network with audio input.
         """
+        _check_shape("frames", frames, "B", "T", 3, "H", "W")
         clips, length = frames.shape[:2]
+        for name, given in (("log_mel", log_mel), ("audio_features", audio_features)):
+            if given is not None and given.shape[:2] != (clips, length):
+                raise DataError(
+                    f"{name} is {tuple(given.shape)}: expected {clips} clips of {length} frames, as the frames are"
+                )
         pixels = self.encode(frames.flatten(0, 1))
         sound = self.hear(log_mel, audio_features)
         state = self.decode_frames(pixels, sound)
@@ -224,10 +245,30 @@ class ACVIS(
         # (B, T, D_v, L, Q_v, h, w) -> (D_v, L * B, Q_v, T, h, w)
         return masks.permute(2, 3, 0, 4, 1, 5, 6).flatten(1, 2)
 
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """The weights of `save_pretrained`; the mixin's own file could be read by nobody else."""
+        write_tensors(save_directory / SAFETENSORS_SINGLE_FILE, self.state_dict())
+
     @classmethod
     def _from_pretrained(cls, **kwargs: Any) -> ACVIS:
         """`from_pretrained` with strict loading: by default the mixin leaves missing weights random."""
         return super()._from_pretrained(**{**kwargs, "strict": True})
+
+
+def _check_shape(name: str, tensor: Tensor, *axes: int | str) -> None:
+    """Check that `tensor` has these axes: a number is a length, a letter stands for any length.
+
+    Raises:
+        DataError: it does not.
+    """
+    shape = tuple(tensor.shape)
+    if len(shape) != len(axes) or any(isinstance(a, int) and a != n for a, n in zip(axes, shape, strict=True)):
+        raise DataError(f"{name} is {shape}: expected ({', '.join(map(str, axes))})")
+
+
+def _rename_given_keys(_: nn.Module, state: dict[str, Tensor], *__: object) -> None:
+    """`rename_keys` before a state is loaded; a function of the module, so that a model can be pickled."""
+    rename_keys(state)
 
 
 def rename_keys(state: dict[str, Tensor]) -> None:

@@ -105,7 +105,8 @@ class Tracker(nn.Module):
     def encode(self, frame_queries: Tensor, sound: Tensor | None) -> Tensor:
         """Both encoders: frame queries (B, T, Q_f, C) and sound (B, T, 128) -> frame queries (B, T, Q_f, C)."""
         length = frame_queries.shape[1]
-        missing = -length % self.window  # whole windows: zeros at the end, after the projections
+        whole = (length + self.window - 1) // self.window * self.window
+        missing = whole - length  # whole windows: zeros at the end, after the projections
         # The argument has no name here, so that the first layer can free it (60 MB for ten minutes).
         tokens = self.encode_objects(F.pad(self.project(frame_queries), (0, 0, 0, 0, 0, missing)), length)
         if self.uses_audio:
@@ -164,6 +165,7 @@ class Windows:
     def __init__(self, like: Tensor, window: int, length: int, shifted: bool) -> None:
         self.batch, self.time = like.shape[:2]
         self.window = window
+        self.length = length
         self.shift = math.ceil(window / 2) if shifted else 0
         self.barrier = self._barrier(length).to(like)  # (windows, W, W)
 
@@ -192,7 +194,8 @@ class Windows:
         for first in range(0, len(self.barrier), at_once):
             barrier = self.barrier[first : first + at_once]
             where = self._frames(first, len(barrier))
-            made = run(*(self._cut(x, where) for x in streams), mask=self._mask(barrier, rows, columns))
+            mask = self._mask(barrier, rows, columns) if self._has_barrier(first, first + len(barrier)) else None
+            made = run(*(self._cut(x, where) for x in streams), mask=mask)
             out = made.new_empty(streams[0].shape) if out is None else out
             made = made.reshape(self.batch, len(barrier) * self.window, rows, -1)
             for piece, part in zip(where, made.split([s.stop - s.start for s in where], dim=1), strict=True):
@@ -210,8 +213,14 @@ class Windows:
         frames = x[:, where[0]] if len(where) == 1 else torch.cat([x[:, piece] for piece in where], dim=1)
         return frames.reshape(-1, self.window * x.shape[2], x.shape[3])
 
-    def _mask(self, barrier: Tensor, rows: int, columns: int) -> Tensor | None:
-        if not barrier.any():
-            return None
+    def _has_barrier(self, first: int, stop: int) -> bool:
+        """Whether `barrier` keeps frames apart in any window from `first` up to `stop`.
+
+        It is computed from lengths alone: a look at the values would stop torch.compile and wait for a GPU. The first
+        window holds the end and the beginning of the clip, if windows are shifted; the padding begins `shift` later.
+        """
+        return (first == 0 and self.shift % self.window > 0) or stop * self.window > self.length + self.shift
+
+    def _mask(self, barrier: Tensor, rows: int, columns: int) -> Tensor:
         mask = barrier.repeat_interleave(rows, 1).repeat_interleave(columns, 2)[:, None]
         return mask.repeat(self.batch, 1, 1, 1)

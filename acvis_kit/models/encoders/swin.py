@@ -64,7 +64,8 @@ class ShiftedWindowAttention(swin_transformer.ShiftedWindowAttention):
         """(N, H, W, C) -> (N, H, W, C)."""
         height, width = x.shape[1:3]
         side, shift = self.window_size[0], self.shift_size[0]
-        x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))  # zeros, after the norm
+        right, below = ((length + side - 1) // side * side - length for length in (width, height))
+        x = F.pad(x, (0, 0, 0, right, 0, below))  # zeros, after the norm
         padded_height, padded_width = x.shape[1:3]
         bias = self.get_relative_position_bias()  # (1, heads, side^2, side^2)
         if shift:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from acvis_kit.config import PRESETS
-from acvis_kit.errors import DataError
+from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.models.acvis.model import ACVIS
 from tests.conftest import TINY, make_model
 
@@ -87,3 +90,44 @@ def test_a_network_with_audio_input_names_what_is_missing() -> None:
     precomputed = replace(TINY, audio_encoder="precomputed", audio_tokens="clip")
     with pytest.raises(DataError, match="give audio_features"):
         make_model(precomputed)(**draw())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"frames": torch.zeros(B, 3, 60, 90)}, r"frames is \(2, 3, 60, 90\): expected \(B, T, 3, H, W\)"),
+        ({"frames": torch.zeros(B, T, 4, 60, 90)}, r"expected \(B, T, 3, H, W\)"),
+        ({"log_mel": torch.zeros(B * T, 96, 64)}, r"log_mel is \(10, 96, 64\): expected 2 clips of 5 frames"),
+        ({"log_mel": torch.zeros(B, T + 1, 96, 64)}, "expected 2 clips of 5 frames"),
+        ({"log_mel": torch.zeros(B, T, 64, 96)}, r"log_mel is .*: expected \(B, T, 96, 64\)"),
+    ],
+)
+def test_a_tensor_of_another_shape_is_refused_with_both_shapes(wrong: dict[str, torch.Tensor], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        make_model(TINY)(**{**draw(), **wrong})
+
+
+@pytest.mark.parametrize("name", ["acvis-r50", Path("weights"), None])
+def test_a_name_in_place_of_a_configuration_is_answered_with_what_to_write(name: object) -> None:
+    with pytest.raises(ConfigError, match=r"load_model\(.* trained weights, or ACVIS\(PRESETS.*acvis-r50"):
+        ACVIS(name)
+
+
+def test_a_model_can_be_pickled() -> None:
+    model = make_model(TINY)
+    again = pickle.loads(pickle.dumps(model))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    again.load_state_dict(model.state_dict())
+
+
+def test_saved_weights_have_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        make_model(TINY).save_pretrained(tmp_path)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o644
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(ACVIS.from_pretrained(tmp_path).parameters(), make_model(TINY).parameters(), strict=True)
+    )

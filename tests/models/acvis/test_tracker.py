@@ -59,6 +59,18 @@ def test_after_a_shift_the_end_and_the_beginning_of_the_clip_are_masked_from_eac
     assert (barrier[1] == 0).all()
 
 
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("window", [1, 2, 5, 6])
+def test_whether_windows_need_a_mask_is_known_from_the_lengths(window: int, shifted: bool) -> None:
+    for count in range(1, 6):
+        for length in range((count - 1) * window + 1, count * window + 1):  # padded to whole windows
+            windows = Windows(torch.zeros(1, count * window, 1, 1), window, length, shifted)
+            ranges = [(first, stop) for first in range(count) for stop in range(first + 1, count + 1)]
+            assert [windows._has_barrier(*r) for r in ranges] == [
+                bool(windows.barrier[slice(*r)].any()) for r in ranges
+            ]
+
+
 def test_values_in_the_padding_have_no_effect(tracker: Tracker) -> None:
     """7 frames are padded to 12; the results of the 7 frames do not depend on the padding."""
     queries, sound = draw(7)

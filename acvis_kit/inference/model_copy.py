@@ -1,0 +1,69 @@
+"""The model that a Predictor runs: a copy of the given one, which is not changed, in memory shared where possible."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from acvis_kit.errors import ConfigError
+from acvis_kit.models.acvis.model import ACVIS
+
+COMPILED_PARTS = ("encode", "hear", "decode_frames")  # of a model from torch.compile
+
+
+def unwrapped(model: object) -> tuple[ACVIS, Callable[[Any], Any] | None]:
+    """The model inside `torch.compile(model)`, and what compiles a function with the same settings; else None.
+
+    Raises:
+        ConfigError: something else than a model, for example one wrapped for training on several GPUs.
+    """
+    inner = getattr(model, "_orig_mod", None)
+    if isinstance(inner, ACVIS):
+        return inner, model.dynamo_ctx  # type: ignore[attr-defined]  # an OptimizedModule has it
+    if isinstance(model, ACVIS):
+        return model, None
+    kind = type(model).__name__
+    if isinstance(getattr(model, "module", None), ACVIS):
+        raise ConfigError(f"the model is wrapped in a {kind}: pass the model inside, Predictor(model.module)")
+    raise ConfigError(
+        f"model is a {kind}: pass an ACVIS, for example from load_model, or the name or path of weights: "
+        "Predictor('acvis-synth-tiny')"
+    )
+
+
+def evaluation_copy(model: ACVIS, device: torch.device, dtype: torch.dtype) -> ACVIS:
+    """A copy of `model` in evaluation mode, without gradients.
+
+    A tensor that is already as wanted shares its memory with the copy. Only the others are copied: those with another
+    device or dtype and, on a CPU, convolution kernels whose channels are not innermost, because convolutions are up to
+    twice as fast there with that layout.
+
+    Args:
+        model: is not changed.
+        device: of the copy.
+        dtype: of the copy's floating-point weights.
+    """
+    memo: dict[int, Any] = {}
+    for tensor in weights_of(model):
+        innermost = tensor.ndim == 4 and device.type == "cpu"
+        moved = tensor.detach().to(
+            device,
+            dtype if tensor.is_floating_point() else tensor.dtype,
+            memory_format=torch.channels_last if innermost else torch.preserve_format,
+        )
+        memo[id(tensor)] = nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved
+    return copy.deepcopy(model, memo).eval()
+
+
+def weights_of(model: nn.Module) -> list[Tensor]:
+    """All parameters and buffers."""
+    return [*model.parameters(), *model.buffers()]
+
+
+def version_of(weights: list[Tensor]) -> int:
+    """A number that grows whenever one of the tensors is changed in place."""
+    return sum(0 if tensor.is_inference() else tensor._version for tensor in weights)

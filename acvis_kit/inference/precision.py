@@ -1,0 +1,60 @@
+"""The precision that a Predictor computes in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from acvis_kit.errors import ConfigError
+
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+}
+LOW = (torch.bfloat16, torch.float16)  # too coarse for positions of pixels: multiplications alone run in them
+AUTO = "auto"
+
+
+class Precision(NamedTuple):
+    """How a network computes.
+
+    Attributes:
+        weights: dtype of its weights, float32 or float64.
+        autocast: dtype of its multiplications, float16 or bfloat16; None: that of the weights.
+    """
+
+    weights: torch.dtype
+    autocast: torch.dtype | None = None
+
+
+def precision_of(dtype: torch.dtype | str | None, own: torch.dtype, device: torch.device) -> Precision:
+    """The precision that a user asks for.
+
+    Args:
+        dtype: a dtype or its name. float16 and bfloat16 are for multiplications only. "auto": bfloat16 where the device
+            multiplies it quickly, else float32. None: `own`.
+        own: dtype of the given weights.
+        device: where the network runs.
+
+    Raises:
+        ConfigError: another dtype, or weights in half precision that nothing converts.
+    """
+    if dtype == AUTO:
+        return Precision(torch.float32, torch.bfloat16 if multiplies_bfloat16_quickly(device) else None)
+    chosen = own if dtype is None else DTYPES.get(str(dtype).removeprefix("torch."))
+    if chosen is None:
+        raise ConfigError(f"dtype={dtype!r} is unknown: choose one of {', '.join(DTYPES)}, {AUTO}")
+    weights = own if chosen in LOW else chosen
+    if weights in LOW:
+        raise ConfigError(
+            f"the model's weights are {own}, which is too coarse for pixel positions: pass model.float() and "
+            f"dtype={own}, which runs its multiplications in that precision"
+        )
+    return Precision(weights, chosen if chosen in LOW else None)
+
+
+def multiplies_bfloat16_quickly(device: torch.device) -> bool:
+    """Whether the device has instructions that multiply matrices of bfloat16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

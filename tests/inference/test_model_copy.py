@@ -1,0 +1,85 @@
+"""The Predictor's copy of the model: the given one is not changed, and memory is shared where nothing must change."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from acvis_kit.clip import Clip
+from acvis_kit.errors import ConfigError, DataError, WeightsError
+from acvis_kit.inference.model_copy import evaluation_copy, weights_of
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.models.acvis.model import ACVIS
+from tests.conftest import TINY, make_model
+
+CPU = torch.device("cpu")
+
+
+def places(model: ACVIS) -> list[int]:
+    return [tensor.data_ptr() for tensor in weights_of(model)]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"dtype": torch.float64}, {"dtype": torch.bfloat16}, {"device": "meta"}])
+def test_the_given_model_keeps_its_mode_device_precision_and_layout(arguments: dict[str, object]) -> None:
+    model = make_model(TINY).train()
+    before = places(model)
+    predictor = Predictor(model, **arguments)
+    assert all(module.training for module in model.modules())
+    assert not any(module.training for module in predictor.model.modules())
+    assert all(p.requires_grad and p.is_contiguous() and p.dtype == torch.float32 for p in model.parameters())
+    assert places(model) == before and {p.device.type for p in model.parameters()} == {"cpu"}
+
+
+def test_the_copy_shares_the_memory_of_all_weights_but_convolution_kernels(tiny_model: ACVIS) -> None:
+    copied = Predictor(tiny_model).model
+    for (name, given), held in zip(tiny_model.named_parameters(), copied.parameters(), strict=True):
+        assert (held.data_ptr() == given.data_ptr()) == (given.ndim != 4), name
+        assert torch.equal(held, given)
+    assert places(evaluation_copy(copied, CPU, torch.float32)) == places(copied)  # it is as wanted already
+
+
+def test_names_of_the_weights_and_shared_parameters_are_kept() -> None:
+    model = make_model(TINY)
+    model.frame_decoder.class_head.weight = model.tracker.class_head.weight  # one parameter in two places
+    copied = evaluation_copy(model, CPU, torch.float64)
+    assert list(copied.state_dict()) == list(model.state_dict())
+    assert copied.frame_decoder.class_head.weight is copied.tracker.class_head.weight
+    assert {t.dtype for t in weights_of(copied) if t.is_floating_point()} == {torch.float64}
+
+
+def test_two_predictors_of_a_model_decode_each_others_features(tiny_model: ACVIS, noise_clip: Clip) -> None:
+    first, second = Predictor(tiny_model), Predictor(tiny_model, score_threshold=0.03, dtype=torch.float32)
+    assert torch.equal(
+        second.decode(first.encode(noise_clip)).count_probs, first.decode(second.encode(noise_clip)).count_probs
+    )
+    for other in (
+        Predictor(make_model(TINY)),
+        Predictor(tiny_model, dtype="bfloat16"),
+        Predictor(tiny_model, dtype="float64"),
+    ):
+        with pytest.raises(DataError, match="another model or precision"):
+            other.decode(first.encode(noise_clip))
+
+
+def test_after_a_step_of_training_a_new_predictor_is_needed(noise_clip: Clip) -> None:
+    """The old one would mix shared weights, which are new, with copied ones."""
+    model = make_model(TINY)
+    old = Predictor(model)
+    features = old.encode(noise_clip)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    torch.optim.SGD(model.parameters(), lr=0.01).step()
+    for run in (lambda: old.encode(noise_clip), lambda: old.decode(features)):
+        with pytest.raises(WeightsError, match="make a new Predictor"):
+            run()
+    new = Predictor(model)
+    with pytest.raises(DataError, match="before its weights changed"):
+        new.decode(features)
+    assert new(noise_clip).counts.shape == (8,)
+
+
+def test_a_wrapped_model_or_something_else_is_refused_with_what_is_wanted(tiny_model: ACVIS) -> None:
+    with pytest.raises(ConfigError, match=r"wrapped in a DataParallel: .*Predictor\(model\.module\)"):
+        Predictor(torch.nn.DataParallel(tiny_model))
+    with pytest.raises(ConfigError, match="model is a Linear: pass an ACVIS"):
+        Predictor(torch.nn.Linear(1, 1))
