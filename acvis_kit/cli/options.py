@@ -60,7 +60,11 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
         "--feature-budget-mb", type=float, default=2048, help="memory for features; the rest goes to disk (2048)"
     )
     parser.add_argument("--device", default=None, help="cpu, cuda, mps (cuda if there is one)")
-    parser.add_argument("--dtype", choices=("float32", "float64", "bfloat16", "float16"), default=None)
+    parser.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "float64", "bfloat16", "float16"),
+        help="of multiplications; auto: bfloat16 where the device is quick with it (float32)",
+    )
 
 
 def load(arguments: argparse.Namespace) -> ACVIS:
@@ -78,8 +82,6 @@ def load(arguments: argparse.Namespace) -> ACVIS:
 
 def make_predictor(arguments: argparse.Namespace) -> Predictor:
     """A predictor of the model that --weights names, with the settings of `add_inference`."""
-    import torch
-
     from acvis_kit.inference.predictor import Predictor
 
     model = load(arguments)
@@ -88,7 +90,7 @@ def make_predictor(arguments: argparse.Namespace) -> Predictor:
         inference=replace(inference_of(model.config), **given(arguments, InferenceConfig)),
         feature_budget_mb=arguments.feature_budget_mb,
         device=device(arguments),
-        dtype=getattr(torch, arguments.dtype) if arguments.dtype else None,
+        dtype=arguments.dtype,
     )
 
 
