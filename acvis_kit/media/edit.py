@@ -15,10 +15,12 @@ from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import ConfigError
+from acvis_kit.media.limits import DAY, check_number
 from acvis_kit.media.sound import MAX_SOUND_SECONDS, fit_length, read_stretch
 
 SOUNDING_BLOCK = SAMPLE_RATE // 50  # samples, 20 ms: the blocks that are classified as sound or pause
 SOUNDING_RANGE = 40.0  # dB: blocks this far below the loudest one are pauses
+DECIBELS = (-200.0, 200.0)  # gains and ratios that are accepted
 REFERENCE_RMS = 0.1  # -20 dB of full scale, a usual level of speech: reference for noise on silence
 GRAMMAR = "original | mute | swap:FILE[@OFFSET] | mix:FILE[@DB] | noise:DB | gain:DB | shift:SECONDS | keep:START-END"
 
@@ -97,7 +99,9 @@ class AudioEdit:
         The level of the sound is the RMS of its sounding part (20 ms blocks within 40 dB of the loudest), so that
         pauses do not weaken the noise; for a silent clip it is 0.1. The same `seed` gives the same noise.
         """
-        factor = _amplitude(-snr_db, "snr_db")
+        check_number("snr_db", snr_db, *DECIBELS, "dB")
+        factor = 10 ** (-snr_db / 20)
+        check_number("seed", seed, 0, 2**63 - 1, "")
 
         def add_noise(sound: Tensor, clip: Clip) -> Tensor:
             noise = torch.randn(len(sound), generator=torch.Generator().manual_seed(seed))
@@ -114,14 +118,15 @@ class AudioEdit:
     @_edit
     def shift(self, seconds: float) -> AudioEdit:
         """Later by `seconds`, earlier if negative; silence fills the gap, nothing wraps around."""
-        moved = round(_finite(seconds, "seconds") * SAMPLE_RATE)
+        moved = round(_seconds(seconds, "seconds") * SAMPLE_RATE)
         return self._then("shift", (f"{seconds:g}",), lambda sound, clip: _place(sound, moved, len(sound)))
 
     @_edit
     def keep(self, start: float = 0.0, end: float | None = None) -> AudioEdit:
         """Silence outside [start, end) seconds of the clip; `end` None is the end of the clip."""
-        if _finite(start, "start") < 0 or (end is not None and _finite(end, "end") <= start):
-            raise ConfigError(f"keep(start={start}, end={end}): start must be 0 or later, end later than start.")
+        _seconds(start, "start", low=0)
+        if end is not None and _seconds(end, "end", low=0) <= start:
+            raise ConfigError(f"keep(start={start}, end={end}): end must be later than start.")
         first, last = round(start * SAMPLE_RATE), None if end is None else round(end * SAMPLE_RATE)
 
         def silence_outside(sound: Tensor, clip: Clip) -> Tensor:
@@ -186,7 +191,7 @@ class _Source:
 
     @classmethod
     def of(cls, source: SoundSource, offset: float, loop: bool) -> _Source:
-        _finite(offset, "offset")
+        _seconds(offset, "offset")
         if isinstance(source, str | Path):
             return cls(Path(source), source, Path(source), repr(str(source)), offset, loop)
         if isinstance(source, Clip):
@@ -248,16 +253,14 @@ def _sounding_rms(sound: Tensor) -> float:
     return powers[powers >= loudest * 10 ** (-SOUNDING_RANGE / 10)].mean().sqrt().item()
 
 
-def _finite(value: float, name: str) -> float:
-    if not math.isfinite(value):
-        raise ConfigError(f"{name}={value} must be a finite number.")
+def _seconds(value: float, name: str, low: float = -DAY) -> float:
+    check_number(name, value, low, DAY, "seconds")
     return value
 
 
 def _amplitude(decibels: float, name: str) -> float:
     """Decibels as a factor of the amplitude."""
-    if abs(_finite(decibels, name)) > 200:
-        raise ConfigError(f"{name}={abs(decibels):g} must lie between -200 and 200 dB.")
+    check_number(name, decibels, *DECIBELS, "dB")
     return 10 ** (decibels / 20)
 
 

@@ -210,5 +210,5 @@ def test_a_file_that_exists_is_not_cut_at_its_at_sign(tmp_path):
     ],
 )
 def test_a_misspelt_edit_is_refused_with_the_grammar_or_the_range(text):
-    with pytest.raises(ConfigError, match=r"write original \| mute|must be"):
+    with pytest.raises(ConfigError, match=r"write original \| mute|must be|must lie"):
         AudioEdit.parse([text])
