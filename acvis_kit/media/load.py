@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -304,12 +304,12 @@ class Stretch:
     """
 
     path: Path
-    fps: float
-    start: float
-    end: float | None
-    max_seconds: float
-    too_long: str
-    position: float
+    fps: float = 1.0
+    start: float = 0.0
+    end: float | None = None
+    max_seconds: float = 120.0
+    too_long: str = "error"
+    position: float = 0.5
 
     def __post_init__(self) -> None:
         check_number("fps", self.fps, *FPS, "frames per second")
@@ -362,6 +362,16 @@ class Stretch:
         if self.start == 0:
             remedy = "its time stamps are damaged, convert it to MP4"
         raise MediaError(f"{self.path} lasts {picture_end:.2f} s: {remedy}.")
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse arguments of `load_clip` outside their range, once, before many files are loaded with them.
+
+    Raises:
+        ConfigError: as in `load_clip`.
+    """
+    stretch = {field.name for field in fields(Stretch)} - {"path"}
+    Stretch(Path(), **{name: value for name, value in options.items() if name in stretch})
 
 
 def check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:

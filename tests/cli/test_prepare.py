@@ -21,7 +21,7 @@ def run(*words: str) -> int:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_summary_counts_videos_and_the_status_is_0_if_one_was_prepared(tmp_path: Path, capsys) -> None:
+def test_the_summary_counts_videos_and_the_status_is_1_where_one_failed(tmp_path: Path, capsys) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
     (videos / "broken.mp4").write_bytes(b"broken")
@@ -29,9 +29,12 @@ def test_the_summary_counts_videos_and_the_status_is_0_if_one_was_prepared(tmp_p
     assert run(*words) == 1
     assert "0 of 1 videos" in capsys.readouterr().err
     write_video(videos / "good.mp4", (np.zeros((32, 32, 3), np.uint8) for _ in range(4)), 4.0, torch.zeros(16000))
-    assert run(*words) == 0
+    assert run(*words) == 1
     said = capsys.readouterr().err
     assert "1 of 2 videos" in said and "failed: broken.mp4" in said and "FAILED" in said
+    (videos / "broken.mp4").rename(videos / "notes.txt")
+    assert run(*words) == 0
+    assert "not clips, left out: notes.txt" in capsys.readouterr().err
     assert (tmp_path / "out" / "own.json").is_file()
 
 
