@@ -167,6 +167,18 @@ def test_sound_that_is_laid_is_never_overwritten(tmp_path):
     assert waveform.view(3, -1).mean(1).tolist() == pytest.approx([0.1, 0.2, 0.3])
 
 
+def test_a_long_sound_is_held_piece_by_piece(monkeypatch):
+    from acvis_kit.media import sound
+
+    monkeypatch.setattr(sound, "PIECE", 2**14)
+    stretch = sound._Resampled(768_000)
+    for begin in range(0, 3_000_000, 1000):
+        stretch.write(begin, np.full(1000, 0.5, np.float32))
+        assert len(stretch._buffer) <= 2**14 + 2 * stretch._context
+    stretch.write(30_000_000, np.zeros(1000, np.float32))  # after a long gap
+    assert len(stretch._buffer) <= 2**14 + 2 * stretch._context and len(stretch.finish()) == 625_021
+
+
 def test_pieces_that_are_resampled_one_by_one_join_without_a_seam(monkeypatch):
     from acvis_kit.media import sound
 

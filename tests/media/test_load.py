@@ -584,6 +584,37 @@ def test_large_pictures_are_scaled_to_the_given_short_side(tmp_path):
     assert load_clip(path).size == (100, 150)
 
 
+@pytest.mark.parametrize("length", [200, 250, 255])
+def test_the_longest_legal_names_can_be_written(tmp_path, length):
+    path = tmp_path / ("x" * (length - 4) + ".mp4")
+    write_video(path, grey_frames(3), 10, torch.zeros(0))
+    assert list(tmp_path.iterdir()) == [path] and len(load_clip(path)) == 1
+
+
+@pytest.mark.parametrize("name", ["x" * 252 + ".mp4", "a\0b.mp4", "folder.mp4"])
+def test_a_name_that_cannot_be_written_is_refused_before_the_work(tmp_path, name):
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(MediaError, match="cannot be written"):
+        write_video(tmp_path / name, (pytest.fail("was asked for") for _ in range(1)), 10, torch.zeros(0))
+
+
+def test_an_error_while_tidying_up_does_not_hide_the_error(tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr("acvis_kit.media.write.Path.unlink", refuse)
+    with pytest.raises(ZeroDivisionError):
+        write_video(
+            tmp_path / "a.mp4", (np.zeros((2, 2, 3), np.uint8) * (1 // 0) for _ in range(1)), 10, torch.zeros(0)
+        )
+
+
+@pytest.mark.parametrize("wrong", [{"crf": 99}, {"crf": float("nan")}, {"max_short_side": 1}])
+def test_numbers_of_the_writer_outside_their_range_are_refused(tmp_path, wrong):
+    with pytest.raises(ConfigError, match="must lie between"):
+        write_video(tmp_path / "a.mp4", grey_frames(3), 10, torch.zeros(0), **wrong)
+
+
 @pytest.mark.parametrize("broken", ["size", "none", "raises", "folder", "suffix"])
 def test_a_failed_write_leaves_no_files(tmp_path, broken):
     def frames():
