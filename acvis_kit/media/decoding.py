@@ -216,8 +216,10 @@ def _without_earlier_damage(
 
 def _packets(container: InputContainer, stream: VideoStream | AudioStream, findings: Findings) -> Iterator[Packet]:
     """The packets of a stream, their stamps continuous; those of the other streams tell where all of them jump."""
-    clock = Clock(may_jump=_has_flag(container, "ts_discont"))
-    packets = container.demux([*container.streams.video, *container.streams.audio])
+    streams = [*container.streams.video, *container.streams.audio]
+    bases = {other.index: float(other.time_base) for other in streams if other.time_base}
+    clock = Clock(bases, may_jump=_has_flag(container, "ts_discont"))
+    packets = container.demux(streams)
     while True:
         try:
             packet = next(packets, None)  # after an error in the container itself there is no next packet
