@@ -265,23 +265,35 @@ def _seek(container: InputContainer, stream: VideoStream | AudioStream, stamp: f
 def decoded(
     packets: Iterator[Packet], stream: VideoStream | AudioStream, findings: Findings
 ) -> Iterator[VideoFrame | AudioFrame]:
-    """All frames of a stream's packets that can be decoded, in the order of display."""
+    """All frames of a stream's packets that can be decoded, in the order of display.
+
+    An empty packet repeats the last picture (Theora, AVI). The last picture of all is returned once more for those
+    behind it, since it lasts as long.
+    """
     stream.codec_context.thread_type = "AUTO"
     if stream.type == "video":
         stream.codec_context.options = {"max_pixels": str(DECODER_MAX_PIXELS)}
+    repeated: int | None = None  # stamp of the last of the empty packets behind the last picture
+    last: VideoFrame | AudioFrame | None = None
     for packet in packets:
-        if not packet.size and packet.dts is not None:  # the last picture stays on (Theora, AVI): nothing to decode
+        if not packet.size and packet.dts is not None:
+            repeated = packet.dts if packet.pts is None else packet.pts
             continue
+        repeated = None if packet.size else repeated
         try:
             frames = stream.decode(packet)
         except Exception as error:  # a C library with arbitrary bytes: any exception is possible
             findings.damage.append(cause(error))
             continue
+        last = frames[-1] if frames else last
         yield from frames
     held: Sequence[VideoFrame | AudioFrame] = []
     with suppress(Exception):  # raised where the last packet has already flushed the decoder
         held = stream.codec_context.decode(None)  # frames left where the container broke off
     yield from held
+    if stream.type == "video" and repeated is not None and (last := held[-1] if held else last):
+        last.pts = repeated
+        yield last
 
 
 def _stamped(

@@ -101,7 +101,7 @@ class AudioEdit:
         """
         check_number("snr_db", snr_db, *DECIBELS, "dB")
         factor = 10 ** (-snr_db / 20)
-        check_number("seed", seed, 0, 2**63 - 1, "")
+        check_number("seed", seed, 0, 2**63 - 1)
 
         def add_noise(sound: Tensor, clip: Clip) -> Tensor:
             noise = torch.randn(len(sound), generator=torch.Generator().manual_seed(seed))
@@ -233,7 +233,10 @@ def _mono(waveform: Tensor) -> Tensor:
             f"a sound cannot be {waveform.dtype} {shape}: give a float waveform (S,) or (channels, S) in [-1, 1] at "
             "16 kHz, a file, or a Clip."
         )
-    return waveform.detach().to("cpu", torch.float32).reshape(-1, shape[-1]).mean(dim=0)
+    mono = waveform.detach().to("cpu", torch.float32).reshape(-1, shape[-1]).mean(dim=0)
+    if not mono.isfinite().all():
+        raise ConfigError("a sound has samples that are not finite numbers (NaN or infinity): repair or replace them.")
+    return mono
 
 
 def _place(sound: Tensor, at: int, samples: int) -> Tensor:

@@ -12,7 +12,7 @@ DAY = 86_400.0  # s: no stretch of a file is longer, and none begins later
 SHORTEST = 0.001  # s
 
 
-def check_number(name: str, value: object, low: float, high: float, what: str) -> None:
+def check_number(name: str, value: object, low: float, high: float, what: str = "") -> None:
     """Refuse what is not a finite number in [low, high].
 
     Args:
@@ -27,4 +27,4 @@ def check_number(name: str, value: object, low: float, high: float, what: str) -
     """
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not (number and low <= value and value <= high and math.isfinite(value)):  # type: ignore[operator, arg-type]
-        raise ConfigError(f"{name}={str(value)[:40]} must lie between {low:g} and {high:g} {what}.")
+        raise ConfigError(f"{name}={str(value)[:40]} must lie between {low:g} and {high:g} {what}".rstrip() + ".")

@@ -83,7 +83,7 @@ def load_clip(
     """
     stretch = Stretch(Path(path), fps, start, end, max_seconds, too_long, position)
     for name, limit in (("max_pixels", max_pixels), ("max_bytes", max_bytes), ("max_memory", max_memory)):
-        check_number(name, limit, 1, 2**50, "")
+        check_number(name, limit, 1, 2**50)
     facts = _inspect(stretch, max_pixels, max_bytes)
     notes: list[str] = []
     screen, frames, duration = _load_picture(stretch, facts, max_pixels, max_memory, notes, progress)

@@ -157,6 +157,8 @@ def test_any_chain_keeps_the_length_and_stays_finite(seconds, db, offset, loop):
         lambda: AudioEdit.swap(torch.zeros(0)),
         lambda: AudioEdit.swap(torch.zeros(100, dtype=torch.int16)),
         lambda: AudioEdit.swap(torch.zeros(16000, 2)),
+        lambda: AudioEdit.swap(torch.tensor([0.0, float("nan")])),
+        lambda: AudioEdit.mix(torch.tensor([0.0, float("inf")])),
     ],
 )
 def test_an_edit_outside_its_range_is_refused_at_once(make):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from acvis_kit.errors import MediaError
 from acvis_kit.media.load import load_clip
@@ -68,6 +70,15 @@ def test_a_raw_stream_without_stamps_has_its_true_length(tmp_path, suffix, codec
         load_clip(path, start=2.5)
     with pytest.raises(MediaError, match=r"2\.4\d s long, the limit is 2 s"):
         load_clip(path, max_seconds=2)
+
+
+def test_a_picture_that_is_repeated_by_empty_packets_lasts_to_the_end(tmp_path):
+    path = tmp_path / "a.ogv"  # PyAV has no encoder of Theora
+    source = ["-f", "lavfi", "-i", "color=gray:s=64x48:d=3:r=10", "-f", "lavfi", "-i", "sine=440:d=3"]
+    subprocess.run([get_ffmpeg_exe(), "-loglevel", "error", *source, "-c:v", "libtheora", path], check=True)
+    clip = load_clip(path)
+    assert len(clip) == 3 and clip.duration == pytest.approx(3.0, abs=0.05) and clip.notes == ()
+    assert len(load_clip(path, start=1.5)) == 2
 
 
 def test_damage_outside_the_stretch_is_not_noted(tmp_path):
