@@ -178,10 +178,8 @@ class _Resampled:
         self.rate = rate
         ratio = _ratio(rate)
         self._block, self._made = ratio.numerator, ratio.denominator  # samples in and out of one period of the filter
-        width = (
-            FILTER_WIDTH / ROLLOFF * max(1.0, float(ratio))
-        )  # samples that the filter reaches to each side, as in torchaudio
-        self._context = (math.ceil(width / self._block) + 1) * self._block
+        reach = FILTER_WIDTH / ROLLOFF * max(1.0, float(ratio))  # of the filter, in samples, as in torchaudio
+        self._context = (math.ceil(reach / self._block) + 1) * self._block
         self._piece = max(1, PIECE // self._block) * self._block
         self._buffer = np.zeros(0, np.float32)  # written samples, silence behind them
         self._first = 0  # number of the sample at which the buffer begins

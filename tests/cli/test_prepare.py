@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from acvis_kit.cli import main
 from acvis_kit.cli.prepare import add_prepare
 from acvis_kit.media.write import write_video
 
@@ -36,6 +37,15 @@ def test_the_summary_counts_videos_and_the_status_is_1_where_one_failed(tmp_path
     assert run(*words) == 0
     assert "not clips, left out: notes.txt" in capsys.readouterr().err
     assert (tmp_path / "out" / "own.json").is_file()
+
+
+def test_ctrl_c_ends_the_command_with_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "clip.mp4").write_bytes(b"anything")
+    monkeypatch.setattr("acvis_kit.data.prepare.load_clip", interrupted)
+    assert main(["prepare", str(tmp_path), str(tmp_path / "out")]) == 130
 
 
 def test_without_a_name_the_split_is_test(tmp_path: Path) -> None:

@@ -90,6 +90,35 @@ def test_side_data_of_any_type_do_not_matter(tmp_path, kind):
     assert seen(clip) == heard(clip.waveform) == heard(load_sound(path)) == [0, 1] and clip.notes == ()
 
 
+COVER = ["-c:v:1", "copy", "-disposition:v:1", "attached_pic"]
+BESIDE = {  # what else a file may contain, and FFmpeg's options that write it
+    "subtitles and a font": ("mkv", ["-i", "{words}", "-attach", "{font}", "-metadata:s:t", "mimetype=font/ttf"]),
+    "a time code": ("mov", ["-timecode", "01:00:00:00"]),
+    "a cover": ("mp4", ["-i", "{cover}", "-map", "0", "-map", "1", "-map", "2", *COVER]),
+    "chapters": ("mp4", ["-i", "{chapters}", "-map_metadata", "2"]),
+    "metadata in no encoding": ("avi", ["-metadata", "title=\udcff\udcfe", "-metadata", "artist=" + "x" * 5000]),
+    "two sounds and two pictures": ("mkv", ["-map", "0", "-map", "1", "-map", "1", "-map", "0"]),
+    "a turn in the track's header": ("mkv", ["-metadata:s:v", "rotate=0", "-metadata:s:v", "stereo_mode=left_right"]),
+}
+
+
+@pytest.mark.parametrize("what", BESIDE)
+def test_what_else_a_file_contains_does_not_matter(tmp_path, what):
+    suffix, options = BESIDE[what]
+    (tmp_path / "words.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nwords\n")
+    (tmp_path / "font.ttf").write_bytes(bytes(1000))
+    (tmp_path / "chapters.txt").write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1\nSTART=0\nEND=1\ntitle=first\n")
+    photo(tmp_path / "cover.jpg")
+    names = {"words": "words.srt", "font": "font.ttf", "cover": "cover.jpg", "chapters": "chapters.txt"}
+    given = [option.format(**{name: tmp_path / file for name, file in names.items()}) for option in options]
+    source = ["-f", "lavfi", "-i", "color=gray:s=64x48:d=2:r=5", "-f", "lavfi", "-i", "sine=440:d=2"]
+    path = tmp_path / f"a.{suffix}"
+    subprocess.run([get_ffmpeg_exe(), "-loglevel", "error", *source, *given, path], check=True)
+    clip = load_clip(path)
+    assert clip.size == (48, 64) and len(clip) == 2 and clip.has_audio and clip.notes == ()
+    assert abs(int(clip.frames.float().mean()) - 128) < 3
+
+
 def test_the_data_of_high_dynamic_range_do_not_matter(tmp_path):
     display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
     source = ["-f", "lavfi", "-i", "color=gray:s=64x48:d=2:r=5", "-f", "lavfi", "-i", "sine=440:d=2"]
