@@ -86,7 +86,10 @@ def load_clip(
         check_number(name, limit, 1, 2**50)
     facts = _inspect(stretch, max_pixels, max_bytes)
     notes: list[str] = []
-    screen, frames, duration = _load_picture(stretch, facts, max_pixels, max_memory, notes, progress)
+    findings = Findings()
+    screen, frames, duration = _load_picture(stretch, facts, max_pixels, max_memory, findings, notes, progress)
+    if findings.jumps:  # then the file's own lengths are wrong
+        facts = replace(facts, sound_end=math.inf)
     waveform, has_audio = _load_sound(stretch, facts, len(frames), screen.end, notes)
     for note in notes:
         warnings.warn(f"{stretch.path.name}: {note}", stacklevel=2)
@@ -160,7 +163,7 @@ class _Facts:
         pixel_aspect: width by height of a pixel.
         picture_end: second at which the picture ends, None where only the file's end is known.
         file_end: second at which the file ends, infinite if unknown; perhaps an estimate.
-        sound_end: second at which the sound ends, None if unknown, infinite if nothing but an estimate is known.
+        sound_end: second at which the sound ends, None if it is that of the file, infinite if unknown.
     """
 
     pixel_aspect: Fraction | None
@@ -197,11 +200,17 @@ def _inspect(stretch: Stretch, max_pixels: int, max_bytes: int) -> _Facts:
         claims = replace(claims, picture_end=scanned_end(path))
     elif estimated:
         claims = replace(claims, picture_end=None, file_end=expected)
-    return replace(claims, sound_end=math.inf) if estimated else claims
+    return claims
 
 
 def _load_picture(
-    stretch: Stretch, facts: _Facts, max_pixels: int, max_memory: int, notes: list[str], progress: Progress | None
+    stretch: Stretch,
+    facts: _Facts,
+    max_pixels: int,
+    max_memory: int,
+    findings: Findings,
+    notes: list[str],
+    progress: Progress | None,
 ) -> tuple[Screen, Tensor, float]:
     """The screen at the last picture, the frames uint8 (T, 3, H, W), and the seconds of the source they cover."""
     path, start, stop = stretch.path, stretch.start, stretch.stop
@@ -210,7 +219,6 @@ def _load_picture(
         stretch.check_start(expected_end)
     notes += stretch.check_length(expected_end)
 
-    findings = Findings()
     screen = Screen(frames_from(path, "video", start, findings))
     if screen.empty:
         reason = findings.damage[0] if findings.damage else "the file breaks off before the first"

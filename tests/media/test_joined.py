@@ -22,12 +22,13 @@ def part(
     seconds: int,
     first: int = 0,
     sound_seconds: float | None = None,
+    extra_seconds: int = 0,
     rate: int = 48000,
     sound_codec: str = "mp2",
     **options,
 ) -> Path:
     """Second i of the file shows the number 8 (`first` + i) and sounds like second `first` + i of the scale."""
-    sound = scale(seconds, rate, first)[: round((sound_seconds or seconds) * rate)]
+    sound = scale(seconds + extra_seconds, rate, first)[: round((sound_seconds or seconds + extra_seconds) * rate)]
     stamps = every(0.04, seconds)
     return make_video(
         path,
@@ -79,6 +80,14 @@ def test_stamps_that_jump_far_forward_go_on(tmp_path):
     assert seen(clip) == heard(clip.waveform) == [0, 1, 2, 3] and noted(clip, "jump once")
     clip = load_clip(joined(tmp_path / "ba.ts", two, one))
     assert seen(clip) == heard(clip.waveform) == [2, 3, 0, 1] and noted(clip, "jump once")
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mpg", "ogv"])
+def test_a_sound_that_outlasts_the_picture_is_noted(tmp_path, suffix):
+    codecs = {"codec": "libvpx", "sound_codec": "libopus", "stream_options": {}} if suffix == "ogv" else {}
+    path = part(tmp_path / f"a.{suffix}", 2, extra_seconds=3, **codecs)
+    clip = load_clip(path)
+    assert len(clip) == 2 and noted(clip, "longer than the picture: cut")
 
 
 def test_every_seam_counts(tmp_path):
