@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,13 +158,15 @@ def _cut(path: Path, folder: Path, name: str, fps: float, max_seconds: float) ->
     partial = frames.with_name(PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted call
     partial.mkdir()
-    for t, frame in enumerate(clip.frames):
-        image = Image.fromarray(np.ascontiguousarray(frame.permute(1, 2, 0).numpy()))  # (3, H, W) -> (H, W, 3)
-        image.save(partial / f"{t:05d}.jpg", quality=JPEG_QUALITY)
-    sound = folder / SOUNDS / f"{name}.wav"
-    _write_sound(clip, sound)
-    shutil.rmtree(frames, ignore_errors=True)
-    partial.rename(frames)
+    try:
+        for t, frame in enumerate(clip.frames):
+            image = Image.fromarray(np.ascontiguousarray(frame.permute(1, 2, 0).numpy()))  # (3, H, W) -> (H, W, 3)
+            image.save(partial / f"{t:05d}.jpg", quality=JPEG_QUALITY)
+        _write_sound(clip, folder / SOUNDS / f"{name}.wav")
+        shutil.rmtree(frames, ignore_errors=True)
+        partial.rename(frames)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # nothing is left of a clip that failed
     height, width = clip.size
     names = [f"{name}/{t:05d}.jpg" for t in range(len(clip))]
     return {"file_names": names, "length": len(clip), "height": height, "width": width}
@@ -173,5 +176,9 @@ def _write_sound(clip: Clip, path: Path) -> None:
     seconds = frame_seconds(clip.waveform, len(clip), clip.fps)  # (T, 16000)
     samples = (seconds.flatten().numpy() * 32768).round().clip(-32768, 32767).astype(np.int16)
     partial = path.with_name(PARTIAL)
-    wavfile.write(partial, SAMPLE_RATE, samples)
-    partial.replace(path)
+    try:
+        wavfile.write(partial, SAMPLE_RATE, samples)
+        partial.replace(path)
+    finally:
+        with suppress(OSError):  # must not hide the error that ended the writing
+            partial.unlink(missing_ok=True)

@@ -99,6 +99,17 @@ def test_an_error_that_nobody_foresaw_is_logged_and_the_other_clips_are_done(vid
     assert "song.mp4\nTraceback" in log and "in load\n" in log
 
 
+def test_nothing_half_written_is_left_of_a_clip_that_failed(videos, tmp_path, monkeypatch) -> None:
+    def full(path: Path, rate: int, samples: np.ndarray) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("acvis_kit.data.prepare.wavfile.write", full)
+    prepared = prepare_videos(videos, tmp_path / "out", "test")
+    assert set(prepared.failed) == {"song.mp4", "walk.mp4"} and "No space left" in prepared.failed["walk.mp4"]
+    assert not [path for part in ("JPEGImages", "WAVAudios") for path in (tmp_path / "out" / "test" / part).iterdir()]
+
+
 def test_a_number_outside_its_range_is_refused_once(videos: Path, tmp_path: Path) -> None:
     for wrong in ({"fps": 1e-9}, {"fps": float("nan")}, {"max_seconds": float("inf")}):
         with pytest.raises(ConfigError, match="must lie between"):
