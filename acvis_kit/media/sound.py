@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from av import AudioFrame
 
 MAX_SOUND_SECONDS = 600.0  # of a sound file; ten minutes take 38 MB
+MAX_PLANES = 7  # channels that lie apart, which PyAV can read
 RATES = (1_000, 768_000)  # Hz; other rates mean that the file is damaged
 PIECE = 2**23  # samples of the file's rate that are resampled at a time, 32 MB: 175 s at 48 kHz
 # Time stamps are coarse (Matroska: 1 ms, MP3 in AVI: 26 ms) while samples are contiguous: only a larger step is a real
@@ -234,6 +235,8 @@ class _Resampled:
 
 def _mono(frame: AudioFrame) -> np.ndarray:
     """A frame's samples in [-1, 1], mean of its channels, float32 (n,)."""
+    if frame.format.is_planar and frame.layout.nb_channels > MAX_PLANES:
+        frame = _packed(frame)
     samples = frame.to_ndarray()  # (channels, n) if planar, else (1, n * channels)
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -243,3 +246,29 @@ def _mono(frame: AudioFrame) -> np.ndarray:
         samples = samples / np.float32(2.0 ** (8 * samples.dtype.itemsize - 1))
     mono = samples.mean(axis=0, dtype=np.float32)
     return np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0)  # float formats may contain NaN and infinity
+
+
+def _packed(frame: AudioFrame) -> AudioFrame:
+    """A copy of a frame whose channels do not lie apart.
+
+    PyAV 18 counts the planes of a frame up to a null pointer, which lies behind 7 planes or fewer. From 8 on (7.1
+    sound) it takes for pointers whatever follows, and that ends the process.
+    """
+    from av import AudioFrame
+    from av.filter import Graph
+
+    graph = Graph()
+    graph.link_nodes(
+        graph.add_abuffer(
+            sample_rate=frame.sample_rate,
+            format=frame.format,
+            layout=frame.layout,
+            time_base=Fraction(1, frame.sample_rate),
+        ),
+        graph.add("aformat", f"sample_fmts={frame.format.packed.name}"),
+        graph.add("abuffersink"),
+    ).configure()
+    graph.push(frame)
+    packed = graph.pull()
+    assert isinstance(packed, AudioFrame), "a sink of sound returns sound"
+    return packed
