@@ -40,6 +40,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     from acvis_kit.inference.batch import PredictionJob, predict_clip, predict_folder
     from acvis_kit.media.edit import AudioEdit
     from acvis_kit.media.load import check_options
+    from acvis_kit.media.opening import check_file
 
     audio = AudioEdit.parse(arguments.audio)
     clip_options = {
@@ -50,6 +51,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         "too_long": "trim" if arguments.trim else "error",
     }
     check_options(clip_options)  # before the model is loaded
+    if not arguments.source.is_dir():
+        check_file(arguments.source)
     job = PredictionJob(
         predictor=make_predictor(arguments),
         audio=audio,

@@ -78,7 +78,10 @@ def check_file(path: Path, max_bytes: float = float("inf")) -> None:
     except (OSError, ValueError) as error:  # a name that is too long, or has a null character
         raise MediaError(f"{str(path)[:200]!r} cannot be the name of a file ({cause(error)}).") from None
     if not exists and (scheme := URL.match(str(path))):
-        raise MediaError(f"{path} is an address ({scheme[1]}), not a file: download it and give the path of the copy.")
+        address = str(path).replace(":/", "://", 1)
+        raise MediaError(
+            f"{address} is an address ({scheme[1]}), not a file: download it and give the path of the copy."
+        )
     if not exists:
         raise MediaError(f"{path} does not exist: check the name and the folder ({path.absolute().parent}).")
     if not path.is_file():

@@ -122,6 +122,13 @@ def test_numbers_outside_their_range_are_refused_before_the_model_is_loaded(tmp_
         assert f"{option[2:].replace('-', '_')}={float(value)} must lie between" in capsys.readouterr().err
 
 
+def test_a_source_that_is_no_file_is_refused_before_the_model_is_loaded(tmp_path: Path, capsys) -> None:
+    address = "https://example.org/a.mp4"
+    for source, words in ((address, f"{address} is an address (https)"), ("no.mp4", "no.mp4 does not exist")):
+        assert main(["predict", source, "-o", str(tmp_path / "out"), "--weights", "nowhere"]) == 1
+        assert words in capsys.readouterr().err
+
+
 def test_the_overlay_beside_a_result_belongs_to_the_same_run(
     clip_file: Path, weights: Path, tmp_path: Path, capsys
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -161,17 +162,12 @@ def test_sound_that_is_laid_is_never_overwritten(tmp_path):
     from acvis_kit.media.decoding import Findings
     from acvis_kit.media.sound import _lay_out
 
-    class Frame:
-        sample_rate, is_planar = SAMPLE_RATE, True
-
-        def __init__(self, level: float):
-            self.level, self.format = level, self
-
-        def to_ndarray(self) -> np.ndarray:
-            return np.full((1, SAMPLE_RATE), self.level, np.float32)
-
-    frames = [(0.0, Frame(0.1)), (1.0, Frame(0.2)), (1.0, Frame(0.3))]
-    waveform, begins, ends = _lay_out(frames, 0.0, 10.0, Findings())  # type: ignore[arg-type]
+    frames = []
+    for time, level in ((0.0, 0.1), (1.0, 0.2), (1.0, 0.3)):
+        frame = av.AudioFrame.from_ndarray(np.full((1, SAMPLE_RATE), level, np.float32), format="fltp", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        frames.append((time, frame))
+    waveform, begins, ends = _lay_out(frames, 0.0, 10.0, Findings())
     assert (begins, ends) == (0.0, 3.0)
     assert waveform.view(3, -1).mean(1).tolist() == pytest.approx([0.1, 0.2, 0.3])
 
