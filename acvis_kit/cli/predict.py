@@ -39,18 +39,25 @@ def _predict(arguments: argparse.Namespace) -> int:
     from acvis_kit.distributed import is_main
     from acvis_kit.inference.batch import PredictionJob, predict_clip, predict_folder
     from acvis_kit.media.edit import AudioEdit
+    from acvis_kit.media.load import check_options
+    from acvis_kit.media.opening import check_file
 
+    audio = AudioEdit.parse(arguments.audio)
+    clip_options = {
+        "fps": arguments.fps,
+        "start": arguments.start,
+        "end": arguments.end,
+        "max_seconds": arguments.max_seconds,
+        "too_long": "trim" if arguments.trim else "error",
+    }
+    check_options(clip_options)  # before the model is loaded
+    if not arguments.source.is_dir():
+        check_file(arguments.source)
     job = PredictionJob(
         predictor=make_predictor(arguments),
-        audio=AudioEdit.parse(arguments.audio),
+        audio=audio,
         weights=str(arguments.weights),
-        clip_options={
-            "fps": arguments.fps,
-            "start": arguments.start,
-            "end": arguments.end,
-            "max_seconds": arguments.max_seconds,
-            "too_long": "trim" if arguments.trim else "error",
-        },
+        clip_options=clip_options,
         video=not arguments.no_video,
         watched=_watched(arguments),
     )

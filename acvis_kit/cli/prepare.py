@@ -14,7 +14,7 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
         "prepare", help="a folder of videos -> frames, sound and JSON in AVISeg's layout, without annotations"
     )
     parser.set_defaults(run=_prepare)
-    parser.add_argument("videos", type=Path, metavar="VIDEOS", help="folder of video files")
+    parser.add_argument("videos", type=Path, metavar="VIDEOS", help="folder of clips; other files are left out")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the data set; a repeated call resumes")
     parser.add_argument("--split", default="test", metavar="NAME", help="train, val or any other name (test)")
     parser.add_argument("--fps", type=float, default=1.0, help="frames per second (1, as in AVISeg)")
@@ -36,4 +36,4 @@ def _prepare(arguments: argparse.Namespace) -> int:
     say(f"{len(prepared.videos)} of {total} videos in {prepared.truth_file}")
     if prepared.failed:
         say(f"failed: {', '.join(prepared.failed)}")
-    return 0 if prepared.videos else 1
+    return 1 if prepared.failed else 0

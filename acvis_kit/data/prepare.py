@@ -18,14 +18,16 @@ from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.config import AVISEG_CLASSES
 from acvis_kit.data.aviseg import IMAGES, SOUNDS
 from acvis_kit.data.schema import read_json, video_entry
-from acvis_kit.errors import AcvisError, DataError, MediaError
+from acvis_kit.errors import DataError, MediaError
 from acvis_kit.files import atomic_write, write_errors, write_text
-from acvis_kit.media.load import load_clip
+from acvis_kit.media.folder import LOG, clips_in, failure, left_out
+from acvis_kit.media.load import check_options, load_clip
 from acvis_kit.media.mel import frame_seconds
 
 MADE_BY = "acvis prepare"
 RECORD = "prepared.jsonl"  # in the split's folder: finished videos, one a line, so that an interrupted call can resume
 JPEG_QUALITY = 95
+PARTIAL = ".partial"  # what is being written; a name of its own, since a video's name may be as long as names can be
 
 
 @dataclass(frozen=True)
@@ -46,31 +48,35 @@ def prepare_videos(
     max_seconds: float = 600.0,
     say: Callable[[str], None] = lambda _: None,
 ) -> Prepared:
-    """Cut every file of a folder into frames and sound, and list them in `{split}.json` with AVISeg's categories.
+    """Cut every clip of a folder into frames and sound, and list them in `{split}.json` with AVISeg's categories.
 
     A frame is the picture in the middle of its interval, a JPEG at the size of the video. The sound is 16 kHz, mono,
     16 bit, one second per frame: the second around it. At other than one frame per second these overlap or leave gaps,
     as in the network's input; such a file is not meant for playback.
 
-    Finished files are kept: a second call only cuts files that are new or have changed. The JSON is written last.
+    Finished clips are kept: a second call only cuts files that are new or have changed. The JSON is written last.
+    A clip that fails, for whatever reason, is skipped; the traceback of an error that was not foreseen is in
+    `errors.log`.
 
     Args:
-        videos: a folder of files that PyAV opens; subfolders and hidden files are skipped.
+        videos: a folder of clips; subfolders, hidden files and files that are no clips are left out.
         out: the data set, created if missing.
         split: name of the split.
-        fps: frames per second.
-        max_seconds: a longer video counts as failed.
-        say: called with one line of text per file.
+        fps: frames per second, 0.01 to 1000.
+        max_seconds: a longer video counts as failed; up to a day.
+        say: called with one line of text per clip.
 
     Raises:
         DataError: `out` has a split of this name that was made otherwise, or the name is not valid for a folder.
-        MediaError: `videos` is no folder, has no files, or is the folder to write to.
+        MediaError: `videos` is no folder, has no clips, or is the folder to write to.
+        ConfigError: `fps` or `max_seconds` outside its range.
     """
+    check_options({"fps": fps, "max_seconds": max_seconds})
     if not videos.is_dir():
         raise MediaError(f"{videos} is not a folder: give a folder of videos")
-    files = sorted(path for path in videos.iterdir() if path.is_file() and not path.name.startswith("."))
-    if not files:
-        raise MediaError(f"{videos} holds no files: give a folder of videos")
+    files, others = clips_in(videos)
+    if others:
+        say(left_out(others))
     if out.resolve() == videos.resolve():
         raise MediaError(f"{out} is the folder of the videos: write to another folder")
     if not split or Path(split).name != split or split.startswith("."):
@@ -86,22 +92,23 @@ def prepare_videos(
     failed: dict[str, str] = {}
     for number, path in enumerate(files, start=1):
         name = path.stem if stems[path.stem] == 1 else path.name  # song.mp4 beside song.mov
-        state = path.stat()
-        key = {"source": path.name, "bytes": state.st_size, "changed": state.st_mtime_ns, "fps": fps}
-        entry = done.get(json.dumps([name, key]))
-        if entry is not None and _is_complete(folder, name, entry):
-            say(f"[{number}/{len(files)}] {path.name}: done before")
-        else:
-            try:
+        which = f"[{number}/{len(files)}] {path.name}"
+        try:
+            state = path.stat()
+            key = {"source": path.name, "bytes": state.st_size, "changed": state.st_mtime_ns, "fps": fps}
+            entry = done.get(json.dumps([name, key]))
+            if entry is not None and _is_complete(folder, name, entry):
+                say(f"{which}: done before")
+            else:
                 entry = _cut(path, folder, name, fps, max_seconds)
-            except (AcvisError, OSError, MemoryError) as error:
-                failed[path.name] = str(error)
-                say(f"[{number}/{len(files)}] {path.name}: FAILED: {error}")
-                continue
-            with write_errors(folder / RECORD, DataError), (folder / RECORD).open("a", encoding="utf-8") as record:
-                # the line break comes first, in case the last line is incomplete
-                record.write("\n" + json.dumps({"name": name, "key": key, "entry": entry}))
-            say(f"[{number}/{len(files)}] {path.name}: {entry['length']} frames")
+                with write_errors(folder / RECORD, DataError), (folder / RECORD).open("a", encoding="utf-8") as record:
+                    # the line break comes first, in case the last line is incomplete
+                    record.write("\n" + json.dumps({"name": name, "key": key, "entry": entry}))
+                say(f"{which}: {entry['length']} frames")
+        except Exception as error:  # whatever goes wrong with one clip, the others are done
+            failed[path.name] = failure(error, path.name, out / LOG)
+            say(f"{which}: FAILED: {failed[path.name]}")
+            continue
         entries.append({"id": len(entries) + 1} | entry)
     truth = {
         "info": {"made_by": MADE_BY, "fps": fps},
@@ -151,7 +158,7 @@ def _cut(path: Path, folder: Path, name: str, fps: float, max_seconds: float) ->
     """Write frames and sound of one video; both get their final names when complete. Returns its entry of the JSON."""
     clip = load_clip(path, fps=fps, max_seconds=max_seconds)
     frames = folder / IMAGES / name
-    partial = frames.with_name(f"{name}.partial")
+    partial = frames.with_name(PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted call
     partial.mkdir()
     try:
@@ -162,7 +169,7 @@ def _cut(path: Path, folder: Path, name: str, fps: float, max_seconds: float) ->
         shutil.rmtree(frames, ignore_errors=True)
         partial.rename(frames)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)  # nothing is left of a clip that failed
     height, width = clip.size
     names = [f"{name}/{t:05d}.jpg" for t in range(len(clip))]
     return {"file_names": names, "length": len(clip), "height": height, "width": width}

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from acvis_kit.distributed import collect, is_main, own_share
-from acvis_kit.errors import AcvisError, MediaError
+from acvis_kit.errors import MediaError
 from acvis_kit.files import read_text, write_text
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.media.edit import AudioEdit
-from acvis_kit.media.load import load_clip
+from acvis_kit.media.folder import LOG, clips_in, failure, left_out
+from acvis_kit.media.load import check_options, load_clip
 
 RESULT, COUNTS, OVERLAY, FOLDER_RESULT = "result.json", "counts.csv", "overlay.mp4", "results.json"
 
@@ -81,22 +82,25 @@ def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int =
 
 
 def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[str], None]) -> int:
-    """Predict every file of `folder` into a folder of its own below `out`; finished files are skipped.
+    """Predict every clip of `folder` into a folder of its own below `out`; finished clips are skipped.
 
-    A file that cannot be read is reported and skipped. `results.json` holds all results; video ids count from 1 in the
-    order of file names. Several processes (torchrun) divide the files among themselves.
+    A clip that fails, for whatever reason, is reported and skipped; the traceback of an error that was not foreseen is
+    in `errors.log`. Files that are no clips are left out. `results.json` holds all results; video ids count from 1 in
+    the order of file names. Several processes (torchrun) divide the clips among themselves.
 
     Returns:
-        The number of files that failed.
+        The number of clips that failed.
 
     Raises:
-        MediaError: `folder` holds no files, or is also `out`.
+        MediaError: `folder` holds no clips, or is also `out`.
+        ConfigError: a clip option outside its range.
     """
+    check_options(job.clip_options)
     if out.resolve() == folder.resolve():
         raise MediaError(f"{out} is the folder of the clips: choose another output folder")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    if not files:
-        raise MediaError(f"{folder} holds no files: give a folder of video clips, or one clip")
+    files, others = clips_in(folder)
+    if others and is_main():
+        say(left_out(others))
     found = {}
     for number, path in own_share(files):
         found[number] = _predict_file(job, path, out / path.name, number + 1, f"[{number + 1}/{len(files)}]", say)
@@ -125,16 +129,16 @@ def _predict_file(
     job: PredictionJob, path: Path, target: Path, video_id: int, which: str, say: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """Content of result.json for one file of a folder, computed now or by an earlier run; None if it failed."""
-    done = _earlier_result(target / RESULT, path, job)
-    if done is not None:
-        say(f"{which} {path.name}: done before")
-        return done
     try:
+        done = _earlier_result(target / RESULT, path, job)
+        if done is not None:
+            say(f"{which} {path.name}: done before")
+            return done
         prediction = predict_clip(job, path, target, video_id)
         say(f"{which} {path.name}: {prediction.summary()}")
         return json.loads(read_text(target / RESULT))
-    except (AcvisError, OSError, RuntimeError, MemoryError) as error:  # RuntimeError: torch out of memory
-        say(f"{which} {path.name}: FAILED: {error}")
+    except Exception as error:  # whatever goes wrong with one clip, the others are done
+        say(f"{which} {path.name}: FAILED: {failure(error, path.name, target.parent / LOG)}")
         return None
 
 
@@ -144,7 +148,9 @@ def _earlier_result(result: Path, clip: Path, job: PredictionJob) -> dict[str, A
         return None
     try:
         written = json.loads(read_text(result))
-    except ValueError:
+    except (ValueError, RecursionError):  # cut short, or not JSON at all
+        return None
+    if not isinstance(written, dict):
         return None
     current = json.loads(json.dumps({"settings": job.settings(), "files": job.files(clip)}))
     return written if {key: written.get(key) for key in current} == current else None

@@ -1,76 +1,64 @@
-"""Decoding of media files: the only module that imports PyAV.
+"""Decoding of media files: streams, their lengths, and their frames on the clock of a player.
 
 FFmpeg reads arbitrary bytes and reports errors through many kinds of exception. Here each of them becomes a
-`MediaError` that names the file, or, in the middle of a stream, an entry in a list of damage while decoding continues.
-PyAV is imported where it is used: a machine that only trains does not need it.
+`MediaError` that names the file, or, in the middle of a stream, an entry in the findings while decoding continues.
+PyAV is imported where it is used, here and in `opening`: a machine that only trains does not need it.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from acvis_kit.errors import MediaError
+from acvis_kit.media.clock import Clock
+from acvis_kit.media.opening import cause, opened
 
 if TYPE_CHECKING:
-    from av import AudioFrame, AudioStream, VideoFrame, VideoStream
+    from av import AudioFrame, AudioStream, Packet, VideoFrame, VideoStream
     from av.container import InputContainer
 
 StreamKind = Literal["video", "audio"]
+Way = Literal["seek", "skip", "all"]  # how the frame at the start is reached, see `frames_from`
 REORDER = 4  # frames whose stamps are sorted together: as deep as B-frames are nested in practice
 PREROLL = 0.5  # seconds of sound decoded before the start, for decoders that need earlier samples
 GUESSED_STEP = 1 / 25  # seconds between frames without time stamps and rate
 DECODER_MAX_PIXELS = 2**26  # FFmpeg itself refuses larger pictures, before it allocates them (8192 x 8192)
+MAX_HELD = 2**26  # bytes of packets that wait for a later key frame before the start
 
 
-@contextmanager
-def opened(path: Path, max_bytes: float = float("inf")) -> Iterator[InputContainer]:
-    """The file as a PyAV container, closed afterwards.
+@dataclass
+class Findings:
+    """What was wrong with a stream while it was decoded.
 
-    Raises:
-        MediaError: no such file, not a file, empty, larger than `max_bytes`, or not a media file.
+    Attributes:
+        damage: causes of the pieces that could not be decoded and were left out.
+        jumps: jumps of the time stamps that were repaired.
     """
-    import av
 
-    _check_file(path, max_bytes)
-    try:
-        # An absolute path cannot be mistaken for a protocol ("a:b.mp4"); the whitelist keeps a disguised playlist from
-        # fetching addresses.
-        container = av.open(
-            str(path.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"}, mode="r"
-        )
-    except Exception as error:  # PyAV: FFmpegError, ValueError, UnicodeDecodeError, MemoryError, ...
-        raise MediaError(
-            f"{path} is not readable as video or sound ({cause(error)}): check that the file is complete and plays "
-            "in a media player, or convert it to MP4 (H.264, AAC)."
-        ) from None
-    with container:
-        yield container
+    damage: list[str] = field(default_factory=list)
+    jumps: int = 0
 
+    def notes(self, of: str) -> list[str]:
+        """One sentence for each kind of finding in the "picture" or the "sound"."""
+        notes = []
+        if self.damage:
+            notes.append(f"Damaged pieces of the {of} were left out: {len(self.damage)} ({self.damage[0]}).")
+        if self.jumps:
+            times = "once" if self.jumps == 1 else f"{self.jumps} times"
+            notes.append(f"The time stamps jump {times}, as in recordings that were joined: they were made continuous.")
+        return notes
 
-def _check_file(path: Path, max_bytes: float) -> None:
-    """Raise errors that are clearer than those of FFmpeg."""
-    if not path.exists():
-        raise MediaError(f"{path} does not exist: check the name and the folder ({path.absolute().parent}).")
-    if not path.is_file():
-        raise MediaError(f"{path} is not a file: give the path of one video or sound file.")
-    size = path.stat().st_size
-    if size == 0:
-        raise MediaError(f"{path} is empty (0 bytes): copy or download it again.")
-    if size > max_bytes:
-        raise MediaError(f"{path} has {size} bytes, the limit is {max_bytes:.0f}: cut the file or raise max_bytes=.")
-
-
-def cause(error: Exception) -> str:
-    """The reason in an exception of PyAV, without error numbers and log lines."""
-    if isinstance(error, MemoryError):
-        return "not enough memory"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    def clear(self) -> None:
+        self.damage.clear()
+        self.jumps = 0
 
 
 @overload
@@ -114,56 +102,153 @@ def claimed_end(container: InputContainer, kind: StreamKind) -> float | None:
     return _seconds(stream, stream.start_time) + _seconds(stream, stream.duration) - time_zero(container)
 
 
+def is_indexed(container: InputContainer) -> bool:
+    """Whether the container lists the time of every frame: then its claims are known to be right."""
+    return container.format.name.startswith("mov")
+
+
+def is_estimated(container: InputContainer) -> bool:
+    """Whether the lengths that FFmpeg gives are estimates: the format has no header that states them."""
+    return _has_flag(container, "ts_discont", "no_timestamps", "generic_index")
+
+
 def scanned_end(path: Path) -> float:
     """The end of the picture in seconds, from the time stamps of all its packets, which are not decoded."""
     with opened(path) as container:
         stream = find_stream(container, "video")
         assert stream is not None, "the caller has found the stream"
         end = zero = time_zero(container)
+        step = _frame_step(stream)
         with suppress(Exception):  # damage in the file: the packets before it count
-            for packet in container.demux(stream):
+            for packet in _packets(container, stream, Findings()):
                 stamp = packet.dts if packet.pts is None else packet.pts
-                end = max(end, _seconds(stream, stamp) + _seconds(stream, packet.duration))
+                lasts = _seconds(stream, packet.duration)
+                if stamp is not None:
+                    end = max(end, _seconds(stream, stamp) + lasts)
+                elif packet.size:
+                    end += lasts or step
         return end - zero
+
+
+def _has_flag(container: InputContainer, *names: str) -> bool:
+    from av.format import Flags
+
+    flags: Any = Flags  # whose values are integers
+    return any(container.format.flags & flags[name].value for name in names)
 
 
 def _seconds(stream: VideoStream | AudioStream, ticks: int | None) -> float:
     return float(ticks * stream.time_base) if ticks and stream.time_base else 0.0
 
 
+def _frame_step(stream: VideoStream | AudioStream) -> float:
+    """Seconds between two pictures of a stream without time stamps."""
+    rate = None if stream.type == "audio" else stream.guessed_rate
+    return float(1 / rate) if rate else GUESSED_STEP
+
+
 @overload
 def frames_from(
-    path: Path, kind: Literal["video"], start: float, damage: list[str]
+    path: Path, kind: Literal["video"], start: float, findings: Findings
 ) -> Iterator[tuple[float, VideoFrame]]: ...
 @overload
 def frames_from(
-    path: Path, kind: Literal["audio"], start: float, damage: list[str]
+    path: Path, kind: Literal["audio"], start: float, findings: Findings
 ) -> Iterator[tuple[float, AudioFrame]]: ...
 def frames_from(
-    path: Path, kind: StreamKind, start: float, damage: list[str]
+    path: Path, kind: StreamKind, start: float, findings: Findings
 ) -> Iterator[tuple[float, VideoFrame | AudioFrame]]:
     """The decoded frames of a stream with their times on the player's clock, the first at or before `start`.
 
-    Seeks where the file allows it, and decodes from the beginning where the seek ended too late. Causes of damage are
-    appended to `damage`; damaged pieces are skipped.
+    Seeks where the file allows it. Where stamps may jump or are missing a seek goes astray: there the packets are read
+    from the beginning, but those before the start are not decoded. Either way is given up for decoding from the
+    beginning where it ends too late or brings damage: a decoder that begins in the middle may miss what it refers to.
+
+    Damage after the start is noted in `findings`; damaged pieces are skipped.
     """
-    for seeking in [True, False] if start > 0 else [False]:
+    ways: tuple[Way, ...] = ("seek", "skip", "all") if start > 0 else ("all",)
+    for way in ways:
         with opened(path) as container:
             stream = find_stream(container, kind)
             if stream is None:  # the callers have found one, so the file has changed
                 raise MediaError(f"{path} no longer has a stream of {kind}: load it again.")
             zero = time_zero(container)
-            if seeking and not _seek(container, stream, zero + start - (PREROLL if kind == "audio" else 0.0)):
+            begin = zero + start - (PREROLL if kind == "audio" else 0.0)
+            if way == ("seek" if _has_flag(container, "ts_discont", "no_timestamps") else "skip"):
                 continue
-            frames = decoded(container, stream, damage)
-            timed = _stamped(frames, stream, zero)
-            first = next(timed, None)
-            if seeking and (first is None or first[0] > start):
-                damage.clear()
+            if way == "seek" and not _seek(container, stream, begin):
                 continue
-            if first is not None:
-                yield from chain([first], timed)
+            packets = _packets(container, stream, findings)
+            if way == "skip":
+                packets = _needed(packets, stream, begin)
+            timed = _stamped(decoded(packets, stream, findings), stream, zero)
+            if way == "all":
+                yield from _without_earlier_damage(start, timed, findings)
+                return
+            reached = _up_to(start, timed, keep=2 if kind == "video" else None)
+            if reached and reached[0][0] <= start and not findings.damage:
+                yield from chain(reached, timed)
+                return
+            findings.clear()
+
+
+def _up_to(
+    start: float, timed: Iterator[tuple[float, VideoFrame | AudioFrame]], keep: int | None
+) -> list[tuple[float, VideoFrame | AudioFrame]]:
+    """The last `keep` frames (None: all) up to the first one after `start`; pictures are large."""
+    reached: deque[tuple[float, VideoFrame | AudioFrame]] = deque(maxlen=keep)
+    for time, frame in timed:
+        reached.append((time, frame))
+        if time > start:
+            break
+    return list(reached)
+
+
+def _without_earlier_damage(
+    start: float, timed: Iterator[tuple[float, VideoFrame | AudioFrame]], findings: Findings
+) -> Iterator[tuple[float, VideoFrame | AudioFrame]]:
+    """The frames; damage before the start is forgotten, since it is not part of what is loaded."""
+    for time, frame in timed:
+        if start > 0 and time <= start:
+            findings.damage.clear()
+        yield time, frame
+
+
+def _packets(container: InputContainer, stream: VideoStream | AudioStream, findings: Findings) -> Iterator[Packet]:
+    """The packets of a stream, their stamps continuous; those of the other streams tell where all of them jump."""
+    streams = [*container.streams.video, *container.streams.audio]
+    bases = {other.index: float(other.time_base) for other in streams if other.time_base}
+    clock = Clock(bases, may_jump=_has_flag(container, "ts_discont"))
+    packets = container.demux(streams)
+    while True:
+        try:
+            packet = next(packets, None)  # after an error in the container itself there is no next packet
+        except Exception as error:  # a C library with arbitrary bytes: any exception is possible
+            findings.damage.append(cause(error))
+            continue
+        if packet is None:
             return
+        clock.repair(packet)
+        if packet.stream.index == stream.index:  # `stream_index` is not set in the packets that flush the decoders
+            findings.jumps = clock.jumps
+            yield packet
+
+
+def _needed(packets: Iterator[Packet], stream: VideoStream | AudioStream, begin: float) -> Iterator[Packet]:
+    """The packets from the last key frame at or before `begin` on, in seconds; all where they have no stamps."""
+    held: list[Packet] = []
+    size = 0
+    for packet in packets:
+        stamp = packet.dts if packet.pts is None else packet.pts
+        time = math.inf if stamp is None else _seconds(stream, stamp)
+        if packet.is_keyframe and time <= begin:
+            held, size = [], 0
+        held.append(packet)
+        size += packet.size
+        decoding = time if packet.dts is None else _seconds(stream, packet.dts)  # key frames after it are later still
+        if decoding > begin or size > MAX_HELD:
+            break
+    yield from chain(held, packets)
 
 
 def _seek(container: InputContainer, stream: VideoStream | AudioStream, stamp: float) -> bool:
@@ -178,27 +263,37 @@ def _seek(container: InputContainer, stream: VideoStream | AudioStream, stamp: f
 
 
 def decoded(
-    container: InputContainer, stream: VideoStream | AudioStream, damage: list[str]
+    packets: Iterator[Packet], stream: VideoStream | AudioStream, findings: Findings
 ) -> Iterator[VideoFrame | AudioFrame]:
-    """All frames of a stream that can be decoded, in the order of display."""
+    """All frames of a stream's packets that can be decoded, in the order of display.
+
+    An empty packet repeats the last picture (Theora, AVI). The last picture of all is returned once more for those
+    behind it, since it lasts as long.
+    """
     stream.codec_context.thread_type = "AUTO"
     if stream.type == "video":
         stream.codec_context.options = {"max_pixels": str(DECODER_MAX_PIXELS)}
-    packets = container.demux(stream)
-    while True:
+    repeated: int | None = None  # stamp of the last of the empty packets behind the last picture
+    last: VideoFrame | AudioFrame | None = None
+    for packet in packets:
+        if not packet.size and packet.dts is not None:
+            repeated = packet.dts if packet.pts is None else packet.pts
+            continue
+        repeated = None if packet.size else repeated
         try:
-            packet = next(packets, None)  # after an error in the container itself there is no next packet
-            if packet is None:
-                break
             frames = stream.decode(packet)
         except Exception as error:  # a C library with arbitrary bytes: any exception is possible
-            damage.append(cause(error))
+            findings.damage.append(cause(error))
             continue
+        last = frames[-1] if frames else last
         yield from frames
     held: Sequence[VideoFrame | AudioFrame] = []
     with suppress(Exception):  # raised where the last packet has already flushed the decoder
         held = stream.codec_context.decode(None)  # frames left where the container broke off
     yield from held
+    if stream.type == "video" and repeated is not None and (last := held[-1] if held else last):
+        last.pts = repeated
+        yield last
 
 
 def _stamped(
@@ -224,10 +319,11 @@ def _stamped(
 
 def _stamp(frame: VideoFrame | AudioFrame, stream: VideoStream | AudioStream, zero: float, previous: float) -> float:
     """The frame's time in seconds, guessed from the previous frame where it has none."""
-    if frame.time is not None:
+    if frame.time is not None and math.isfinite(frame.time):
         return frame.time - zero
     if previous == float("-inf"):
         return 0.0
     if stream.type == "audio":
-        return previous + frame.samples / frame.sample_rate
-    return previous + (float(1 / stream.guessed_rate) if stream.guessed_rate else GUESSED_STEP)
+        sound = cast("AudioFrame", frame)
+        return previous + sound.samples / sound.sample_rate
+    return previous + _frame_step(stream)

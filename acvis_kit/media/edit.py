@@ -17,14 +17,15 @@ from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import ConfigError
+from acvis_kit.media.limits import DAY, check_number
 from acvis_kit.media.sound import MAX_SOUND_SECONDS, fit_length, read_stretch
 
 SOUNDING_BLOCK = SAMPLE_RATE // 50  # samples, 20 ms: the blocks that are classified as sound or pause
 SOUNDING_RANGE = 40.0  # dB: blocks this far below the loudest one are pauses
+DECIBELS = (-200.0, 200.0)  # gains and ratios that are accepted
 REFERENCE_RMS = 0.1  # -20 dB of full scale, a usual level of speech: reference for noise on silence
 GRAMMAR = "original | mute | swap:FILE[@OFFSET] | mix:FILE[@DB] | noise:DB | gain:DB | shift:SECONDS | keep:START-END"
 
-MOST_DECIBELS = 200
 UNNAMED = ("source", "db", "seconds", "start", "end")  # arguments that are displayed without their names
 
 SoundSource = str | Path | Clip | Tensor | np.ndarray
@@ -85,13 +86,13 @@ class AudioEdit:
             offset: second of the source at which to begin; a negative one delays the source by as much.
             loop: repeat the source when it ends, instead of continuing with silence.
         """
-        return self._then("swap", OtherSound.of(source), _finite(offset, "offset"), bool(loop))
+        return self._then("swap", OtherSound.of(source), _seconds(offset, "offset"), bool(loop))
 
     @_edit
     def mix(self, source: SoundSource, gain_db: float = 0.0, offset: float = 0.0, loop: bool = False) -> AudioEdit:
         """Another sound added, made louder by `gain_db`; the other arguments are as in `swap`."""
         return self._then(
-            "mix", OtherSound.of(source), _decibels(gain_db, "gain_db"), _finite(offset, "offset"), bool(loop)
+            "mix", OtherSound.of(source), _decibels(gain_db, "gain_db"), _seconds(offset, "offset"), bool(loop)
         )
 
     @_edit
@@ -101,6 +102,7 @@ class AudioEdit:
         The level of the sound is the RMS of its sounding part (20 ms blocks within 40 dB of the loudest), so that
         pauses do not weaken the noise; for a silent clip it is 0.1. The same `seed` gives the same noise.
         """
+        check_number("seed", seed, 0, 2**63 - 1)
         return self._then("noise", _decibels(snr_db, "snr_db"), int(seed))
 
     @_edit
@@ -111,14 +113,14 @@ class AudioEdit:
     @_edit
     def shift(self, seconds: float) -> AudioEdit:
         """Later by `seconds`, earlier if negative; silence fills the gap, nothing wraps around."""
-        return self._then("shift", _finite(seconds, "seconds"))
+        return self._then("shift", _seconds(seconds, "seconds"))
 
     @_edit
     def keep(self, start: float = 0.0, end: float | None = None) -> AudioEdit:
         """Silence outside [start, end) seconds of the clip; `end` None is the end of the clip."""
-        if _finite(start, "start") < 0 or (end is not None and _finite(end, "end") <= start):
-            raise ConfigError(f"keep(start={start}, end={end}): start must be 0 or later, end later than start.")
-        return self._then("keep", float(start), None if end is None else float(end))
+        if end is not None and _seconds(end, "end", low=0) <= _seconds(start, "start", low=0):
+            raise ConfigError(f"keep(start={start}, end={end}): end must be later than start.")
+        return self._then("keep", _seconds(start, "start", low=0), None if end is None else float(end))
 
     @classmethod
     def parse(cls, edits: str | Iterable[str]) -> AudioEdit:
@@ -284,7 +286,10 @@ def _mono(waveform: Tensor) -> Tensor:
             f"a sound cannot be {waveform.dtype} {shape}: give a float waveform (S,) or (channels, S) in [-1, 1] at "
             "16 kHz, a file, or a Clip."
         )
-    return waveform.detach().to("cpu", torch.float32).reshape(-1, shape[-1]).mean(dim=0)
+    mono = waveform.detach().to("cpu", torch.float32).reshape(-1, shape[-1]).mean(dim=0)
+    if not mono.isfinite().all():
+        raise ConfigError("a sound has samples that are not finite numbers (NaN or infinity): repair or replace them.")
+    return mono
 
 
 def _place(sound: Tensor, at: int, samples: int) -> Tensor:
@@ -304,15 +309,13 @@ def _sounding_rms(sound: Tensor) -> float:
     return powers[powers >= loudest * 10 ** (-SOUNDING_RANGE / 10)].mean().sqrt().item()
 
 
-def _finite(value: float, name: str) -> float:
-    if not math.isfinite(value):
-        raise ConfigError(f"{name}={value} must be a finite number.")
+def _seconds(value: float, name: str, low: float = -DAY) -> float:
+    check_number(name, value, low, DAY, "seconds")
     return float(value)
 
 
 def _decibels(value: float, name: str) -> float:
-    if abs(_finite(value, name)) > MOST_DECIBELS:
-        raise ConfigError(f"{name}={value:g} must lie between -{MOST_DECIBELS} and {MOST_DECIBELS} dB.")
+    check_number(name, value, *DECIBELS, "dB")
     return float(value)
 
 

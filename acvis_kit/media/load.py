@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -19,7 +19,17 @@ from torch import Tensor
 
 from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip, Progress
 from acvis_kit.errors import ConfigError, MediaError
-from acvis_kit.media.decoding import claimed_end, find_stream, frames_from, opened, scanned_end
+from acvis_kit.media.decoding import (
+    Findings,
+    claimed_end,
+    find_stream,
+    frames_from,
+    is_estimated,
+    is_indexed,
+    scanned_end,
+)
+from acvis_kit.media.limits import DAY, FPS, SHORTEST, check_number
+from acvis_kit.media.opening import opened
 from acvis_kit.media.picture import STAMP, DisplayTransform, Screen
 from acvis_kit.media.sound import fit_length, read_sound
 
@@ -55,16 +65,16 @@ def load_clip(
     is that of all intervals, silent where the file has none. `Clip.notes` and warnings report repairs and cuts.
 
     Args:
-        path: any file with a picture that PyAV opens.
-        fps: frames per second of the clip.
-        start: second of the file at which the clip begins.
+        path: any file with a picture that `media.opening` opens.
+        fps: frames per second of the clip, 0.01 to 1000.
+        start: second of the file at which the clip begins, up to a day.
         end: second of the file at which it ends; None is the end of the picture.
-        max_seconds: length limit of the loaded stretch.
+        max_seconds: length limit of the loaded stretch, up to a day.
         too_long: treatment of a longer stretch, "error" or "trim" (with a warning).
         position: 0..1, relative time within its interval at which a frame is taken.
         max_pixels: limit of height times width.
         max_bytes: limit of the file size.
-        max_memory: limit of the bytes of the frames, uint8 (T, 3, H, W).
+        max_memory: limit of the bytes of the frames, uint8 (T, 3, H, W), and the sound.
         progress: called with ("read", frames done, frames expected); an exception that it raises ends the reading.
 
     Raises:
@@ -72,9 +82,14 @@ def load_clip(
         ConfigError: an argument outside its range.
     """
     stretch = Stretch(Path(path), fps, start, end, max_seconds, too_long, position)
+    for name, limit in (("max_pixels", max_pixels), ("max_bytes", max_bytes), ("max_memory", max_memory)):
+        check_number(name, limit, 1, 2**50)
     facts = _inspect(stretch, max_pixels, max_bytes)
     notes: list[str] = []
-    screen, frames, duration = _load_picture(stretch, facts, max_pixels, max_memory, notes, progress)
+    findings = Findings()
+    screen, frames, duration = _load_picture(stretch, facts, max_pixels, max_memory, findings, notes, progress)
+    if findings.jumps:  # then the file's own lengths are wrong
+        facts = replace(facts, sound_end=math.inf)
     waveform, has_audio = _load_sound(stretch, facts, len(frames), screen.end, notes)
     for note in notes:
         warnings.warn(f"{stretch.path.name}: {note}", stacklevel=2)
@@ -125,7 +140,7 @@ def _own_images(clip: Clip) -> Iterator[np.ndarray]:
 
 
 def _source_images(clip: Clip, source: Path) -> Iterator[np.ndarray]:
-    screen = Screen(frames_from(source, "video", clip.start, damage=[]))
+    screen = Screen(frames_from(source, "video", clip.start, Findings()))
     if screen.empty:
         raise MediaError(f"{source} can no longer be decoded: load the clip again.")
     view = replace(DisplayTransform.of(screen.at(clip.start)), size=clip.size)
@@ -147,14 +162,19 @@ class _Facts:
     Attributes:
         pixel_aspect: width by height of a pixel.
         picture_end: second at which the picture ends, None where only the file's end is known.
-        file_end: second at which the file ends, infinite if unknown.
-        sound_end: second at which the sound ends, None if unknown.
+        file_end: second at which the file ends, infinite if unknown; perhaps an estimate.
+        sound_end: second at which the sound ends, None if it is that of the file, infinite if unknown.
     """
 
     pixel_aspect: Fraction | None
     picture_end: float | None
     file_end: float
     sound_end: float | None
+
+    @property
+    def expected_end(self) -> float:
+        """The best guess of the picture's end."""
+        return self.file_end if self.picture_end is None else self.picture_end
 
 
 def _inspect(stretch: Stretch, max_pixels: int, max_bytes: int) -> _Facts:
@@ -165,41 +185,54 @@ def _inspect(stretch: Stretch, max_pixels: int, max_bytes: int) -> _Facts:
         if stream is None:
             raise MediaError(_no_picture(path, has_sound=find_stream(container, "audio") is not None))
         check_pixels(path, (stream.codec_context.height, stream.codec_context.width), max_pixels)
-        pixel_aspect = stream.sample_aspect_ratio
-        picture_end, sound_end = claimed_end(container, "video"), claimed_end(container, "audio")
-        file_end = container.duration / 1e6 if container.duration else math.inf
-    # Matroska states only the end of the file, which may be that of the sound: scan the packets where it matters.
-    if picture_end is None and (file_end == math.inf or min(stretch.wanted, file_end) > stretch.limit):
-        picture_end = scanned_end(path)
-    return _Facts(pixel_aspect, picture_end, file_end, sound_end)
+        claims = _Facts(
+            pixel_aspect=stream.sample_aspect_ratio,
+            picture_end=claimed_end(container, "video"),
+            file_end=container.duration / 1e6 if container.duration else math.inf,
+            sound_end=claimed_end(container, "audio"),
+        )
+        known, estimated = is_indexed(container), is_estimated(container)
+    expected = claims.expected_end
+    # A claim that would refuse or cut the stretch is checked, unless it is known to be right: the packets are scanned.
+    # Matroska, for one, states only the end of the file, which may be that of the sound.
+    decides = expected == math.inf or expected <= stretch.start or min(stretch.wanted, expected) > stretch.limit
+    if decides and not known:
+        claims = replace(claims, picture_end=scanned_end(path))
+    elif estimated:
+        claims = replace(claims, picture_end=None, file_end=expected)
+    return claims
 
 
 def _load_picture(
-    stretch: Stretch, facts: _Facts, max_pixels: int, max_memory: int, notes: list[str], progress: Progress | None
+    stretch: Stretch,
+    facts: _Facts,
+    max_pixels: int,
+    max_memory: int,
+    findings: Findings,
+    notes: list[str],
+    progress: Progress | None,
 ) -> tuple[Screen, Tensor, float]:
     """The screen at the last picture, the frames uint8 (T, 3, H, W), and the seconds of the source they cover."""
     path, start, stop = stretch.path, stretch.start, stretch.stop
-    expected_end = facts.file_end if facts.picture_end is None else facts.picture_end
+    expected_end = facts.expected_end
     if start > 0:  # the first frame always exists, whatever length the file states
         stretch.check_start(expected_end)
     notes += stretch.check_length(expected_end)
 
-    damage: list[str] = []
-    screen = Screen(frames_from(path, "video", start, damage))
+    screen = Screen(frames_from(path, "video", start, findings))
     if screen.empty:
-        reason = damage[0] if damage else "the file breaks off before the first"
+        reason = findings.damage[0] if findings.damage else "the file breaks off before the first"
         raise MediaError(f"{path}: no picture could be decoded ({reason}): get a complete copy, or convert it to MP4.")
     view = DisplayTransform.of(screen.at(start), facts.pixel_aspect)
     check_pixels(path, view.size, max_pixels)
     expected = stretch.intervals(min(expected_end, stop) - start)
-    check_memory(path, expected, view.size, max_memory)
+    check_memory(path, expected, view.size, stretch.fps, max_memory)
 
     frames = _collect(stretch, screen, view, expected, max_memory, progress)
     stretch.check_start(screen.end)
     if not notes:  # the file may have understated its length
         notes += stretch.check_length(screen.end)
-    if damage:
-        notes.append(f"Damaged pieces of the picture were left out: {len(damage)} ({damage[0]}).")
+    notes += findings.notes("picture")
     if facts.picture_end and screen.end < min(facts.picture_end, stop) - max(NOTABLE, 2 * screen.step):
         notes.append(f"The file states a picture of {facts.picture_end:.2f} s, only {screen.end:.2f} s could be read.")
     elif stretch.end is not None and screen.end < stop - NOTABLE:
@@ -222,7 +255,7 @@ def _collect(
         if screen.ended and count >= stretch.intervals(screen.end - stretch.start):
             break
         if count == len(frames):  # the file is longer than stated
-            check_memory(stretch.path, 2 * count, view.size, max_memory)
+            check_memory(stretch.path, 2 * count, view.size, stretch.fps, max_memory)
             frames = torch.cat([frames, torch.empty_like(frames)])
         if frame is shown:
             frames[count] = frames[count - 1]
@@ -246,12 +279,12 @@ def _load_sound(
         notes.append(f"The file has no sound track{HEARD_AS_SILENCE}")
         return torch.zeros(samples), False
     if track.ends == 0:
-        reason = f" that can be decoded ({track.damage[0]})" if track.damage else " here"
+        damage = track.findings.damage
+        reason = f" that can be decoded ({damage[0]})" if damage else " here"
         notes.append(f"The sound track has no sound{reason}{HEARD_AS_SILENCE}")
         return torch.zeros(samples), False
 
-    if track.damage:
-        notes.append(f"Damaged pieces of the sound were left out: {len(track.damage)} ({track.damage[0]}).")
+    notes += [note for note in track.findings.notes("sound") if note not in notes]
     if track.begins > NOTABLE:
         notes.append(f"The sound begins {track.begins:.2f} s after the picture: silence until then.")
     missing = min(picture_end - stretch.start, seconds) - track.ends
@@ -279,26 +312,24 @@ class Stretch:
     """
 
     path: Path
-    fps: float
-    start: float
-    end: float | None
-    max_seconds: float
-    too_long: str
-    position: float
+    fps: float = 1.0
+    start: float = 0.0
+    end: float | None = None
+    max_seconds: float = 120.0
+    too_long: str = "error"
+    position: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.fps) and self.fps > 0):
-            raise ConfigError(f"fps={self.fps} must be a positive number of frames per second.")
-        if not (math.isfinite(self.start) and self.start >= 0):
-            raise ConfigError(f"start={self.start} must be a second of the file, 0 or later.")
-        if self.end is not None and not self.end > self.start:
-            raise ConfigError(f"end={self.end} must be later than start={self.start}; None is the end of the file.")
-        if not self.max_seconds > 0:
-            raise ConfigError(f"max_seconds={self.max_seconds} must be positive.")
+        check_number("fps", self.fps, *FPS, "frames per second")
+        check_number("start", self.start, 0, DAY, "seconds")
+        check_number("max_seconds", self.max_seconds, SHORTEST, DAY, "seconds")
+        check_number("position", self.position, 0, 1, "of a frame's interval")
+        if self.end is not None:
+            check_number("end", self.end, 0, 2 * DAY, "seconds; None is the end of the file")
+            if not self.end > self.start:
+                raise ConfigError(f"end={self.end} must be later than start={self.start}; None is the end of the file.")
         if self.too_long not in ("error", "trim"):
             raise ConfigError(f'too_long="{self.too_long}" must be "error" or "trim".')
-        if not 0 <= self.position <= 1:
-            raise ConfigError(f"position={self.position} must lie between 0 and 1.")
 
     @property
     def wanted(self) -> float:
@@ -341,6 +372,16 @@ class Stretch:
         raise MediaError(f"{self.path} lasts {picture_end:.2f} s: {remedy}.")
 
 
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse arguments of `load_clip` outside their range, once, before many files are loaded with them.
+
+    Raises:
+        ConfigError: as in `load_clip`.
+    """
+    stretch = {field.name for field in fields(Stretch)} - {"path"}
+    Stretch(Path(), **{name: value for name, value in options.items() if name in stretch})
+
+
 def check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
     """Refuse pictures of a `size` (H, W) with too many pixels."""
     pixels = size[0] * size[1]
@@ -351,11 +392,12 @@ def check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def check_memory(path: Path, num_frames: int, size: tuple[int, int], max_memory: int) -> None:
-    """Refuse frames uint8 (T, 3, H, W) that need too much memory."""
+def check_memory(path: Path, num_frames: int, size: tuple[int, int], fps: float, max_memory: int) -> None:
+    """Refuse frames uint8 (T, 3, H, W) that need too much memory with their sound, float32 (S,)."""
     needed = num_frames * 3 * size[0] * size[1]
-    if needed > max_memory:
+    sound = 4 * round(num_frames / fps * SAMPLE_RATE)
+    if needed + sound > max_memory:
         raise MediaError(
-            f"{path}: {num_frames} frames of {size[0]}x{size[1]} need {needed} bytes, the limit is {max_memory}: "
-            "lower fps=, load less of it (start=, end=), scale it down, or raise max_memory=."
+            f"{path}: {num_frames} frames of {size[0]}x{size[1]} need {needed} bytes and their sound {sound}, the "
+            f"limit is {max_memory}: lower fps=, load less of it (start=, end=), scale it down, or raise max_memory=."
         )

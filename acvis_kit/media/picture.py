@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from acvis_kit.errors import MediaError
-from acvis_kit.media.decoding import GUESSED_STEP, cause
+from acvis_kit.media.decoding import GUESSED_STEP
+from acvis_kit.media.opening import cause
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 STAMP = 0.001  # s, the coarsest time stamps in use (Matroska): smaller differences are rounding
 JUST = 1e-6  # s: a picture stamped 0.5 is on at 0.5, whatever the rounding errors of the two
 ANAMORPHIC = 0.01  # aspect ratios of pixels closer to 1 than this count as 1
+HD_LINES = 720  # untagged pictures of at least so many lines are in the colours of HD television, as players assume
+UNTAGGED = (2, 3)  # FFmpeg's AVCOL_SPC_UNSPECIFIED and AVCOL_SPC_RESERVED
+DISPLAYMATRIX = 6  # FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX
+SIDE_DATA_TYPES = 64  # more than FFmpeg has, 32 in version 8.1
 
 
 class Screen:
@@ -124,20 +129,55 @@ class DisplayTransform:
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """The linear part of a picture's display matrix.
 
-    PyAV's `frame.rotation` is not enough: it reports a mirrored picture (a selfie) as upside down.
+    PyAV's `frame.rotation` is not enough: it reports a mirrored picture (a selfie) as upside down. Nor may the side
+    data of a decoded picture be touched: PyAV 18 raises a ValueError for types that it does not know (the EXIF data of
+    photos), and frees the name of a colour profile twice, which ends the process. So FFmpeg deletes, from a copy of
+    the picture, all but the matrix.
     """
-    data: Any = frame.side_data.get("DISPLAYMATRIX")  # a buffer, which PyAV's types do not list
-    if data is None:
+    from av import FFmpegError
+    from av.filter import Graph
+
+    graph = Graph()
+    others = (number for number in range(SIDE_DATA_TYPES) if number != DISPLAYMATRIX)
+    try:
+        graph.link_nodes(
+            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)),
+            *(graph.add("sidedata", f"mode=delete:type={number}") for number in others),
+            graph.add("buffersink"),
+        ).configure()
+        graph.push(frame)
+        side_data: Any = graph.pull().side_data
+    except FFmpegError:  # a picture that no filter takes
+        return 1, 0, 0, 1
+    data = side_data.get("DISPLAYMATRIX")  # a buffer, which PyAV's types do not list
+    if data is None or len(bytes(data)) < 36:
         return 1, 0, 0, 1
     matrix = np.frombuffer(bytes(data), dtype=np.int32)  # 3 x 3, fixed point
     return int(matrix[0]), int(matrix[1]), int(matrix[3]), int(matrix[4])
+
+
+def _source_colours(frame: VideoFrame) -> str | None:
+    """The colour space to read a picture in, where it is not to be FFmpeg's choice.
+
+    FFmpeg reads every untagged picture as standard television (BT.601).
+    """
+    format = frame.format
+    is_yuv = len(format.components) >= 3 and not (format.is_rgb or format.has_palette or format.name.startswith("xyz"))
+    if not is_yuv or frame.colorspace not in UNTAGGED:
+        return None
+    return "ITU709" if frame.height >= HD_LINES else "ITU601"
 
 
 def _rgb(frame: VideoFrame, height: int, width: int) -> np.ndarray:
     """The picture before turning, uint8 (height, width, 3)."""
     transparent = any(component.is_alpha for component in frame.format.components)
     try:
-        image = frame.to_ndarray(format="rgba" if transparent else "rgb24", height=height, width=width)
+        image = frame.to_ndarray(
+            format="rgba" if transparent else "rgb24",
+            height=height,
+            width=width,
+            src_colorspace=_source_colours(frame),
+        )
     except Exception as error:
         raise MediaError(
             f"a picture of format {frame.format.name}, {frame.height}x{frame.width}, cannot be converted to RGB "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -14,6 +16,7 @@ from torch import Tensor
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.errors import MediaError
 from acvis_kit.files import atomic_write
+from acvis_kit.media.limits import check_number
 from acvis_kit.media.sound import fit_length
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
@@ -50,12 +53,17 @@ def write_video(
 
     Raises:
         MediaError: no frames, frames of different sizes, or a path that cannot be written.
+        ConfigError: `crf` or `max_short_side` outside its range.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise MediaError(f"{path} cannot be written: the file is an MP4, give a name that ends in .mp4.")
+    check_number("crf", crf, 0, 51, "(0 is lossless)")
+    if max_short_side is not None:
+        check_number("max_short_side", max_short_side, 2, 16_384, "pixels")
     if not path.absolute().parent.is_dir():
         raise MediaError(f"{path} cannot be written: create the folder {path.absolute().parent} first.")
+    _check_name(path)
     if not 0.01 <= fps <= 1000:
         raise MediaError(f"{path} cannot play at {fps} frames per second: give 0.01 to 1000.")
     rate = round(fps, 2)  # the precision of moviepy
@@ -64,6 +72,18 @@ def write_video(
         count = _write_picture(picture, _checked(path, frames), rate, max_short_side, crf, preset)
         _add_sound(picture, fit_length(waveform, round(count / rate * SAMPLE_RATE)), draft)
     return path
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that the finished file could not get, before the work begins."""
+    try:
+        is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # too long, or with a null character
+        raise MediaError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    if is_folder:
+        raise MediaError(f"{path} cannot be written: it is a folder, choose another name.")
 
 
 def _write_picture(

@@ -12,6 +12,8 @@ import torch
 
 from acvis_kit.cli import main
 from acvis_kit.cli.options import RANDOM_WARNING
+from acvis_kit.clip import Clip
+from acvis_kit.media.load import load_clip
 from acvis_kit.media.write import write_video
 
 SECONDS, FPS = 3, 5
@@ -81,6 +83,50 @@ def test_a_folder_is_resumable_and_one_bad_file_does_not_stop_it(
     (out / "c.mp4" / "result.json").write_text("{ half a fi")
     assert main([*run, "--audio", "mute"]) == 1
     assert "done before" not in capsys.readouterr().err
+
+
+def test_an_error_that_nobody_foresaw_ends_one_clip_and_is_logged(
+    clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (folder / name).write_bytes(clip_file.read_bytes())
+    (folder / "notes.txt").write_text("these are words")
+    faults = {"b.mp4": ZeroDivisionError("a fault of the kit")}
+
+    def load(path: Path, **options: object) -> Clip:
+        if path.name in faults:
+            raise faults[path.name]
+        return load_clip(path, **options)
+
+    monkeypatch.setattr("acvis_kit.inference.batch.load_clip", load)
+    run = ["predict", str(folder), "-o", str(out), "--weights", str(weights), "--no-video"]
+    assert main(run) == 1
+    said = capsys.readouterr().err
+    assert "not clips, left out: notes.txt" in said and "2 of 3 clips" in said
+    assert f"b.mp4: FAILED: ZeroDivisionError: a fault of the kit (traceback in {out / 'errors.log'})" in said
+    assert "b.mp4\nTraceback" in (out / "errors.log").read_text()
+    faults["b.mp4"] = KeyboardInterrupt()
+    assert main(run) == 130
+    faults.clear()
+    (out / "b.mp4").mkdir(exist_ok=True)
+    (out / "b.mp4" / "result.json").write_text("[1]")  # not a result
+    assert main(run) == 0
+
+
+def test_numbers_outside_their_range_are_refused_before_the_model_is_loaded(tmp_path: Path, capsys) -> None:
+    for option, value in (("--max-seconds", "inf"), ("--fps", "1e-9"), ("--start", "nan"), ("--end", "1e308")):
+        run = ["predict", str(tmp_path), "-o", str(tmp_path / "out"), "--weights", "nowhere", option, value]
+        assert main(run) == 1
+        assert f"{option[2:].replace('-', '_')}={float(value)} must lie between" in capsys.readouterr().err
+
+
+def test_a_source_that_is_no_file_is_refused_before_the_model_is_loaded(tmp_path: Path, capsys) -> None:
+    address = "https://example.org/a.mp4"
+    for source, words in ((address, f"{address} is an address (https)"), ("no.mp4", "no.mp4 does not exist")):
+        assert main(["predict", source, "-o", str(tmp_path / "out"), "--weights", "nowhere"]) == 1
+        assert words in capsys.readouterr().err
 
 
 def test_the_overlay_beside_a_result_belongs_to_the_same_run(

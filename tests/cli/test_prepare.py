@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from acvis_kit.cli import main
 from acvis_kit.cli.prepare import add_prepare
 from acvis_kit.media.write import write_video
 
@@ -21,7 +22,7 @@ def run(*words: str) -> int:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_summary_counts_videos_and_the_status_is_0_if_one_was_prepared(tmp_path: Path, capsys) -> None:
+def test_the_summary_counts_videos_and_the_status_is_1_where_one_failed(tmp_path: Path, capsys) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
     (videos / "broken.mp4").write_bytes(b"broken")
@@ -29,10 +30,22 @@ def test_the_summary_counts_videos_and_the_status_is_0_if_one_was_prepared(tmp_p
     assert run(*words) == 1
     assert "0 of 1 videos" in capsys.readouterr().err
     write_video(videos / "good.mp4", (np.zeros((32, 32, 3), np.uint8) for _ in range(4)), 4.0, torch.zeros(16000))
-    assert run(*words) == 0
+    assert run(*words) == 1
     said = capsys.readouterr().err
     assert "1 of 2 videos" in said and "failed: broken.mp4" in said and "FAILED" in said
+    (videos / "broken.mp4").rename(videos / "notes.txt")
+    assert run(*words) == 0
+    assert "not clips, left out: notes.txt" in capsys.readouterr().err
     assert (tmp_path / "out" / "own.json").is_file()
+
+
+def test_ctrl_c_ends_the_command_with_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "clip.mp4").write_bytes(b"anything")
+    monkeypatch.setattr("acvis_kit.data.prepare.load_clip", interrupted)
+    assert main(["prepare", str(tmp_path), str(tmp_path / "out")]) == 130
 
 
 def test_without_a_name_the_split_is_test(tmp_path: Path) -> None:

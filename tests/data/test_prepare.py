@@ -11,9 +11,10 @@ import pytest
 import torch
 from scipy.io import wavfile
 
+from acvis_kit.clip import Clip
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.prepare import prepare_videos
-from acvis_kit.errors import DataError, MediaError
+from acvis_kit.errors import ConfigError, DataError, MediaError
 from acvis_kit.evaluation.dataset import predict_split
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.media.load import load_clip
@@ -67,11 +68,12 @@ def test_at_other_rates_every_frame_has_the_second_around_it(videos: Path, tmp_p
 
 
 def test_a_file_that_fails_is_reported_and_skipped(videos: Path, tmp_path: Path) -> None:
-    (videos / "notes.txt").write_text("no video")
+    (videos / "broken.mp4").write_text("no video")
     lines: list[str] = []
     prepared = prepare_videos(videos, tmp_path / "out", "test", say=lines.append)
-    assert prepared.videos == ("song", "walk") and set(prepared.failed) == {"notes.txt"}
+    assert prepared.videos == ("song", "walk") and set(prepared.failed) == {"broken.mp4"}
     assert "FAILED" in lines[0] and "3 frames" in lines[1]
+    assert not (tmp_path / "out" / "errors.log").exists()  # the message says all
     assert [video["id"] for video in AVISegSplit(tmp_path / "out", "test").truth["videos"]] == [1, 2]
 
 
@@ -83,6 +85,42 @@ def test_nothing_half_written_stays_of_a_video_that_fails(videos: Path, tmp_path
     prepared = prepare_videos(videos, tmp_path / "out", "test")
     assert "song.wav cannot be written: the disk is full, 0.1 MB are needed" in prepared.failed["song.mp4"]
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() or path.name.startswith("song")]
+
+
+def test_files_that_are_no_clips_are_left_out(videos: Path, tmp_path: Path) -> None:
+    (videos / "notes.txt").write_text("no video")
+    wavfile.write(videos / "dog.wav", 16000, np.zeros(16000, np.int16))
+    lines: list[str] = []
+    prepared = prepare_videos(videos, tmp_path / "out", "test", say=lines.append)
+    assert prepared.videos == ("song", "walk") and not prepared.failed
+    assert lines[0] == "not clips, left out: dog.wav, notes.txt"
+
+
+def test_an_error_that_nobody_foresaw_is_logged_and_the_other_clips_are_done(videos, tmp_path, monkeypatch) -> None:
+    def load(path: Path, **options: object) -> Clip:
+        if path.name == "song.mp4":
+            raise ZeroDivisionError("a fault of the kit")
+        return load_clip(path, **options)
+
+    monkeypatch.setattr("acvis_kit.data.prepare.load_clip", load)
+    prepared = prepare_videos(videos, tmp_path / "out", "test")
+    assert prepared.videos == ("walk",)
+    log = (tmp_path / "out" / "errors.log").read_text()
+    assert "ZeroDivisionError: a fault of the kit (traceback in" in prepared.failed["song.mp4"]
+    assert "song.mp4\nTraceback" in log and "in load\n" in log
+
+
+def test_a_number_outside_its_range_is_refused_once(videos: Path, tmp_path: Path) -> None:
+    for wrong in ({"fps": 1e-9}, {"fps": float("nan")}, {"max_seconds": float("inf")}):
+        with pytest.raises(ConfigError, match="must lie between"):
+            prepare_videos(videos, tmp_path / "out", "test", **wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_may_have_the_longest_name(videos: Path, tmp_path: Path) -> None:
+    name = "x" * 251
+    (videos / "walk.mp4").rename(videos / f"{name}.mp4")
+    assert prepare_videos(videos, tmp_path / "out", "test").videos == ("song", name)
 
 
 def test_finished_files_are_kept_and_changed_files_are_cut_again(videos: Path, tmp_path: Path) -> None:
@@ -147,7 +185,7 @@ def test_an_annotated_data_set_is_never_overwritten(videos: Path, tmp_path: Path
 
 
 def test_without_videos_no_data_set_is_written(videos: Path, tmp_path: Path) -> None:
-    for folder, message in ((tmp_path / "nowhere", "not a folder"), (tmp_path, "holds no files")):
+    for folder, message in ((tmp_path / "nowhere", "not a folder"), (tmp_path, "holds no clips")):
         with pytest.raises(MediaError, match=message):
             prepare_videos(folder, tmp_path / "out", "test")
     with pytest.raises(MediaError, match="folder of the videos"):

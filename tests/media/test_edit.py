@@ -146,11 +146,21 @@ def test_any_chain_keeps_the_length_and_stays_finite(seconds, db, offset, loop):
         lambda: AudioEdit.noise(float("nan")),
         lambda: AudioEdit.gain(1e9),
         lambda: AudioEdit.shift(float("inf")),
+        lambda: AudioEdit.shift(1e308),
+        lambda: AudioEdit.shift(-1e300),
+        lambda: AudioEdit.keep(0, 1e300),
+        lambda: AudioEdit.keep(float("nan")),
+        lambda: AudioEdit.swap(torch.zeros(100), offset=1e300),
+        lambda: AudioEdit.noise(10, seed=2**64),
+        lambda: AudioEdit.noise(10, seed=-1),
+        lambda: AudioEdit.gain("loud"),
         lambda: AudioEdit.keep(2, 1),
         lambda: AudioEdit.keep(-1),
         lambda: AudioEdit.swap(torch.zeros(0)),
         lambda: AudioEdit.swap(torch.zeros(100, dtype=torch.int16)),
         lambda: AudioEdit.swap(torch.zeros(16000, 2)),
+        lambda: AudioEdit.swap(torch.tensor([0.0, float("nan")])),
+        lambda: AudioEdit.mix(torch.tensor([0.0, float("inf")])),
     ],
 )
 def test_an_edit_outside_its_range_is_refused_at_once(make):
@@ -212,7 +222,7 @@ def test_a_file_that_exists_is_not_cut_at_its_at_sign(tmp_path):
     ],
 )
 def test_a_misspelt_edit_is_refused_with_the_grammar_or_the_range(text):
-    with pytest.raises(ConfigError, match=r"write original \| mute|must be"):
+    with pytest.raises(ConfigError, match=r"write original \| mute|must be|must lie"):
         AudioEdit.parse([text])
 
 

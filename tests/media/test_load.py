@@ -9,7 +9,6 @@ import sys
 import time
 from contextlib import suppress
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -23,6 +22,7 @@ from acvis_kit.media.edit import AudioEdit
 from acvis_kit.media.load import iter_source_frames, load_clip
 from acvis_kit.media.sound import load_sound
 from acvis_kit.media.write import write_video
+from tests.media.videos import LEVEL, every, make_video, noted, numbers, tone
 from tests.media.waveforms import rms
 
 CLIPS = Path(__file__).parents[3] / "shared" / "clips"
@@ -35,65 +35,6 @@ not_loadable = {  # part of their error messages
     "exo_sample_opus.mp4": "sound but no picture",
 }
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # the tests read Clip.notes instead
-
-LEVEL = 4  # grey levels per picture: picture n of a made video has level LEVEL * n (+ 20)
-
-
-def make_video(
-    path: Path,
-    stamps: list[float],
-    size: tuple[int, int] = (32, 48),
-    codec: str = "libx264",
-    pixels: str = "yuv420p",
-    sound: np.ndarray | None = None,
-    sound_start: float = 0.0,
-    sound_rate: int = 16000,
-    sound_codec: str = "pcm_s16le",
-    container_options: dict[str, str] | None = None,
-    stream_options: dict[str, str] | None = None,
-) -> Path:
-    """A file of grey pictures with levels that encode their numbers, at `stamps` (s), and a mono sound (S,)."""
-    with av.open(str(path), "w", options=container_options or {}) as container:
-        steps = [later - earlier for earlier, later in pairwise(stamps)] or [0.1]
-        usual = sorted(steps)[len(steps) // 2]  # the last picture lasts as long
-        video = container.add_stream(codec, rate=round(1 / usual), options=stream_options or {})
-        video.height, video.width, video.pix_fmt = *size, pixels
-        video.codec_context.time_base, video.bit_rate = Fraction(1, 1000), 2_000_000
-        audio = container.add_stream(sound_codec, rate=sound_rate, layout="mono") if sound is not None else None
-        for n, stamp in enumerate(stamps):
-            level = np.full((*size, 3), min(255, 20 + LEVEL * n), np.uint8)
-            frame = av.VideoFrame.from_ndarray(level, format="rgb24")
-            frame.pts, frame.time_base = round(stamp * 1000), Fraction(1, 1000)
-            frame.duration = round(1000 * (*steps, usual)[n])
-            container.mux(video.encode(frame))
-        container.mux(video.encode())
-        if audio is not None:
-            samples = (sound * 32767).astype(np.int16)[None]
-            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-            frame.sample_rate, frame.pts = sound_rate, round(sound_start * sound_rate)
-            frame.time_base = Fraction(1, sound_rate)
-            resampler = av.AudioResampler(audio.format, "mono", sound_rate, frame_size=audio.frame_size or 1024)
-            for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-                container.mux(audio.encode(piece))
-            container.mux(audio.encode())
-    return path
-
-
-def every(step: float, seconds: float) -> list[float]:
-    return [n * step for n in range(round(seconds / step))]
-
-
-def tone(seconds: float, rate: int = 16000) -> np.ndarray:
-    return 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
-
-
-def numbers(clip: Clip) -> list[int]:
-    """The numbers of the pictures that the frames show."""
-    return [round((level - 20) / LEVEL) for level in clip.frames.float().mean(dim=(1, 2, 3)).tolist()]
-
-
-def noted(clip: Clip, words: str) -> bool:
-    return any(words in note for note in clip.notes)
 
 
 # --- which picture --------------------------------------------------------------------------------------------------
@@ -362,17 +303,53 @@ def test_a_clip_of_just_the_limit_is_not_too_long(four_seconds):
     "wrong",
     [
         {"fps": 0},
+        {"fps": 1e-9},
+        {"fps": 1e308},
         {"fps": float("nan")},
+        {"fps": "1"},
+        {"fps": True},
         {"start": -1},
+        {"start": 1e308},
+        {"start": 10**400},
+        {"start": float("inf")},
         {"start": 2, "end": 2},
+        {"end": float("inf")},
+        {"end": float("nan")},
         {"max_seconds": 0},
+        {"max_seconds": -1},
+        {"max_seconds": float("inf")},
+        {"max_seconds": float("nan")},
         {"too_long": "cut"},
         {"position": 2},
+        {"position": float("nan")},
+        {"max_pixels": 0},
+        {"max_bytes": float("inf")},
+        {"max_memory": float("nan")},
+        {"max_memory": None},
     ],
 )
-def test_arguments_outside_their_range_are_refused(four_seconds, wrong):
-    with pytest.raises(ConfigError, match=r"must be|must lie"):
+def test_arguments_outside_their_range_are_refused_with_the_range(four_seconds, wrong):
+    with pytest.raises(ConfigError, match=r"must be|must lie between .* and ") as error:
         load_clip(four_seconds, **wrong)
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("wrong", [{"start": -1}, {"start": 1e308}, {"max_seconds": float("inf")}, {"start": "now"}])
+def test_numbers_of_load_sound_outside_their_range_are_refused(four_seconds, wrong):
+    with pytest.raises(ConfigError, match=r"must lie between .* seconds"):
+        load_sound(four_seconds, **wrong)
+
+
+def test_numpys_numbers_are_numbers(four_seconds):
+    clip = load_clip(four_seconds, fps=np.float32(1), start=np.int64(1), max_seconds=np.float64(3))
+    assert numbers(clip) == [15, 25, 35]
+
+
+def test_silence_takes_no_memory_beyond_the_limit(tmp_path):
+    """Two small pictures a day apart: the frames fit, but not their sound."""
+    path = make_video(tmp_path / "a.mkv", [0.0, 50_000.0])
+    with pytest.raises(MediaError, match=r"5000\d frames .* their sound 3\d{9}, the limit is 3000000000"):
+        load_clip(path, max_seconds=86_400, max_memory=3_000_000_000)
 
 
 # --- what cannot be read --------------------------------------------------------------------------------------------
@@ -605,6 +582,37 @@ def test_colours_are_preserved(tmp_path):
 def test_large_pictures_are_scaled_to_the_given_short_side(tmp_path):
     path = write_video(tmp_path / "out.mp4", grey_frames(3, (200, 300)), 10, torch.zeros(0), max_short_side=100)
     assert load_clip(path).size == (100, 150)
+
+
+@pytest.mark.parametrize("length", [200, 250, 255])
+def test_the_longest_legal_names_can_be_written(tmp_path, length):
+    path = tmp_path / ("x" * (length - 4) + ".mp4")
+    write_video(path, grey_frames(3), 10, torch.zeros(0))
+    assert list(tmp_path.iterdir()) == [path] and len(load_clip(path)) == 1
+
+
+@pytest.mark.parametrize("name", ["x" * 252 + ".mp4", "a\0b.mp4", "folder.mp4"])
+def test_a_name_that_cannot_be_written_is_refused_before_the_work(tmp_path, name):
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(MediaError, match="cannot be written"):
+        write_video(tmp_path / name, (pytest.fail("was asked for") for _ in range(1)), 10, torch.zeros(0))
+
+
+def test_an_error_while_tidying_up_does_not_hide_the_error(tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr("acvis_kit.media.write.Path.unlink", refuse)
+    with pytest.raises(ZeroDivisionError):
+        write_video(
+            tmp_path / "a.mp4", (np.zeros((2, 2, 3), np.uint8) * (1 // 0) for _ in range(1)), 10, torch.zeros(0)
+        )
+
+
+@pytest.mark.parametrize("wrong", [{"crf": 99}, {"crf": float("nan")}, {"max_short_side": 1}])
+def test_numbers_of_the_writer_outside_their_range_are_refused(tmp_path, wrong):
+    with pytest.raises(ConfigError, match="must lie between"):
+        write_video(tmp_path / "a.mp4", grey_frames(3), 10, torch.zeros(0), **wrong)
 
 
 @pytest.mark.parametrize("broken", ["size", "none", "raises", "folder", "suffix"])

@@ -1,10 +1,12 @@
 """Sound files of every kind."""
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from imageio_ffmpeg import get_ffmpeg_exe
 from scipy.io import wavfile
 
 from acvis_kit.clip import SAMPLE_RATE
@@ -41,6 +43,17 @@ def test_channels_become_their_mean(tmp_path):
     levels = np.array([0.6, 0.0, -0.3, 0.1, 0.2, 0.3], dtype=np.float32)
     wavfile.write(tmp_path / "six.wav", SAMPLE_RATE, np.tile(levels, (4000, 1)))
     torch.testing.assert_close(load_sound(tmp_path / "six.wav"), torch.full((4000,), 0.15))
+
+
+@pytest.mark.parametrize("channels", [6, 7, 8, 9, 16, 32])
+@pytest.mark.parametrize(("codec", "suffix"), [("wavpack", "wv"), ("pcm_f32le", "wav")])
+def test_many_channels_become_their_mean(tmp_path, channels, codec, suffix):
+    levels = [0.1] * (channels - 1) + [0.5]
+    source = f"aevalsrc={'|'.join(map(str, levels))}:d=0.5:s=16000"
+    path = tmp_path / f"many.{suffix}"
+    coding = ["-f", "lavfi", "-i", source, "-c:a", codec]
+    subprocess.run([get_ffmpeg_exe(), "-loglevel", "error", *coding, path], check=True)
+    torch.testing.assert_close(load_sound(path), torch.full((8000,), sum(levels) / channels), atol=1e-3, rtol=0)
 
 
 def test_samples_that_are_not_numbers_become_silence(tmp_path):
