@@ -3,6 +3,7 @@
 The public names load when they are first used: `import acvis_kit` itself imports nothing, not even torch.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from acvis_kit.clip import Clip
     from acvis_kit.config import PRESETS, ACVISConfig
     from acvis_kit.errors import AcvisError, ConfigError, DataError, MediaError, WeightsError
+    from acvis_kit.inference.predict import predict
     from acvis_kit.inference.prediction import Prediction, Track
     from acvis_kit.inference.predictor import Predictor
     from acvis_kit.media.edit import AudioEdit
@@ -39,6 +41,7 @@ __all__ = [
     "load_clip",
     "load_model",
     "metrics",
+    "predict",
     "save_model",
     "viz",
 ]
@@ -60,8 +63,28 @@ _HOMES = {
     "WeightsError": "errors",
     "load_clip": "media.load",
     "load_model": "weights.load",
+    "predict": "inference.predict",
     "save_model": "weights.load",
 }
+
+
+def _let_torch_name_its_cache() -> None:
+    """Name torch's cache where the user has no name, as in many containers: torch itself fails there."""
+    if any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "TORCHINDUCTOR_CACHE_DIR")):
+        return
+    try:
+        import pwd
+
+        pwd.getpwuid(os.getuid())
+    except ImportError:  # Windows
+        return
+    except KeyError:
+        from tempfile import gettempdir
+
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(gettempdir(), f"torchinductor_{os.getuid()}")
+
+
+_let_torch_name_its_cache()
 
 
 def __getattr__(name: str) -> object:

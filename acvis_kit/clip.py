@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int], None]  # (step, frames done, frames in tota
 HEARD_AS_SILENCE = ": silence."  # ends the note of a clip whose `has_audio` is False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Clip:
     """A video as frames with its sound.
 
@@ -57,6 +57,13 @@ class Clip:
     def __len__(self) -> int:
         return self.frames.shape[0]
 
+    def __repr__(self) -> str:
+        height, width = self.size
+        name = "" if self.source is None else f"{self.source.name!r}: "
+        sound = "with sound" if self.has_audio else "without sound"
+        notes = f", {len(self.notes)} notes" if self.notes else ""
+        return f"Clip({name}{len(self)} frames of {height}x{width} at {self.fps:g} per second, {sound}{notes})"
+
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
@@ -81,7 +88,7 @@ class Clip:
         return cls(frames, sound, times, fps, waveform is not None, duration=frames.shape[0] / fps, source_fps=fps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Targets:
     """Ground truth of one clip of T frames with N objects: made by `data`, read by `losses`, no input of the network.
 
@@ -102,6 +109,10 @@ class Targets:
     counts: Tensor
     audio_labels: Tensor | None = None
     auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        objects, frames, height, width = self.masks.shape
+        return f"Targets({objects} objects in {frames} frames of {height}x{width}, labels {self.labels.tolist()})"
 
     def to(self, device: torch.device | str) -> Targets:
         """The targets with all tensors on another device."""

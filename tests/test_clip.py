@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -27,6 +30,15 @@ def test_a_clip_without_sound_has_no_audio_until_it_gets_some() -> None:
     silent = Clip.from_arrays(FRAMES)
     assert not silent.has_audio and not silent.waveform.any()
     assert silent.with_audio(torch.ones_like(silent.waveform)).has_audio
+
+
+def test_clips_and_targets_are_displayed_in_a_line() -> None:
+    silent = Clip.from_arrays(FRAMES, fps=2)
+    assert repr(silent) == "Clip(3 frames of 4x6 at 2 per second, without sound)"
+    filmed = replace(silent, source=Path("somewhere/cat.mp4"), has_audio=True, notes=("a", "b"))
+    assert repr(filmed) == "Clip('cat.mp4': 3 frames of 4x6 at 2 per second, with sound, 2 notes)"
+    targets = Targets(torch.tensor([7, 1]), torch.zeros(2, 3, 4, 6, dtype=torch.bool), torch.ones(2, 3), torch.ones(3))
+    assert repr(targets) == "Targets(2 objects in 3 frames of 4x6, labels [7, 1])"
 
 
 def test_all_tensors_of_targets_move_to_the_device() -> None:

@@ -149,6 +149,17 @@ def test_importing_the_kit_imports_nothing_else() -> None:
     assert "torch" not in modules_after("import acvis_kit as ak; ak.PRESETS; ak.ACVISConfig(); ak.MediaError")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there the name comes from the environment alone")
+def test_a_user_without_a_name_can_use_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user has no entry in /etc/passwd; torch names its cache after the user."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "TORCHINDUCTOR_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    nameless = "import pwd\ndef getpwuid(uid): raise KeyError(uid)\npwd.getpwuid = getpwuid\n"
+    assert "torch._dynamo" in modules_after(f"{nameless}import acvis_kit, torch._dynamo")
+    assert [path.name.partition("_")[0] for path in tmp_path.iterdir()] == ["torchinductor"]
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["no-such-command"], ["predict"]])
 def test_help_and_wrong_arguments_need_no_torch(arguments: list[str]) -> None:
     code = f"""

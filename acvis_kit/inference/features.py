@@ -54,6 +54,11 @@ class VisualFeatures:
         self.bytes_in_memory = 0
         self.bytes_on_disk = 0
 
+    def __repr__(self) -> str:
+        (height, width), memory, disk = self.input_size, self.bytes_in_memory, self.bytes_on_disk
+        stored = f"{memory / MEGABYTE:.1f} MB in memory" + (f", {disk / MEGABYTE:.1f} MB on disk" if disk else "")
+        return f"VisualFeatures({len(self)} frames of {height}x{width}, {stored})"
+
     def __len__(self) -> int:
         """Number of frames T."""
         return sum(self._lengths)

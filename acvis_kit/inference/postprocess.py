@@ -106,6 +106,7 @@ def tracks_of(
             score=float(scores[i]),
             masks=masks_of(int(of_query[i])),
             frame_scores=frame_quality[:, int(of_query[i])],
+            class_name=model.config.class_names[int(pairs[i]) % classes],
         )
         for rank, i in enumerate(order.tolist())
     ]

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
+import math
+import operator
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from html import escape
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from acvis_kit.errors import AcvisError, DataError
 from acvis_kit.files import write_text
 from acvis_kit.masks import RLE, areas, decode, encode_masks
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+    import pandas
+    from PIL import Image
+    from plotly.graph_objects import Figure
+
     from acvis_kit.clip import Clip
 
 
-@dataclass(frozen=True)
+NAMED_IN_REPR = 5  # tracks
+PICTURE_SIDE = 240  # pixels, short side of the picture in a notebook
+
+
+@dataclass(frozen=True, repr=False)
 class Track:
     """One object over the whole clip.
 
@@ -32,6 +48,7 @@ class Track:
         score: in (0, 1], class probability times mean mask probability.
         masks: T run-length codes of size (h, w); an empty one where the object is silent or absent.
         frame_scores: float32 (T,), mean probability of the mask's pixels in each frame, 0 where it is empty.
+        class_name: of `label`; empty if the track was made without one.
     """
 
     id: int
@@ -39,6 +56,16 @@ class Track:
     score: float
     masks: tuple[RLE, ...]
     frame_scores: Tensor
+    class_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """As displayed: "dog #0"."""
+        return f"{self.class_name or f'class {self.label}'} #{self.id}"
+
+    def __repr__(self) -> str:
+        shown = int((self.frame_scores > 0).sum())
+        return f"Track({self.name}, score {self.score:.2f}, in {shown} of {len(self.masks)} frames)"
 
     def areas(self) -> Tensor:
         """Pixels per frame, int64 (T,)."""
@@ -49,9 +76,45 @@ class Track:
         return decode(self.masks[t])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
+class MarkedFrame:
+    """What is marked in one frame.
+
+    Attributes:
+        t: the frame, from 0.
+        start: second at which it begins.
+        end: second at which it ends.
+        count: number of sounding objects; see `Prediction.counts`.
+        count_text: as displayed: "0", "1", "2+".
+        tracks: those with a mask in this frame, by falling score.
+        size: (h, w) of the masks.
+    """
+
+    t: int
+    start: float
+    end: float
+    count: int
+    count_text: str
+    tracks: tuple[Track, ...]
+    size: tuple[int, int]
+
+    @property
+    def masks(self) -> np.ndarray:
+        """Bool (M, h, w), of the M tracks."""
+        return (
+            np.stack([track.mask(self.t) for track in self.tracks]) if self.tracks else np.zeros((0, *self.size), bool)
+        )
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{track.name} {track.score:.2f}" for track in self.tracks)
+        return (
+            f"MarkedFrame({self.t}, second {self.start:g} to {self.end:g}, {self.count_text} sounding: {names or '-'})"
+        )
+
+
+@dataclass(frozen=True, repr=False)
 class Prediction:
-    """Which objects sound in each of T frames.
+    """Which objects sound in each of T frames: `prediction[3]` is frame 3, `len(prediction)` is T.
 
     Attributes:
         tracks: by falling score.
@@ -77,6 +140,54 @@ class Prediction:
     def __len__(self) -> int:
         """Number of frames T."""
         return self.counts.shape[0]
+
+    @overload
+    def __getitem__(self, t: SupportsIndex) -> MarkedFrame: ...
+    @overload
+    def __getitem__(self, t: slice) -> tuple[MarkedFrame, ...]: ...
+    def __getitem__(self, t: SupportsIndex | slice) -> MarkedFrame | tuple[MarkedFrame, ...]:
+        """What is marked in frame t, or in a slice of frames; negative numbers count from the end.
+
+        Raises:
+            IndexError: there is no such frame.
+            DataError: no number.
+        """
+        if isinstance(t, slice):
+            return tuple(self[n] for n in range(*t.indices(len(self))))
+        try:
+            number = operator.index(t)
+        except TypeError:
+            raise DataError(f"prediction[{t!r:.40}] needs the number of a frame, 0 to {len(self) - 1}") from None
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"there is no frame {number}: the {len(self)} frames count from 0")
+        number %= len(self)
+        tracks = tuple(track for track in self.tracks if track.areas()[number] > 0)
+        start, end = number / self.fps, (number + 1) / self.fps
+        return MarkedFrame(number, start, end, int(self.counts[number]), self.count_text(number), tracks, self.size)
+
+    def __iter__(self) -> Iterator[MarkedFrame]:
+        return (self[t] for t in range(len(self)))
+
+    def __repr__(self) -> str:
+        best = ", ".join(f"{track.name} {track.score:.2f}" for track in self.tracks[:NAMED_IN_REPR])
+        more = ", ..." if len(self.tracks) > NAMED_IN_REPR else ""
+        return f"Prediction({self.summary()}" + (f"; {best}{more})" if best else ")")
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the summary, the frame in which most is marked, and a table of the tracks."""
+        rows = "".join(
+            f"<tr><td>{escape(track.name)}</td><td>{track.score:.2f}</td>"
+            f"<td>{int((track.areas() > 0).sum())} of {len(self)}</td></tr>"
+            for track in self.tracks
+        )
+        table = f"<table><tr><th>track</th><th>score</th><th>frames</th></tr>{rows}</table>" if rows else ""
+        if self.clip is None:
+            return f"<p>{escape(self.summary())}</p>{table}"
+        picture = self.frame()
+        picture.thumbnail((PICTURE_SIDE * 4, PICTURE_SIDE))
+        data = base64.b64encode(_viz("pixels").image_file(picture, "JPEG")).decode("ascii")
+        second = f"second {self._liveliest() / self.fps:g}"
+        return f'<p>{escape(self.summary())}</p><img alt="{second}" src="data:image/jpeg;base64,{data}"/>{table}'
 
     @property
     def scores(self) -> Tensor:
@@ -164,18 +275,96 @@ class Prediction:
 
     def to_csv(self, path: str | Path) -> Path:
         """Write one row per frame: start and end in seconds, count and its probabilities, number and names of masks."""
-        pixels = [track.areas() for track in self.tracks]
-        probabilities = [f"p_{k}" for k in range(self.k_max)] + [f"p_{self.k_max}+"] if self.k_max is not None else []
+        rows = self._rows()
         table = io.StringIO()
         writer = csv.writer(table)
-        writer.writerow(["start", "end", "count", *probabilities, "masks", "sounding"])
+        writer.writerow(rows[0])
+        for t, row in enumerate(rows):
+            probabilities = [f"{value:.4f}" for name, value in row.items() if name.startswith("p_")]
+            start, end = f"{row['start']:g}", f"{row['end']:g}"
+            writer.writerow([start, end, self.count_text(t), *probabilities, row["masks"], row["sounding"]])
+        return write_text(path, table.getvalue())
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The table of `to_csv` in pandas; "count" is a number there, whose highest value means "or more".
+
+        Raises:
+            AcvisError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise AcvisError("to_dataframe needs pandas: pip install pandas, or use to_csv") from None
+        return pandas.DataFrame(self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """A row per frame, by the names of the columns."""
+        pixels = [track.areas() for track in self.tracks]
+        columns = [f"p_{k}" for k in range(self.k_max)] + [f"p_{self.k_max}+"] if self.k_max is not None else []
+        rows = []
         for t in range(len(self)):
             shown = [track for track, area in zip(self.tracks, pixels, strict=True) if area[t] > 0]
-            numbers = [f"{p:.4f}" for p in self.count_probs[t].tolist()] if self.count_probs is not None else []
+            numbers = self.count_probs[t].tolist() if self.count_probs is not None else []
+            row = {"start": t / self.fps, "end": (t + 1) / self.fps, "count": int(self.counts[t])}
             names = "; ".join(f"{self.class_names[track.label]} #{track.id}" for track in shown)
-            start, end = f"{t / self.fps:g}", f"{(t + 1) / self.fps:g}"
-            writer.writerow([start, end, self.count_text(t), *numbers, len(shown), names])
-        return write_text(path, table.getvalue())
+            rows.append(row | dict(zip(columns, numbers, strict=True)) | {"masks": len(shown), "sounding": names})
+        return rows
+
+    def frame(self, second: float | None = None) -> Image.Image:
+        """The clip's frame at a second, with masks, labels and count painted on it.
+
+        Args:
+            second: of the clip; None: where most is marked.
+
+        Raises:
+            DataError: a second outside the clip, or a prediction made from bare tensors.
+        """
+        from PIL import Image
+
+        if self.clip is None:
+            raise DataError("this prediction was made from bare tensors: make it from a Clip, or use viz.paint")
+        t = self._liveliest() if second is None else self._frame_at(second)
+        return Image.fromarray(_viz().paint(_viz("pixels").upright(self.clip.frames[t]), self, t))
+
+    def plot(self, second: float | None = None) -> Figure:
+        """Figure of the sound, the counts and the tracks over time, see `viz.timeline_figure`.
+
+        Args:
+            second: marked by a line; None: no line.
+
+        Raises:
+            DataError: a second outside the clip.
+        """
+        figure = _viz().timeline_figure(self)
+        if second is not None:
+            self._frame_at(second)
+            figure.add_vline(x=second, line={"dash": "dot", "width": 2})
+        return figure
+
+    def show(self) -> None:
+        """Open the explorer in a notebook, and elsewhere a picture of several frames in the system's viewer.
+
+        Raises:
+            DataError: a prediction made from bare tensors.
+        """
+        explorer = _viz("explorer").explore(self)
+        if "ipykernel" in sys.modules:
+            from IPython.display import display
+
+            display(explorer)
+        else:
+            explorer.still().show()
+
+    def _frame_at(self, second: float) -> int:
+        seconds = len(self) / self.fps
+        if not 0 <= second < seconds:
+            raise DataError(f"second={second:g} must lie in the clip, from 0 to below {seconds:g}")
+        return min(math.floor(second * self.fps), len(self) - 1)
+
+    def _liveliest(self) -> int:
+        """The first frame in which most is marked, by the tracks' scores."""
+        marked = torch.stack([track.score * (track.areas() > 0) for track in self.tracks]) if self.tracks else None
+        return 0 if marked is None else int(marked.sum(0).argmax())
 
     def to_video(self, path: str | Path, **options: Any) -> Path:
         """Write the clip with its masks and the sound that the model was given; see `viz.write_overlay`."""
@@ -189,11 +378,14 @@ def _emptied(track: Track, keep: Tensor, size: tuple[int, int]) -> Track:
     return replace(track, masks=masks, frame_scores=track.frame_scores * keep)
 
 
-def _viz() -> ModuleType:
+def _viz(part: str | None = None) -> ModuleType:
     """The room that draws predictions, through the public names of the kit, which load when they are first used.
 
     viz imports this room; nothing of it is loaded before something is drawn.
+
+    Args:
+        part: a module of this room; None: the room itself.
     """
     import acvis_kit
 
-    return acvis_kit.viz
+    return acvis_kit.viz if part is None else import_module(f"{acvis_kit.viz.__name__}.{part}")

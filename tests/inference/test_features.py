@@ -62,3 +62,11 @@ def test_features_on_disk_are_mapped_and_take_no_heap_memory(tmp_path: Path, mon
         assert mapped() and back.fine.sum() == back.fine.numel()
     del back
     assert not mapped()
+
+
+def test_features_are_displayed_in_a_line() -> None:
+    features = VisualFeatures((8, 8), (6, 9), budget_mb=2.5)
+    features.append(chunk(1.0))
+    assert repr(features) == "VisualFeatures(2 frames of 6x9, 2.1 MB in memory)"
+    features.append(chunk(1.0))
+    assert repr(features) == "VisualFeatures(4 frames of 6x9, 2.1 MB in memory, 2.1 MB on disk)"

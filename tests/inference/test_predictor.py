@@ -14,13 +14,16 @@ import acvis_kit.inference.postprocess
 import acvis_kit.inference.predictor
 from acvis_kit.clip import Clip
 from acvis_kit.config import InferenceConfig, inference_of
-from acvis_kit.errors import ConfigError, DataError, WeightsError
+from acvis_kit.errors import ConfigError, DataError, MediaError, WeightsError
+from acvis_kit.inference.predict import predict
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.media.edit import AudioEdit
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.mel import frame_seconds, log_mel
 from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.weights.load import load_model
+from acvis_kit.weights.published import ASSETS
 from tests.conftest import SEEING, TINY, make_model
 
 
@@ -284,6 +287,24 @@ def test_a_model_without_audio_input_gives_the_same_for_every_sound(noise_clip: 
     assert same(predictor(noise_clip), predictor(noise_clip, audio=AudioEdit.mute()))
 
 
+def test_a_name_and_a_path_are_taken_for_the_model_and_the_clip() -> None:
+    path = ASSETS / "clips" / "twins.mp4"
+    by_name = Predictor("acvis-synth-tiny")
+    loaded = Predictor(load_model("acvis-synth-tiny"))(load_clip(path))
+    assert same(by_name(path), loaded) and same(by_name(str(path)), loaded)
+    assert same(by_name.decode(by_name.encode(str(path))), loaded)
+    assert same(predict(path), loaded) and loaded.tracks
+    muted = predict(str(path), AudioEdit.mute(), weights=by_name.model, score_threshold=0.6)
+    assert same(muted, Predictor(by_name.model, score_threshold=0.6)(load_clip(path), AudioEdit.mute()))
+    assert {track.class_name for track in loaded.tracks} <= set(loaded.class_names)
+
+
+def test_a_loaded_model_is_not_kept_beside_its_copy() -> None:
+    """Nobody else has a model that was given by name."""
+    predictor = Predictor("acvis-synth-tiny")
+    assert predictor.encoder_key[0] is predictor.model
+
+
 class TestWrongInput:
     """Each error names the given value, the expected one, and the remedy."""
 
@@ -322,6 +343,19 @@ class TestWrongInput:
     def test_frames(self, tiny_model: ACVIS, frames: torch.Tensor) -> None:
         with pytest.raises(DataError, match="expected uint8"):
             Predictor(tiny_model).encode(frames)
+
+    def test_something_else_than_frames_or_features(self, tiny_model: ACVIS, noise_clip: Clip) -> None:
+        predictor = Predictor(tiny_model)
+        with pytest.raises(DataError, match="frames are a ndarray: give a Clip, a path, or a tensor"):
+            predictor.encode(noise_clip.frames.numpy())
+        with pytest.raises(DataError, match=r"not a Clip: write .*encode\(clip\)\), or predictor\(clip\)"):
+            predictor.decode(noise_clip)
+
+    def test_names_of_nothing(self, tiny_model: ACVIS) -> None:
+        with pytest.raises(WeightsError, match="no-such-weights"):
+            Predictor("no-such-weights")
+        with pytest.raises(MediaError, match=r"nowhere\.mp4 does not exist"):
+            Predictor(tiny_model)("nowhere.mp4")
 
     def test_sound(self, tiny_model: ACVIS, noise_clip: Clip) -> None:
         predictor = Predictor(tiny_model)
