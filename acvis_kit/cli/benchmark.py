@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
+from acvis_kit.cli.options import show
 from acvis_kit.config import PRESETS
 
 
@@ -33,7 +33,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     if arguments.what == "metrics":
         from acvis_kit.metrics.speed import measure
 
-        print(json.dumps(measure(repeats=arguments.runs), indent=2))
+        show(measure(repeats=arguments.runs))
         return
     height, width = arguments.size
     size = (height, width)
@@ -50,4 +50,4 @@ def _benchmark(arguments: argparse.Namespace) -> None:
             size=size,
             tracks=arguments.tracks,
         )
-    print(json.dumps(report, indent=2))
+    show(report)

@@ -7,7 +7,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acvis_kit.cli.options import add_inference, add_weights, device, load, make_predictor, say, writable_folder
+from acvis_kit.cli.options import (
+    add_inference,
+    add_json,
+    add_weights,
+    device,
+    load,
+    make_predictor,
+    say,
+    show,
+    writable_folder,
+)
 from acvis_kit.errors import ConfigError
 from acvis_kit.files import write_text
 
@@ -56,6 +66,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     evaluate.add_argument("--seed", type=int, default=0, help="seed of the sounds that --listen draws (0)")
     add_inference(evaluate)
+    add_json(evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -85,9 +96,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     draws = arguments.bootstrap if protocol == "paper" else 0
     report = evaluate_in_full(gt, results, protocol, bootstrap=draws)
     counting = count_score(report, results, gt) if arguments.weights is not None else None
-    print(table(report))
-    if counting is not None:
-        print(count_table(counting))
+    if arguments.json:
+        show(to_dict(report, counting))
+    else:
+        print(table(report))
+        if counting is not None:
+            print(count_table(counting))
     if arguments.out:
         write_text(arguments.out, json.dumps(to_dict(report, counting), indent=1) + "\n")
     if arguments.html:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 
+from acvis_kit.cli.options import add_json, show
 from acvis_kit.config import PRESETS
 
 
@@ -15,7 +15,7 @@ def add_info(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_info)
     parser.add_argument("model", nargs="?", help="a preset, a folder or a .safetensors file")
     parser.add_argument("--env", action="store_true", help="versions and hardware, for a bug report")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    add_json(parser)
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -23,14 +23,17 @@ def _info(arguments: argparse.Namespace) -> None:
 
     if arguments.env or arguments.model is None:
         found = environment()
-        print(json.dumps(found, indent=2) if arguments.json else "\n".join(f"{k:<16} {v}" for k, v in found.items()))
+        if arguments.json:
+            show(found)
+        else:
+            print("\n".join(f"{name:<16} {value}" for name, value in found.items()))
         return
     from acvis_kit.weights.load import load_model, random_model
 
     model = random_model(arguments.model) if arguments.model in PRESETS else load_model(arguments.model)
     rows = costs(model)
     if arguments.json:
-        print(json.dumps([vars(row) for row in rows], indent=2))
+        show([vars(row) for row in rows])
         return
     print(cost_table(rows))
     print("\n" + "\n".join(f"{name} = {value}" for name, value in dataclasses.asdict(model.config).items()))

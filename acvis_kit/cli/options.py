@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from acvis_kit.cli.settings import add_fields, given
 from acvis_kit.config import PRESETS, InferenceConfig, inference_of
@@ -118,6 +119,16 @@ def say(text: str) -> None:
     """Print a message on standard error, unless --quiet; standard output is for results."""
     if not _quiet:
         complain(text)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json, with which `show` prints the result for programs."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def show(value: Any) -> None:
+    """Print a result as JSON on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def complain(text: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
-from acvis_kit.cli.options import add_inference, add_weights, make_predictor, say, writable_folder
+from acvis_kit.cli.options import add_inference, add_json, add_weights, make_predictor, say, show, writable_folder
+from acvis_kit.files import read_text
 from acvis_kit.weights.published import DEMO_WEIGHTS
 
 
@@ -33,11 +35,12 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--trim", action="store_true", help="cut longer clips instead of refusing them")
     add_inference(parser)
     parser.add_argument("--no-video", action="store_true", help="do not write overlay.mp4")
+    add_json(parser)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
     from acvis_kit.distributed import is_main
-    from acvis_kit.inference.batch import PredictionJob, predict_clip, predict_folder
+    from acvis_kit.inference.batch import FOLDER_RESULT, PredictionJob, predict_clip, predict_folder
     from acvis_kit.media.edit import AudioEdit
     from acvis_kit.media.load import check_options
     from acvis_kit.media.opening import check_file
@@ -63,12 +66,27 @@ def _predict(arguments: argparse.Namespace) -> int:
     )
     writable_folder(arguments.out)
     if arguments.source.is_dir():
-        return 1 if predict_folder(job, arguments.source, arguments.out, say) else 0
+        failed = predict_folder(job, arguments.source, arguments.out, say)
+        if arguments.json and is_main():
+            written = json.loads(read_text(arguments.out / FOLDER_RESULT))
+            show({"out": str(arguments.out), "videos": written["videos"], "failed": written["failed"]})
+        return 1 if failed else 0
     if not is_main():  # several processes share the clips of a folder; a single clip needs only one of them
         return 0
     prediction = predict_clip(job, arguments.source, arguments.out)
     say(prediction.summary())
     say(f"written to {arguments.out}")
+    if arguments.json:
+        tracks = [
+            {
+                "id": track.id,
+                "class": track.class_name,
+                "score": round(track.score, 4),
+                "frames": (track.areas() > 0).nonzero()[:, 0].tolist(),
+            }
+            for track in prediction.tracks
+        ]
+        show({"out": str(arguments.out), "counts": prediction.counts.tolist(), "tracks": tracks})
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from acvis_kit.cli.options import say
+from acvis_kit.cli.options import add_json, say, show
 
 
 def add_prepare(commands: argparse._SubParsersAction) -> None:
@@ -19,6 +19,7 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--split", default="test", metavar="NAME", help="train, val or any other name (test)")
     parser.add_argument("--fps", type=float, default=1.0, help="frames per second (1, as in AVISeg)")
     parser.add_argument("--max-seconds", type=float, default=600.0, help="longer videos are refused (600)")
+    add_json(parser)
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
@@ -34,6 +35,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
     )
     total = len(prepared.videos) + len(prepared.failed)
     say(f"{len(prepared.videos)} of {total} videos in {prepared.truth_file}")
+    if arguments.json:
+        show({"json": str(prepared.truth_file), "videos": prepared.videos, "failed": prepared.failed})
     if prepared.failed:
         say(f"failed: {', '.join(prepared.failed)}")
     return 1 if prepared.failed else 0

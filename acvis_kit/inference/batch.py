@@ -46,10 +46,7 @@ class PredictionJob:
         return {
             "weights": self.weights,
             "config": json.loads(json.dumps(asdict(predictor.model.config))),
-            "short_side": predictor.short_side,
-            "score_threshold": predictor.score_threshold,
-            "top_k": predictor.top_k,
-            "count_gate": predictor.count_gate,
+            "inference": asdict(predictor.inference) | {"short_side": predictor.short_side},
             "dtype": str(predictor.autocast_dtype or predictor.model.pixel_mean.dtype),
             "audio": repr(self.audio),
             "clip": self.clip_options,

@@ -155,3 +155,38 @@ def test_random_weights_cause_a_warning(clip_file: Path, tmp_path: Path, capsys)
     run = ["predict", str(clip_file), "-o", str(tmp_path), "--weights", "random", "--preset", "acvis-synth-tiny"]
     assert main([*run, "--no-video"]) == 0
     assert RANDOM_WARNING in capsys.readouterr().err
+
+
+def test_json_is_printed_for_programs(
+    clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["predict", str(clip_file), "-o", str(tmp_path / "one"), "--weights", str(weights), "--no-video", "--json"]
+    assert main([*run, "--quiet"]) == 0
+    said = capsys.readouterr()
+    shown, written = json.loads(said.out), json.loads((tmp_path / "one" / "result.json").read_text())
+    assert said.err == "" and shown["counts"] == written["counts"] and len(shown["tracks"]) == len(written["results"])
+    assert set(shown["tracks"][0]) == {"id", "class", "score", "frames"}
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clip_file.read_bytes())
+    (folder / "b.mp4").write_text("this is no video")
+    run[1], run[3] = str(folder), str(tmp_path / "many")
+    assert main(run) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert [video["file"] for video in shown["videos"]] == ["a.mp4"] and shown["failed"] == ["b.mp4"]
+
+
+def test_another_threshold_makes_a_result_anew(
+    clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clip_file.read_bytes())
+    run = ["predict", str(folder), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video"]
+    for more, again in (
+        (["--long-side", "100"], False),
+        (["--long-side", "100"], True),
+        (["--long-side", "90"], False),
+    ):
+        assert main([*run, *more]) == 0
+        assert ("done before" in capsys.readouterr().err) == again
