@@ -48,6 +48,14 @@ def unavailable(reason: str) -> None:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long run of damaged files is only for those who ask for it."""
+    if "fuzz" not in (config.option.markexpr or ""):
+        long = [item for item in items if item.get_closest_marker("fuzz")]
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A machine may be without a GPU, on CI too."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
