@@ -74,7 +74,7 @@ def of_containers(folder: Path) -> Attack:
         )
     ]
     sources += [
-        write_sound(folder / "sound.ogg", tone, 48_000, "libvorbis"),
+        write_sound(folder / "sound.ogg", tone, 48_000, "libopus"),
         write_sound(folder / "s.flac", tone, 16_000, "flac"),
     ]
     whole = {path: path.read_bytes() for path in sources}
