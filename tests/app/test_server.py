@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -53,13 +54,14 @@ def test_a_program_can_call_the_endpoint(page, clip, tmp_path):
     from gradio_client import Client, handle_file
 
     client = Client(page.local_url, verbose=False, download_files=tmp_path)
-    overlay, summary, tracks, _, counts, masks = client.predict(
-        handle_file(clip), "mute", None, threshold=0, api_name="/predict"
+    overlay, summary, tracks, result, counts, masks = client.predict(
+        clip=handle_file(clip), sound="mute", api_name="/predict"
     )
     assert "silence" in summary and len(tracks) == 3
     assert load_clip(overlay).waveform.abs().max() == 0
     assert len(Path(counts).read_text(encoding="utf-8").splitlines()) == 3  # a header and two seconds
     assert Path(masks).suffix == ".zip"
+    assert len(json.loads(Path(result).read_text(encoding="utf-8"))["results"]) == 3
 
 
 def test_only_uploads_examples_and_results_can_be_fetched(page, clip, examples, tmp_path):
