@@ -318,13 +318,14 @@ WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("sound", ["swap", "keep"])
-def test_run_stays_in_reach(visit, size, sound):
+@pytest.mark.parametrize(("sound", "control"), [("swap", "#other"), ("keep", "#keep-from")])
+def test_run_stays_in_reach(visit, size, sound, control):
     visit.set_viewport_size(size)
     choose_sound(visit, sound)
-    for end in ("0", "document.querySelector('#other, #keep-from').getBoundingClientRect().bottom + scrollY"):
-        visit.evaluate(f"scrollTo(0, {end} - innerHeight / 2)")
-        assert in_view(visit, "#run") and in_view(visit, "#cancel")
+    visit.locator(control).wait_for()
+    for place in ("scrollTo(0, 0)", f"document.querySelector('{control}').scrollIntoView({{block: 'center'}})"):
+        visit.evaluate(place)
+        assert all(in_view(visit, button) for button in ("#run", "#run-all", "#cancel")), place
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
@@ -349,8 +350,7 @@ def in_view(page: Page, selector: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize(("scheme", "size"), [("light", WIDE), ("dark", NARROW)], ids=["light-wide", "dark-narrow"])
 def test_axe_finds_nothing_serious(visit, clip, scheme, size):
     if find_spec("axe_playwright_python") is None:
         unavailable("axe-playwright-python is not installed: pip install acvis-kit[test]")
