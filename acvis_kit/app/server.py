@@ -21,6 +21,7 @@ from starlette.middleware import Middleware
 from acvis_kit.app import style
 from acvis_kit.app.guard import UPLOAD_BYTES, Guard, TooLargeError, allowed_hosts, too_large, unknown_function
 from acvis_kit.app.layout import build_app
+from acvis_kit.app.memory import limit_arenas
 from acvis_kit.app.storage import PREFIX, PageFolder, sweep
 from acvis_kit.app.studio import Studio
 from acvis_kit.errors import ConfigError
@@ -63,6 +64,7 @@ def launch(
     with _ended_by_signals() if block else nullcontext():
         if block:  # then the process is the page's alone
             tempfile.tempdir = str(folder.work)
+            limit_arenas()
         studio = Studio(loaded, examples=examples, home=folder.examples)
         app = build_app(loaded, studio=studio)
         app.queue(max_size=64, default_concurrency_limit=4)

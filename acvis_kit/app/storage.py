@@ -84,9 +84,14 @@ def _locked(file: IO[bytes]) -> bool:
     return True
 
 
+def secret_path(parent: Path) -> Path:
+    """A path with a name of 128 random bits: who is not given a path below it cannot guess one."""
+    return parent / secrets.token_hex(16)
+
+
 def new_folder(parent: Path) -> Path:
-    """A new folder with a name of 128 random bits: who is not given a path in it cannot guess one."""
-    folder = parent / secrets.token_hex(16)
+    """A new folder with a secret name."""
+    folder = secret_path(parent)
     folder.mkdir(parents=True)
     return folder
 

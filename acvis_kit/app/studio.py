@@ -28,7 +28,7 @@ from acvis_kit.app.clips import (
 )
 from acvis_kit.app.numbers import number_within
 from acvis_kit.app.sound_settings import SoundSettings
-from acvis_kit.app.storage import bytes_in, check_room, new_folder, upload_folder
+from acvis_kit.app.storage import bytes_in, check_room, new_folder, secret_path, upload_folder
 from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import AcvisError, MediaError
 from acvis_kit.inference.prediction import Prediction
@@ -147,7 +147,7 @@ class Session:
     """The state of one visitor.
 
     Attributes:
-        folder: of the session's results.
+        folder: of the session's results; it does not exist before the first.
         chosen: the clip in the page's controls.
         clip: file of the latest take's clip.
         original: a file of that clip that browsers play.
@@ -157,7 +157,7 @@ class Session:
         cancelled: set to stop the current run.
     """
 
-    folder: Path = field(default_factory=lambda: new_folder(upload_folder()))
+    folder: Path = field(default_factory=lambda: secret_path(upload_folder()))
     chosen: Path | None = None
     clip: Path | None = None
     original: Path | None = None
@@ -228,7 +228,9 @@ class Studio:
             session = self._sessions.pop(key, None) or Session()
             self._sessions[key] = session
             while len(self._sessions) > SESSIONS_KEPT:
-                self._sessions.popitem(last=False)[1].delete()
+                self._sessions.popitem(
+                    last=False
+                )  # its files stay for a visitor who is looking at them, until the sweep
             return session
 
     def adopt(self, key: str | None, token: object) -> Session:

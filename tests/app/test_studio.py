@@ -185,11 +185,10 @@ def test_nothing_is_written_when_the_disk_is_full(studio, clip, cache, monkeypat
     assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
-def test_files_of_expired_takes_and_of_the_least_recent_session_are_deleted(studio, clip) -> None:
+def test_files_of_expired_takes_and_of_visitors_who_left_are_deleted(studio, clip) -> None:
     old = studio.run("s", Path(clip), SoundSettings("mute"), VIEW, quiet).videos[VIEW]
     studio.expire(0.0)
     assert not old.exists()
     video = studio.run("s", Path(clip), SoundSettings("mute"), VIEW, quiet).videos[VIEW]
-    for n in range(SESSIONS_KEPT):
-        studio.session(f"other {n}")
+    studio.forget("s")
     assert not video.exists()
