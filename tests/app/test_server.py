@@ -255,3 +255,14 @@ def test_gradio_sends_no_usage_reports():
     from gradio import analytics
 
     assert not analytics.analytics_enabled()
+
+
+def test_the_command_passes_on_the_hosts_that_it_allows(monkeypatch):
+    from acvis_kit import app
+    from acvis_kit.cli import main
+
+    given = []
+    monkeypatch.setattr(app, "launch", lambda loaded, **options: given.append(options["allow_hosts"]))
+    main(["demo", "--weights", "random", "--allow-host", "lab.example", "--allow-host", "proxy"])
+    main(["demo", "--weights", "random"])
+    assert given == [["lab.example", "proxy"], []]
