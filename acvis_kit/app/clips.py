@@ -27,6 +27,7 @@ from acvis_kit.media.write import write_video
 from acvis_kit.viz.pixels import image_file, resized, shrunk, upright
 from acvis_kit.weights.published import ASSETS
 
+CLIPS = ASSETS / "clips"  # that ship with the package
 SHORT_SIDE = 720  # pixels of overlays and masks, at most; two cores write such a video in about its duration
 STILL_SIDE = 480  # pixels of the pictures that the timeline shows
 CLIPS_KEPT = 3  # besides the examples; the features of each take up to the predictor's budget
@@ -188,7 +189,7 @@ def original_for_browsers(clip: Clip, folder: Path, report: Progress) -> Path:
 def example_files(folder: Path | None = None) -> list[Path]:
     """The MP4 files of `folder`, else of $ACVIS_EXAMPLES, else the bundled clips; sorted by name."""
     named = os.environ.get(EXAMPLES_VARIABLE)
-    folder = folder or (Path(named) if named else ASSETS / "clips")
+    folder = folder or (Path(named) if named else CLIPS)
     return sorted(folder.glob("*.mp4")) if folder.is_dir() else []
 
 

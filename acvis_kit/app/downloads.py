@@ -5,20 +5,25 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from acvis_kit.app.clips import clip_of, file_of
+from acvis_kit.app.clips import CLIPS, clip_of, file_of
 from acvis_kit.app.sound_settings import SoundSettings
-from acvis_kit.app.studio import CANDIDATES, Take, TakeView, new_folder, without_folders
+from acvis_kit.app.studio import CANDIDATES, Take, TakeView, without_folders
 from acvis_kit.files import atomic_write
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.viz.pixels import image_file
 from acvis_kit.weights.load import RANDOM, Loaded
 
+BUNDLED = "files('acvis_kit') / 'assets/clips"  # the beginning of the expression of a clip that ships
 NAMES = ("overlay.mp4", "result.json", "counts.csv", "masks.zip")
 
 
 def write_files(take: Take, view: TakeView, overlay: Path) -> list[Path]:
-    """The overlay, and a JSON (AVISeg's result format under "results"), a CSV and a zip, named as in `NAMES`."""
-    folder = new_folder()
+    """The overlay, and a JSON (AVISeg's result format under "results"), a CSV and a zip, named as in `NAMES`.
+
+    Raises:
+        AcvisError: the page's disk is full.
+    """
+    folder = take.view_folder(view)
     prediction = without_folders(take.shown(view))
     _, result, counts, masks = (folder / name for name in NAMES)
     return [overlay, prediction.to_json(result), prediction.to_csv(counts), write_masks(prediction, masks)]
@@ -37,21 +42,24 @@ def write_masks(prediction: Prediction, path: Path) -> Path:
 
 
 def python_lines(take: Take, view: TakeView, loaded: Loaded, max_seconds: float) -> str:
-    """The run as a Python script, with the names of files but not their folders."""
+    """The run as a Python script: bundled clips by their place in the package, other files by their names alone."""
     settings = take.settings
     size, top_k = take.prediction.size, min(loaded.model.config.top_k, CANDIDATES)
     weights = f"ak.load_model({_source_of(loaded)!r})"
     if loaded.name == RANDOM:
         weights = 'random_model("acvis-synth-tiny")  # untrained'
+    clip, sound = _file_code(file_of(take.source)), _edit_code(settings)
+    bundled = any(BUNDLED in code for code in (clip, sound))
     lines = [
+        *(["from importlib.resources import files", ""] if bundled else []),
         "import acvis_kit as ak",
         *(["from acvis_kit.weights.load import random_model"] if loaded.name == RANDOM else []),
         "",
         f"model = {weights}",
-        f'clip = ak.load_clip({take.clip_name!r}, max_seconds={max_seconds:g}, too_long="trim")',
+        f'clip = ak.load_clip({clip}, max_seconds={max_seconds:g}, too_long="trim")',
         f"predictor = ak.Predictor(model, score_threshold={view.threshold:g}, count_gate={view.gate}, top_k={top_k})",
         "features = predictor.encode(clip)  # once per clip; decode it with as many sounds as you like",
-        f"sound = {_edit_code(settings)}",
+        f"sound = {sound}",
         f"prediction = predictor.decode(features, sound, output_size={size})",
         "print(prediction.summary())",
         f'prediction.to_video("overlay.mp4", opacity={view.opacity:g})',
@@ -67,9 +75,14 @@ def _source_of(loaded: Loaded) -> str:
     return loaded.entry.id if loaded.entry else loaded.name
 
 
+def _file_code(path: Path) -> str:
+    """A file as a Python expression: its place in the package if it ships with it, else its name alone."""
+    return f"{BUNDLED}/{path.name}'" if path.parent == CLIPS else repr(path.name)
+
+
 def _edit_code(settings: SoundSettings) -> str:
-    """The edit as a Python expression, with the name of the other file but not its folder."""
-    other = repr(Path(settings.other).name) if settings.other else "''"
+    """The edit as a Python expression."""
+    other = _file_code(Path(settings.other or ""))
     return {
         "original": "ak.AudioEdit.original()",
         "mute": "ak.AudioEdit.mute()",

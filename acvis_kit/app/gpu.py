@@ -63,6 +63,7 @@ def runner(predictor: Predictor, max_seconds: float) -> Callable[[str, SoundSett
     def predict(clip: str, settings: SoundSettings) -> GpuResult:
         began = time.monotonic()
         loaded = load_clip(clip, max_seconds=max_seconds, too_long="trim")
+        settings.check_within(loaded.duration)
         features = predictor.encode(loaded)
         encoding = time.monotonic() - began
         prediction = predictor.decode(features, settings.edit(), output_size=drawn_size(loaded.size))

@@ -6,20 +6,25 @@ import html
 import logging
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from acvis_kit.app import downloads, views
-from acvis_kit.app.clips import GONE
+from acvis_kit.app.clips import GONE, file_of
 from acvis_kit.app.sound_settings import SoundSettings
-from acvis_kit.app.studio import Studio, Take, TakeView
+from acvis_kit.app.studio import TAKES_KEPT, Cancelled, Studio, Take, TakeView
 from acvis_kit.errors import AcvisError, MediaError
 
 ORIGINAL = 0  # the viewers' choice of the original clip; takes are numbered from 1
-ERROR_SECONDS = 8  # for which a notice covers a part of the page; a run's error stays in the summary's place
+SHOWN = 7  # outputs of `Handlers._shown`
+OUTPUTS = 4 + SHOWN + len(downloads.NAMES)  # of a run, besides its status
+ERROR_SECONDS = 8  # for which a notice covers a part of the page; a run's error stays in the page instead
+LONGEST_MESSAGE = 600  # characters
+NO_CLIP = "There is no clip yet: choose one, wait until it is uploaded, then run."
+STOPPED = "Stopped. Press Run to start again."
 DOING = {  # the first argument of a `Progress` -> the page's text for it
     "wait": "Waiting for the model",
     "read": "Reading the clip",
@@ -36,7 +41,7 @@ logger = logging.getLogger(__name__)
 class Handlers:
     """The event handlers of one studio. gradio's session hash is the key of a session.
 
-    Handlers that run or show a take turn every error into a gr.Error with the message to show.
+    A run returns its error as the page's status. Other handlers turn it into a gr.Error with the message to show.
     """
 
     def __init__(self, studio: Studio) -> None:
@@ -55,18 +60,58 @@ class Handlers:
         threshold: float,
         gate: bool,
         opacity: float,
+        left: int,
         request: gr.Request | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio recognizes it by its default)
     ) -> list[Any]:
         """Run a take with the values of the controls."""
-        with self._remembered_errors(request, clip, other):
-            example = self.studio.examples.get(other_example)
-            settings = SoundSettings(sound, str(example) if example else other, level, shift, start or 0, end or None)
-            return self._run(clip, settings, TakeView(threshold, gate, opacity), request, progress)
+        example = self.studio.examples.get(other_example)
+        other = str(example) if example else other
 
-    def choose(self, path: Path) -> Callable[[], list[Any]]:
+        def settings() -> list[SoundSettings]:
+            return [SoundSettings.given(sound, other, level, shift, start, end)]
+
+        return self._run(clip, settings, (threshold, gate, opacity), left, request, progress, (clip, other))
+
+    def run_all(
+        self,
+        clip: str | None,
+        other_example: str,
+        other: str | None,
+        threshold: float,
+        gate: bool,
+        opacity: float,
+        request: gr.Request | None = None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> list[Any]:
+        """Run three takes: of the clip with its own sound, with silence, and with another sound.
+
+        The other sound is the one that is chosen in the controls, else that of the first example that is another clip.
+        """
+        example = self.studio.examples.get(other_example)
+        chosen = str(example) if example else other
+
+        def settings() -> list[SoundSettings]:
+            if clip is None:
+                raise MediaError(NO_CLIP)
+            swapped = chosen or next(iter(self.studio.examples_beside(Path(clip))), None)
+            others = [SoundSettings("swap", str(swapped))] if swapped else []
+            return [SoundSettings(), SoundSettings("mute"), *others]
+
+        return self._run(clip, settings, (threshold, gate, opacity), None, request, progress, (clip, chosen))
+
+    def choose(self, path: Path) -> Callable[..., list[Any]]:
         """A handler that selects an example as the clip, with its original sound."""
-        return lambda: [str(path), "original"]
+
+        def choose(request: gr.Request | None = None) -> list[Any]:
+            self.keep_clip(str(path), request)
+            return [str(path), "original"]
+
+        return choose
+
+    def keep_clip(self, clip: str | None, request: gr.Request | None = None) -> None:
+        """Remember the clip in the controls, for a reload of the page."""
+        self.studio.session(session_of(request)).chosen = Path(clip) if clip else None
 
     def run_example(self, path: Path) -> Callable[..., list[Any]]:
         """A handler that runs a take of an example with its original sound."""
@@ -75,31 +120,110 @@ class Handlers:
             threshold: float,
             gate: bool,
             opacity: float,
+            left: int,
             request: gr.Request | None = None,
             progress: gr.Progress = gr.Progress(),  # noqa: B008
         ) -> list[Any]:
-            with self._remembered_errors(request, str(path)):
-                return self._run(str(path), SoundSettings(), TakeView(threshold, gate, opacity), request, progress)
+            view = (threshold, gate, opacity)
+            return self._run(str(path), lambda: [SoundSettings()], view, left, request, progress, (str(path),))
 
         return run
 
     def _run(
-        self, clip: str | None, settings: SoundSettings, view: TakeView, request: gr.Request | None, progress: Any
+        self,
+        clip: str | None,
+        settings: Callable[[], list[SoundSettings]],
+        view: tuple[Any, Any, Any],
+        left: int | None,
+        request: gr.Request | None,
+        progress: Any,
+        paths: tuple[str | None, ...],
     ) -> list[Any]:
-        if clip is None:
-            raise MediaError("There is no clip yet: choose one, wait until it is uploaded, then run.")
-        progress(0, desc="Reading the clip")
-        key = session_of(request)
-        take = self.studio.run(key, Path(clip), settings, view, reporter(progress))
-        session = self.studio.session(key)
+        """Run a take with each of the settings. An error belongs to this run: it is shown, and the page stays.
+
+        Args:
+            clip: the clip's file.
+            settings: makes the settings of the sounds; it may raise an AcvisError.
+            view: threshold, gate and opacity.
+            left: the left viewer's choice, kept if it shows the same clip; None: the first of the takes.
+            request: of the visitor.
+            progress: a gr.Progress.
+            paths: whose folders are not shown in messages.
+
+        Returns:
+            The status, both choices, both videos, what `_shown` returns, and the downloads.
+        """
+        key, takes, trouble = session_of(request), [], ""
+        try:
+            if clip is None:
+                raise MediaError(NO_CLIP)
+            shown, sounds = TakeView.given(*view), settings()
+            progress(0, desc=DOING["read"])
+            for n, each in enumerate(sounds, start=1):
+                prefix = f"Sound {n} of {len(sounds)}: " if len(sounds) > 1 else ""
+                takes.append(self.studio.run(key, Path(clip), each, shown, reporter(progress, prefix)))
+        except Cancelled:
+            trouble = note(STOPPED)
+        except Exception as error:
+            trouble = alert(spoken(error, *paths))
+        try:
+            if takes:
+                status = trouble or self._news(key, takes, shown)
+                return [status, *self._viewers(key, takes, shown, left), *self._take(takes[-1], shown)]
+        except Exception as error:
+            trouble = alert(spoken(error, *paths))
+        return [trouble, *skipped(OUTPUTS)]
+
+    def _news(self, key: str | None, takes: list[Take], view: TakeView) -> str:
+        """What the takes do not show themselves: earlier ones that made room, and the others of a run of several."""
+        session, news = self.studio.session(key), []
+        if len(takes) > 1:
+            news += [f"Take {take.number}, {take.settings.label()}: {views.found(take, view)}" for take in takes]
+        if session.dropped:
+            numbers = ", ".join(map(str, session.dropped))
+            session.dropped.clear()
+            news.append(f"Dropped to make room: take {numbers}. The last {TAKES_KEPT} are kept.")
+        return note(*news) if news else ""
+
+    def _viewers(self, key: str | None, takes: list[Take], view: TakeView, left: int | None) -> list[Any]:
+        """Both choices and both videos. The left one stays as it is while it shows the same clip."""
+        session, take = self.studio.session(key), takes[-1]
         choices = [("The original", ORIGINAL), *((kept.title, n) for n, kept in session.takes.items())]
-        viewers = [
-            gr.update(choices=choices, value=ORIGINAL),
+        if left is None:
+            left = takes[0].number
+        beside = session.takes.get(left)
+        if beside is None or file_of(beside.source) != file_of(take.source):
+            left = ORIGINAL
+        left_video = self._video(left, view, key)
+        return [
+            gr.update(choices=choices, value=left),
             gr.update(choices=choices, value=take.number),
-            str(session.original),
+            left_video,
             str(take.videos[view]),
         ]
-        return [*viewers, *self._shown(take, view, None), *self._files(take, view)]
+
+    def _take(self, take: Take, view: TakeView) -> list[Any]:
+        return [*self._shown(take, view, None), *self._files(take, view)]
+
+    def restore(self, token: str, request: gr.Request | None = None) -> list[Any]:
+        """What a reloaded page showed before: its clip and its latest take.
+
+        Args:
+            token: the page's secret, see `Studio.adopt`.
+            request: of the visitor.
+
+        Returns:
+            The clip, then what `_run` returns.
+        """
+        key = session_of(request)
+        session = self.studio.adopt(key, token)
+        clip = str(session.chosen) if session.chosen and session.chosen.is_file() else gr.skip()
+        if session.takes:
+            take, view = session.takes[next(reversed(session.takes))], self.studio.view
+            with suppress(AcvisError):  # its clip has been deleted: the page begins anew
+                self.studio.video(take, view)
+                return [clip, "", *self._viewers(key, [take], view, ORIGINAL), *self._take(take, view)]
+        return [clip, *skipped(1 + OUTPUTS)]
 
     def show(
         self, choice: int, threshold: float, gate: bool, opacity: float, t: float, request: gr.Request | None = None
@@ -108,8 +232,8 @@ class Handlers:
         with spoken_errors():
             take = self._right(choice, request)
             if take is None:
-                return [gr.skip()] * (7 + len(downloads.NAMES) - 1)
-            view = TakeView(threshold, gate, opacity)
+                return skipped(SHOWN + len(downloads.NAMES) - 1)
+            view = TakeView.given(threshold, gate, opacity)
             return [*self._shown(take, view, int(t or 0)), *self._files(take, view, video=False)]
 
     def second(
@@ -120,14 +244,14 @@ class Handlers:
             take = self._right(choice, request)
             if take is None:
                 return [gr.skip(), gr.skip()]
-            return self._second(take, TakeView(threshold, gate, opacity), int(t or 0))
+            return self._second(take, TakeView.given(threshold, gate, opacity), int(t or 0))
 
     def video(
         self, choice: int, threshold: float, gate: bool, opacity: float, request: gr.Request | None = None
     ) -> list[Any]:
         """The right viewer's video, and the overlay to download."""
         with spoken_errors():
-            path = self._video(choice, TakeView(threshold, gate, opacity), request)
+            path = self._video(choice, TakeView.given(threshold, gate, opacity), session_of(request))
             return [path, path if choice != ORIGINAL else gr.skip()]
 
     def video_alone(
@@ -135,17 +259,15 @@ class Handlers:
     ) -> Any:
         """The left viewer's video."""
         with spoken_errors():
-            return self._video(choice, TakeView(threshold, gate, opacity), request)
+            return self._video(choice, TakeView.given(threshold, gate, opacity), session_of(request))
 
     def redraw(
         self, left: int, right: int, threshold: float, gate: bool, opacity: float, request: gr.Request | None = None
     ) -> list[Any]:
         """Both viewers' videos in a changed view, and the overlay to download."""
         with spoken_errors():
-            view = TakeView(threshold, gate, opacity)
-            paths = [
-                self._video(choice, view, request) if choice != ORIGINAL else gr.skip() for choice in (left, right)
-            ]
+            view, key = TakeView.given(threshold, gate, opacity), session_of(request)
+            paths = [self._video(choice, view, key) if choice != ORIGINAL else gr.skip() for choice in (left, right)]
             return [*paths, paths[1]]
 
     def predict(
@@ -157,7 +279,7 @@ class Handlers:
         seconds: float = 0,
         start: float = 0,
         end: float = 0,
-        threshold: float = 0.3,
+        threshold: float | None = None,
         count_gate: bool = False,
         request: gr.Request | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
@@ -168,18 +290,18 @@ class Handlers:
             clip: a video file; trimmed to its first 120 s.
             sound: the model's input: "original", "mute", "swap", "noise", "mix", "shift" or "keep".
             other_sound: a sound or video file, for "swap" and "mix".
-            level: dB; for "noise", how far it lies below the sound; for "mix", the gain of the other sound.
-            seconds: delay for "shift"; negative is earlier.
-            start: second at which "keep" begins.
-            end: second at which "keep" ends; 0 is the end of the clip.
-            threshold: tracks score higher than this, 0..1.
+            level: dB, -100..100; for "noise", how far it lies below the sound; for "mix", the gain of the other sound.
+            seconds: delay for "shift", -3600..3600 and less than the clip's duration; negative is earlier.
+            start: second of the clip at which "keep" begins, 0..3600.
+            end: second of the clip at which "keep" ends, 0..3600; 0 is the end of the clip.
+            threshold: tracks score higher than this, 0..1; without it, as the weights' configuration says.
             count_gate: limit the masks of each second to the predicted count.
             request: of the visitor, from gradio.
             progress: from gradio.
 
         Returns:
-            The clip with its masks and the model's input sound (MP4); a summary; a list of objects; the result (JSON),
-            the counts (CSV) and the masks (zip of PNGs).
+            overlay, the clip with its masks and the model's input sound (MP4); summary; tracks, a list of objects;
+            result (JSON); counts (CSV); masks (zip of PNGs).
 
         Raises:
             gr.Error: with the message to show, for whatever went wrong.
@@ -187,8 +309,9 @@ class Handlers:
         with spoken_errors(clip, other_sound):
             if clip is None:
                 raise MediaError("There is no clip yet: give a video file.")
-            view = TakeView(threshold, count_gate, self.studio.view.opacity)
-            settings = SoundSettings(sound, other_sound, level, seconds, start or 0, end or None)
+            threshold = self.studio.view.threshold if threshold is None else threshold
+            view = TakeView.given(threshold, count_gate, self.studio.view.opacity)
+            settings = SoundSettings.given(sound, other_sound, level, seconds, start, end)
             take = self.studio.run(session_of(request), Path(clip), settings, view, reporter(progress))
             video, *others = (str(file) for file in downloads.write_files(take, view, take.videos[view]))
             return video, views.summary(take, view), views.track_rows(take, view), *others
@@ -196,30 +319,16 @@ class Handlers:
     def cancel(self, request: gr.Request | None = None) -> str:
         """Stop the session's run."""
         self.studio.cancel(session_of(request))
-        return "Cancelled. Press Run to start again."
-
-    def failure(self, request: gr.Request | None = None) -> str:
-        """The session's last error, HTML, which stays on the page when its notice has closed."""
-        return f"<p role='alert' class='alert error'>{self.studio.session(session_of(request)).error}</p>"
-
-    @contextmanager
-    def _remembered_errors(self, request: gr.Request | None, *paths: str | None) -> Iterator[None]:
-        try:
-            with spoken_errors(*paths):
-                yield
-        except gr.Error as error:
-            self.studio.session(session_of(request)).error = error.message
-            raise
+        return note(STOPPED)
 
     def leave(self, request: gr.Request) -> None:
-        """Delete the session of a visitor who has closed the page."""
+        """Stop the run of a visitor who has closed or reloaded the page."""
         self.studio.forget(session_of(request))
 
     def _right(self, choice: int, request: gr.Request | None) -> Take | None:
         return None if choice in (ORIGINAL, None) else self.studio.take(session_of(request), choice)
 
-    def _video(self, choice: int, view: TakeView, request: gr.Request | None) -> str | None:
-        key = session_of(request)
+    def _video(self, choice: int, view: TakeView, key: str | None) -> str | None:
         if choice in (ORIGINAL, None):
             original = self.studio.session(key).original
             if original is not None and not original.is_file():
@@ -254,31 +363,50 @@ def session_of(request: gr.Request | None) -> str | None:
     return request.session_hash if request else None
 
 
-def reporter(progress: Any) -> Callable[[str, int, int], None]:
+def reporter(progress: Any, prefix: str = "") -> Callable[[str, int, int], None]:
     """A `Progress` that reports to a gr.Progress."""
 
     def report(what: str, done: int, total: int) -> None:
-        progress((done, total), desc=DOING[what], unit="frames")
+        progress((done, total), desc=prefix + DOING[what], unit="frames")
 
     return report
 
 
-@contextmanager
-def spoken_errors(*paths: str | None) -> Iterator[None]:
-    """Turn errors into a gr.Error, which the page shows. Its message has no folders of `paths` or of the page's files.
+def skipped(outputs: int) -> list[Any]:
+    """Values that leave so many components as they are."""
+    return [gr.skip() for _ in range(outputs)]  # gradio changes each of them
+
+
+def alert(message: str) -> str:
+    """An error for the page's status, HTML; the message is HTML."""
+    return f"<p role='alert' class='alert error'>{message}</p>"
+
+
+def note(*lines: str) -> str:
+    """Lines of text for the page's status, HTML."""
+    return f"<p role='status' class='alert note'>{'<br>'.join(html.escape(line) for line in lines)}</p>"
+
+
+def spoken(error: Exception, *paths: str | None) -> str:
+    """The message of an error for a visitor, HTML, without folders of `paths` or of the page's files.
 
     Errors other than AcvisError are logged; the page shows no details of them.
     """
+    if not isinstance(error, AcvisError):
+        logger.error("the page failed", exc_info=error)
+        return "This is a fault of the page, not of your clip. The server's log has the details."
+    message = str(error)
+    for path in filter(None, paths):
+        message = message.replace(path, Path(path).name)
+    message = re.sub(re.escape(gr.utils.get_upload_folder()) + r"(/[\w-]+)*/", "", message)
+    message = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
+    return html.escape(message, quote=False)
+
+
+@contextmanager
+def spoken_errors(*paths: str | None) -> Iterator[None]:
+    """Turn errors into a gr.Error with the message that `spoken` gives; gradio shows it."""
     try:
         yield
-    except AcvisError as error:
-        message = str(error)
-        for path in filter(None, paths):
-            message = message.replace(path, Path(path).name)
-        message = re.sub(re.escape(gr.utils.get_upload_folder()) + r"(/[\w-]+)*/", "", message)
-    except Exception:
-        logger.exception("the page failed")
-        message = "This is a fault of the page, not of your clip. The server's log has the details."
-    else:
-        return
-    raise gr.Error(html.escape(message, quote=False), duration=ERROR_SECONDS, print_exception=False)
+    except Exception as error:
+        raise gr.Error(spoken(error, *paths), duration=ERROR_SECONDS, print_exception=False) from None

@@ -35,16 +35,19 @@ class Controls(NamedTuple):
     end: gr.Number
     groups: dict[str, gr.blocks.Block]
     run: gr.Button
+    run_all: gr.Button
     cancel: gr.Button
 
 
 class Results(NamedTuple):
-    """The right column. `choices`, `videos`: left and right."""
+    """The right column. `choices`, `videos`: left and right; `status`: errors and news of the last run."""
 
+    status: gr.HTML
     summary: gr.Markdown
     choices: list[gr.Dropdown]
     videos: list[gr.Video]
     both: gr.Button
+    restart: gr.Button
     threshold: gr.Slider
     opacity: gr.Slider
     gate: gr.Checkbox
@@ -74,14 +77,15 @@ def build_app(
     handlers = Handlers(studio)
     with gr.Blocks(title=about.TITLE, analytics_enabled=False) as app:
         gr.HTML(about.header(loaded), elem_id="banner", padding=False)
-        with gr.Row():
-            with gr.Column(scale=2, min_width=320):
+        with gr.Row(elem_id="columns"):
+            with gr.Column(scale=2, min_width=320, elem_id="controls"):
                 controls = _controls(studio)
-            with gr.Column(scale=5, min_width=320):
+            with gr.Column(scale=5, min_width=320, elem_id="results"):
                 results = _results(studio)
         with gr.Accordion("About these weights", open=False, elem_id="about"):
             gr.HTML(about.panel(loaded), padding=False)
         _wire(handlers, controls, results)
+        _restore(app, handlers, controls, results)
         _endpoint(handlers)
         app.unload(handlers.leave)
     app.studio = studio
@@ -122,18 +126,21 @@ def _controls(studio: Studio) -> Controls:
         start = gr.Number(0, label="From second", minimum=0, elem_id="keep-from")
         end = gr.Number(0, label="To second (0: the end)", minimum=0, elem_id="keep-to")
     groups = {"other": other_group, "level": level, "shift": shift, "range": range_row}
-    with gr.Row():
-        run = gr.Button("Run", variant="primary", scale=3, elem_id="run")
-        cancel = gr.Button("Cancel", variant="secondary", scale=1, min_width=90, elem_id="cancel")
-    return Controls(examples, clip, sound, other_example, other, level, shift, start, end, groups, run, cancel)
+    with gr.Row(elem_id="actions"):
+        run = gr.Button("Run", variant="primary", scale=2, min_width=80, elem_id="run")
+        run_all = gr.Button("Run all sounds", variant="secondary", scale=2, min_width=110, elem_id="run-all")
+        cancel = gr.Button("Cancel", variant="secondary", scale=1, min_width=80, elem_id="cancel")
+    return Controls(examples, clip, sound, other_example, other, level, shift, start, end, groups, run, run_all, cancel)
 
 
 def _results(studio: Studio) -> Results:
     """Two videos beside each other, the views of a take, and the downloads."""
     choices, videos = [], []
+    status = gr.HTML("", elem_id="status", padding=False)
     summary = gr.Markdown(
         "Choose a clip and a sound, then press Run. Each run adds a **take**: the clip with the masks that the model "
-        "predicts and the sound that it received.",
+        "predicts and the sound that it received. *Run all sounds* makes three takes: the clip's own sound, silence, "
+        "and another sound.",
         min_height=88,
         container=True,
         elem_id="summary",
@@ -154,8 +161,10 @@ def _results(studio: Studio) -> Results:
                 )  # fmt: skip
                 choices.append(choice)
                 videos.append(video)
+    with gr.Row(elem_id="play", elem_classes="of-a-take"):
+        both = gr.Button("▶ Play both", variant="primary", size="sm", scale=2, elem_id="both")
+        restart = gr.Button("From the beginning", size="sm", scale=1, elem_id="restart")
     with gr.Column(elem_classes="of-a-take"):
-        both = gr.Button("Play both from the beginning", size="sm", elem_id="both")
         with gr.Row():
             threshold = gr.Slider(
                 round(studio.floor, 2),
@@ -170,7 +179,7 @@ def _results(studio: Studio) -> Results:
             gate = gr.Checkbox(
                 studio.view.gate, label="Limit the masks to the predicted count", interactive=counts, elem_id="gate"
             )
-        gr.Markdown("### Second by second")
+        gr.Markdown("## Second by second")
         timeline = gr.Plot(label="Timeline: click a second", show_label=False, elem_id="timeline")
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
@@ -187,8 +196,9 @@ def _results(studio: Studio) -> Results:
         with gr.Accordion("This run in Python", open=False, elem_id="python"):
             code = gr.Code("", language="python", interactive=False, show_label=False, elem_id="code")
     return Results(
-        summary, choices, videos, both, threshold, opacity, gate, timeline, second, frame, caption, tracks, files, code
-    )
+        status, summary, choices, videos, both, restart, threshold, opacity, gate, timeline, second, frame, caption,
+        tracks, files, code,
+    )  # fmt: skip
 
 
 def _wire(handlers: Handlers, controls: Controls, results: Results) -> None:
@@ -206,20 +216,24 @@ def _wire(handlers: Handlers, controls: Controls, results: Results) -> None:
     numbers = [controls.level, controls.shift, controls.start, controls.end]
     settings = [controls.sound, controls.other_example, controls.other, *numbers]
     view = [results.threshold, results.gate, results.opacity]
-    second = [results.second, results.frame, results.caption]
-    shown = [results.summary, results.timeline, *second, results.tracks, results.code]
+    shown = _shown(results)
     (left_choice, right_choice), (left_video, right_video) = results.choices, results.videos
     overlay, *other_files = results.files
     run: dict[str, Any] = {
-        "outputs": [*results.choices, *results.videos, *shown, *results.files],
+        "outputs": [results.status, *results.choices, *results.videos, *shown, *results.files],
         "concurrency_id": "network",
         "concurrency_limit": 1,
         "show_progress_on": results.summary,  # beside the button, on a narrow screen too
         **hidden,
     }
-    runs = [controls.run.click(handlers.run, [controls.clip, *settings, *view], **run)]
+    begun = {"outputs": results.status, "js": style.BEGIN, "queue": False, **hidden}
+    others = [controls.other_example, controls.other]
+    runs = [
+        controls.run.click(None, **begun).then(handlers.run, [controls.clip, *settings, *view, left_choice], **run),
+        controls.run_all.click(None, **begun).then(handlers.run_all, [controls.clip, *others, *view], **run),
+    ]
     for button, path in zip(controls.examples, handlers.studio.examples.values(), strict=True):
-        chosen = button.click(
+        chosen = button.click(None, **begun).then(
             handlers.choose(path),
             None,
             [controls.clip, controls.sound],
@@ -227,10 +241,11 @@ def _wire(handlers: Handlers, controls: Controls, results: Results) -> None:
             show_progress="hidden",
             **hidden,
         )
-        runs.append(chosen.then(handlers.run_example(path), view, **run))
+        runs.append(chosen.then(handlers.run_example(path), [*view, left_choice], **run))
     for each in runs:
-        each.failure(handlers.failure, None, results.summary, queue=False, show_progress="hidden", **hidden)
-    controls.cancel.click(handlers.cancel, None, results.summary, cancels=[*runs], queue=False, **hidden)
+        each.then(None, results.second, None, js=style.FINISH, **hidden)
+    controls.cancel.click(handlers.cancel, None, results.status, cancels=[*runs], queue=False, **hidden)
+    controls.clip.change(handlers.keep_clip, controls.clip, None, queue=False, show_progress="hidden", **hidden)
 
     quick: dict[str, Any] = {
         "queue": True,
@@ -252,7 +267,24 @@ def _wire(handlers: Handlers, controls: Controls, results: Results) -> None:
     left_choice.input(handlers.video_alone, [left_choice, *view], left_video, **draw)
     right_choice.input(handlers.video, [right_choice, *view], [right_video, overlay], **draw)
     results.second.change(handlers.second, again, [results.frame, results.caption], **quick)
+    results.second.input(None, results.second, None, js=style.GO, **hidden)
     results.both.click(None, js=style.PLAY_BOTH, **hidden)
+    results.restart.click(None, js=style.PLAY_FROM_BEGINNING, **hidden)
+
+
+def _restore(app: gr.Blocks, handlers: Handlers, controls: Controls, results: Results) -> None:
+    """Show what the page showed before it was reloaded."""
+    token = gr.Textbox(visible=False)
+    run = [results.status, *results.choices, *results.videos, *_shown(results), *results.files]
+    app.load(
+        handlers.restore, token, [controls.clip, *run], js=style.TOKEN, show_progress="hidden", api_visibility="private"
+    ).then(None, results.second, None, js=style.GO, api_visibility="private")
+
+
+def _shown(results: Results) -> list[gr.blocks.Block]:
+    """The outputs that `Handlers.show` begins with."""
+    second = [results.second, results.frame, results.caption]
+    return [results.summary, results.timeline, *second, results.tracks, results.code]
 
 
 def _group(name: str, sound: str) -> dict[str, Any]:
@@ -269,7 +301,7 @@ def _endpoint(handlers: Handlers) -> None:
     numbers = [gr.Number(0, visible=False, label=name) for name in ("level", "seconds", "start", "end")]
     threshold = gr.Number(handlers.studio.view.threshold, visible=False, label="threshold")
     gate = gr.Checkbox(handlers.studio.view.gate, visible=False, label="count_gate")
-    files = [gr.File(visible=False, label=name) for name in NAMES]
+    files = [gr.File(visible=False, label=Path(name).stem) for name in NAMES]
     outputs = [files[0], gr.Textbox(visible=False, label="summary"), gr.JSON(visible=False, label="tracks"), *files[1:]]
     gr.Button(visible=False).click(
         handlers.predict,

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
+import signal
+import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio.route_utils import FnIndexInferError
+from starlette.middleware import Middleware
 
 from acvis_kit.app import style
+from acvis_kit.app.guard import UPLOAD_BYTES, Guard, TooLargeError, allowed_hosts, too_large, unknown_function
 from acvis_kit.app.layout import build_app
+from acvis_kit.app.memory import limit_arenas
+from acvis_kit.app.storage import PREFIX, PageFolder, sweep
 from acvis_kit.app.studio import Studio
 from acvis_kit.errors import ConfigError
 from acvis_kit.weights.load import Loaded
 
-MAX_UPLOAD = "1gb"
 SWEEP_EVERY, KEEP_SECONDS = 300, 3000  # seconds; together less than an hour, the limit that the page promises
 
 
@@ -30,8 +38,11 @@ def launch(
     open_browser: bool = False,
     block: bool = True,
     examples: Path | None = None,
+    allow_hosts: Sequence[str] = (),
 ) -> gr.Blocks:
     """Serve the page until interrupted.
+
+    Its files lie in a folder of its own, which is removed when the process ends, by SIGTERM too.
 
     Args:
         loaded: the model, on the device it is to run on, and where it is from; see `weights.load.open_weights`.
@@ -41,6 +52,7 @@ def launch(
         open_browser: open the page in the default browser.
         block: wait until interrupted; False returns at once.
         examples: a folder of clips instead of the bundled ones.
+        allow_hosts: names of hosts that a page on a loopback address answers besides, for example of a proxy.
 
     Returns:
         The page: `close()` stops the server, `local_url` is its address.
@@ -49,71 +61,75 @@ def launch(
         ConfigError: the port is taken.
     """
     folder = _own_folder()
-    studio = Studio(loaded, examples=examples)
-    app = build_app(loaded, studio=studio)
-    app.queue(max_size=64, default_concurrency_limit=4)
-    try:
-        app.launch(
-            server_name=host,
-            server_port=port,
-            share=share,
-            inbrowser=open_browser,
-            prevent_thread_lock=True,
-            theme=style.theme(),
-            css=style.CSS + style.posters(studio.examples.values()),
-            head=style.HEAD,
-            max_file_size=MAX_UPLOAD,
-            allowed_paths=[str(path) for path in studio.examples.values()],
-            run_history=False,  # it would keep clips in the browser's storage
-            footer_links=["api"],
-            ssr_mode=False,
-        )
-    except OSError as error:
-        if "port" not in str(error):
-            raise
-        raise ConfigError(f"port {port} on {host} is taken: choose another with port= (--port)") from None
-    threading.Thread(target=studio.warm_up, daemon=True).start()
-    threading.Thread(target=_sweep_while_served, args=(app, folder, studio), daemon=True).start()
-    if block:
-        app.block_thread()
+    with _ended_by_signals() if block else nullcontext():
+        if block:  # then the process is the page's alone
+            tempfile.tempdir = str(folder.work)
+            limit_arenas()
+        studio = Studio(loaded, examples=examples, home=folder.examples)
+        app = build_app(loaded, studio=studio)
+        app.queue(max_size=64, default_concurrency_limit=4)
+        hosts = None if share else allowed_hosts(host, allow_hosts)
+        try:
+            app.launch(
+                server_name=host,
+                server_port=port,
+                share=share,
+                inbrowser=open_browser,
+                prevent_thread_lock=True,
+                theme=style.theme(),
+                css=style.CSS + style.posters(studio.examples.values()),
+                head=style.HEAD,
+                max_file_size=UPLOAD_BYTES,
+                allowed_paths=[str(path) for path in studio.examples.values()],
+                app_kwargs=_app_options(hosts),
+                enable_monitoring=False,
+                run_history=False,  # it would keep clips in the browser's storage
+                footer_links=["api"],
+                ssr_mode=False,
+            )
+        except OSError as error:
+            if "port" not in str(error):
+                raise
+            raise ConfigError(f"port {port} on {host} is taken: choose another with port= (--port)") from None
+        threading.Thread(target=studio.warm_up, daemon=True).start()
+        threading.Thread(target=_sweep_while_served, args=(app, folder.visitors, studio), daemon=True).start()
+        if block:
+            app.block_thread()
     return app
 
 
-def _own_folder() -> Path:
+def _app_options(hosts: set[str] | None) -> dict[str, Any]:
+    """Arguments of gradio's FastAPI: the guard, and answers to faulty requests instead of a server error."""
+    faults = {KeyError: unknown_function, FnIndexInferError: unknown_function, TooLargeError: too_large}
+    return {"middleware": [Middleware(Guard, hosts=hosts)], "exception_handlers": faults}
+
+
+def _own_folder() -> PageFolder:
     """Make a folder for this page's files, in gradio's folder if one is set; gradio uses it from now on.
 
-    Nothing else is in it, so that all of its old files can be deleted. It is removed when the process ends.
+    It is removed when the process ends.
     """
-    around = os.environ.get("GRADIO_TEMP_DIR") or None
-    if around:
-        Path(around).mkdir(parents=True, exist_ok=True)
-    folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="acvis-page-", dir=around)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    named = os.environ.get("GRADIO_TEMP_DIR")
+    around = Path(named) if named else None
+    if around and around.parent.name.startswith(PREFIX):  # set by an earlier page of this process
+        around = around.parent.parent
+    folder = PageFolder(around)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder.visitors)
+    atexit.register(folder.remove)
+    return folder
 
 
-def sweep(folder: Path, before: float) -> int:
-    """Delete files that came into `folder` before this moment (of `time.time`), and empty folders as old.
-
-    The time of change counts, not that of modification: gradio's copies keep the latter from their originals.
-
-    Returns:
-        The number of files deleted.
-    """
-    deleted = 0
-    for path in sorted(folder.rglob("*"), reverse=True):  # contents come before their folder
-        try:
-            if path.lstat().st_ctime >= before:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                if not any(path.iterdir()):
-                    path.rmdir()
-            else:
-                path.unlink()
-                deleted += 1
-        except OSError:  # in use, or deleted already
-            continue
-    return deleted
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM end the process as SIGINT does, through its exit handlers, which remove its files."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _sweep_while_served(app: gr.Blocks, folder: Path, studio: Studio) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from acvis_kit.app.numbers import number_within, shortened
 from acvis_kit.errors import ConfigError, MediaError
 from acvis_kit.media.edit import AudioEdit
 
@@ -25,6 +27,9 @@ NEEDS: dict[str, tuple[str, ...]] = {  # value of `sound` -> the groups of contr
     "shift": ("shift",),
     "keep": ("range",),
 }
+LOUDEST = 100  # dB, of `level` up and down
+LONGEST = 3600  # seconds, of `seconds` up and down, and of `start` and `end`
+ROUNDING = 1.0  # seconds by which the end of a part may lie beyond the clip's: players round durations up
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,36 @@ class SoundSettings:
     start: float = 0.0
     end: float | None = None
 
+    @classmethod
+    def given(cls, sound: str, other: str | None, level: Any, seconds: Any, start: Any, end: Any) -> SoundSettings:
+        """Settings from values of any kind; a number that is None is 0.
+
+        Raises:
+            ConfigError: a value that is no number, or outside its range.
+        """
+        return cls(
+            sound,
+            other,
+            number_within("level", level, -LOUDEST, LOUDEST),
+            number_within("seconds", seconds, -LONGEST, LONGEST),
+            number_within("start", start, 0, LONGEST),
+            number_within("end", end, 0, LONGEST) or None,
+        )
+
+    def check_within(self, seconds: float) -> None:
+        """Refuse a part that lies outside a clip of this duration, and a shift that leaves nothing of it.
+
+        Raises:
+            ConfigError: names the seconds asked for and the clip's.
+        """
+        lasts = f"the clip lasts {seconds:.4g} s"
+        if self.sound == "keep" and self.start >= seconds:
+            raise ConfigError(f"The part begins at {self.start:g} s, but {lasts}: choose an earlier beginning.")
+        if self.sound == "keep" and self.end and self.end >= seconds + ROUNDING:
+            raise ConfigError(f"The part ends at {self.end:g} s, but {lasts}: choose an earlier end, or 0 for its end.")
+        if self.sound == "shift" and abs(self.seconds) >= seconds:
+            raise ConfigError(f"Nothing is left of a sound shifted by {self.seconds:g} s: {lasts}. Choose less.")
+
     def edit(self) -> AudioEdit:
         """These settings as an `AudioEdit`.
 
@@ -56,7 +91,7 @@ class SoundSettings:
         """
         if self.sound not in [value for _, value in SOUNDS]:
             known = ", ".join(value for _, value in SOUNDS)
-            raise ConfigError(f'sound="{self.sound}" is not known: choose one of {known}.')
+            raise ConfigError(f"sound={shortened(self.sound)} is not known: choose one of {known}.")
         if self.sound in ("swap", "mix"):
             if not self.other:
                 raise MediaError("There is no other sound yet: choose a file or an example's sound, then run.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import tempfile
 import threading
@@ -12,8 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import gradio as gr
+from typing import Any
 
 from acvis_kit.app import gpu
 from acvis_kit.app.clips import (
@@ -26,7 +26,9 @@ from acvis_kit.app.clips import (
     file_of,
     original_for_browsers,
 )
+from acvis_kit.app.numbers import number_within
 from acvis_kit.app.sound_settings import SoundSettings
+from acvis_kit.app.storage import bytes_in, check_room, new_folder, secret_path, upload_folder
 from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import AcvisError, MediaError
 from acvis_kit.inference.prediction import Prediction
@@ -40,6 +42,10 @@ FLOOR = 0.1  # score; lower tracks are not kept, and the threshold's slider begi
 CANDIDATES = 40  # pairs of query and class whose masks are computed, at most
 SESSIONS_KEPT = 16
 TAKES_KEPT = 8  # per session; a take is run-length codes and videos
+VIEWS_KEPT = 3  # per take: overlays and downloads in different views
+SESSION_BYTES = 500 * 10**6  # of a session's results on the disk; its oldest takes make room
+TABS_KNOWN = 1000  # sessions that a reloaded page can find again
+TOKEN = re.compile(r"[0-9a-f]{32}")  # the secret by which it finds its session
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +68,15 @@ class TakeView:
     gate: bool = False
     opacity: float = 0.5
 
+    @classmethod
+    def given(cls, threshold: Any, gate: Any, opacity: Any) -> TakeView:
+        """A view from values of any kind.
+
+        Raises:
+            ConfigError: a value that is no number from 0 to 1.
+        """
+        return cls(number_within("threshold", threshold, 0, 1), bool(gate), number_within("opacity", opacity, 0, 1))
+
 
 @dataclass
 class Take:
@@ -79,6 +94,7 @@ class Take:
         drawing: seconds that drawing the first overlay took.
         at: when the take was run, by the monotonic clock.
         videos: overlays drawn so far.
+        folder: of the files of this take; None until the take is added to a session.
     """
 
     number: int
@@ -92,6 +108,8 @@ class Take:
     drawing: float = 0.0
     at: float = field(default_factory=time.monotonic)
     videos: dict[TakeView, Path] = field(default_factory=dict)
+    folder: Path | None = None
+    _folders: OrderedDict[TakeView, Path] = field(default_factory=OrderedDict)
 
     @property
     def title(self) -> str:
@@ -102,26 +120,62 @@ class Take:
         prediction = self.prediction.above(view.threshold)
         return prediction.gated() if view.gate else prediction
 
+    def view_folder(self, view: TakeView) -> Path:
+        """The folder of the files of this view, made if there is none; the last `VIEWS_KEPT` are kept.
+
+        Raises:
+            AcvisError: the page's disk is full.
+        """
+        assert self.folder is not None, "files are written of takes that belong to a session"
+        folder = self._folders.get(view)
+        if folder is None or not folder.is_dir():
+            check_room(upload_folder())
+            self._folders[view] = folder = new_folder(self.folder)
+        self._folders.move_to_end(view)
+        while len(self._folders) > VIEWS_KEPT:
+            shutil.rmtree(self._folders.popitem(last=False)[1], ignore_errors=True)
+        return folder
+
+    def delete_files(self) -> None:
+        """Delete the files of all views."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
 
 @dataclass
 class Session:
     """The state of one visitor.
 
     Attributes:
+        folder: of the session's results; it does not exist before the first.
+        chosen: the clip in the page's controls.
         clip: file of the latest take's clip.
         original: a file of that clip that browsers play.
-        takes: the last `TAKES_KEPT`, by number.
+        takes: the last `TAKES_KEPT`, by number; fewer if they exceed `SESSION_BYTES`.
         made: number of takes so far.
-        error: the last error's message, HTML.
+        dropped: numbers of takes that made room, until the visitor is told.
         cancelled: set to stop the current run.
     """
 
+    folder: Path = field(default_factory=lambda: secret_path(upload_folder()))
+    chosen: Path | None = None
     clip: Path | None = None
     original: Path | None = None
     takes: OrderedDict[int, Take] = field(default_factory=OrderedDict)
     made: int = 0
-    error: str = ""
+    dropped: list[int] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def make_room(self) -> None:
+        """Drop the oldest takes, with their files, as long as there are too many or their files are too large."""
+        while len(self.takes) > 1 and (len(self.takes) > TAKES_KEPT or bytes_in(self.folder) > SESSION_BYTES):
+            number, take = self.takes.popitem(last=False)
+            take.delete_files()
+            self.dropped.append(number)
+
+    def delete(self) -> None:
+        """Delete the session's results."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Studio:
@@ -131,9 +185,16 @@ class Studio:
         loaded: the model and where it is from.
         max_seconds: longer clips are trimmed to this.
         examples: a folder of clips instead of the bundled ones.
+        home: a folder for the overlays of the examples; a temporary one if None.
     """
 
-    def __init__(self, loaded: Loaded, max_seconds: float = MAX_SECONDS, examples: Path | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        max_seconds: float = MAX_SECONDS,
+        examples: Path | None = None,
+        home: Path | None = None,
+    ) -> None:
         config = loaded.model.config
         self.loaded, self.max_seconds = loaded, max_seconds
         self.floor = min(FLOOR, config.score_threshold)
@@ -148,33 +209,55 @@ class Studio:
         self.clip_cache = ClipCache(self.predictor, max_seconds)
         self.examples = {path.stem: path for path in example_files(examples)}
         self._sessions: OrderedDict[str | None, Session] = OrderedDict()
+        self._tokens: OrderedDict[str | None, str] = OrderedDict()  # of the open pages, by gradio's session hash
         self._lock = threading.Lock()  # of the sessions
         self._network = threading.Lock()  # the model processes one clip at a time
         self.running = 0  # runs in progress
         self._keys = {path: content_key(path) for path in self.examples.values()}
         self._warm: dict[Path, Take] = {}
-        self._home = tempfile.TemporaryDirectory(prefix="acvis-examples-", ignore_cleanup_errors=True)
+        if home is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="acvis-examples-", ignore_cleanup_errors=True)
+            home = Path(self._temporary.name)
+        self._home = home
         self._run_on_gpu = gpu.runner(self.predictor, max_seconds)
 
     def session(self, key: str | None) -> Session:
         """The session with this key, made if there is none; the last `SESSIONS_KEPT` are kept."""
         with self._lock:
+            key = self._tokens.get(key, key)
             session = self._sessions.pop(key, None) or Session()
             self._sessions[key] = session
             while len(self._sessions) > SESSIONS_KEPT:
-                self._sessions.popitem(last=False)
+                self._sessions.popitem(
+                    last=False
+                )  # its files stay for a visitor who is looking at them, until the sweep
             return session
 
+    def adopt(self, key: str | None, token: object) -> Session:
+        """The session of a page that has been opened or reloaded; it gets the one that it had before.
+
+        Args:
+            key: gradio's session hash, which is another one after a reload.
+            token: the page's secret, 128 random bits in hexadecimal; anything else is ignored.
+        """
+        if isinstance(token, str) and TOKEN.fullmatch(token):
+            with self._lock:
+                self._tokens[key] = token
+                while len(self._tokens) > TABS_KNOWN:
+                    self._tokens.popitem(last=False)
+        return self.session(key)
+
     def forget(self, key: str | None) -> None:
-        """Cancel the session's run and delete the session."""
+        """Cancel the session's run; delete the session, unless its page can come back (see `adopt`) for it."""
         self.cancel(key)
         with self._lock:
-            self._sessions.pop(key, None)
+            if self._tokens.pop(key, None) is None and (session := self._sessions.pop(key, None)) is not None:
+                session.delete()
 
     def cancel(self, key: str | None) -> None:
         """Stop the session's run; the next run is not affected."""
         with self._lock:
-            session = self._sessions.get(key)
+            session = self._sessions.get(self._tokens.get(key, key))
         if session is not None:
             session.cancelled.set()
 
@@ -214,21 +297,30 @@ class Studio:
         clip = self._example(clip) or clip
         ready = self._warm.get(clip) if settings == SoundSettings() else None
         take = ready or self._take(clip, settings, report_or_stop)
-        take = replace(take, videos=dict(take.videos), at=time.monotonic())
-        if session.clip != clip:
-            folder = new_folder()
-            session.original = original_for_browsers(take.source, folder, report_or_stop)
-            session.clip = clip
-        if view not in take.videos:
-            began = time.monotonic()
-            self.video(take, view, report_or_stop)
-            take.drawing = time.monotonic() - began
+        check_room(upload_folder())
+        take = replace(
+            take,
+            videos=dict(take.videos),
+            at=time.monotonic(),
+            folder=new_folder(session.folder),
+            _folders=OrderedDict(),
+        )
+        try:
+            if session.clip != clip:
+                session.original = original_for_browsers(take.source, new_folder(session.folder), report_or_stop)
+                session.clip = clip
+            if view not in take.videos:
+                began = time.monotonic()
+                self.video(take, view, report_or_stop)
+                take.drawing = time.monotonic() - began
+        except BaseException:
+            take.delete_files()
+            raise
         with self._lock:
             session.made += 1
             take.number = session.made
             session.takes[take.number] = take
-            while len(session.takes) > TAKES_KEPT:
-                session.takes.popitem(last=False)
+            session.make_room()
         return take
 
     @contextmanager
@@ -246,21 +338,17 @@ class Studio:
 
         Raises:
             MediaError: the clip's file has been deleted.
+            AcvisError: the page's disk is full.
         """
         ready = take.videos.get(view)
         if ready is not None and ready.is_file():
             return ready
         if not file_of(clip_of(take.prediction)).is_file():
             raise MediaError(GONE)
-        folder = new_folder()
-        try:
-            if report is not None:
-                report("write", 0, 1)
-            path = write_overlay(take.shown(view), folder / "overlay.mp4", opacity=view.opacity, progress=report)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        take.videos[view] = path
+        if report is not None:
+            report("write", 0, 1)
+        path = take.view_folder(view) / "overlay.mp4"
+        take.videos[view] = write_overlay(take.shown(view), path, opacity=view.opacity, progress=report)
         return path
 
     def take(self, key: str | None, number: int) -> Take:
@@ -281,14 +369,14 @@ class Studio:
         with self._lock:
             for session in self._sessions.values():
                 for number in [number for number, take in session.takes.items() if take.at <= limit]:
-                    del session.takes[number]
+                    session.takes.pop(number).delete_files()
 
     def warm_up(self) -> None:
         """Run the model on the examples and draw their overlays, so that a click shows them at once."""
         for name, path in self.examples.items():
             try:
                 take = self._take(path, SoundSettings(), lambda *_: None, pin=True)
-                folder = Path(self._home.name) / name
+                folder = self._home / name
                 folder.mkdir(exist_ok=True)
                 began = time.monotonic()
                 video = write_overlay(take.shown(self.view), folder / "overlay.mp4", opacity=self.view.opacity)
@@ -297,6 +385,15 @@ class Studio:
                 self._warm[path] = take
             except Exception:  # the page works without it; a click on the example reports the error
                 logger.exception("the example %s could not be prepared", path.name)
+
+    def examples_beside(self, clip: Path) -> list[Path]:
+        """The examples other than this clip.
+
+        Raises:
+            MediaError: the clip does not exist any more.
+        """
+        itself = self._example(clip)
+        return [path for path in self.examples.values() if path != itself]
 
     def _example(self, clip: Path) -> Path | None:
         """The example of which this file is a copy (gradio copies files to its cache); None if there is none."""
@@ -309,12 +406,13 @@ class Studio:
         while not self._network.acquire(timeout=0.25):
             report("wait", 0, 1)
         try:
-            if self._run_on_gpu is not None:
+            if self._run_on_gpu is not None:  # it checks the settings against the clip
                 return Take(0, clip.name, settings, *self._run_on_gpu(str(clip), settings))
             encoded, cached = self.clip_cache.get(clip, report, pin=pin)
             began = time.monotonic()
             size = drawn_size(encoded.features.source_size)
             source = clip_of(encoded.features)
+            settings.check_within(source.duration)
             report("decode", 0, len(source))
             prediction = self.predictor.decode(encoded.features, edit, output_size=size, progress=report)
         finally:
@@ -322,13 +420,6 @@ class Studio:
         decoding = time.monotonic() - began
         encoding = 0.0 if cached else encoded.seconds
         return Take(0, clip.name, settings, prediction, source, encoded.stills, encoding, decoding)
-
-
-def new_folder() -> Path:
-    """A new folder in gradio's cache, where `server.sweep` deletes what is old."""
-    cache = Path(gr.utils.get_upload_folder())
-    cache.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="acvis-", dir=cache))
 
 
 def without_folders(prediction: Prediction) -> Prediction:

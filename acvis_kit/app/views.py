@@ -107,18 +107,22 @@ def _when(row: dict[str, Any]) -> str:
 def summary(take: Take, view: TakeView) -> str:
     """The clip and its sound, the number of objects, the durations, and all notes; Markdown."""
     prediction = without_folders(take.shown(view))
-    objects = len(prediction.tracks)
-    found = {0: "Nothing is marked.", 1: "1 object is marked."}.get(objects, f"{objects} objects are marked.")
     name, label = html.escape(take.clip_name), html.escape(take.settings.label())
     encoding = f"{take.encoding:.1f} s (once per clip)" if take.encoding else "0 s (done before)"
     lines = [
-        f"**{name}** with **{label}**, {len(prediction) / prediction.fps:g} s. **{found}**",
+        f"**{name}** with **{label}**, {len(prediction) / prediction.fps:g} s. **{found(take, view)}**",
         "",
         f"<small>encoding {encoding} · decoding {take.decoding:.1f} s · drawing {take.drawing:.1f} s</small>",
         "",
         *(f"* {html.escape(note)}" for note in prediction.notes),
     ]
     return "\n".join(lines)
+
+
+def found(take: Take, view: TakeView) -> str:
+    """How many objects the view shows: "2 objects are marked."."""
+    objects = len(take.shown(view).tracks)
+    return {0: "Nothing is marked.", 1: "1 object is marked."}.get(objects, f"{objects} objects are marked.")
 
 
 def liveliest(take: Take, view: TakeView) -> int:

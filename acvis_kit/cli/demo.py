@@ -21,6 +21,13 @@ def add_demo(commands: argparse._SubParsersAction) -> None:
     add_weights(parser, default=DEMO_WEIGHTS, preset=DEMO_WEIGHTS)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a host name that a page on 127.0.0.1 answers besides, for example of a proxy; may be repeated",
+    )
     parser.add_argument("--share", action="store_true", help="a public link through gradio's servers")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
@@ -36,6 +43,7 @@ def _demo(arguments: argparse.Namespace) -> None:
         port=arguments.port,
         share=arguments.share,
         open_browser=not arguments.no_browser,
+        allow_hosts=arguments.allow_host,
     )
 
 

@@ -12,7 +12,7 @@ from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.viz.overlay import COUNT_SCALE, track_hex, track_name
 
 POINTS = 600  # of the drawn waveform, at most
-INK, FAINT = "#7c8aa0", "rgba(124, 138, 160, 0.25)"  # readable on white and on black
+INK, FAINT = "#6b7689", "rgba(124, 138, 160, 0.25)"  # INK has a contrast of 4.6:1 on white and on black
 SOUND, BARS, LANE, GAP = 84, 96, 26, 22  # pixels: heights of the sound, the probabilities and a lane; between the rows
 
 

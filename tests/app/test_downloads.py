@@ -64,3 +64,15 @@ def test_the_python_line_of_the_sound_makes_the_same_edit(sound) -> None:
 
     settings = SoundSettings(sound, "dog.wav", 3, 2, 1, 4)
     assert eval(downloads._edit_code(settings), {"ak": ak}) == settings.edit()
+
+
+def test_the_python_lines_of_a_bundled_clip_run_anywhere(studio, loaded, tmp_path, monkeypatch) -> None:
+    """In a folder in which none of the page's files are."""
+    clip, other = (path for name, path in studio.examples.items() if name in ("quartet", "twins"))
+    take = studio.run("s", clip, SoundSettings("swap", str(other)), VIEW, quiet)
+    folder = save_model(loaded.model, tmp_path / "weights")
+    monkeypatch.chdir(tmp_path)
+    code = downloads.python_lines(take, VIEW, Loaded(loaded.model, folder.name), 120)
+    assert code.count("files('acvis_kit') / 'assets/clips/") == 2
+    exec(code, {})
+    assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["video"] == clip.name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import gradio as gr
 import pytest
@@ -18,6 +20,7 @@ from tests.app.conftest import make_clip
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(trimmed|no sound track).*:UserWarning")
 VIEW = (0.0, False, 0.5)
+TOKEN = "0123456789abcdef" * 2
 
 
 @pytest.fixture
@@ -29,14 +32,43 @@ def visitor(name: str = "s") -> SimpleNamespace:
     return SimpleNamespace(session_hash=name)
 
 
-def run(page: Handlers, clip: str | None, sound: str = "original", other: str | None = None, **kwargs) -> list:
+def run(
+    page: Handlers, clip: str | None, sound: str = "original", other: str | None = None, left: int = ORIGINAL, **kwargs
+) -> Results:
+    numbers = [kwargs.pop(name, 0) for name in ("level", "shift", "start", "end")]
     kwargs.setdefault("request", visitor())
-    return page.run(clip, sound, "", other, 0, 0, 0, 0, *VIEW, **kwargs)
+    return Results(*page.run(clip, sound, "", other, *numbers, *VIEW, left, **kwargs))
+
+
+class Results(NamedTuple):
+    """What a run returns."""
+
+    status: str
+    left: Any
+    right: Any
+    left_video: Any
+    right_video: Any
+    summary: Any
+    timeline: Any
+    second: Any
+    frame: Any
+    caption: Any
+    tracks: Any
+    code: Any
+    overlay: Any
+    result: Any
+    counts: Any
+    masks: Any
+
+    def changed(self) -> list[str]:
+        """The names of the outputs that are not skipped."""
+        skip = gr.skip()
+        return [name for name, value in self._asdict().items() if type(value) is not type(skip) or value != skip]
 
 
 def test_a_run_shows_the_original_beside_the_take(page, clip):
-    left, right, original, overlay, summary, figure, second, *_ = run(page, clip)
-    assert left["value"] == ORIGINAL and right["value"] == 1
+    status, left, right, original, overlay, summary, figure, second, *_ = run(page, clip)
+    assert status == "" and left["value"] == ORIGINAL and right["value"] == 1
     assert original == clip and overlay.endswith("overlay.mp4")
     assert [title for title, _ in right["choices"]] == ["The original", "Take 1: a clip.mp4 with its original sound"]
     assert "a clip.mp4" in summary and second["maximum"] == 1 and len(figure.data) == 8
@@ -44,7 +76,7 @@ def test_a_run_shows_the_original_beside_the_take(page, clip):
 
 def test_takes_can_be_compared(page, clip):
     run(page, clip)
-    right = run(page, clip, "mute")[1]
+    right = run(page, clip, "mute").right
     assert [value for _, value in right["choices"]] == [0, 1, 2]
     left = page.video_alone(1, *VIEW, request=visitor())
     assert load_clip(left).waveform.abs().max() > 0.1
@@ -61,20 +93,20 @@ def test_the_controls_of_the_view_change_what_is_shown(page, clip):
     frame, caption = page.second(1, 0.0, False, 0.5, 1, request=visitor())
     assert "Second 1 to 2" in caption and len(frame.color_map) <= 3
     _, right, saved = page.redraw(ORIGINAL, 1, 0.94, False, 0.5, request=visitor())
-    assert right == saved and right != run(page, clip)[3]
+    assert right == saved and right != run(page, clip).right_video
 
 
 def test_an_example_runs_with_one_click(loaded, examples):
     page = Handlers(Studio(loaded, examples=examples))
     path = page.studio.examples["two"]
-    assert page.choose(path)() == [str(path), "original"]
-    assert "two.mp4" in page.run_example(path)(*VIEW, request=visitor())[4]
+    assert page.choose(path)(visitor()) == [str(path), "original"]
+    assert "two.mp4" in Results(*page.run_example(path)(*VIEW, ORIGINAL, request=visitor())).summary
 
 
 def test_the_sound_of_another_example_is_chosen_by_name(loaded, examples, clip):
     page = Handlers(Studio(loaded, examples=examples))
-    summary = page.run(clip, "swap", "one", None, 0, 0, 0, 0, *VIEW, request=visitor())[4]
-    assert "the sound of one.mp4" in summary
+    results = Results(*page.run(clip, "swap", "one", None, 0, 0, 0, 0, *VIEW, ORIGINAL, request=visitor()))
+    assert "the sound of one.mp4" in results.summary
 
 
 def test_progress_names_each_step(page, clip):
@@ -85,7 +117,7 @@ def test_progress_names_each_step(page, clip):
 
 
 def test_the_summary_says_that_a_long_clip_was_trimmed(loaded, clip):
-    summary = run(Handlers(Studio(loaded, max_seconds=1)), clip)[4]
+    summary = run(Handlers(Studio(loaded, max_seconds=1)), clip).summary
     assert "trimmed to the first 1 s" in summary and ", 1 s." in summary
 
 
@@ -93,14 +125,113 @@ def test_the_summary_says_that_a_long_clip_was_trimmed(loaded, clip):
     ("sound", "other", "message"),
     [
         ("swap", None, "There is no other sound yet"),
-        ("swap", "fake.mp4", r"fake\.mp4 is not readable"),
+        ("swap", "fake.mp4", "fake.mp4 is not readable"),
         ("louder", None, "not known"),
     ],
 )
 def test_a_wrong_sound_gets_a_message(page, clip, tmp_path, sound, other, message):
     (tmp_path / "fake.mp4").write_text("no sound\n" * 20)
-    with pytest.raises(gr.Error, match=message):
-        run(page, clip, sound, other and str(tmp_path / other))
+    assert message in run(page, clip, sound, other and str(tmp_path / other)).status
+
+
+@pytest.mark.parametrize(
+    ("sound", "numbers", "message"),
+    [
+        ("keep", {"start": 50, "end": 60}, "The part begins at 50 s, but the clip lasts 2 s"),
+        ("keep", {"start": 1, "end": 60}, "The part ends at 60 s, but the clip lasts 2 s"),
+        ("shift", {"shift": -2}, "Nothing is left of a sound shifted by -2 s: the clip lasts 2 s"),
+        ("shift", {"shift": math.nan}, "seconds=nan must be a number from -3600 to 3600"),
+        ("noise", {"level": math.inf}, "level=inf must be a number from -100 to 100"),
+    ],
+)
+def test_numbers_outside_the_clip_or_their_range_are_refused_in_words(page, clip, sound, numbers, message):
+    assert message in run(page, clip, sound, **numbers).status
+
+
+def test_an_error_belongs_to_the_run_that_made_it(page, clip):
+    assert run(page, None).changed() == ["status"]
+    assert "There is no clip yet" in run(page, None).status and "role='alert'" in run(page, None).status
+    assert run(page, clip).status == ""
+    assert "no clip" not in page.cancel(visitor()) and "alert'" not in page.cancel(visitor())
+
+
+def test_a_stopped_run_leaves_the_finished_take_as_it_is(page, clip):
+    run(page, clip)
+
+    def press_cancel(*_: object, **__: object) -> None:
+        page.cancel(visitor())
+
+    stopped = run(page, clip, "mute", progress=press_cancel)
+    assert stopped.changed() == ["status"] and "Stopped" in stopped.status and "role='status'" in stopped.status
+
+
+def test_the_left_viewer_keeps_its_take_of_the_same_clip(page, clip, tmp_path):
+    run(page, clip)
+    results = run(page, clip, "mute", left=1)
+    assert results.left["value"] == 1 and results.right["value"] == 2
+    assert load_clip(results.left_video).waveform.abs().max() > 0.1
+    other = make_clip(tmp_path / "other.mp4", seconds=1)
+    results = run(page, other, left=1)
+    assert results.left["value"] == ORIGINAL and results.left_video == other
+
+
+def test_a_take_that_makes_room_is_named(page, clip):
+    for _ in range(studio_module.TAKES_KEPT):
+        assert run(page, clip, "mute").status == ""
+    results = run(page, clip, "mute", left=1)
+    assert "Dropped to make room: take 1." in results.status and results.left["value"] == ORIGINAL
+    assert run(page, None).changed() == ["status"]
+    assert "take 2." in run(page, clip, "mute").status
+
+
+def test_all_sounds_run_with_one_click(loaded, examples, clip):
+    page = Handlers(Studio(loaded, examples=examples))
+    steps = []
+    results = Results(
+        *page.run_all(clip, "", None, *VIEW, request=visitor(), progress=lambda at, desc, **_: steps.append(desc))
+    )
+    titles = [title for title, _ in results.right["choices"]]
+    assert [title.partition(" with ")[2] for title in titles[1:]] == [
+        "its original sound",
+        "silence",
+        "the sound of one.mp4",
+    ]
+    assert (results.left["value"], results.right["value"]) == (1, 3)
+    assert "Take 2, silence: 3 objects are marked." in results.status
+    assert any(step.startswith("Sound 3 of 3: ") for step in steps)
+    one = str(page.studio.examples["one"])
+    swapped = Results(*page.run_all(one, "", None, *VIEW, request=visitor("b")))
+    assert "the sound of two.mp4" in swapped.summary
+
+
+def test_what_ran_before_an_error_is_shown_with_it(page, clip, tmp_path):
+    (tmp_path / "fake.mp4").write_text("no sound\n" * 20)
+    results = Results(*page.run_all(clip, "", str(tmp_path / "fake.mp4"), *VIEW, request=visitor()))
+    assert "fake.mp4 is not readable" in results.status and results.right["value"] == 2
+    assert "silence" in results.summary
+
+
+def test_a_reload_finds_the_clip_and_the_takes_again_and_nobody_else_does(page, clip):
+    page.restore(TOKEN, visitor("before"))
+    page.keep_clip(clip, visitor("before"))
+    run(page, clip, "mute", request=visitor("before"))
+    page.leave(visitor("before"))
+    shown, *restored = page.restore(TOKEN, visitor("after"))
+    results = Results(*restored)
+    assert shown == clip and "silence" in results.summary and results.right["value"] == 1
+    assert Path(results.right_video).is_file()
+    for token in ("0" * 32, "", None, TOKEN.upper(), {"a": 1}, "before"):
+        assert page.restore(token, visitor(f"somebody with {token}"))[2:] == [gr.skip()] * module.OUTPUTS
+    with pytest.raises(gr.Error, match="no longer kept"):
+        page.second(1, *VIEW, 0, request=visitor("before"))
+
+
+def test_a_reload_after_the_clip_was_deleted_begins_anew(page, clip):
+    page.restore(TOKEN, visitor())
+    page.keep_clip(clip, visitor())
+    run(page, clip)
+    Path(clip).unlink()
+    assert page.restore(TOKEN, visitor("after")) == [gr.skip()] * (2 + module.OUTPUTS)
 
 
 def test_a_file_that_cannot_be_written_is_named_without_the_servers_folders(cache):
@@ -116,25 +247,21 @@ def test_a_file_that_cannot_be_written_is_named_without_the_servers_folders(cach
 def test_a_bad_file_gets_a_message_without_the_servers_folders(page, clip, tmp_path, content):
     fake = tmp_path / "fake.mp4"
     fake.write_bytes(content)
-    with pytest.raises(gr.Error) as caught:
-        run(page, str(fake))
-    assert caught.value.message.startswith("fake.mp4") and str(tmp_path) not in caught.value.message
-    assert "3 objects" in run(page, clip)[4]  # the page still works
+    status = run(page, str(fake)).status
+    assert ">fake.mp4" in status and str(tmp_path) not in status
+    assert "3 objects" in run(page, clip).summary  # the page still works
 
 
 def test_a_file_without_a_picture_gets_a_message(page, tmp_path):
     from scipy.io import wavfile
 
     wavfile.write(tmp_path / "beep.wav", 16000, (1e4 * __import__("numpy").ones(16000)).astype("int16"))
-    with pytest.raises(gr.Error, match="no picture"):
-        run(page, str(tmp_path / "beep.wav"))
+    assert "no picture" in run(page, str(tmp_path / "beep.wav")).status
 
 
 def test_a_missing_clip_gets_a_message(page, tmp_path):
-    with pytest.raises(gr.Error, match="There is no clip yet"):
-        run(page, None)
-    with pytest.raises(gr.Error, match="no longer here"):
-        run(page, str(tmp_path / "deleted.mp4"))
+    assert "There is no clip yet" in run(page, None).status
+    assert "no longer here" in run(page, str(tmp_path / "deleted.mp4")).status
 
 
 def test_a_deleted_original_gets_a_message(page, clip):
@@ -144,28 +271,21 @@ def test_a_deleted_original_gets_a_message(page, clip):
         page.video_alone(ORIGINAL, *VIEW, request=visitor())
 
 
-def test_the_last_error_of_a_session_stays_on_the_page(page):
-    with pytest.raises(gr.Error):
-        run(page, None)
-    assert "There is no clip yet" in page.failure(visitor()) and "role='alert'" in page.failure(visitor())
-    assert "There is no clip yet" not in page.failure(visitor("somebody else"))
-
-
 def test_faults_of_the_page_are_logged_and_not_shown(page, clip, cache, monkeypatch, caplog):
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr(studio_module, "write_overlay", broken)
-    with pytest.raises(gr.Error, match="fault of the page") as caught:
-        run(page, clip)
-    assert "secret" not in caught.value.message and "secret" in caplog.text
+    status = run(page, clip).status
+    assert "fault of the page" in status and "secret" not in status and "secret" in caplog.text
     assert not list(cache.rglob("*.mp4"))  # no partial result
 
 
 def test_cancelling_is_confirmed_and_leaving_deletes_the_takes(page, clip):
-    assert "Cancelled" in page.cancel(visitor())
-    run(page, clip)
+    assert "Stopped" in page.cancel(visitor())
+    video = run(page, clip).right_video
     page.leave(visitor())
+    assert not Path(video).exists()
     with pytest.raises(gr.Error, match="no longer kept"):
         page.second(1, *VIEW, 0, request=visitor())
 
@@ -177,3 +297,37 @@ def test_the_endpoint_returns_files_and_rows(page, tmp_path):
     assert "silence" in summary and len(rows) == 3
     assert [Path(other).name for other in others] == ["result.json", "counts.csv", "masks.zip"]
     assert module.session_of(None) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"threshold": math.nan}, "threshold=nan must be a number from 0 to 1"),
+        ({"threshold": 1e308}, r"threshold=1e\+308 must be"),
+        ({"threshold": -math.inf}, "threshold=-inf must be"),
+        ({"threshold": 10**400}, "threshold=10000"),
+        ({"threshold": 10**5000}, "threshold=a huge number must be"),
+        ({"threshold": "high"}, "threshold='high' must be"),
+        ({"threshold": [0.5]}, r"threshold=\[0.5\] must be"),
+        ({"threshold": True}, "threshold=True must be"),
+        ({"sound": "keep", "start": -1}, "start=-1 must be a number from 0 to 3600"),
+        ({"sound": "keep", "end": -math.inf}, "end=-inf must be a number from 0 to 3600"),
+        ({"sound": "noise", "level": 10**400}, "level=10000"),
+        ({"sound": "x" * 10**6}, "sound='xxx"),
+    ],
+)
+def test_the_endpoint_refuses_other_numbers_and_texts_briefly(page, clip, given, message):
+    with pytest.raises(gr.Error, match=message) as caught:
+        page.predict(clip, request=visitor(), **given)
+    assert len(caught.value.message) < 200
+
+
+def test_the_endpoint_without_a_threshold_uses_that_of_the_weights(page, clip):
+    _, _, rows, *_ = page.predict(clip, request=visitor())
+    assert page.studio.view.threshold == 0 and len(rows) == 3
+
+
+def test_no_message_is_longer_than_a_paragraph(cache):
+    with pytest.raises(gr.Error) as caught, spoken_errors():
+        raise MediaError("x" * 10**6)
+    assert len(caught.value.message) == module.LONGEST_MESSAGE + 3

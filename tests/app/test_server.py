@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from acvis_kit.app import launch, server
+from acvis_kit.app import guard, launch, server, storage
+from acvis_kit.app.guard import BODY_BYTES
 from acvis_kit.app.sound_settings import SoundSettings
+from acvis_kit.app.storage import sweep
 from acvis_kit.app.studio import TakeView
 from acvis_kit.errors import ConfigError
 from acvis_kit.media.load import load_clip
@@ -45,13 +54,14 @@ def test_a_program_can_call_the_endpoint(page, clip, tmp_path):
     from gradio_client import Client, handle_file
 
     client = Client(page.local_url, verbose=False, download_files=tmp_path)
-    overlay, summary, tracks, _, counts, masks = client.predict(
-        handle_file(clip), "mute", None, threshold=0, api_name="/predict"
+    overlay, summary, tracks, result, counts, masks = client.predict(
+        clip=handle_file(clip), sound="mute", api_name="/predict"
     )
     assert "silence" in summary and len(tracks) == 3
     assert load_clip(overlay).waveform.abs().max() == 0
     assert len(Path(counts).read_text(encoding="utf-8").splitlines()) == 3  # a header and two seconds
     assert Path(masks).suffix == ".zip"
+    assert len(json.loads(Path(result).read_text(encoding="utf-8"))["results"]) == 3
 
 
 def test_only_uploads_examples_and_results_can_be_fetched(page, clip, examples, tmp_path):
@@ -80,36 +90,14 @@ def test_only_uploads_examples_and_results_can_be_fetched(page, clip, examples, 
         )
 
 
-def test_old_files_are_deleted_and_new_ones_stay(tmp_path):
-    old, new = tmp_path / "a" / "old.mp4", tmp_path / "b" / "new.mp4"
-    old.parent.mkdir()
-    old.write_text("x")
-    time.sleep(0.02)
-    before = time.time()
-    time.sleep(0.02)
-    new.parent.mkdir()
-    new.write_text("x")
-    assert server.sweep(tmp_path, before) == 1
-    assert not old.exists() and new.exists()
-    assert server.SWEEP_EVERY + server.KEEP_SECONDS < 3600
-
-
-def test_a_new_copy_of_an_old_file_is_not_old(tmp_path):
-    """gradio copies a chosen example with its time of modification."""
-    copy = tmp_path / "example.mp4"
-    copy.write_bytes(b"x")
-    os.utime(copy, (0, 0))
-    assert server.sweep(tmp_path, time.time() - 10) == 0
-
-
 def test_the_page_deletes_files_in_a_folder_of_its_own_alone(page, cache, clip, monkeypatch):
     others = cache / "others.mp4"
     others.touch()
     own = Path(os.environ["GRADIO_TEMP_DIR"])
-    assert own.parent == cache
+    assert own.parent.parent == cache
     page.studio.run("s", Path(clip), SoundSettings("mute"), TakeView(0.0), quiet)
     assert list(own.rglob("overlay.mp4"))
-    server.sweep(own, time.time() + 10)
+    sweep(own, time.time() + 10)
     assert not list(own.rglob("*.mp4")) and others.exists()
 
 
@@ -130,9 +118,9 @@ def test_old_takes_and_files_go_while_the_page_is_served_and_the_sweeper_ends_wi
     assert not sweeper.is_alive()
 
 
-def soon(condition) -> bool:
-    """Whether this becomes true within half a minute."""
-    limit = time.monotonic() + 30
+def soon(condition, seconds: float = 30) -> bool:
+    """Whether this becomes true within so many seconds."""
+    limit = time.monotonic() + seconds
     while not condition() and time.monotonic() < limit:
         time.sleep(0.02)
     return condition()
@@ -143,9 +131,138 @@ def test_predict_is_the_one_public_endpoint(page):
     assert list(endpoints) == ["/predict"]
     names = [p["parameter_name"] for p in endpoints["/predict"]["parameters"]]
     assert names == ["clip", "sound", "other_sound", "level", "seconds", "start", "end", "threshold", "count_gate"]
+    returned = [value["label"] for value in endpoints["/predict"]["returns"]]
+    assert returned == ["overlay", "summary", "tracks", "result", "counts", "masks"]
+    assert "0.3" not in endpoints["/predict"]["description"]
+    assert endpoints["/predict"]["parameters"][7]["parameter_default"] == page.studio.view.threshold
+
+
+def test_faulty_requests_get_an_answer_and_no_server_error(page, clip):
+    import httpx
+
+    def ask(method: str, path: str, **options: Any) -> httpx.Response:
+        return httpx.request(method, f"{page.local_url}gradio_api/{path}", **options)
+
+    for index in (999, -1):
+        body = {"fn_index": index, "data": [], "session_hash": "s"}
+        assert ask("POST", "queue/join", json=body).status_code == 404
+        assert ask("POST", "run/predict", json=body).status_code < 500
+    for path in ("call/nothing", "call/v2/nothing"):
+        answer = ask("POST", path, json={"data": []})
+        assert answer.status_code == 404 and "Traceback" not in answer.text
+    assert ask("GET", "dev/reload").status_code == 404
+    assert ask("POST", "call/predict", content=b"{" + b" " * (BODY_BYTES + 1)).status_code == 413
+    long = {"data": [{"path": "x" * 10**5, "meta": {"_type": "gradio.FileData"}}, "mute", None, 0, 0, 0, 0, 0, False]}
+    event = ask("POST", "call/predict", json=long).json()["event_id"]
+    assert len(ask("GET", f"call/predict/{event}").text) < 1000
+
+
+def test_a_session_gets_nothing_of_another(page, clip, cache):
+    """B knows A's session hash, event and file name, but none of the secret paths."""
+    import httpx
+
+    url = f"{page.local_url}gradio_api/"
+    with open(clip, "rb") as file:
+        (upload,) = httpx.post(f"{url}upload", files={"files": ("private.mp4", file)}).json()
+    body = {"data": [{"path": upload, "meta": {"_type": "gradio.FileData"}}, "mute", None, 0, 0, 0, 0, 0, False]}
+    event = httpx.post(f"{url}call/predict", json=body).json()["event_id"]
+    with httpx.stream("GET", f"{url}call/predict/{event}") as stream:
+        done = stream.read().decode()
+    assert "event: complete" in done
+    (overlay,) = Path(os.environ["GRADIO_TEMP_DIR"]).rglob("overlay.mp4")
+
+    def file_status(path: str | Path) -> int:
+        return httpx.get(f"{url}file={path}").status_code
+
+    assert file_status(overlay) == 200  # who was given the path
+    visitors = Path(os.environ["GRADIO_TEMP_DIR"])
+    guesses = ["private.mp4", "overlay.mp4", visitors / "private.mp4", visitors, overlay.parent, visitors / "*"]
+    guesses += [f"{visitors}/{'0' * 64}/private.mp4", f"{overlay.parent}/../../../../in-use", page.studio._home]
+    for guess in guesses:
+        assert file_status(guess) in (403, 404), guess
+    assert all(len(part) >= 32 for part in Path(upload).relative_to(visitors).parts[:-1])  # 128 bits
+    assert all(len(part) == 32 for part in overlay.relative_to(visitors).parts[:-1])
+
+    with suppress(httpx.ReadTimeout), httpx.stream("GET", f"{url}call/predict/{event}", timeout=2) as stream:
+        assert "overlay" not in "".join(stream.iter_text())  # the result is given once
+    shown = {fn.fn.__name__: index for index, fn in page.fns.items() if fn.fn is not None}["video"]
+    for session in ("b", event):
+        body = {"fn_index": shown, "data": [1, 0, False, 0.5], "session_hash": session}
+        answer = httpx.post(f"{url}run/predict", json=body, timeout=10).text
+        assert "overlay" not in answer
+
+
+def test_uploads_are_refused_when_they_are_too_large_or_the_disk_is_full(page, monkeypatch):
+    import httpx
+
+    def upload(size: int) -> httpx.Response:
+        return httpx.post(f"{page.local_url}gradio_api/upload", files={"files": ("x.mp4", b"x" * size)})
+
+    assert upload(1000).status_code == 200
+    monkeypatch.setattr(guard, "UPLOAD_BYTES", 1000)
+    assert "shorten it" in (refused := upload(200_000)).text and refused.status_code == 413
+    monkeypatch.undo()
+    monkeypatch.setattr(storage, "DISK_BYTES", 1500)
+    assert upload(1000).status_code == 507
+
+
+@pytest.mark.slow
+def test_a_page_that_ends_leaves_no_files_and_those_of_a_killed_one_go_when_the_next_starts(tmp_path):
+    ends = [signal.SIGTERM, signal.SIGINT, signal.SIGKILL]
+    with ThreadPoolExecutor() as pool:
+        left = [*pool.map(lambda end: served_alone(tmp_path / end.name, end), ends)]
+    assert [bool(files) for files in left] == [False, False, True]
+    assert storage.remove_stale(tmp_path / "SIGKILL") == 1
+    assert not files_in(tmp_path)
+
+
+def served_alone(around: Path, end: signal.Signals) -> list[Path]:
+    """Serve the page in another process, upload a file, end it; the files that it leaves."""
+    import httpx
+
+    port = free_port()
+    around.mkdir()
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(around), "TMPDIR": str(around), "ACVIS_EXAMPLES": str(around)}
+    command = [sys.executable, "-m", "acvis_kit.cli", "demo", "--weights", "random", "--no-browser"]
+    with subprocess.Popen(
+        [*command, "--port", str(port)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    ) as running:
+        try:
+            url = f"http://127.0.0.1:{port}/gradio_api/"
+            assert soon(lambda: answers(f"{url}info"), 90), running.poll()
+            assert httpx.post(f"{url}upload", files={"files": ("x.mp4", b"x")}).status_code == 200
+            assert files_in(around)
+        finally:
+            running.send_signal(end)
+        running.wait(30)
+    return files_in(around)
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def answers(url: str) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_gradio_sends_no_usage_reports():
     from gradio import analytics
 
     assert not analytics.analytics_enabled()
+
+
+def test_the_command_passes_on_the_hosts_that_it_allows(monkeypatch):
+    from acvis_kit import app
+    from acvis_kit.cli import main
+
+    given = []
+    monkeypatch.setattr(app, "launch", lambda loaded, **options: given.append(options["allow_hosts"]))
+    main(["demo", "--weights", "random", "--allow-host", "lab.example", "--allow-host", "proxy"])
+    main(["demo", "--weights", "random"])
+    assert given == [["lab.example", "proxy"], []]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from acvis_kit.app import storage
+from acvis_kit.app import studio as studio_module
 from acvis_kit.app.sound_settings import SoundSettings
-from acvis_kit.app.studio import SESSIONS_KEPT, TAKES_KEPT, Cancelled, Studio, TakeView
-from acvis_kit.errors import MediaError
+from acvis_kit.app.studio import SESSIONS_KEPT, TAKES_KEPT, VIEWS_KEPT, Cancelled, Studio, TakeView
+from acvis_kit.errors import AcvisError, MediaError
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.write import write_video
 from tests.app.conftest import make_clip, quiet
@@ -157,3 +159,36 @@ def test_the_original_keeps_its_sound_when_the_first_take_is_muted(studio, clip,
     studio.run("s", foreign, SoundSettings("mute"), VIEW, quiet)
     original = studio.session("s").original
     assert original.suffix == ".mp4" and load_clip(original).waveform.abs().max() > 0.1
+
+
+def test_a_session_that_holds_too_much_drops_its_oldest_takes_with_their_files(studio, clip, monkeypatch) -> None:
+    first = studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
+    monkeypatch.setattr(studio_module, "SESSION_BYTES", 1)
+    second = studio.run("s", Path(clip), SoundSettings("mute"), VIEW, quiet)
+    session = studio.session("s")
+    assert list(session.takes) == [2] and session.dropped == [1]
+    assert not first.videos[VIEW].exists() and second.videos[VIEW].is_file()
+
+
+def test_only_the_latest_views_of_a_take_stay_on_the_disk_and_the_others_are_drawn_again(studio, clip) -> None:
+    take = studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
+    for n in range(VIEWS_KEPT):
+        studio.video(take, TakeView(0.0, opacity=n / 10))
+    assert len(list(take.folder.rglob("overlay.mp4"))) == VIEWS_KEPT and not take.videos[VIEW].exists()
+    assert studio.video(take, VIEW).is_file()
+
+
+def test_nothing_is_written_when_the_disk_is_full(studio, clip, cache, monkeypatch) -> None:
+    monkeypatch.setattr(storage, "SPARE_BYTES", 10**18)
+    with pytest.raises(AcvisError, match="disk is full"):
+        studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_files_of_expired_takes_and_of_visitors_who_left_are_deleted(studio, clip) -> None:
+    old = studio.run("s", Path(clip), SoundSettings("mute"), VIEW, quiet).videos[VIEW]
+    studio.expire(0.0)
+    assert not old.exists()
+    video = studio.run("s", Path(clip), SoundSettings("mute"), VIEW, quiet).videos[VIEW]
+    studio.forget("s")
+    assert not video.exists()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,6 +24,7 @@ from acvis_kit.config import PRESETS
 from acvis_kit.media.write import write_video
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.load import Loaded
+from tests.conftest import unavailable
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -148,6 +152,83 @@ def test_an_example_runs_with_one_click(visit, hosts, tmp_path):
     assert hosts == {urlsplit(visit.url).netloc}
 
 
+def test_both_players_begin_at_the_liveliest_second(visit, monkeypatch):
+    from acvis_kit.app import views
+
+    monkeypatch.setattr(views, "liveliest", lambda *_: 2)
+    visit.get_by_role("button", name="Red disc").click()
+    stand_at(visit, 2)
+    assert visit.locator("#second input[type=number]").input_value() == "2"
+    visit.get_by_role("button", name="Play both").click()
+    visit.wait_for_function(f"() => ({TIMES})().every(time => time > 2.1)")
+    visit.get_by_role("button", name="From the beginning").click()
+    visit.wait_for_function(f"() => ({TIMES})().every(time => time < 1)")
+
+
+def test_players_stand_where_they_were_after_the_view_changed_and_the_left_one_keeps_its_take(visit, clip):
+    upload(visit, clip)
+    run(visit, "with its original sound")
+    visit.get_by_label("Left", exact=True).click()
+    visit.get_by_role("option", name="Take 1: disc.mp4").click()
+    visit.wait_for_function("() => document.querySelector('#left-video video').currentSrc.includes('overlay')")
+    number = visit.locator("#second input[type=number]")
+    number.fill("1")
+    number.press("Enter")
+    stand_at(visit, 1)
+    before = sources(visit)
+    opacity = visit.locator("#opacity input[type=number]")
+    opacity.fill("0.9")
+    opacity.press("Enter")
+    visit.wait_for_function(
+        "before => [...document.querySelectorAll('#viewers video')].every((v, i) => v.src !== before[i])", arg=before
+    )
+    stand_at(visit, 1)
+    choose_sound(visit, "mute")
+    run(visit, "with silence")
+    assert visit.get_by_label("Left", exact=True).input_value().startswith("Take 1:")
+    assert "overlay" in sources(visit)[0]
+
+
+TIMES = "() => [...document.querySelectorAll('#viewers video')].map(video => video.currentTime)"
+
+
+def stand_at(page: Page, second: int) -> None:
+    """Wait until both players stand in this second."""
+    page.wait_for_function(
+        f"second => {{ const t = ({TIMES})(); return t.length == 2 && t.every(x => Math.floor(x) == second); }}",
+        arg=second,
+    )
+
+
+def sources(page: Page) -> list[str]:
+    return page.evaluate("[...document.querySelectorAll('#viewers video')].map(video => video.src)")
+
+
+def test_all_sounds_run_with_one_click(visit, clip):
+    upload(visit, clip)
+    visit.get_by_role("button", name="Run all sounds").click()
+    visit.locator("#status", has_text="Take 3, the sound of blue-disc.mp4: 3 objects are marked.").wait_for()
+    visit.locator("#summary", has_text="with the sound of blue-disc.mp4").wait_for()
+    assert visit.get_by_label("Left", exact=True).input_value() == "Take 1: disc.mp4 with its original sound"
+
+
+def test_a_reload_keeps_clip_and_takes_and_another_visitor_does_not_see_them(visit, browser, clip):
+    upload(visit, clip)
+    choose_sound(visit, "mute")
+    run(visit, "disc.mp4 with silence")
+    visit.reload()
+    visit.locator("#summary", has_text="disc.mp4 with silence").wait_for()
+    visit.locator("#clip video").wait_for()
+    run(visit, "disc.mp4 with its original sound")
+    assert "Take 2:" in visit.get_by_label("Right", exact=True).input_value()
+    other = browser.new_page()
+    other.goto(visit.url)
+    other.locator("#run").wait_for()
+    other.wait_for_timeout(1000)
+    assert "disc.mp4" not in other.content()
+    other.close()
+
+
 def test_takes_are_compared_and_each_has_its_sound(visit, clip, tmp_path):
     upload(visit, clip)
     run(visit, "with its original sound")
@@ -173,7 +254,7 @@ def test_the_sound_of_another_example_can_be_chosen(visit, tmp_path):
     upload(visit, silent)
     choose_sound(visit, "swap")
     visit.get_by_role("button", name="Run", exact=True).click()
-    visit.locator("#summary").get_by_text("There is no other sound yet").wait_for()
+    visit.locator("#status").get_by_text("There is no other sound yet").wait_for()
     visit.get_by_label("The other sound").first.click()
     visit.get_by_role("option", name="Blue disc").click()
     run(visit, "with the sound of blue-disc.mp4")
@@ -201,10 +282,11 @@ def test_a_file_that_is_no_video_gets_a_message_and_the_page_still_works(visit, 
         fake.write_text(content)
         upload(visit, fake)
         visit.get_by_role("button", name="Run", exact=True).click()
-        visit.locator("#summary", has_text=f"{name} is ").get_by_role("alert").wait_for()
+        visit.locator("#status", has_text=f"{name} is ").get_by_role("alert").wait_for()
         assert "Traceback" not in visit.content()
     upload(visit, clip)
     run(visit, "disc.mp4")
+    assert not visit.locator("#status").inner_text().strip()
 
 
 def test_a_file_that_browsers_do_not_play_is_shown_as_a_copy(visit, clip, tmp_path):
@@ -219,6 +301,120 @@ def test_a_file_that_browsers_do_not_play_is_shown_as_a_copy(visit, clip, tmp_pa
     for side in ("left", "right"):
         visit.wait_for_function(f"() => document.querySelector('#{side}-video video').readyState >= 1")
     assert not visit.get_by_text("Video not playable").count()
+
+
+def test_the_name_of_an_upload_is_text_and_no_markup(visit, clip, tmp_path):
+    hostile = tmp_path / "<img src=x onerror=document.title=1>$(id);..%2f'.mp4"
+    hostile.write_bytes(clip.read_bytes())
+    title = visit.title()
+    upload(visit, hostile)
+    run(visit, "with its original sound")
+    visit.get_by_role("button", name="This run in Python").click()
+    visit.wait_for_timeout(300)
+    assert visit.title() == title and not visit.locator("img[src=x]").count()
+
+
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize(("sound", "control"), [("swap", "#other"), ("keep", "#keep-from")])
+def test_run_stays_in_reach(visit, size, sound, control):
+    visit.set_viewport_size(size)
+    choose_sound(visit, sound)
+    visit.locator(control).wait_for()
+    for place in ("scrollTo(0, 0)", f"document.querySelector('{control}').scrollIntoView({{block: 'center'}})"):
+        visit.evaluate(place)
+        assert all(in_view(visit, button) for button in ("#run", "#run-all", "#cancel")), place
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_result_comes_into_view(visit, size):
+    visit.set_viewport_size(size)
+    visit.get_by_role("button", name="Red disc").click()
+    visit.locator("#summary", has_text="red-disc.mp4").wait_for()
+    visit.locator("#right-video video").wait_for()
+    visit.wait_for_timeout(500)
+    for part in ("#summary", "#both", "#right-video video"):
+        assert in_view(visit, part), part
+
+
+def in_view(page: Page, selector: str) -> bool:
+    """Whether the whole element is inside the window and nothing covers its middle."""
+    return page.locator(selector).evaluate(
+        """element => {
+            const box = element.getBoundingClientRect();
+            const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+            return box.top >= 0 && box.bottom <= innerHeight && (element.contains(top) || top.contains(element));
+        }"""
+    )
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("light", WIDE), ("dark", NARROW)], ids=["light-wide", "dark-narrow"])
+def test_axe_finds_nothing_serious(visit, clip, scheme, size):
+    if find_spec("axe_playwright_python") is None:
+        unavailable("axe-playwright-python is not installed: pip install acvis-kit[test]")
+    visit.emulate_media(color_scheme=scheme)
+    visit.set_viewport_size(size)
+    visit.wait_for_timeout(500)
+    assert serious_findings(visit) == []
+    visit.get_by_role("button", name="Run", exact=True).click()
+    visit.locator("#status").get_by_role("alert").wait_for()
+    choose_sound(visit, "swap")
+    visit.wait_for_timeout(500)  # colours fade
+    assert serious_findings(visit) == []
+    choose_sound(visit, "original")
+    upload(visit, clip)
+    run(visit, "disc.mp4")
+    visit.get_by_role("button", name="This run in Python").click()
+    visit.get_by_role("button", name="About these weights").click()
+    visit.locator("#timeline .main-svg").first.wait_for()
+    visit.wait_for_timeout(500)
+    assert serious_findings(visit) == []
+    levels = visit.evaluate("[...document.querySelectorAll('h1, h2, h3, h4')].map(h => Number(h.tagName[1]))")
+    assert levels[0] == 1 and all(b - a <= 1 for a, b in itertools.pairwise(levels))
+
+
+def serious_findings(page: Page) -> list[str]:
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{rule['id']}: {node['html'][:200]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_of_the_timeline_and_buttons_under_the_mouse_have_enough_contrast(visit, clip, scheme):
+    """What axe does not look at: drawn text and colours on hover."""
+    visit.emulate_media(color_scheme=scheme)
+    upload(visit, clip)
+    run(visit, "disc.mp4")
+    visit.locator("#timeline .main-svg text").first.wait_for()
+    ground = visit.locator("#timeline").evaluate("element => getComputedStyle(element).backgroundColor")
+    inks = visit.evaluate("[...document.querySelectorAll('#timeline text')].map(t => getComputedStyle(t).fill)")
+    assert len(inks) > 5 and min(contrast(ink, ground) for ink in inks) >= 4.5
+    for button in ("#run", "#run-all", "#cancel", "#example-1", "#both", "#restart", "#save-overlay"):
+        visit.locator(button).hover()
+        visit.wait_for_timeout(300)  # the colour fades in
+        ink, ground = visit.locator(button).evaluate(
+            "b => [getComputedStyle(b).color, getComputedStyle(b).backgroundColor]"
+        )
+        assert contrast(ink, ground) >= 4.5, (button, ink, ground)
+
+
+def contrast(ink: str, ground: str) -> float:
+    """The contrast ratio of two CSS colours, "rgb(r, g, b)", by WCAG 2."""
+    lights = []
+    for colour in (ink, ground):
+        parts = [float(part) for part in re.findall(r"[\d.]+", colour)]
+        assert len(parts) == 3, f"{colour} is not opaque"
+        linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in parts]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -259,13 +455,17 @@ def test_progress_is_shown_within_a_second_and_cancelling_stops_the_run_within_t
     visit.wait_for_function(f"() => /{steps}/.test(document.querySelector('#summary').innerText)", timeout=1000)
     visit.get_by_role("button", name="Cancel", exact=True).click()
     clicked = time.monotonic()
-    visit.locator("#summary", has_text="Cancelled").wait_for()
+    visit.locator("#status", has_text="Stopped").wait_for()
     while served.studio.running and time.monotonic() < clicked + 20:
         time.sleep(0.05)
     assert time.monotonic() - clicked < 3
     assert not visit.locator("#right-video video").count()
     visit.get_by_role("button", name="Red disc").click()
     visit.locator("#summary", has_text="red-disc.mp4 with its original sound").wait_for()
+    visit.get_by_role("button", name="Cancel", exact=True).click()
+    visit.locator("#status", has_text="Stopped").wait_for()
+    assert "red-disc.mp4 with its original sound" in visit.locator("#summary").inner_text()
+    assert not visit.get_by_role("alert").filter(has_not_text="weights are random").count()
 
 
 def test_the_lines_of_python_repeat_the_run(visit, clip, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from acvis_kit.clip import Clip
-from acvis_kit.viz.figures import POINTS, count_figure, envelope, sounding_spans, timeline_figure
+from acvis_kit.viz.figures import INK, POINTS, count_figure, envelope, sounding_spans, timeline_figure
 from acvis_kit.viz.overlay import track_hex
 from tests.viz.test_overlay import LEFT, RIGHT, SIZE, prediction, track
 
@@ -76,3 +76,10 @@ def test_spans_join_neighbouring_frames() -> None:
     blinking = track(0, LEFT, [True, True, False, True])
     assert sounding_spans(blinking, fps=2) == [(0, 1), (1.5, 2)]
     assert sounding_spans(track(0, LEFT, [False, False]), fps=1) == []
+
+
+def test_texts_are_readable_on_white_and_on_black() -> None:
+    """A contrast of 4.5:1, by WCAG 2; a figure does not know the page that it is on."""
+    channels = [int(INK[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    light = np.dot([0.2126, 0.7152, 0.0722], [((c + 0.055) / 1.055) ** 2.4 for c in channels])
+    assert min(1.05 / (light + 0.05), (light + 0.05) / 0.05) >= 4.5
