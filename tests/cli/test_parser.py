@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +13,14 @@ from acvis_kit.cli import build_parser, main
 from acvis_kit.cli.parser import in_options
 
 
+CLIP = str(next((Path(acvis_kit.__file__).parent / "assets" / "clips").glob("*.mp4")))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["predict", "nowhere.mp4", "-o", "out", "--weights", "random", "--preset", "acvis-synth-tiny"], "nowhere.mp4"),
-        (["predict", "x.mp4", "-o", "out", "--weights", "nowhere"], "nowhere"),
+        (["predict", CLIP, "-o", "out", "--weights", "nowhere"], "nowhere"),
         (
             ["predict", "x.mp4", "-o", "o", "--weights", "random", "--preset", "acvis-synth-tiny", "--audio", "loud"],
             "mute",
