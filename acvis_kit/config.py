@@ -29,7 +29,7 @@ RENAMED = {"pixel_signs": "auxiliary_targets", "pixel_sign_weight": "auxiliary_w
 MOST_CLASSES = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NetworkConfig(Checked):
     """The network: what decides the shapes of the weights and the forward pass. Defaults are ACVIS with ResNet-50.
 
@@ -147,7 +147,7 @@ class NetworkConfig(Checked):
         return self.uses_audio_in_frames or self.video_fusion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LossConfig(Checked):
     """The losses: read by `Criterion`, not by the network. Defaults are ACVIS' (reference code).
 
@@ -172,7 +172,7 @@ class LossConfig(Checked):
     auxiliary_weight: float = number(1.0, least=0, most=1e6)  # of each of the auxiliary_targets
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InferenceConfig(Checked):
     """Inference: saved with the weights; the arguments of `Predictor` override it.
 
@@ -198,7 +198,7 @@ def inference_of(config: InferenceConfig) -> InferenceConfig:
 PARTS: dict[str, type[Checked]] = {"network": NetworkConfig, "loss": LossConfig, "inference": InferenceConfig}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ACVISConfig(InferenceConfig, LossConfig, NetworkConfig):
     """Network, losses and inference in one: `replace(PRESETS[name], field=value)` reaches every field.
 

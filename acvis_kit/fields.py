@@ -83,6 +83,11 @@ class Checked:
             else:
                 _check_type(field.name, value, kind)
 
+    def __repr__(self) -> str:
+        """The fields that differ from their default, as in the call that makes the same configuration."""
+        changed = [field for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
+        return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
+
 
 def _check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in allowed:

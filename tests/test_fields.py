@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError
 from acvis_kit.fields import Checked, choice, number, setting
+from acvis_kit.training.recipe import Recipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Settings(Checked):
     colour: str = choice("red", "blue", help="of the line")
     layers: int = 2
@@ -67,3 +69,11 @@ def test_help_stands_in_the_metadata() -> None:
         "colour": "of the line",
         "names": "of the parts",
     }
+
+
+def test_a_configuration_is_shown_by_what_differs_from_the_defaults() -> None:
+    assert repr(Settings()) == "Settings()"
+    one = Settings(colour="blue", names=("a",))
+    assert repr(one) == "Settings(colour='blue', names=('a',))" and eval(repr(one)) == one
+    assert repr(PRESETS["acvis-r101"]) == "ACVISConfig(backbone='resnet101')"
+    assert repr(Recipe(lr=1e-3)) == "Recipe(lr=0.001)"

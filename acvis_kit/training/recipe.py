@@ -23,7 +23,7 @@ RENAMED = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recipe(Checked):
     """Everything that the final weights depend on, besides network and data. Defaults are ACVIS' (reference code).
 
@@ -35,7 +35,8 @@ class Recipe(Checked):
     steps: int = number(48_000, 1, help="optimizer steps of the whole network")
     batch: int = number(2, 1, help="clips per step, over all processes")
     batch_per_process: int | None = number(None, 1, help="clips a process takes at a time; replaces batch")
-    accumulation: int = number(1, 1, help="parts of a step, one after another; their gradients are averaged")
+    # The mean of their gradients; each part is normalised by its own terms.
+    accumulation: int = number(1, 1, help="parts of a step, one after another")
     clip_frames: int = number(5, 1, help="frames per clip (T)")
     frame_sampling: Literal["scattered", "consecutive"] = choice(  # see `TrainingClips`
         "scattered", "consecutive", help="frames of a clip"
@@ -156,7 +157,7 @@ def recipe_of(config: ACVISConfig, preset: str | None = None) -> Recipe:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RuntimeConfig(Checked):
     """How a run is carried out. The final weights do not depend on it; the choice of the best weights may.
 

@@ -12,7 +12,6 @@ import acvis_kit
 from acvis_kit.cli import build_parser, main
 from acvis_kit.cli.parser import in_options
 
-
 CLIP = str(next((Path(acvis_kit.__file__).parent / "assets" / "clips").glob("*.mp4")))
 
 
@@ -63,14 +62,19 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
     assert "predict" in capsys.readouterr().out
 
 
-def test_quiet_leaves_results_and_errors(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_leaves_results_and_errors(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TQDM_DISABLE", "0")
     monkeypatch.setattr("acvis_kit.cli.options._quiet", False)
-    command = ["predict", "nowhere.mp4", "-o", "out", "--weights", "random", "--preset", "acvis-synth-tiny"]
-    assert main(command) == 1 and "WEIGHTS ARE RANDOM" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    command = ["predict", CLIP, "-o", str(tmp_path / "file"), "--weights", "random", "--preset", "acvis-synth-tiny"]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "WEIGHTS ARE RANDOM" in said and "cannot be a folder" in said
     assert main([*command, "--quiet"]) == 1
     said = capsys.readouterr().err
-    assert "WEIGHTS ARE RANDOM" not in said and "nowhere.mp4" in said
+    assert "WEIGHTS ARE RANDOM" not in said and "cannot be a folder" in said
 
 
 @pytest.mark.parametrize(
@@ -92,6 +96,6 @@ def test_messages_use_the_words_of_the_command(text: str, wanted: str) -> None:
 
 
 def test_a_range_of_an_option_is_named_with_the_option(capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["predict", "x.mp4", "-o", "out", "--weights", "random", "--preset", "acvis-synth-tiny"]
+    command = ["predict", CLIP, "-o", "out", "--weights", "random", "--preset", "acvis-synth-tiny"]
     assert main([*command, "--short-side", "0"]) == 1
     assert "acvis: --short-side 0 must lie in [1, 100000]" in capsys.readouterr().err
