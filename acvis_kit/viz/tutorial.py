@@ -361,13 +361,13 @@ def _upright(image: np.ndarray | Tensor) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _coloured(array: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
+def _coloured(array: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     """A map in heat-map colours, uint8 (H, W, 3)."""
     from plotly.colors import get_colorscale, hex_to_rgb, unlabel_rgb
 
     scale = get_colorscale("Viridis")
     colours = np.array([hex_to_rgb(c) if c.startswith("#") else unlabel_rgb(c) for _, c in scale], float)
-    low, high = limits or (float(array.min()), float(array.max()))
+    low, high = limits
     place = (array.astype(float) - low) / ((high - low) or 1.0)
     return np.stack([np.interp(place, [p for p, _ in scale], channel) for channel in colours.T], -1).astype(np.uint8)
 
