@@ -209,7 +209,7 @@ def test_environment_yml_and_pyproject_pin_the_same_versions() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = requirements(
-        project["dependencies"] + [r for n in ("demo", "notebooks", "train", "test") for r in extras[n]]
+        project["dependencies"] + [r for n in ("avs", "demo", "notebooks", "train", "test") for r in extras[n]]
     )
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     python, pip = environment["dependencies"][0], next(d for d in environment["dependencies"] if isinstance(d, dict))
