@@ -44,6 +44,10 @@ class PictureEncoder(Protocol):
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]: ...
 
+    def requires_grad_(self, requires_grad: bool = True) -> Any: ...
+
+    def eval(self) -> Any: ...
+
 
 class StagedEncoder(PictureEncoder, Protocol):
     """A picture encoder whose maps can be computed one after another."""
