@@ -19,7 +19,7 @@ from acvis_kit.losses.masks import class_loss, mask_loss
 from acvis_kit.losses.matcher import Matches, assign, mask_costs
 from acvis_kit.losses.truth import Sets
 
-Weights = tuple[float, float, float]  # of class, focal and dice
+CostWeights = tuple[float, float, float]  # of class, focal and dice
 
 
 class PresentClasses(NamedTuple):
@@ -60,7 +60,7 @@ def sets_of(sizes: Tensor) -> Sets:
 
 
 @torch.no_grad()
-def proposal_costs(class_logits: Tensor, mask_logits: Tensor, truth: PresentClasses, weights: Weights) -> Tensor:
+def proposal_costs(class_logits: Tensor, mask_logits: Tensor, truth: PresentClasses, weights: CostWeights) -> Tensor:
     """The cost of matching a query with an object: w0 * (-p of its class) + w1 * focal + w2 * dice.
 
     Args:
@@ -88,7 +88,7 @@ def proposal_costs(class_logits: Tensor, mask_logits: Tensor, truth: PresentClas
     return torch.stack(costs)
 
 
-def match_proposals(class_logits: Tensor, mask_logits: Tensor, truth: PresentClasses, weights: Weights) -> Matches:
+def match_proposals(class_logits: Tensor, mask_logits: Tensor, truth: PresentClasses, weights: CostWeights) -> Matches:
     """The assignment of least total cost in every frame and layer; arguments as in `proposal_costs`."""
     return assign(proposal_costs(class_logits.detach(), mask_logits.detach(), truth, weights), truth.sets)
 

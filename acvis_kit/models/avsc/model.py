@@ -70,6 +70,7 @@ class AVSC(
         super().__init__()
         config = AVSCConfig.from_dict(config) if isinstance(config, dict) else config
         self.config = config
+        self._hub_mixin_config = config.to_dict()  # what save_pretrained writes: with model_type, in sections
         self.backbone = build_picture_encoder(config)
         self.proposal_head = ProposalHead(config, self.backbone.channels)
         self.sound_encoder = SoundEncoder(config) if config.audio_use else None

@@ -105,7 +105,8 @@ class TimmBackbone(nn.Module):
         import timm  # takes seconds to import
         from timm.models import FeatureListNet
 
-        if name.rpartition("/")[2].partition(".")[0] not in timm.list_models():
+        # timm would fetch "hf-hub:..." from the Hub; a configuration must not make it do so.
+        if name.partition(".")[0] not in timm.list_models():
             raise ConfigError(
                 f"backbone={name!r} is unknown: choose {', '.join(OWN)}, mit_b0 to mit_b5, or a model of timm "
                 f"{timm.__version__}, see timm.list_models()"

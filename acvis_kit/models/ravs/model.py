@@ -68,6 +68,7 @@ class RAVS(
         super().__init__()
         config = RAVSConfig.from_dict(config) if isinstance(config, dict) else config
         self.config = config
+        self._hub_mixin_config = config.to_dict()  # what save_pretrained writes: with model_type, in sections
         self.window: int | None = config.max_frames  # longer clips are decoded in parts of this many frames
         self.backbone = build_staged_encoder(config)
         channels = self.backbone.channels

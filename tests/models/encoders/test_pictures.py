@@ -67,6 +67,8 @@ def test_mit_is_transformers_segformer() -> None:
 def test_an_unknown_or_unsuitable_backbone_names_what_there_is() -> None:
     with pytest.raises(ConfigError, match=r"backbone='pvt9' is unknown: choose resnet50.*mit_b5.*timm"):
         build_picture_encoder(config("pvt9"))
+    with pytest.raises(ConfigError, match=r"backbone='hf-hub:timm/resnet18' is unknown"):  # nothing is downloaded
+        build_picture_encoder(config("hf-hub:timm/resnet18"))
     with pytest.raises(ConfigError, match=r"backbone='vit_tiny_patch16_224' of timm"):
         build_picture_encoder(config("vit_tiny_patch16_224"))
     with pytest.raises(ConfigError, match=r"backbone='swin_t' cannot be run stage by stage"):
