@@ -14,14 +14,14 @@ class SemanticMaps(NamedTuple):
         scores: (B, T, H, W) in [0, 1]; a pixel sounds where its score exceeds `threshold`.
         labels: int64 (B, T, H, W), zero-based class of a pixel, if it sounds.
         class_scores: (B, T, K) in [0, 1], the classes that are heard; None of a system without such an output.
-        instances: bool (B, T, K, H, W), masks of the sounding classes; None of a system without instances.
+        objects: bool (B, T, K, H, W), the objects that are seen, sounding or not; None of a system without candidates.
         uncertainty: (B, T, H, W) in [0, 1], of each pixel; None of a system that states none.
     """
 
     scores: Tensor
     labels: Tensor
     class_scores: Tensor | None = None
-    instances: Tensor | None = None
+    objects: Tensor | None = None
     uncertainty: Tensor | None = None
 
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from acvis_kit.errors import DataError
 from acvis_kit.models.avsc.candidates import Candidates, filter_candidates
 from acvis_kit.models.avsc.config import AVSCConfig
-from acvis_kit.models.avsc.correlation import SoundClassifier, best_candidate, correlate, sounding_masks
+from acvis_kit.models.avsc.correlation import SoundClassifier, best_candidate, correlate
 from acvis_kit.models.avsc.proposals import ProposalHead, Proposals
 from acvis_kit.models.encoders.audio import AudioFeatures
 from acvis_kit.models.encoders.pictures import build_picture_encoder
@@ -105,13 +106,15 @@ class AVSC(
         """
         clips = 1 if sound is None else len(sound.clip)
         probabilities, soft = self._correlate(candidates, sound)
-        instances = sounding_masks(probabilities, candidates, self.config.threshold)  # (N, K, H, W)
-        weighted = probabilities[..., None, None] * candidates.masks
+        weighted = probabilities[..., None, None] * candidates.masks  # (N, K, H, W)
+        # Pixels beside a mask have its class, too: a resized S exceeds the threshold there.
+        beside = F.max_pool2d(weighted, 3, stride=1, padding=1).argmax(1)
+        labels = torch.where(weighted.amax(1) > 0, weighted.argmax(1), beside)
         return SemanticMaps(
             scores=soft.unflatten(0, (clips, -1)),
-            labels=weighted.argmax(1).unflatten(0, (clips, -1)),
+            labels=labels.unflatten(0, (clips, -1)),
             class_scores=probabilities.unflatten(0, (clips, -1)),
-            instances=instances.unflatten(0, (clips, -1)),
+            objects=candidates.masks.unflatten(0, (clips, -1)),
         )
 
     def forward(

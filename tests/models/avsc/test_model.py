@@ -136,8 +136,21 @@ def test_the_candidates_do_not_depend_on_the_sound_and_the_maps_do(model: AVSC) 
     candidates = candidates._replace(masks=torch.rand(3, 3, 64, 64) < 0.3, scores=torch.ones(3, 3))
     with torch.no_grad():
         maps = [model.decode(candidates, model.hear(torch.randn(1, 3, 96, 64))) for _ in range(2)]
-    assert maps[0].scores.shape == (1, 3, 64, 64) and maps[0].instances.shape == (1, 3, 3, 64, 64)
+    assert maps[0].scores.shape == (1, 3, 64, 64) and maps[0].objects.shape == (1, 3, 3, 64, 64)
     assert not torch.equal(maps[0].scores, maps[1].scores)
+
+
+def test_pixels_beside_a_mask_have_its_class_for_maps_that_are_resized() -> None:
+    network = make(audio_encoder="precomputed", precomputed_dim=2)
+    for parameter in network.sound_classifier.parameters():
+        parameter.data.zero_()
+    network.sound_classifier.layers[2].bias.data = torch.tensor([-9.0, 0.0, 9.0])
+    masks = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
+    masks[0, 2, 2:6, 2:6] = True
+    with torch.no_grad():
+        sound = network.hear(audio_features=torch.zeros(1, 1, 2))
+        labels = network.decode(Candidates(masks, torch.ones(1, 3)), sound).labels[0, 0]
+    assert (labels[1:7, 1:7] == 2).all() and not labels[0].any()
 
 
 def test_without_audio_the_output_does_not_depend_on_the_sound_bit_by_bit() -> None:

@@ -58,7 +58,7 @@ def test_maps_have_the_size_of_the_frames(changes: dict) -> None:
     for part in (out.mask_logits, out.probabilities, out.uncertainty):
         assert part.shape == (1, 6, channels, 32, 32)
     assert maps.scores.shape == maps.labels.shape == maps.uncertainty.shape == (1, 6, 32, 32)
-    assert (maps.class_scores, maps.instances) == (None, None)
+    assert (maps.class_scores, maps.objects) == (None, None)
     want = semantic_maps(out.probabilities, out.uncertainty)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(want, maps, strict=True) if a is not None)
 
