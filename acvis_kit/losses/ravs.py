@@ -10,7 +10,7 @@ from torch import Tensor
 from acvis_kit.clip import IGNORED, SemanticTargets
 from acvis_kit.errors import DataError
 from acvis_kit.losses.avsc import check_size, stacked
-from acvis_kit.losses.contrast import contrast_loss
+from acvis_kit.losses.contrast import Contrast, contrast_loss
 from acvis_kit.losses.criterion import LossSum, weighted_losses
 from acvis_kit.losses.points import Generators
 from acvis_kit.losses.regions import (
@@ -95,12 +95,19 @@ class RAVSCriterion:
         used = {kind: loss for kind, loss in losses.items() if getattr(self.config, f"{kind}_weight")}
         return {f"{name}/{kind}": (loss(), frames) for kind, loss in used.items()}
 
+    def positive_fraction(self, output: RAVSOutput) -> Tensor:
+        """Fraction of groups that agree with the sound, to be logged: the contrast is 0 where it is 1."""
+        return self._contrast_of(output, None).positive
+
     def _contrast(self, output: RAVSOutput, maps: Tensor, supervised: Tensor) -> LossSum:
-        c = self.config
-        assert output.last.centres is not None
         silent = supervised & ~((maps > 0) & (maps != IGNORED)).flatten(1).any(1)
-        counted = ~silent if c.contrast_mask_silent else None
-        found = contrast_loss(
+        found = self._contrast_of(output, ~silent if self.config.contrast_mask_silent else None)
+        return found.total, found.frames
+
+    def _contrast_of(self, output: RAVSOutput, counted: Tensor | None) -> Contrast:
+        c = self.config
+        assert output.last.centres is not None, "the baseline has no groups"
+        return contrast_loss(
             output.last.centres.float(),
             output.last.audio.float(),
             c.contrast_tau,
@@ -108,7 +115,6 @@ class RAVSCriterion:
             c.contrast_threshold,
             counted,
         )
-        return found.total, found.frames
 
     def _weight(self, name: str) -> float:
         part, _, kind = name.rpartition("/")

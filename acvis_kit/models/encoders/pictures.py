@@ -6,11 +6,13 @@ before, so that a system can change a map between two stages, as RAVS does. Noth
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
-from acvis_kit.errors import ConfigError
+from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.models.encoders.backbones import RESNET_BLOCKS, SWIN_LAYOUTS, CompactBackbone, build_backbone
 from acvis_kit.models.encoders.config import EncoderConfig
 from acvis_kit.models.encoders.htsat import require_transformers
@@ -118,6 +120,7 @@ class TimmBackbone(nn.Module):
             self.net = timm.create_model(name, features_only=True, pretrained=False)
         except (RuntimeError, AssertionError, AttributeError) as error:
             raise ConfigError(f"backbone={name!r} of timm gives no feature maps: {error}") from error
+        self.name = name
         found = dict(zip(self.net.feature_info.reduction(), self.net.feature_info.channels(), strict=True))
         if not isinstance(self.net, FeatureListNet) or not set(STRIDES) <= set(found):
             raise ConfigError(
@@ -129,6 +132,27 @@ class TimmBackbone(nn.Module):
         ends = [name for name, key in self.net.return_layers.items()]
         wanted = [stride in STRIDES for stride in self.net.feature_info.reduction()]
         self._ends = [end for end, keep in zip(ends, wanted, strict=True) if keep]  # last module of each stage
+
+    def load_published(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights as timm or the authors of the model publish them, with the classifier, which is left out.
+
+        Args:
+            state: tensors by name, of a file that is already read.
+
+        Raises:
+            WeightsError: they do not fit.
+        """
+        import timm
+
+        overlay = {"state_dict": dict(state)}  # takes precedence over the Hub: nothing is downloaded
+        try:
+            whole = timm.create_model(self.name, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
+            # Parts of a model that lie in a list have a name with "_" here, such as stages_0.
+            self.net.load_state_dict(
+                {key: whole[re.sub(r"^(\w+)_(\d+)\.", r"\1.\2.", key)] for key in self.net.state_dict()}
+            )
+        except (RuntimeError, KeyError, AttributeError, TypeError) as error:
+            raise WeightsError(f"these weights do not fit timm's {self.name}: {str(error).strip()[:300]}") from error
 
     def stage(self, number: int, x: Tensor) -> Tensor:
         """Map `number` from the map before it; map 0 from the image."""

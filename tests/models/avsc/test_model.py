@@ -245,3 +245,43 @@ def test_a_null_class_mends_silence_but_not_mixtures() -> None:
 def test_classes_of_a_frame_come_from_its_map() -> None:
     _, truth = toy_frames(torch.tensor([BOTH, SQUARE, SILENCE]))
     assert present_classes(truth).sets.sizes.tolist() == [2, 1, 0]
+
+
+def scenes(number: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames of noise with a red square and a blue bar at random places; by turns one of them sounds.
+
+    Nothing in a frame tells which of them sounds.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pictures = torch.randint(60, 120, (number, 3, 64, 64), generator=generator).float()
+    maps = torch.zeros(number, 64, 64, dtype=torch.int64)
+    for i in range(number):
+        y, x, bar = torch.randint(4, 24, (3,), generator=generator).tolist()
+        bar = 44 + bar // 2
+        pictures[i, :, y : y + 20, x : x + 20] = torch.tensor([230.0, 30, 30])[:, None, None]
+        pictures[i, :, bar : bar + 8] = torch.tensor([30.0, 30, 230])[:, None, None]
+        if i % 2:
+            maps[i, bar : bar + 8] = 2
+        else:
+            maps[i, y : y + 20, x : x + 20] = 1
+    return pictures, maps
+
+
+@pytest.mark.slow
+def test_stage_1_finds_what_can_sound_also_where_it_is_silent() -> None:
+    network = make().train()
+    criterion, optimizer = AVSCCriterion(network.config), torch.optim.AdamW(network.parameters(), 1e-3)
+    for step in range(60):
+        pictures, maps = scenes(8, seed=step)
+        losses = criterion(network(pictures[None]), [SemanticTargets(maps, torch.ones(8, dtype=torch.bool))])
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+    network.eval()
+    pictures, maps = scenes(8, seed=1000)
+    candidates = network.encode(pictures)
+    assert candidates.counts.float().mean() > 1.5  # the silent one, too
+    found = candidates.masks[torch.arange(8), torch.arange(8) % 2]  # of the one that sounds
+    inter, union = (found & (maps > 0)).flatten(1).sum(1), (found | (maps > 0)).flatten(1).sum(1)
+    assert (inter / union).mean() > 0.75

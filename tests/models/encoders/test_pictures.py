@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from acvis_kit.errors import ConfigError
+from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.models.encoders.config import EncoderConfig
 from acvis_kit.models.encoders.feature_pyramid import FeaturePyramid
 from acvis_kit.models.encoders.pictures import MiT, build_picture_encoder, build_staged_encoder, run_stages
@@ -53,6 +53,21 @@ def test_stages_one_after_another_give_the_maps_of_the_whole(name: str) -> None:
             whole = [m.permute(0, 3, 1, 2) for m in whole]
         for ours, theirs in zip(run_stages(encoder, image), whole, strict=True):
             torch.testing.assert_close(ours, theirs)
+
+
+def test_weights_of_a_whole_timm_model_load_into_its_maps() -> None:
+    import timm
+
+    torch.manual_seed(0)
+    whole = timm.create_model("pvt_v2_b0", pretrained=False).eval()  # with a classifier
+    encoder = build_picture_encoder(config("pvt_v2_b0", first_stride=2)).eval()
+    encoder.load_published(whole.state_dict())
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        whole.patch_embed.proj.stride = (2, 2)
+        torch.testing.assert_close(encoder(image)[-1], whole.forward_features(image))
+    with pytest.raises(WeightsError, match="do not fit timm's pvt_v2_b0"):
+        encoder.load_published({"conv1.weight": torch.zeros(3)})
 
 
 def test_mit_is_transformers_segformer() -> None:

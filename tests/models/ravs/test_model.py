@@ -178,6 +178,8 @@ def test_silent_frames_are_left_out_of_the_contrast_where_annotations_say_so() -
     def contrast(given: list[SemanticTargets], **changes) -> float:
         return RAVSCriterion(replace(TINY, **changes))(out, given)["contrast"].item()
 
+    with torch.no_grad():
+        assert 0 <= RAVSCriterion(TINY).positive_fraction(out) <= 1
     assert contrast(silent) == 0 < contrast(unknown) == contrast(silent, contrast_mask_silent=False)
 
 
