@@ -12,7 +12,7 @@ import torch
 from acvis_kit.clip import Clip
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.inference.semantic import SemanticPrediction
-from acvis_kit.inference.semantic_predictor import SemanticPredictor, count_instances
+from acvis_kit.inference.semantic_predictor import SemanticFeatures, SemanticPredictor, count_instances
 from acvis_kit.masks import decode
 from acvis_kit.media.edit import AudioEdit
 from acvis_kit.models.avsc.candidates import Candidates
@@ -119,7 +119,7 @@ def test_parts_of_a_long_clip_are_decoded_as_clips_of_their_own(noise_clip: Clip
     whole = predictor.decode(features)
     with torch.inference_mode():
         spectrogram = model.sound_encoder.front_end.compute(noise_clip.waveform.view(8, -1)[6:])
-        last = model.decode(features.chunks[1], model.hear(spectrogram[None])).scores
+        last = model.decode(list(features.chunks())[1], model.hear(spectrogram[None])).scores
     last = torch.nn.functional.interpolate(last, (70, 100), mode="bilinear")[0]
     torch.testing.assert_close(whole.probabilities[6:].float(), last, atol=1e-3, rtol=0)
 
@@ -134,7 +134,10 @@ def test_candidates_that_are_heard_are_counted_and_drawn(noise_clip: Clip) -> No
     masks = torch.zeros(8, 3, 64, 64, dtype=torch.bool)
     masks[:, 0, 4:20, 4:20] = masks[:, 1, 30:40] = True
     masks[:, 2, 44:60, 4:20] = masks[:, 2, 44:60, 30:50] = True
-    features.chunks = [Candidates(masks, torch.ones(8, 3))]
+    given = Candidates(masks, masks.flatten(2).any(-1) * torch.tensor([0.9, 0.8, 0.7]))
+    features = SemanticFeatures(noise_clip, features.encoder_key)
+    features.append(given, 8)
+    assert all(torch.equal(a, b) for a, b in zip(next(features.chunks()), given, strict=True))
     found = predictor.decode(features, audio_features=torch.zeros(8, 3))
     assert found.counts.tolist() == [3] * 8 and found.sounding(0) == ("square", "ring")
     with pytest.raises(DataError, match="takes precomputed audio features"):

@@ -66,7 +66,7 @@ def clap_spectrogram(seconds: Tensor) -> Tensor:
     Raises:
         ConfigError: transformers is not installed.
     """
-    from torchaudio.functional import resample  # imported here: only this encoder uses torchaudio
+    from torchaudio.functional import resample  # takes time to import
 
     wave = resample(seconds, SAMPLE_RATE, RATE)
     wave = wave.reshape(-1, RATE).repeat(1, REPEATS)  # (N, 480000)

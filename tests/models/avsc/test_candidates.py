@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acvis_kit.models.avsc.candidates import filter_candidates
@@ -37,6 +37,7 @@ def test_no_object_and_empty_masks_are_dropped() -> None:
     assert not filter_candidates(proposals([CLASSES] * 3, [0.9] * 3, masks), (4, 4)).masks.any()
 
 
+@settings(deadline=None)
 @given(st.permutations(range(6)), st.integers(0, 100))
 def test_the_order_of_the_queries_has_no_effect(order: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
