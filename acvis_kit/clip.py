@@ -121,7 +121,7 @@ class Targets:
         return replace(self, **moved, auxiliary={name: value.to(device) for name, value in self.auxiliary.items()})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SemanticTargets:
     """Ground truth of one clip of T frames for semantic systems: which class sounds at each pixel.
 
@@ -133,6 +133,14 @@ class SemanticTargets:
 
     class_maps: Tensor
     supervised: Tensor
+
+    def __repr__(self) -> str:
+        frames, height, width = self.class_maps.shape
+        classes = [value for value in self.class_maps.unique().tolist() if value not in (0, IGNORED)]
+        return (
+            f"SemanticTargets({frames} frames of {height}x{width}, {int(self.supervised.sum())} supervised, "
+            f"values {classes})"
+        )
 
     def to(self, device: torch.device | str) -> SemanticTargets:
         """The targets with all tensors on another device."""

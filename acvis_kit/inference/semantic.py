@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from acvis_kit.clip import Clip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SemanticPrediction:
     """Which pixels of which class sound in each of T frames.
 
@@ -52,6 +52,9 @@ class SemanticPrediction:
     def __len__(self) -> int:
         """Number of frames T."""
         return self.class_maps.shape[0]
+
+    def __repr__(self) -> str:
+        return f"SemanticPrediction({self.summary()})"
 
     @property
     def size(self) -> tuple[int, int]:

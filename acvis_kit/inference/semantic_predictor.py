@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +18,11 @@ from torch import Tensor
 
 from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.inference.model_copy import evaluation_copy, version_of, weights_of
+from acvis_kit.inference.precision import Precision, precision_of
 from acvis_kit.inference.semantic import SemanticPrediction
 from acvis_kit.inference.soundtrack import Sound, soundtrack
+from acvis_kit.media.load import load_clip
 from acvis_kit.media.mel import frame_seconds
 from acvis_kit.models.avsc.candidates import Candidates
 from acvis_kit.models.avsc.model import AVSC
@@ -26,6 +30,7 @@ from acvis_kit.models.encoders.audio import AudioFeatures
 from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.models.semantic import SemanticMaps
 from acvis_kit.models.semantic_config import SemanticInference
+from acvis_kit.weights.load import load_model
 
 FRAMES_AT_ONCE = 8  # of a model whose frames are independent of each other
 
@@ -86,38 +91,42 @@ class SemanticPredictor:
     """Runs AVSC or RAVS over clips of any length.
 
     Args:
-        model: put into evaluation mode and moved to `device`.
+        model: an AVSC or RAVS, or the name or path of weights for `load_model`. It is not changed.
         threshold: a pixel sounds where its score exceeds it, in [0, 1). None: the value of the configuration.
-        device: None leaves the model where it is.
-        dtype: float16 or bfloat16 run under autocast; None keeps the model's.
+        device: None: that of the model.
+        dtype: as of `Predictor`: a dtype or its name, "auto", or None, the model's own.
 
     Raises:
-        ConfigError: a value outside its range.
+        ConfigError: a value outside its range, or a model of another kind.
+        WeightsError: a name or path without weights.
     """
 
     def __init__(
         self,
-        model: AVSC | RAVS,
+        model: AVSC | RAVS | str | Path,
         threshold: float | None = None,
         device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
     ) -> None:
-        if dtype not in (None, torch.float16, torch.bfloat16):
-            raise ConfigError(f"dtype={dtype} must be torch.float16, torch.bfloat16 or None, the model's own")
-        own = model.config.threshold
+        found: Any = load_model(model) if isinstance(model, str | Path) else model
+        if not isinstance(found, AVSC | RAVS):
+            raise ConfigError(f"model is a {type(found).__name__}: pass an AVSC or RAVS; for an ACVIS use Predictor")
+        own = found.config.threshold
         self.threshold = SemanticInference(threshold=own if threshold is None else threshold).threshold  # checks it
-        self.model = model.to(device).eval() if device is not None else model.eval()
-        self.autocast_dtype = dtype
-        self.device = model.pixel_mean.device
+        self.device = found.pixel_mean.device if device is None else torch.device(device)
+        precision = precision_of(dtype, found.pixel_mean.dtype, self.device)
+        self.autocast_dtype = precision.autocast
+        self.model = evaluation_copy(found, self.device, precision.weights)
+        self._key = found, precision, version_of(weights_of(found))
 
     @property
-    def encoder_key(self) -> tuple[object, torch.dtype | None]:
+    def encoder_key(self) -> tuple[object, Precision, int]:
         """Identity of encoded features: they are decoded only by the weights and precision that encoded them."""
-        return self.model, self.autocast_dtype
+        return self._key
 
     def __call__(
         self,
-        clip: Clip,
+        clip: Clip | str | Path,
         audio: Sound | None = None,
         *,
         progress: Progress | None = None,
@@ -125,23 +134,26 @@ class SemanticPredictor:
         """Encode `clip` and decode it with its own sound, an edit of it, another clip's or a waveform (S,), 16 kHz."""
         return self.decode(self.encode(clip, progress=progress), audio, progress=progress)
 
-    @torch.inference_mode()
-    def encode(self, clip: Clip, *, progress: Progress | None = None) -> SemanticFeatures:
+    @torch.inference_mode(False)  # what is made in this mode can be neither changed nor used in a loss afterwards
+    @torch.no_grad()
+    def encode(self, clip: Clip | str | Path, *, progress: Progress | None = None) -> SemanticFeatures:
         """Encode the frames, which needs no sound.
 
         Args:
-            clip: with frames uint8 (T, 3, H, W), T at least 1.
+            clip: with frames uint8 (T, 3, H, W), T at least 1, or the path of a file for `load_clip`.
             progress: called with ("encode", frames done, frames in total).
 
         Raises:
             DataError: a clip without frames.
         """
+        if isinstance(clip, str | Path):
+            clip = load_clip(clip)
         if not len(clip):
             raise DataError("the clip has 0 frames: give a clip with at least 1")
         features = SemanticFeatures(clip, encoder_key=self.encoder_key)
         side = self.model.config.input_size
         for part in clip.frames.split(self.model.window or FRAMES_AT_ONCE):
-            image = part.to(self.device, torch.float32)
+            image = part.to(self.device, self._exact)
             image = F.interpolate(image, (side, side), mode="bilinear", align_corners=False, antialias=True)
             with self._precision():
                 features.append(self.model.encode(image), len(part))
@@ -149,7 +161,8 @@ class SemanticPredictor:
                 progress("encode", len(features), len(clip))
         return features
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def decode(
         self,
         features: SemanticFeatures,
@@ -208,7 +221,7 @@ class SemanticPredictor:
                     "this model takes precomputed audio features and cannot encode a waveform: pass audio_features="
                 )
             else:
-                spectrogram = encoder.front_end.compute(seconds[start:stop].to(self.device))
+                spectrogram = encoder.front_end.compute(seconds[start:stop].to(self.device, self._exact))
                 with self._precision():
                     yield encoder(spectrogram[None])
             start = stop
@@ -232,6 +245,11 @@ class SemanticPredictor:
             class_scores=heard.cpu() if heard is not None else None,
             uncertainty=uncertainty,
         )
+
+    @property
+    def _exact(self) -> torch.dtype:
+        """The dtype of frames and spectrograms, also under autocast."""
+        return self.model.pixel_mean.dtype
 
     def _precision(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)

@@ -10,7 +10,7 @@ from torch import Tensor
 from acvis_kit.clip import SemanticTargets
 from acvis_kit.errors import DataError
 from acvis_kit.losses.correlation import correlation_loss
-from acvis_kit.losses.criterion import LossSum, weighted_losses
+from acvis_kit.losses.criterion import LossSum, exact, weighted_losses
 from acvis_kit.losses.points import Generators
 from acvis_kit.losses.proposals import match_proposals, present_classes, proposal_losses, union_of, unmatched
 from acvis_kit.losses.silent_objects import silent_object_loss
@@ -61,10 +61,12 @@ class AVSCCriterion:
         with torch.autocast(device, enabled=False):  # sums in half precision overflow
             if output.soft_mask is not None:
                 check_size(output.soft_mask.shape, class_maps.shape)
-                sums: dict[str, LossSum] = {"correlation": correlation_loss(output.soft_mask.flatten(0, 1)[kept], maps)}
+                sums: dict[str, LossSum] = {
+                    "correlation": correlation_loss(exact(output.soft_mask.flatten(0, 1)[kept]), maps)
+                }
             else:
                 assert output.proposals is not None, "an output is of stage 1 or of stage 2"
-                of_frames = Proposals(*(part[:, kept].float() for part in output.proposals))
+                of_frames = Proposals(*(exact(part[:, kept]) for part in output.proposals))
                 sums, finite["the matching of proposals"] = self._proposals(of_frames, maps)
             return weighted_losses(sums, reduce, self.world_size, self._weight, finite)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,6 +24,6 @@ def correlation_loss(soft: Tensor, class_maps: Tensor) -> tuple[Tensor, Tensor]:
         The sum over pixels, and their number.
     """
     known = class_maps != IGNORED
-    s = soft.to(torch.promote_types(soft.dtype, torch.float32)).clamp(MARGIN, 1 - MARGIN)
+    s = soft.clamp(MARGIN, 1 - MARGIN)
     entropy = F.binary_cross_entropy(s, ((class_maps > 0) & known).to(s.dtype), reduction="none")
     return (entropy * known).sum(), known.sum()

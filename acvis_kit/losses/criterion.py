@@ -112,9 +112,9 @@ class Criterion:
         if output.audio_class_logits is not None:
             sums["audio_class"] = audio_class_loss(output.audio_class_logits, truth)
         if output.pixel_class_logits is not None:
-            sums["pixel_class"] = pixel_class_loss(_exact(output.pixel_class_logits), truth, self.config.none_weight)
+            sums["pixel_class"] = pixel_class_loss(exact(output.pixel_class_logits), truth, self.config.none_weight)
         for name, logits in (output.auxiliary_logits or {}).items():
-            sums[f"auxiliary/{name}"] = auxiliary_loss(name, _exact(logits), truth, self.config.none_weight)
+            sums[f"auxiliary/{name}"] = auxiliary_loss(name, exact(logits), truth, self.config.none_weight)
         return sums, {"the matching of frame queries": frame.finite, "the matching of video queries": track.finite}
 
     def _match(
@@ -126,7 +126,7 @@ class Criterion:
         return assign(set_costs(class_logits.detach(), mask_logits.detach(), truth, sets, points, weights), sets)
 
     def _count(self, logits: Tensor, counts: Tensor) -> LossSum:
-        logits = _exact(logits)
+        logits = exact(logits)
         if self.count_head == "ce":
             return cross_entropy_loss(logits, counts)
         return ordinal_loss(logits, counts, self.config.saoc_reduction)
@@ -200,6 +200,6 @@ def per_term(
     }
 
 
-def _exact(logits: Tensor) -> Tensor:
+def exact(logits: Tensor) -> Tensor:
     """In float32, or in float64 where the logits are."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

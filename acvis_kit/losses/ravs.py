@@ -11,7 +11,7 @@ from acvis_kit.clip import IGNORED, SemanticTargets
 from acvis_kit.errors import DataError
 from acvis_kit.losses.avsc import check_size, stacked
 from acvis_kit.losses.contrast import Contrast, contrast_loss
-from acvis_kit.losses.criterion import LossSum, weighted_losses
+from acvis_kit.losses.criterion import LossSum, exact, weighted_losses
 from acvis_kit.losses.points import Generators
 from acvis_kit.losses.regions import (
     Regions,
@@ -74,7 +74,7 @@ class RAVSCriterion:
         kept = supervised.flatten()
         maps = class_maps.flatten(0, 1)
         with torch.autocast(maps.device.type, enabled=False):  # sums in half precision overflow
-            m, y = (part.flatten(0, 1)[kept].float() for part in (output.mask_logits, output.probabilities))
+            m, y = (exact(part.flatten(0, 1)[kept]) for part in (output.mask_logits, output.probabilities))
             regions = regions_of(maps[kept], channels, m.dtype)
             p = m.sigmoid() if channels == 1 else m.softmax(1)
             sums = self._segmentation("segmentation", y, log_of_probabilities(y), regions)
@@ -108,8 +108,8 @@ class RAVSCriterion:
         c = self.config
         assert output.last.centres is not None, "the baseline has no groups"
         return contrast_loss(
-            output.last.centres.float(),
-            output.last.audio.float(),
+            exact(output.last.centres),
+            exact(output.last.audio),
             c.contrast_tau,
             c.contrast_sigma,
             c.contrast_threshold,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import acvis_kit as ak
 from acvis_kit.clip import Clip
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.inference.semantic import SemanticPrediction
@@ -42,6 +43,7 @@ def test_a_prediction_names_what_sounds() -> None:
     assert p.areas().tolist() == [[2, 0, 1], [0, 0, 0]]
     assert p.sounding(0) == ("dog", "car") and p.sounding(1) == ()
     assert p.mask(0).sum() == 3 and p.mask(0, 2).tolist() == [[False] * 3, [False, False, True]]
+    assert repr(p) == f"SemanticPrediction({p.summary()})"
     assert p.summary() == "2 frames; sounding: dog in 1, car in 1 frames"
     assert replace(p, class_maps=p.class_maps * 0).summary() == "2 frames; sounding: nothing"
 
@@ -112,12 +114,12 @@ def test_a_clip_is_encoded_once_and_decoded_for_each_soundtrack(model, noise_cli
 
 def test_parts_of_a_long_clip_are_decoded_as_clips_of_their_own(noise_clip: Clip) -> None:
     """RAVS mixes at most `max_frames` frames; here 6, then 2."""
-    model = make(RAVS, RAVS_TINY, **COMPACT)
+    model = make(RAVS, RAVS_TINY, **COMPACT).eval()
     predictor = SemanticPredictor(model)
     features = predictor.encode(noise_clip)
     assert features.lengths == [6, 2]
     whole = predictor.decode(features)
-    with torch.inference_mode():
+    with torch.no_grad():
         spectrogram = model.sound_encoder.front_end.compute(noise_clip.waveform.view(8, -1)[6:])
         last = model.decode(list(features.chunks())[1], model.hear(spectrogram[None])).scores
     last = torch.nn.functional.interpolate(last, (70, 100), mode="bilinear")[0]
@@ -157,11 +159,24 @@ def test_mistakes_are_named(noise_clip: Clip) -> None:
         one.encode(replace(noise_clip, frames=noise_clip.frames[:0]))
     with pytest.raises(ConfigError, match=r"threshold=1\.0 must lie in \[0, 1\)|threshold=1\.0 must be"):
         SemanticPredictor(model, threshold=1.0)
-    with pytest.raises(ConfigError, match=r"dtype=torch\.int8"):
+    with pytest.raises(ConfigError, match=r"dtype=torch\.int8 is unknown"):
         SemanticPredictor(model, dtype=torch.int8)
+    with pytest.raises(ConfigError, match=r"model is a ACVIS.*use Predictor"):
+        SemanticPredictor("acvis-synth-tiny")
+
+
+def test_the_given_model_is_not_changed_and_weights_are_found_by_path(noise_clip: Clip, tmp_path: Path) -> None:
+    model = make(AVSC, AVSC_TINY).train()
+    one = SemanticPredictor(model)
+    assert model.training and not one.model.training
+    other = SemanticPredictor(ak.save_model(model, tmp_path))
+    assert torch.equal(one(noise_clip).probabilities, other(noise_clip).probabilities)
 
 
 def test_lower_precision_gives_nearly_the_same_scores(noise_clip: Clip) -> None:
     model = make(RAVS, RAVS_TINY, **COMPACT, **SEMANTIC)
-    exact, low = (SemanticPredictor(model, dtype=dtype)(noise_clip).probabilities for dtype in (None, torch.bfloat16))
-    assert (exact.float() - low.float()).abs().mean() < 0.02
+    exact, *others = (
+        SemanticPredictor(model, dtype=dtype)(noise_clip).probabilities.float()
+        for dtype in (None, torch.float64, "bfloat16")
+    )
+    assert all((exact - other).abs().mean() < 0.02 for other in others)
