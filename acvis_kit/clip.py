@@ -21,6 +21,7 @@ from torch import Tensor
 
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the kit
 Progress = Callable[[str, int, int], None]  # (step, frames done, frames in total)
+IGNORED = 255  # in class maps: the pixel is not compared
 HEARD_AS_SILENCE = ": silence."  # ends the note of a clip whose `has_audio` is False
 
 
@@ -118,3 +119,29 @@ class Targets:
         """The targets with all tensors on another device."""
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **moved, auxiliary={name: value.to(device) for name, value in self.auxiliary.items()})
+
+
+@dataclass(frozen=True, repr=False)
+class SemanticTargets:
+    """Ground truth of one clip of T frames for semantic systems: which class sounds at each pixel.
+
+    Attributes:
+        class_maps: int64 (T, H, W) at the size of the network's input: 0 where nothing sounds, class k (from 0) is
+            k + 1, and 255 (`IGNORED`) where it is unknown.
+        supervised: bool (T,), the frames with annotations. (AVSBench's S4 has one in five.)
+    """
+
+    class_maps: Tensor
+    supervised: Tensor
+
+    def __repr__(self) -> str:
+        frames, height, width = self.class_maps.shape
+        classes = [value for value in self.class_maps.unique().tolist() if value not in (0, IGNORED)]
+        return (
+            f"SemanticTargets({frames} frames of {height}x{width}, {int(self.supervised.sum())} supervised, "
+            f"values {classes})"
+        )
+
+    def to(self, device: torch.device | str) -> SemanticTargets:
+        """The targets with all tensors on another device."""
+        return SemanticTargets(self.class_maps.to(device), self.supervised.to(device))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from acvis_kit.clip import SAMPLE_RATE, Clip, Targets
+from acvis_kit.clip import SAMPLE_RATE, Clip, SemanticTargets, Targets
 
 FRAMES = torch.zeros(3, 3, 4, 6, dtype=torch.uint8)
 
@@ -47,3 +47,12 @@ def test_all_tensors_of_targets_move_to_the_device() -> None:
     targets = Targets(torch.tensor([0, 1]), masks, sounding, counts)
     moved = targets.to("meta")
     assert moved.masks.device.type == "meta" and moved.labels.device.type == "meta" and moved.audio_labels is None
+
+
+def test_semantic_targets_say_what_they_hold_and_move_as_a_whole() -> None:
+    maps = torch.zeros(2, 4, 6, dtype=torch.int64)
+    maps[0, 0, :3] = torch.tensor([1, 3, 255])
+    targets = SemanticTargets(maps, torch.tensor([True, False]))
+    assert repr(targets) == "SemanticTargets(2 frames of 4x6, 1 supervised, values [1, 3])"
+    moved = targets.to("meta")
+    assert moved.class_maps.is_meta and moved.supervised.is_meta

@@ -176,7 +176,15 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.St
 def test_a_small_network_needs_no_torchvision() -> None:
     """torchvision imports torch._dynamo, which takes longer than torch itself."""
     code = "import acvis_kit as ak; ak.Predictor(ak.load_model('acvis-synth-tiny')); ak.load_clip; ak.AudioEdit.mute()"
-    assert not modules_after(code) & {"torchvision", "torch._dynamo", "scipy.optimize", "plotly", "gradio"}
+    slow = {"torchvision", "torch._dynamo", "scipy.optimize", "plotly", "gradio", "timm", "transformers"}
+    assert not modules_after(code) & slow
+
+
+def test_configurations_of_the_semantic_systems_need_no_torch() -> None:
+    code = (
+        "from acvis_kit.models.avsc.config import AVSC_PRESETS; from acvis_kit.models.ravs.config import RAVS_PRESETS"
+    )
+    assert "torch" not in modules_after(code)
 
 
 def test_public_names_are_all_there_and_nothing_else_is() -> None:
@@ -191,7 +199,7 @@ def test_public_names_are_all_there_and_nothing_else_is() -> None:
 
 def test_the_kit_needs_no_extra() -> None:
     """A machine for training may lack what reads videos and draws."""
-    missing = ["gradio", "moviepy", "plotly", "av", "pycocotools", "accelerate", "transformers"]
+    missing = ["gradio", "moviepy", "plotly", "av", "pycocotools", "accelerate", "transformers", "timm"]
     modules_after(
         f"import sys; sys.modules.update(dict.fromkeys({missing})); import acvis_kit as ak; ak.ACVIS; ak.load_clip; "
         "ak.AudioEdit.mute(); ak.Predictor; ak.metrics.evaluate; "
@@ -209,7 +217,7 @@ def test_environment_yml_and_pyproject_pin_the_same_versions() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = requirements(
-        project["dependencies"] + [r for n in ("demo", "notebooks", "train", "test") for r in extras[n]]
+        project["dependencies"] + [r for n in ("avs", "demo", "notebooks", "train", "test") for r in extras[n]]
     )
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     python, pip = environment["dependencies"][0], next(d for d in environment["dependencies"] if isinstance(d, dict))

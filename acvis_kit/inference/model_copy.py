@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.weights.fit import ModuleT
 
 COMPILED_PARTS = ("encode", "hear", "decode_frames")  # of a model from torch.compile
 
@@ -35,7 +36,7 @@ def unwrapped(model: object) -> tuple[ACVIS, Callable[[Any], Any] | None]:
     )
 
 
-def evaluation_copy(model: ACVIS, device: torch.device, dtype: torch.dtype) -> ACVIS:
+def evaluation_copy(model: ModuleT, device: torch.device, dtype: torch.dtype) -> ModuleT:
     """A copy of `model` in evaluation mode, without gradients.
 
     A tensor that is already as wanted shares its memory with the copy. Only the others are copied: those with another

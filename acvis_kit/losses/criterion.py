@@ -77,7 +77,7 @@ class Criterion:
             raise ValueError(f"{len(generators)} generators for {len(targets)} clips: give one per clip")
         with torch.autocast(output.frame_class_logits.device.type, enabled=False):  # sums in half precision overflow
             sums, finite = self._sums(output, targets, generators)
-            return self._weighted(sums, finite, reduce)
+            return weighted_losses(sums, reduce, self.world_size, self._weight, finite)
 
     def _sums(
         self, output: ModelOutput, targets: Sequence[Targets], generators: Generators
@@ -112,9 +112,9 @@ class Criterion:
         if output.audio_class_logits is not None:
             sums["audio_class"] = audio_class_loss(output.audio_class_logits, truth)
         if output.pixel_class_logits is not None:
-            sums["pixel_class"] = pixel_class_loss(_exact(output.pixel_class_logits), truth, self.config.none_weight)
+            sums["pixel_class"] = pixel_class_loss(exact(output.pixel_class_logits), truth, self.config.none_weight)
         for name, logits in (output.auxiliary_logits or {}).items():
-            sums[f"auxiliary/{name}"] = auxiliary_loss(name, _exact(logits), truth, self.config.none_weight)
+            sums[f"auxiliary/{name}"] = auxiliary_loss(name, exact(logits), truth, self.config.none_weight)
         return sums, {"the matching of frame queries": frame.finite, "the matching of video queries": track.finite}
 
     def _match(
@@ -126,7 +126,7 @@ class Criterion:
         return assign(set_costs(class_logits.detach(), mask_logits.detach(), truth, sets, points, weights), sets)
 
     def _count(self, logits: Tensor, counts: Tensor) -> LossSum:
-        logits = _exact(logits)
+        logits = exact(logits)
         if self.count_head == "ce":
             return cross_entropy_loss(logits, counts)
         return ordinal_loss(logits, counts, self.config.saoc_reduction)
@@ -135,27 +135,44 @@ class Criterion:
         level, _, kind = name.rpartition("/")
         return getattr(self.config, f"{'auxiliary' if level == 'auxiliary' else kind}_weight")
 
-    def _weighted(
-        self, sums: dict[str, LossSum], finite: dict[str, bool], reduce: Callable[[Tensor], Tensor]
-    ) -> dict[str, Tensor]:
-        """Weighted losses per term. The reduction of the terms also detects values that are not finite."""
-        failed: list[float] = []  # number of processes, by sum and matching
 
-        def reduce_both(terms: Tensor) -> Tensor:
-            broken = [~total.detach().isfinite() for total, _ in sums.values()]
-            broken += list(~torch.tensor(list(finite.values()), device=terms.device))
-            everywhere = reduce(torch.cat([terms, torch.stack(broken).to(terms)]))
-            failed.extend(everywhere[len(terms) :].tolist())
-            return everywhere[: len(terms)]
+def weighted_losses(
+    sums: dict[str, LossSum],
+    reduce: Callable[[Tensor], Tensor],
+    world_size: int,
+    weight_of: Callable[[str], float],
+    finite: dict[str, bool] | None = None,
+) -> dict[str, Tensor]:
+    """Weighted losses per term. The reduction of the terms also detects values that are not finite.
 
-        losses = per_term(sums, reduce_both, self.world_size, self._weight)
-        if any(failed):
-            names = [name for name, number in zip([*sums, *finite], failed, strict=True) if number]
-            raise NotFiniteError(
-                f"not a finite number: {', '.join(names)}. The network's output holds NaN or infinity: lower the "
-                "learning rate, clip the gradient to a smaller norm, train in float32, or look for NaN in its inputs"
-            )
-        return losses
+    Args:
+        sums: as in `per_term`, and so are the next three.
+        reduce: sums a float64 vector over all processes and returns it. Called once.
+        world_size: number of processes.
+        weight_of: the weight of a loss by its name.
+        finite: by name, whether the costs of a matching are finite.
+
+    Raises:
+        NotFiniteError: names the sums and matchings that are not finite on some process.
+    """
+    finite = finite or {}
+    failed: list[float] = []  # number of processes, by sum and matching
+
+    def reduce_both(terms: Tensor) -> Tensor:
+        broken = [~total.detach().isfinite() for total, _ in sums.values()]
+        broken += list(~torch.tensor(list(finite.values()), dtype=torch.bool, device=terms.device))
+        everywhere = reduce(torch.cat([terms, torch.stack(broken).to(terms)]))
+        failed.extend(everywhere[len(terms) :].tolist())
+        return everywhere[: len(terms)]
+
+    losses = per_term(sums, reduce_both, world_size, weight_of)
+    if any(failed):
+        names = [name for name, number in zip([*sums, *finite], failed, strict=True) if number]
+        raise NotFiniteError(
+            f"not a finite number: {', '.join(names)}. The network's output holds NaN or infinity: lower the "
+            "learning rate, clip the gradient to a smaller norm, train in float32, or look for NaN in its inputs"
+        )
+    return losses
 
 
 def per_term(
@@ -183,6 +200,6 @@ def per_term(
     }
 
 
-def _exact(logits: Tensor) -> Tensor:
+def exact(logits: Tensor) -> Tensor:
     """In float32, or in float64 where the logits are."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

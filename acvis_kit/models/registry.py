@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from acvis_kit.config import FORMAT, MODEL_TYPE, ACVISConfig
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.avsc.config import AVSCConfig
+from acvis_kit.models.avsc.model import AVSC
+from acvis_kit.models.ravs.config import RAVSConfig
+from acvis_kit.models.ravs.model import RAVS
 
-MODEL_TYPES: dict[str, tuple[type[ACVIS], type[ACVISConfig]]] = {MODEL_TYPE: (ACVIS, ACVISConfig)}
+
+class ModelType(NamedTuple):
+    """A system: its network, and its configuration with `to_dict` and `from_dict`."""
+
+    model: type[Any]
+    config: type[Any]
 
 
-def build_model(values: dict[str, Any], origin: str = "config.json") -> ACVIS:
+MODEL_TYPES: dict[str, ModelType] = {
+    MODEL_TYPE: ModelType(ACVIS, ACVISConfig),
+    AVSCConfig.model_type: ModelType(AVSC, AVSCConfig),
+    RAVSConfig.model_type: ModelType(RAVS, RAVSConfig),
+}
+
+
+def build_model(values: dict[str, Any], origin: str = "config.json") -> Any:
     """A model with random weights, of the class and configuration that a JSON object names.
 
     Args:
         values: "model_type" (ACVIS if there is none, as in format 1), "format", and the fields.
         origin: file of `values`, for messages.
+
+    Returns:
+        An `ACVIS`, `AVSC` or `RAVS`.
 
     Raises:
         WeightsError: an unknown model type, or a format that is newer than this version of the kit.
@@ -34,5 +53,5 @@ def build_model(values: dict[str, Any], origin: str = "config.json") -> ACVIS:
             f"{origin} has format {number!r}, this version of the kit reads formats up to {FORMAT}: update it, "
             "pip install --upgrade acvis-kit"
         )
-    model_class, config_class = MODEL_TYPES[name]
-    return model_class(config_class.from_dict(values))
+    kind = MODEL_TYPES[name]
+    return kind.model(kind.config.from_dict(values))

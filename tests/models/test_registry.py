@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 import acvis_kit as ak
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.registry import MODEL_TYPES, build_model
 from tests.conftest import TINY, make_model
+from tests.models.avsc.test_model import TINY as AVSC_TINY
+from tests.models.ravs.test_model import TINY as RAVS_TINY
+
+SMALL: dict[str, Any] = {"acvis": TINY, "avsc": AVSC_TINY, "ravs": RAVS_TINY}
 
 
 def test_every_model_type_builds_its_class_from_its_own_json() -> None:
-    for name, (model_class, config_class) in MODEL_TYPES.items():
-        written = replace(config_class(), **{field: getattr(TINY, field) for field in vars(TINY)}).to_dict()
-        assert written["model_type"] == name and type(build_model(written)) is model_class
+    assert set(SMALL) == set(MODEL_TYPES)
+    for name, kind in MODEL_TYPES.items():
+        written = json.loads(json.dumps(SMALL[name].to_dict()))
+        assert written["model_type"] == name and set(written) == {
+            "model_type",
+            "format",
+            "network",
+            "loss",
+            "inference",
+        }
+        model = build_model(written)
+        assert type(model) is kind.model and model.config == SMALL[name]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_of_every_model_type_survive_the_kits_files_and_the_hubs(tmp_path: Path, name: str) -> None:
+    model = build_model(SMALL[name].to_dict()).eval()
+    model.save_pretrained(tmp_path / "hub")
+    for again in (
+        ak.load_model(ak.save_model(model, tmp_path / "kit")),
+        ak.load_model(tmp_path / "hub"),
+        type(model).from_pretrained(tmp_path / "hub"),
+    ):
+        assert type(again) is type(model) and again.config == model.config and not again.training
+        assert all(torch.equal(t, again.state_dict()[key]) for key, t in model.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,10 @@ torchvision's parameter names, so that its ImageNet weights load unchanged.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from acvis_kit.config import ACVISConfig
 
 if TYPE_CHECKING:
     from acvis_kit.models.encoders.resnet import ResNet
@@ -27,7 +25,20 @@ SWIN_LAYOUTS = {
 }
 
 
-def build_backbone(config: ACVISConfig) -> ResNet | Swin | CompactBackbone:
+class BackboneConfig(Protocol):
+    """The part of a configuration that `build_backbone` reads."""
+
+    @property
+    def backbone(self) -> str: ...
+
+    @property
+    def swin_window(self) -> int: ...
+
+    @property
+    def drop_path(self) -> float: ...
+
+
+def build_backbone(config: BackboneConfig) -> ResNet | Swin | CompactBackbone:
     """The backbone that `config.backbone` names, with random weights.
 
     torchvision takes 2 s to import: only the backbones built from it do so.
@@ -59,11 +70,15 @@ class CompactBackbone(nn.Module):
             _BasicBlock(before, after) for before, after in zip((stem, *self.channels[:-1]), self.channels, strict=True)
         )
 
+    def stage(self, number: int, x: Tensor) -> Tensor:
+        """Map `number` from the map before it; map 0 from the image."""
+        return self.stages[number](self.stem(x) if number == 0 else x)
+
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        x = self.stem(image)
+        x = image
         maps = []
-        for stage in self.stages:
-            x = stage(x)
+        for number in range(len(self.stages)):
+            x = self.stage(number, x)
             maps.append(x)
         return tuple(maps)
 

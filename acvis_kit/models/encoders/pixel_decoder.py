@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acvis_kit.config import ACVISConfig
 from acvis_kit.models.layers.attention import FeedForwardLayer
 from acvis_kit.models.layers.deform_attn import DeformableAttention, PyramidLinear, Shapes
 from acvis_kit.models.layers.positions import sine_position
@@ -30,6 +29,25 @@ class PixelFeatures(NamedTuple):
     fine: Tensor
 
 
+class PixelDecoderConfig(Protocol):
+    """The part of a configuration that `PixelDecoder` reads."""
+
+    @property
+    def hidden_dim(self) -> int: ...
+
+    @property
+    def num_heads(self) -> int: ...
+
+    @property
+    def pixel_layers(self) -> int: ...
+
+    @property
+    def pixel_points(self) -> int: ...
+
+    @property
+    def pixel_feedforward_dim(self) -> int: ...
+
+
 class PixelDecoder(nn.Module):
     """Deformable self-attention over strides 32, 16 and 8 together, then one feature-pyramid step to stride 4.
 
@@ -38,7 +56,7 @@ class PixelDecoder(nn.Module):
         channels: channels of the backbone's maps at strides 4, 8, 16, 32.
     """
 
-    def __init__(self, config: ACVISConfig, channels: Sequence[int]) -> None:
+    def __init__(self, config: PixelDecoderConfig, channels: Sequence[int]) -> None:
         super().__init__()
         dim = config.hidden_dim
         finest, *coarse = channels
@@ -86,7 +104,7 @@ class PixelDecoder(nn.Module):
 class DeformableLayer(nn.Module):
     """Deformable self-attention and a feed-forward network, post-norm. The position is added to the queries only."""
 
-    def __init__(self, config: ACVISConfig, num_levels: int) -> None:
+    def __init__(self, config: PixelDecoderConfig, num_levels: int) -> None:
         super().__init__()
         dim = config.hidden_dim
         self.attention = DeformableAttention(dim, config.num_heads, num_levels, config.pixel_points)

@@ -28,11 +28,17 @@ class ResNet(nn.Module):
         self.conv1, self.bn1, self.maxpool = whole.conv1, whole.bn1, whole.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = whole.layer1, whole.layer2, whole.layer3, whole.layer4
 
+    def stage(self, number: int, x: Tensor) -> Tensor:
+        """Map `number` from the map before it; map 0 from the image."""
+        if number == 0:
+            x = self.maxpool(F.relu(_normed(x, self.conv1, self.bn1), inplace=True))
+        return (self.layer1, self.layer2, self.layer3, self.layer4)[number](x)
+
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        x = self.maxpool(F.relu(_normed(image, self.conv1, self.bn1), inplace=True))
+        x = image
         maps = []
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+        for number in range(len(self.channels)):
+            x = self.stage(number, x)
             maps.append(x)
         return tuple(maps)
 

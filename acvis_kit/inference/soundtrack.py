@@ -1,0 +1,63 @@
+"""The sound that a clip is decoded with: its own, an edit of it, another clip's, or a waveform."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip
+from acvis_kit.errors import DataError
+from acvis_kit.media.edit import AudioEdit
+
+Sound = Clip | AudioEdit | Tensor | np.ndarray
+
+
+def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
+    """The clip with the sound to decode, and notes about it for the user.
+
+    Args:
+        clip: with its own sound.
+        sound: another clip, an `AudioEdit` of this one, or a waveform (S,) at 16 kHz; None: the clip's own.
+
+    Raises:
+        DataError: a sound of another type or length.
+    """
+    waveform, has_audio = clip.waveform, clip.has_audio
+    if isinstance(sound, AudioEdit):
+        waveform = sound.apply(clip)
+        has_audio = has_audio or bool(waveform.any())
+    elif isinstance(sound, Clip):
+        waveform, has_audio = _of_length(sound.waveform, clip), sound.has_audio
+    elif isinstance(sound, Tensor | np.ndarray):
+        waveform, has_audio = _of_length(torch.as_tensor(sound), clip), True
+    elif sound is not None:
+        raise DataError(
+            f"a sound is a Clip, an AudioEdit or a waveform, not {sound!r:.60}: for a file or a word use "
+            "AudioEdit.swap('dog.wav'), AudioEdit.mute(), AudioEdit.parse(...)"
+        )
+    notes = clip.notes
+    if has_audio and not clip.has_audio:  # a sound replaces the missing one
+        notes = tuple(note for note in notes if not note.endswith(HEARD_AS_SILENCE))
+    if not has_audio and clip.source is None:  # for a file, `load_clip` has added the note
+        notes += ("The clip has no sound: the model was given silence.",)
+    return replace(clip, waveform=waveform, has_audio=has_audio), notes
+
+
+def _of_length(waveform: Tensor, clip: Clip) -> Tensor:
+    """`waveform` (S,) as float32 of the clip's length; at most one second is cut or padded with silence."""
+    samples = len(clip.waveform)
+    if waveform.ndim != 1 or abs(len(waveform) - samples) > SAMPLE_RATE:
+        raise DataError(
+            f"the sound has shape {tuple(waveform.shape)}: expected about {samples} samples (mono, 16 kHz) for "
+            f"{len(clip)} frames at {clip.fps:g} per second; AudioEdit.swap cuts or pads any sound"
+        )
+    if not waveform.is_floating_point() or not waveform.isfinite().all():
+        raise DataError(
+            f"the sound is {waveform.dtype} or holds NaN: expected finite floats, nominally in [-1, 1]; divide int16 "
+            "by 32768"
+        )
+    return F.pad(waveform, (0, max(0, samples - len(waveform))))[:samples].to(torch.float32)

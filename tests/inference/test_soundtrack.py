@@ -1,0 +1,42 @@
+"""The sound to decode a clip with: kinds, lengths, and the notes that tell of it."""
+
+import numpy as np
+import pytest
+import torch
+
+from acvis_kit.clip import SAMPLE_RATE, Clip
+from acvis_kit.errors import DataError
+from acvis_kit.inference.soundtrack import soundtrack
+from acvis_kit.media.edit import AudioEdit
+
+FRAMES = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+TONE = torch.ones(2 * SAMPLE_RATE) * 0.5
+
+
+def test_every_kind_of_sound_replaces_the_clips_own() -> None:
+    clip = Clip.from_arrays(FRAMES, TONE)
+    other = Clip.from_arrays(FRAMES, TONE / 5)
+    assert torch.equal(soundtrack(clip, None)[0].waveform, TONE)
+    assert torch.equal(soundtrack(clip, other)[0].waveform, TONE / 5)
+    assert not soundtrack(clip, AudioEdit.mute())[0].waveform.any()
+    for waveform in (TONE / 2, (TONE / 2).numpy().astype(np.float64)):
+        assert torch.equal(soundtrack(clip, waveform)[0].waveform, TONE / 2)
+
+
+def test_a_second_too_little_is_silence_and_more_is_refused() -> None:
+    clip = Clip.from_arrays(FRAMES, TONE)
+    short = soundtrack(clip, TONE[:SAMPLE_RATE])[0].waveform
+    assert len(short) == len(TONE) and not short[SAMPLE_RATE:].any()
+    with pytest.raises(DataError, match=r"shape \(0,\): expected about 32000 samples"):
+        soundtrack(clip, TONE[:0])
+    with pytest.raises(DataError, match=r"torch\.int16 or holds NaN"):
+        soundtrack(clip, TONE.to(torch.int16))
+    with pytest.raises(DataError, match=r"not 'dog': for a file or a word"):
+        soundtrack(clip, "dog")
+
+
+def test_silence_is_told_unless_a_sound_replaces_it() -> None:
+    silent = Clip.from_arrays(FRAMES, None)
+    assert soundtrack(silent, None)[1] == ("The clip has no sound: the model was given silence.",)
+    clip, notes = soundtrack(silent, TONE)
+    assert clip.has_audio and notes == ()
