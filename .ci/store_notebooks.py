@@ -92,7 +92,9 @@ def smaller(png: bytes) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(128).save(file, "PNG", optimize=True)
+    drawn = Image.open(io.BytesIO(png)).convert("RGBA")
+    on_white = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)  # figures may be transparent
+    on_white.convert("RGB").quantize(128).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
