@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth import voices_music, voices_world
+from acvis_kit.data.synth.acoustics import Acoustics
 from acvis_kit.errors import ConfigError, DataError
 
 # Class -> (seed, second) -> float32 (16000,) of about unit RMS.
@@ -49,22 +50,28 @@ class Voice:
         class_name: one of `VOICES`, or any class of a folder of recordings.
         seed: any integer; for a recording it sets the starting point.
         source: file of a recorded voice, relative to the folder of recordings; None for a synthetic one.
+        acoustics: what its room, microphone and codec do to a recorded voice; None: nothing.
     """
 
     class_name: str
     seed: int
     source: str | None = None
+    acoustics: Acoustics | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: {"class", "seed"}, and "source" if it is recorded."""
-        return {"class": self.class_name, "seed": self.seed} | ({"source": self.source} if self.source else {})
+        """For JSON: {"class", "seed"}, "source" if it is recorded, and "acoustics" if it has any."""
+        entry: dict[str, Any] = {"class": self.class_name, "seed": self.seed}
+        entry |= {"source": self.source} if self.source else {}
+        return entry | ({"acoustics": self.acoustics.to_dict()} if self.acoustics else {})
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Voice:
         """The voice of a JSON entry; DataError if it lacks a key."""
         try:
-            return cls(str(entry["class"]), int(entry["seed"]), entry.get("source"))
-        except (KeyError, TypeError, ValueError) as error:
+            given = entry.get("acoustics")
+            acoustics = None if given is None else Acoustics.from_dict(given)
+            return cls(str(entry["class"]), int(entry["seed"]), entry.get("source"), acoustics)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
                 f'the entry of a voice is damaged: {entry!r} needs "class" (a name) and "seed" (an integer).'
             ) from error
