@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from acvis_kit.data.synth.acoustics import Acoustics
 from acvis_kit.data.synth.classes import category_id
-from acvis_kit.data.synth.placing import Patch
-from acvis_kit.data.synth.scenes import Scene
+from acvis_kit.data.synth.filmed import FilmedScene, FilmedThing
+from acvis_kit.data.synth.placing import Region
+from acvis_kit.data.synth.scenes import Scene, Thing
 from acvis_kit.data.synth.sounds import Recordings, Voice
 from acvis_kit.data.synth.soundtrack import Soundtrack
+from acvis_kit.data.synth.who_sounds import SOUNDS_FROM
 from acvis_kit.errors import DataError
 from acvis_kit.files import read_text
 from acvis_kit.masks import encode, mask_of
@@ -37,6 +41,7 @@ class ObjectRecord:
         share: float (T,), fraction of the object that is in view, 0..1.
         sounding: bool (T,).
         cue: bool (T,), whether its cue is drawn, which only twins have.
+        may_sound: bool (T,), when another soundtrack may let it sound; None: see `SceneRecord.may_sound`.
         annotation_id: id in {split}.json, None if it never sounds.
         size: height and width of the frame, pixels.
     """
@@ -50,6 +55,7 @@ class ObjectRecord:
     share: np.ndarray
     sounding: np.ndarray
     cue: np.ndarray
+    may_sound: np.ndarray | None
     annotation_id: int | None
     size: tuple[int, int]
 
@@ -84,6 +90,7 @@ class SceneRecord:
         offscreen: bool (T,), seconds with a sound from outside the picture.
         voices: files of recorded voices by class, empty if voices are synthetic.
         recordings: source of recorded voices for `soundtrack.render(recordings=...)`, None if voices are synthetic.
+        room: where it is filmed, for other recorded voices; None if recordings stay as they are.
     """
 
     video_id: int
@@ -97,6 +104,7 @@ class SceneRecord:
     offscreen: np.ndarray
     voices: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     recordings: Recordings | None = field(default=None, repr=False)
+    room: Acoustics | None = None
 
     @property
     def sounding(self) -> np.ndarray:
@@ -104,15 +112,31 @@ class SceneRecord:
         return np.stack([thing.sounding for thing in self.objects])
 
     @property
+    def may_sound(self) -> np.ndarray:
+        """Which objects another soundtrack may let sound, bool (N, T): the picture shows that it is this object.
+
+        As written, or, for drawn scenes, where the only object of its class is far enough in view.
+        """
+        number = Counter(thing.class_name for thing in self.objects)
+        rows = [
+            (thing.share >= SOUNDS_FROM) & (number[thing.class_name] == 1)
+            if thing.may_sound is None
+            else thing.may_sound
+            for thing in self.objects
+        ]
+        return np.stack(rows)
+
+    @property
     def share(self) -> np.ndarray:
         """Fraction of each object that is in view, float (N, T)."""
         return np.stack([thing.share for thing in self.objects])
 
 
-def describe(scene: Scene, video_id: int, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def describe(scene: Scene | FilmedScene, video_id: int, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A scene as JSON: its entry in {split}_scenes.json, and its annotations, to which the caller gives ids."""
     objects, annotations = [], []
-    for number, thing in enumerate(scene.things):
+    things: Sequence[Thing | FilmedThing] = scene.things
+    for number, thing in enumerate(things):
         patches, sounding = scene.patches[number], scene.sounding[number]
         codes = [encode(p.mask(scene.size)) if p is not None and p.area else None for p in patches]
         areas = [p.area if p is not None else 0 for p in patches]
@@ -130,6 +154,8 @@ def describe(scene: Scene, video_id: int, name: str) -> tuple[dict[str, Any], li
                 "annotation_id": None,
             }
         )
+        if isinstance(scene, FilmedScene):
+            objects[-1]["may_sound"] = [int(s) for s in scene.may_sound[number]]
         if sounding.any():
             annotations.append(
                 {
@@ -157,6 +183,8 @@ def describe(scene: Scene, video_id: int, name: str) -> tuple[dict[str, Any], li
         "soundtrack": scene.soundtrack.to_dict(),
         "offscreen": [int(s) for s in scene.offscreen],
     }
+    if isinstance(scene, FilmedScene) and scene.room is not None:
+        entry["room"] = scene.room.to_dict()
     return entry, annotations
 
 
@@ -187,7 +215,7 @@ def load_scenes(path: str | Path) -> dict[int, SceneRecord]:
     return {scene.video_id: scene for scene in scenes}
 
 
-def _box(patch: Patch | None) -> list[int] | None:
+def _box(patch: Region | None) -> list[int] | None:
     """Left, top, width, height of the visible pixels; None if there are none."""
     if patch is None or not patch.area:
         return None
@@ -221,13 +249,15 @@ def _read_scene(
         ObjectRecord(
             int(thing["id"]), int(thing["category_id"]), Voice.from_dict(thing["voice"]), float(thing["level_db"]),
             tuple(thing["segmentations"]), np.array(thing["areas"], np.int64), np.array(thing["share"], np.float32),
-            np.array(thing["sounding"], bool), np.array(thing["cue"], bool), thing["annotation_id"], size,
+            np.array(thing["sounding"], bool), np.array(thing["cue"], bool),
+            np.array(thing["may_sound"], bool) if "may_sound" in thing else None, thing["annotation_id"], size,
         )
         for thing in entry["objects"]
     )  # fmt: skip
     pair = tuple(entry["pair"]) if entry["pair"] else None
+    room = Acoustics.from_dict(entry["room"]) if entry.get("room") else None
     return SceneRecord(
         int(entry["video_id"]), str(entry["name"]), int(entry["length"]), size, pair, bool(entry["twins"]), objects,
         Soundtrack.from_dict(entry["soundtrack"]), np.array(entry["offscreen"], bool), voices,
-        recordings,
+        recordings, room,
     )  # fmt: skip
