@@ -49,7 +49,7 @@ PEOPLE = 2.5  # weight of persons among the classes that a clip is about
 SEVERAL = 6  # photographs of a class from which on it has its full weight
 LARGEST_OTHERS = 10  # objects without a class that are annotated, the largest of a clip
 SEEN = {False: 0.0012, True: 0.004}  # fraction of the frame that an object must cover once, by "is without a class"
-HEARD = 0.008  # fraction of the frame that an object must cover to sound
+HEARD = 0.02  # fraction of the frame that an object must cover to sound
 STANDS_OUT = 3.0  # an object so many times as large as the next of its class is the one that sounds
 CHOIR = 3  # objects of a class that look alike and sound together, at most
 PLAYERS_SILENT = 0.75  # fraction of clips in which a person who plays an instrument is silent throughout
@@ -196,7 +196,7 @@ class PhotoMaterial(DrawnMaterial):
         voices = [pool.voice(n, rng) if n in self.voiced else Voice(n, int(rng.integers(2**31))) for n in names]
         fraction = OFFSCREEN if may_sound.any() else OFFSCREEN_ALONE
         outside = draw_offscreen(
-            rng, length, pool, names, (float(levels.min()), float(levels.max())),
+            rng, length, pool, [n for n in names if n != OTHER], (float(levels.min()), float(levels.max())),
             draw_runs(rng, length, fraction, OFFSCREEN_RUN),
         )  # fmt: skip
         soundtrack = mix(voices, levels.tolist(), sounding, [outside], draw_recorded_noise(rng, noise_db, pool))

@@ -17,15 +17,17 @@ from acvis_kit.data.synth.photographs import Bounds, Photographs, View, joined
 from acvis_kit.data.synth.placing import Patch, place
 from acvis_kit.data.synth.sprites import Sprite
 
-FILL = (0.4, 1.35)  # longer side of the subject, relative to the frame
-JOINED = 0.15  # fraction of clips that show two photographs side by side
+FILL = (0.5, 1.6)  # longer side of the subject, relative to the frame
+JOINED = 0.25  # fraction of clips that show two photographs side by side
 PLAYED = 0.6  # fraction of instruments that a person holds, where they are pasted
 HELD = frozenset({
     "violin", "guitar", "cello", "flute", "ukulele", "accordion", "clarinet", "saxophone", "tuba", "banjo", "pipa",
     "bassoon", "trumpet", "bass", "erhu",
 })  # fmt: skip
-MORE = {0: 0.45, 1: 0.33, 2: 0.16, 3: 0.06}  # number of further cut-outs -> probability
-MORE_OTHER = 0.5  # fraction of them without a class
+MORE = {0: 0.35, 1: 0.4, 2: 0.2, 3: 0.05}  # number of further cut-outs -> probability
+SUBJECT_SIZES = (0.5, 1.3)  # longer side of a cut-out that a clip is about, relative to the frame
+MORE_SIZES = {True: (0.2, 0.5), False: (0.25, 0.8)}  # of further ones, by "before a photograph of the subject"
+MORE_OTHER = 0.35  # fraction of them without a class
 ENLARGED = 2.6  # photographs are shown at most so much larger than they are
 ROOM = 1.05  # of the shorter side of a photograph, what is shown of it, unless the subject were too large then:
 LARGEST = 1.9  # longer side of such a subject, relative to the frame
@@ -114,26 +116,26 @@ def draw_scenery(
     own = [pair for pair in source.cut[subject] if pair[0] is photograph]
     as_it_is = not own or (bool(view.subjects(subject)) and view.is_place and rng.random() < 0.4)
     if as_it_is:
-        second = draw.place() if rng.random() < JOINED else None
+        second = draw.second(subject) if rng.random() < JOINED else None
         base = draw.around(view, subject) if second is None else draw.pair(view, subject, second)
     else:
         base = draw.before_a_place(subject)
     holders = [n for n in base.subjects("person") if _extent(base.box(n)) > 0.35 * draw.side / margin]
     layers: list[Layer] = []
     if not as_it_is:
-        layers.append(draw.layer(*own[int(rng.integers(len(own)))], subject, base, holders, main=True))
+        layers.append(draw.layer(*own[int(rng.integers(len(own)))], subject, base, holders))
     elif holders and rng.random() < 0.3:
         held = [name for name in source.pictured if name in HELD and source.cut[name]]
         if held:
             name = held[int(rng.integers(len(held)))]
-            layers.append(draw.layer(*draw.cut(name), name, base, holders, main=True))
+            layers.append(draw.layer(*draw.cut(name), name, base, holders))
     more = int(rng.choice(list(MORE), p=list(MORE.values())))
     for _ in range(more // 2 if as_it_is else more):
         names = [n for n in source.pictured if source.cut[n] and n not in base.names and n != subject]
         other = rng.random() < MORE_OTHER or not names
         name = OTHER if other else names[int(rng.integers(len(names)))]
         if source.cut[name]:
-            layers.append(draw.layer(*draw.cut(name), name, base, [], main=False))
+            layers.append(draw.layer(*draw.cut(name), name, base, [], MORE_SIZES[as_it_is]))
     layers = layers[: 255 - len(base.names)]
     still = Camera(np.ones(length), np.zeros((length, 2)), np.ones((length, 3)))
     patches = place([layer.sprite for layer in layers], [layer.path for layer in layers], still, draw.side)
@@ -158,6 +160,15 @@ class _Draw:
 
     def place(self) -> View:
         return self.source.view(self.source.places[int(self.rng.integers(len(self.source.places)))])
+
+    def second(self, subject: str) -> View:
+        """A photograph of another class, or of any place."""
+        names = [name for name in self.source.pictured if name != subject]
+        if names:
+            view = self.source.view(self.photograph(names[int(self.rng.integers(len(names)))]))
+            if view.is_place:
+                return view
+        return self.place()
 
     def cut(self, class_name: str) -> tuple[Photograph, Instance]:
         found = self.source.cut[class_name]
@@ -195,23 +206,12 @@ class _Draw:
         return view.framed(self._anywhere(view), (self.side, self.side), self._fill(view))
 
     def layer(
-        self, photograph: Photograph, instance: Instance, name: str, base: View, holders: list[int], *, main: bool
-    ) -> Layer:
-        """A cut-out: in the hands of a person, in the middle, or anywhere."""
-        rng, window = self.rng, self.side / self.margin
-        corner = (self.side - window) / 2
-        if holders and name in HELD:
-            left, top, right, bottom = base.box(holders[int(rng.integers(len(holders)))])
-            extent = rng.uniform(0.35, 0.75) * min(max(right - left, bottom - top), 1.2 * window)
-            at = (0.4, 0.6) if bottom - top > 1.7 * (right - left) else (0.7, 0.95)  # the belly of a person or a bust
-            home = np.array([(left + right) / 2, top + rng.uniform(*at) * (bottom - top)])
-        elif main:
-            extent = window * np.exp(rng.uniform(np.log(0.4), np.log(1.2)))
-            home = corner + window * np.array([rng.uniform(0.3, 0.7), rng.uniform(0.4, 0.7)])
-        else:
-            extent = window * np.exp(rng.uniform(np.log(0.18), np.log(0.7)))
-            homes = corner + window * np.stack([rng.uniform(0.05, 0.95, 6), rng.uniform(0.3, 0.95, 6)], 1)
-            home = min(homes, key=lambda at: self._hidden(base, at, extent))
+        self, photograph: Photograph, instance: Instance, name: str, base: View, holders: list[int],
+        sizes: tuple[float, float] | None = None,
+    ) -> Layer:  # fmt: skip
+        """A cut-out that moves a little; see `_pose`."""
+        rng = self.rng
+        extent, home = self._pose(name, base, holders, sizes)
         sprite = self.source.sprite(photograph, instance, round(min(extent * 1.15, 2.5 * self.side)) // 32 * 32 + 32)
         extent = min(extent, sprite.extent * ENLARGED)
         sway = extent * rng.uniform(0, 0.04) * np.stack([wave(rng, self.length, fast=4.0) for _ in range(2)], 1)
@@ -221,11 +221,31 @@ class _Draw:
         turn = lean + rng.uniform(0, 0.06) * wave(rng, self.length, fast=4.0)
         path = Path(
             home[0] + sway[:, 0], home[1] + sway[:, 1], extent * (1 + 0.02 * wave(rng, self.length)), turn,
-            np.full(self.length, rng.random() < 0.5), rng.uniform(0.92, 1.08), rng.random() + main,
+            np.full(self.length, rng.random() < 0.5), rng.uniform(0.92, 1.08), rng.random() + (sizes is None),
         )  # fmt: skip
         drop = rng.uniform(-0.05, 0.05, 2) * extent + (0, 0.03 * extent)
         gain = _matching(sprite, base, home, rng.uniform(0.2, 0.8))
         return Layer(name, sprite, path, gain, rng.uniform(*SHADOW), (round(drop[0]), round(drop[1])))
+
+    def _pose(
+        self, name: str, base: View, holders: list[int], sizes: tuple[float, float] | None
+    ) -> tuple[float, np.ndarray]:
+        """Longer side and middle (2,) of a cut-out: held, or with `sizes` anywhere in these sizes, or in the middle."""
+        rng, window = self.rng, self.side / self.margin
+        corner = (self.side - window) / 2
+        if holders and name in HELD:
+            left, top, right, bottom = base.box(holders[int(rng.integers(len(holders)))])
+            extent = rng.uniform(0.35, 0.75) * min(max(right - left, bottom - top), 1.2 * window)
+            at = (0.4, 0.6) if bottom - top > 1.7 * (right - left) else (0.7, 0.95)  # the belly of a person or a bust
+            home = np.array([(left + right) / 2, top + rng.uniform(*at) * (bottom - top)])
+        elif sizes is None:
+            extent = window * np.exp(rng.uniform(*np.log(SUBJECT_SIZES)))
+            home = corner + window * np.array([rng.uniform(0.3, 0.7), rng.uniform(0.4, 0.7)])
+        else:
+            extent = window * np.exp(rng.uniform(*np.log(sizes)))
+            homes = corner + window * np.stack([rng.uniform(0.05, 0.95, 6), rng.uniform(0.3, 0.95, 6)], 1)
+            home = min(homes, key=lambda at: self._hidden(base, at, extent))
+        return extent, home
 
     def _hidden(self, base: View, at: np.ndarray, extent: float) -> int:
         """Pixels of objects with a class that a cut-out around a point would hide."""
@@ -285,7 +305,7 @@ def _matching(sprite: Sprite, base: View, home: np.ndarray, strength: float) -> 
         (1, 1), Image.Resampling.BOX
     )
     there, own = np.maximum(np.asarray(near, np.float64)[0, 0], 20), np.maximum(sprite.mean_colour(), 20)
-    light = np.clip(there.mean() / own.mean(), 0.5, 1.6) ** (0.5 * strength)
+    light = np.clip(there.mean() / own.mean(), 0.7, 1.5) ** (0.5 * strength)
     cast = np.clip((there / there.mean()) / (own / own.mean()), 0.7, 1.4) ** (0.35 * strength)
     return (light * cast).astype(np.float32)
 

@@ -80,13 +80,17 @@ def imagenet_state(backbone: TimmBackbone) -> dict[str, Tensor]:
 
 
 def _create(name: str, **options: Any) -> nn.Module:
-    """A model of timm with random weights; ConfigError if there is none."""
+    """A model of timm with random weights; ConfigError if there is none.
+
+    Other sources that timm knows ("hf-hub:", "local-dir:") are refused: a configuration must not cause downloads.
+    """
+    if not timm.is_model(name):
+        raise ConfigError(f"timm has no model {name!r:.60}: timm.list_models() names them")
     try:
         return timm.create_model(name, pretrained=False, **options)
     except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError) as error:
         raise ConfigError(
-            f"timm cannot make a backbone of {name!r} ({error}): timm.list_models() names its models, and those with "
-            "maps of strides 4, 8, 16 and 32 are backbones"
+            f"timm cannot make a backbone of {name!r} ({error}): choose a model with maps of strides 4, 8, 16 and 32"
         ) from error
 
 

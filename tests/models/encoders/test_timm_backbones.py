@@ -127,8 +127,13 @@ def test_other_models_of_timm_are_backbones_by_name() -> None:
 
 
 def test_models_that_are_no_backbones_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no_such_model"):
-        build_backbone(ACVISConfig(backbone="timm:no_such_model"))
+    for name in (
+        "no_such_model",
+        "hf-hub:timm/resnet18.a1_in1k",
+        "local-dir:/tmp",
+    ):  # the latter would read or download
+        with pytest.raises(ConfigError, match=f"timm has no model '{name}'"):
+            build_backbone(ACVISConfig(backbone=f"timm:{name}"))
     with pytest.raises(ConfigError, match=r"strides \[16, 16.*4, 8, 16 and 32"):
         build_backbone(ACVISConfig(backbone="timm:vit_tiny_patch16_224"))
     with pytest.raises(ConfigError, match="no linear classifier"):
