@@ -46,15 +46,14 @@ from acvis_kit.errors import ConfigError
 
 NOTHING = 0.12  # fraction of clips about an object without a class
 PEOPLE = 2.5  # weight of persons among the classes that a clip is about
-SEVERAL = 6  # photographs of a class from which on it has its full weight
 LARGEST_OTHERS = 10  # objects without a class that are annotated, the largest of a clip
 SEEN = {False: 0.0012, True: 0.004}  # fraction of the frame that an object must cover once, by "is without a class"
-HEARD = 0.02  # fraction of the frame that an object must cover to sound
+HEARD = 0.03  # fraction of the frame that the box of an object's visible pixels must cover for it to sound
 STANDS_OUT = 3.0  # an object so many times as large as the next of its class is the one that sounds
 CHOIR = 3  # objects of a class that look alike and sound together, at most
 PLAYERS_SILENT = 0.75  # fraction of clips in which a person who plays an instrument is silent throughout
 OVERLAP = 0.25  # fraction of an instrument's box that a person's box covers, from which on the person plays it
-LEFT_OUT = 0.55  # fraction of clips with several objects that could sound in which one more is silent at any time
+LEFT_OUT = 0.35  # fraction of clips with several objects that could sound in which one more is silent at any time
 BREAKS = 0.35  # fraction of clips with breaks in which nothing in view sounds
 BREAK_SHARE, BREAK_RUN = 0.4, 2.5  # fraction of the time in these, and their mean length in seconds
 OFFSCREEN_ALONE = 0.5  # fraction of seconds with a sound from outside where nothing in view can sound
@@ -190,8 +189,7 @@ class PhotoMaterial(DrawnMaterial):
         names = [scenery.names[n] for n in numbers]
         room = draw_room(rng) if self.recordings else None
         pool = VoicePool(self.voice_files, room)
-        areas = np.array([[p.area if p else 0 for p in row] for row in patches]).reshape(-1, length)  # (N, T)
-        sounding, may_sound = self._draw_sounding(rng, names, patches, areas / size**2, share)
+        sounding, may_sound = self._draw_sounding(rng, names, patches, share, size)
         levels, noise_db = draw_levels(rng, max(len(names), 1))
         voices = [pool.voice(n, rng) if n in self.voiced else Voice(n, int(rng.integers(2**31))) for n in names]
         fraction = OFFSCREEN if may_sound.any() else OFFSCREEN_ALONE
@@ -209,14 +207,12 @@ class PhotoMaterial(DrawnMaterial):
         """The class that a clip is about."""
         if self.photographs.showing[OTHER] and rng.random() < NOTHING:
             return OTHER
-        pictures = np.array([len(self.photographs.showing[name]) for name in self.sounding])
-        weights = np.minimum(pictures, SEVERAL) / SEVERAL
-        weights = weights * np.where(np.array(self.sounding) == "person", PEOPLE, 1)
+        weights = self.photographs.weights(self.sounding) * np.where(np.array(self.sounding) == "person", PEOPLE, 1)
         return self.sounding[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
     def _draw_sounding(
-        self, rng: np.random.Generator, names: Sequence[str], patches: list[list[Region | None]], covered: np.ndarray,
-        share: np.ndarray,
+        self, rng: np.random.Generator, names: Sequence[str], patches: list[list[Region | None]],
+        share: np.ndarray, size: int,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """Which objects sound, and when another soundtrack may let them sound: bool (N, T) each.
 
@@ -224,12 +220,14 @@ class PhotoMaterial(DrawnMaterial):
             rng: source of all random draws.
             names: class of each object.
             patches: [N][T], their visible pixels.
-            covered: float (N, T), fraction of the frame that they cover.
             share: float (N, T), fraction of each object that is in view.
+            size: height and width of the frames, pixels.
         """
-        length = covered.shape[1]
-        audible = (share >= SOUNDS_FROM) & (covered >= HEARD)  # (N, T)
-        units = _units([name if name in self.voiced else OTHER for name in names], covered)
+        length = share.shape[1]
+        areas = np.array([[p.area if p else 0 for p in row] for row in patches]).reshape(share.shape)
+        boxes = np.array([[p.visible.size if p else 0 for p in row] for row in patches]).reshape(share.shape)
+        audible = (share >= SOUNDS_FROM) & (boxes >= HEARD * size**2)  # (N, T)
+        units = _units([name if name in self.voiced else OTHER for name in names], areas)
         may_sound = np.zeros_like(audible)
         for unit in units:
             if len(unit) == 1:
@@ -279,9 +277,9 @@ def _region(ids: np.ndarray, number: int) -> Region:
     return Region(left, top, found[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1])
 
 
-def _units(names: Sequence[str], covered: np.ndarray) -> list[list[int]]:
+def _units(names: Sequence[str], areas: np.ndarray) -> list[list[int]]:
     """The objects that can sound, in groups that sound together; see `STANDS_OUT` and `CHOIR`."""
-    size = covered.mean(1)
+    size = areas.mean(1)
     units = []
     for name in dict.fromkeys(name for name in names if name != OTHER):
         own = sorted((n for n, other in enumerate(names) if other == name), key=lambda n: -size[n])

@@ -22,6 +22,7 @@ from acvis_kit.errors import DataError
 KEPT = 96  # opened photographs and cut-outs kept in memory, about 1 MB each
 MOST = 250  # objects of a photograph; ids are bytes
 SUBJECT = 40.0**2  # pixels: a smaller object is not what a photograph is chosen for
+SEVERAL = 6  # photographs of a class from which on it is chosen as often as others
 PLAIN = 0.4  # fraction of the surroundings that is white or black paper, above which they are no place
 SMOOTH = 14.0  # standard deviation along the edge of a picture, 0..255, up to which it can be continued
 FEATHER = 0.7  # pixels over which the edge of a cut-out fades
@@ -141,6 +142,11 @@ class Photographs:
                 f"{annotations} with images in {images} has no object of {', '.join(classes)} of at least "
                 f"{SUBJECT:.0f} pixels in its part {share}: give other photographs, or a larger share"
             )
+
+    def weights(self, names: Sequence[str]) -> np.ndarray:
+        """How often each class is chosen: classes of few photographs less, float (n,), sum 1."""
+        counts = np.minimum([len(self.showing[name]) for name in names], SEVERAL)
+        return counts / counts.sum()
 
     def class_of(self, instance: Instance) -> str:
         return instance.name if instance.name in self.classes else OTHER

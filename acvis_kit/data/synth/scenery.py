@@ -127,13 +127,12 @@ def draw_scenery(
     elif holders and rng.random() < 0.3:
         held = [name for name in source.pictured if name in HELD and source.cut[name]]
         if held:
-            name = held[int(rng.integers(len(held)))]
+            name = draw.name(held)
             layers.append(draw.layer(*draw.cut(name), name, base, holders))
     more = int(rng.choice(list(MORE), p=list(MORE.values())))
-    for _ in range(more // 2 if as_it_is else more):
+    for _ in range(min(more, 1) if as_it_is else more):
         names = [n for n in source.pictured if source.cut[n] and n not in base.names and n != subject]
-        other = rng.random() < MORE_OTHER or not names
-        name = OTHER if other else names[int(rng.integers(len(names)))]
+        name = OTHER if rng.random() < MORE_OTHER or not names else draw.name(names)
         if source.cut[name]:
             layers.append(draw.layer(*draw.cut(name), name, base, [], MORE_SIZES[as_it_is]))
     layers = layers[: 255 - len(base.names)]
@@ -152,6 +151,9 @@ class _Draw:
     margin: float
     length: int
 
+    def name(self, names: list[str]) -> str:
+        return names[int(self.rng.choice(len(names), p=self.source.weights(names)))]
+
     def photograph(self, subject: str) -> Photograph:
         """One that shows the class, rather in colour."""
         found = self.source.showing[subject]
@@ -165,7 +167,7 @@ class _Draw:
         """A photograph of another class, or of any place."""
         names = [name for name in self.source.pictured if name != subject]
         if names:
-            view = self.source.view(self.photograph(names[int(self.rng.integers(len(names)))]))
+            view = self.source.view(self.photograph(self.name(names)))
             if view.is_place:
                 return view
         return self.place()

@@ -86,9 +86,9 @@ def test_frames_show_objects_under_their_masks(filmed: Path, records: dict[int, 
 def test_only_objects_in_view_with_a_voice_sound(drawn: list[FilmedScene]) -> None:
     sounds = 0
     for scene in drawn:
-        areas = np.array([[p.area if p else 0 for p in row] for row in scene.patches])
+        boxes = np.array([[p.visible.size if p else 0 for p in row] for row in scene.patches])
         for flags in (scene.sounding, scene.may_sound):
-            assert (scene.share[flags] >= SOUNDS_FROM).all() and (areas[flags] >= HEARD * 96**2).all()
+            assert (scene.share[flags] >= SOUNDS_FROM).all() and (boxes[flags] >= HEARD * 96**2).all()
         named = np.array([thing.class_name for thing in scene.things])
         assert not scene.sounding[named == "other"].any() and not scene.may_sound[named == "other"].any()
         sounds += int(scene.sounding.sum())
@@ -108,7 +108,8 @@ def test_objects_of_a_class_that_look_alike_sound_together_or_not_at_all(drawn: 
             assert number <= CHOIR or len(alike) <= CHOIR or not scene.sounding[alike].any()
             if 1 < len(alike) <= CHOIR:
                 assert not scene.may_sound[alike].any()
-                audible = (scene.share[alike] >= SOUNDS_FROM) & (areas[alike] >= HEARD * 96**2)
+                boxes = np.array([[p.visible.size if p else 0 for p in scene.patches[n]] for n in alike])
+                audible = (scene.share[alike] >= SOUNDS_FROM) & (boxes >= HEARD * 96**2)
                 seconds = scene.sounding[alike].any(0)
                 assert np.array_equal(scene.sounding[alike][:, seconds], audible[:, seconds])
                 together += int((scene.sounding[alike].sum(0) > 1).sum())
