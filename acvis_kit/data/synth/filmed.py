@@ -42,7 +42,7 @@ from acvis_kit.data.synth.sounds import Recordings, Voice
 from acvis_kit.data.synth.soundtrack import Soundtrack
 from acvis_kit.data.synth.voice_pool import VoicePool
 from acvis_kit.data.synth.who_sounds import SOUNDS_FROM, draw_counts, draw_sounding
-from acvis_kit.errors import ConfigError
+from acvis_kit.errors import ConfigError, DataError
 
 NOTHING = 0.12  # fraction of clips about an object without a class
 PEOPLE = 2.5  # weight of persons among the classes that a clip is about
@@ -176,6 +176,9 @@ class PhotoMaterial(DrawnMaterial):
             rng: source of all random draws.
             size: height and width of the frames, pixels.
             seconds: shortest and longest length.
+
+        Raises:
+            DataError: photographs that show next to nothing.
         """
         length = round(math.exp(rng.uniform(math.log(seconds[0]), math.log(seconds[1]))))
         for _ in range(TRIES):
@@ -186,11 +189,16 @@ class PhotoMaterial(DrawnMaterial):
             numbers, patches, share = _seen(scenery, move, phone, size)
             if numbers:
                 break
+        else:
+            raise DataError(
+                f"{TRIES} draws of photographs showed no object at {size} x {size} pixels: give larger objects, or "
+                "larger frames"
+            )
         names = [scenery.names[n] for n in numbers]
         room = draw_room(rng) if self.recordings else None
         pool = VoicePool(self.voice_files, room)
         sounding, may_sound = self._draw_sounding(rng, names, patches, share, size)
-        levels, noise_db = draw_levels(rng, max(len(names), 1))
+        levels, noise_db = draw_levels(rng, len(names))
         voices = [pool.voice(n, rng) if n in self.voiced else Voice(n, int(rng.integers(2**31))) for n in names]
         fraction = OFFSCREEN if may_sound.any() else OFFSCREEN_ALONE
         outside = draw_offscreen(
@@ -198,7 +206,7 @@ class PhotoMaterial(DrawnMaterial):
             draw_runs(rng, length, fraction, OFFSCREEN_RUN),
         )  # fmt: skip
         soundtrack = mix(voices, levels.tolist(), sounding, [outside], draw_recorded_noise(rng, noise_db, pool))
-        things = tuple(FilmedThing(*row) for row in zip(names, voices, levels.tolist(), strict=False))
+        things = tuple(FilmedThing(*row) for row in zip(names, voices, levels.tolist(), strict=True))
         return FilmedScene(
             size, length, things, patches, share, sounding, may_sound, soundtrack, room, scenery, move, phone
         )

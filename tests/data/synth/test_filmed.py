@@ -22,7 +22,7 @@ from acvis_kit.data.synth.records import SceneRecord, load_scenes
 from acvis_kit.data.synth.who_sounds import SOUNDS_FROM
 from acvis_kit.data.synth.writer import write_dataset
 from acvis_kit.data.training_clips import TrainingClips
-from acvis_kit.errors import ConfigError
+from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.evaluation.listening import soundtracks
 from tests.data.synth.photo_material import COLOURS
 from tests.data.synth.test_writer import digests
@@ -251,3 +251,9 @@ def test_classes_without_a_voice_are_shown_and_silent(tmp_path: Path, photograph
     assert material.sounding == ("dog",) and "guitar" in material.photographs.pictured
     with pytest.raises(ConfigError, match=r"no class has pictures and voices.*pictures of guitar; voices of none"):
         PhotoMaterial(photographs, tmp_path / "dogs", named=("guitar",))
+
+
+def test_photographs_that_show_nothing_are_refused(material: PhotoMaterial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acvis_kit.data.synth.filmed.SEEN", {False: 2.0, True: 2.0})  # more than the whole frame
+    with pytest.raises(DataError, match="showed no object at 96 x 96"):
+        material.film(np.random.default_rng(0), 96, (1, 1))

@@ -110,3 +110,8 @@ def test_an_empty_mask_is_named(photographs: Paths, tmp_path: Path) -> None:
     photograph = next(p for p in source.showing["person"] if p.path.name == "person_0.png")
     with pytest.raises(DataError, match=r"annotation 0 of person_0\.png"):
         source.view(photograph)
+
+
+def test_a_class_of_few_photographs_is_chosen_less(photographs: Paths) -> None:
+    source = open_all(photographs)
+    assert source.weights(["person", "guitar", "dog"]) == pytest.approx([6 / 12, 3 / 12, 3 / 12])
