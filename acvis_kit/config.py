@@ -27,6 +27,7 @@ FORMAT = 2  # of config.json: sections for the three parts; format 1, without a 
 RETIRED = {"counterfactual_audio"}  # a field of `Recipe` now
 RENAMED = {"pixel_signs": "auxiliary_targets", "pixel_sign_weight": "auxiliary_weight"}
 MOST_CLASSES = 10_000
+TIMM_BACKBONES = ("efficientnet_lite", "timm:")  # beginnings of the names of backbones that timm makes
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,9 +39,14 @@ class NetworkConfig(Checked):
     """
 
     # --- picture: backbone and pixel decoder (Mask2Former's, as used by AVISM)
-    backbone: str = choice("resnet50", "resnet101", "swin_t", "swin_s", "swin_b", "swin_l", "compact")
-    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # of RGB in 0..255
-    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    backbone: str = choice(
+        "resnet50", "resnet101", "swin_t", "swin_s", "swin_b", "swin_l", "compact",
+        "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", prefix="timm:",
+    )  # fmt: skip
+    # ImageNet's classifier, applied at every place, as further channels of the last map (ours; of timm's EfficientNets)
+    backbone_class_map: bool = False
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # of RGB in 0..255; EfficientNet-Lite: 127.5
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)  # EfficientNet-Lite: 127.5
     size_divisor: int = number(32, 1, 1_024)  # height and width are padded with zeros to multiples of this
     swin_window: int = number(7, 1, 64)  # 12 in Swin-L
     drop_path: float = number(0.3, least=0, most=1)  # of the Swin backbones, in training
@@ -106,6 +112,11 @@ class NetworkConfig(Checked):
             raise ConfigError(f"pixel_std={self.pixel_std!r} must be above 0")
         if not 0 < len(self.class_names) <= MOST_CLASSES or len(set(self.class_names)) < len(self.class_names):
             raise ConfigError(f"class_names must contain 1 to {MOST_CLASSES} names and no name twice")
+        if self.backbone_class_map and not self.is_timm_backbone:
+            raise ConfigError(
+                f"backbone_class_map=True needs a backbone with ImageNet's classifier, such as efficientnet_lite0, not "
+                f"{self.backbone}"
+            )
         if self.audio_tokens == "patch" and self.audio_encoder == "precomputed":
             raise ConfigError("audio_tokens='patch' needs an audio encoder: precomputed features hold one vector")
         for name in ("pixel_classes", "auxiliary_targets"):
@@ -135,6 +146,11 @@ class NetworkConfig(Checked):
     def num_classes(self) -> int:
         """K, without "none"."""
         return len(self.class_names)
+
+    @property
+    def is_timm_backbone(self) -> bool:
+        """Whether the backbone is made by timm."""
+        return self.backbone.startswith(TIMM_BACKBONES)
 
     @property
     def uses_audio_in_frames(self) -> bool:

@@ -13,15 +13,16 @@ from typing import Any
 from acvis_kit.errors import ConfigError
 
 
-def choice(default: str, *others: str, help: str = "") -> Any:
+def choice(default: str, *others: str, prefix: str = "", help: str = "") -> Any:
     """A field that takes one of several words.
 
     Args:
         default: the first of them.
         *others: the others.
+        prefix: of further words that are valid, such as "timm:"; "" allows none.
         help: what it means, in a few words.
     """
-    return dataclasses.field(default=default, metadata={"choices": (default, *others), "help": help})
+    return dataclasses.field(default=default, metadata={"choices": (default, *others), "prefix": prefix, "help": help})
 
 
 def number(
@@ -76,7 +77,7 @@ class Checked:
             if optional == "None" and value is None:
                 continue
             if "choices" in field.metadata:
-                _check_choice(field.name, value, field.metadata["choices"])
+                _check_choice(field.name, value, field.metadata["choices"], field.metadata["prefix"])
             elif kind in ("int", "float"):
                 default = {"least": 1} if kind == "int" else {}
                 _check_number(field.name, value, kind == "int", field.metadata.get("bounds", default))
@@ -89,9 +90,11 @@ class Checked:
         return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
 
 
-def _check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in allowed:
-        raise ConfigError(f"{name}={value!r:.60} is unknown: choose one of {', '.join(allowed)}")
+def _check_choice(name: str, value: Any, allowed: tuple[str, ...], prefix: str) -> None:
+    if isinstance(value, str) and (value in allowed or (prefix and value.startswith(prefix) and value != prefix)):
+        return
+    more = f", or {prefix}NAME" if prefix else ""
+    raise ConfigError(f"{name}={value!r:.60} is unknown: choose one of {', '.join(allowed)}{more}")
 
 
 def _check_number(name: str, value: Any, whole: bool, bounds: dict[str, float | None]) -> None:

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acvis_kit.errors import ConfigError
+
 if TYPE_CHECKING:
     from acvis_kit.data.synth.material import Material
 
@@ -46,6 +48,19 @@ def add_synth(commands: argparse._SubParsersAction) -> None:
         help="objects cut out of photographs instead of drawn ones: masks in COCO's format, and their images",
     )
     parser.add_argument(
+        "--photos",
+        type=Path,
+        nargs=2,
+        metavar=("COCO_JSON", "IMAGES"),
+        help="photographs seen by a moving camera, with cut-outs before them, instead of drawn scenes; see --sounds",
+    )
+    parser.add_argument(
+        "--named",
+        nargs="+",
+        metavar="CLASS",
+        help="with --photos: classes that are annotated by name, the rest becomes 'other' (AVISeg's 26)",
+    )
+    parser.add_argument(
         "--sounds", type=Path, metavar="FOLDER", help="recorded voices instead of synthetic ones: a folder per class"
     )
     parser.add_argument(
@@ -54,7 +69,7 @@ def add_synth(commands: argparse._SubParsersAction) -> None:
         nargs=2,
         default=(0.0, 1.0),
         metavar=("FROM", "TO"),
-        help="range of the cut-outs and recordings to use, as fractions: 0 0.8 and 0.8 1 have none in common (0 1)",
+        help="range of the photographs and recordings to use, as fractions: 0 0.8 and 0.8 1 have none in common (0 1)",
     )
 
 
@@ -70,7 +85,19 @@ def _synth(arguments: argparse.Namespace) -> None:
     from acvis_kit.data.synth.writer import write_dataset
 
     material: Callable[[], Material] = DrawnMaterial
-    if arguments.cutouts or arguments.sounds:
+    if arguments.photos:
+        from acvis_kit.data.synth.filmed import PhotoMaterial
+
+        if arguments.cutouts or arguments.counts != "usual":
+            raise ConfigError(
+                "--photos cuts out objects itself and knows only the usual counts: leave out --cutouts and --counts"
+            )
+        material = partial(
+            PhotoMaterial, tuple(arguments.photos), arguments.sounds, tuple(arguments.share), arguments.named
+        )
+    elif arguments.named:
+        raise ConfigError("--named chooses classes of --photos: give both, or neither")
+    elif arguments.cutouts or arguments.sounds:
         from acvis_kit.data.synth.cutouts import OwnMaterial
 
         material = partial(

@@ -12,7 +12,6 @@ Only AVIS-Synth provides all of them (`{split}_scenes.json`); it has one frame p
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,6 @@ from acvis_kit.data.soundtracks import as_stored, load_scenes
 from acvis_kit.data.synth.counterfactual import CounterfactualKind, counterfactual, possible_kinds
 from acvis_kit.data.synth.records import ObjectRecord, SceneRecord
 from acvis_kit.data.synth.soundtrack import Part, Soundtrack
-from acvis_kit.data.synth.who_sounds import SOUNDS_FROM
 from acvis_kit.distributed import collect, own_share
 from acvis_kit.errors import DataError
 from acvis_kit.evaluation.dataset import category_ids_of, results_of
@@ -339,15 +337,13 @@ def draw_swap(
 ) -> tuple[ObjectRecord, ObjectRecord, NDArray[np.bool_]] | None:
     """Two objects of different classes, and the seconds in which the first sounds and the second is in view and silent.
 
-    None if there is no such pair. The second object is the only one of its class: otherwise its sound would not show
-    which of them sounds.
+    None if there is no such pair. The picture shows that the second object sounds, and not another one of its class.
     """
-    class_counts = Counter(thing.class_name for thing in scene.objects)
     pairs = []
     for former in scene.objects:
-        for new in scene.objects:
-            seconds = former.sounding & ~new.sounding & (new.share >= SOUNDS_FROM)
-            if former.class_name != new.class_name and class_counts[new.class_name] == 1 and seconds.any():
+        for new, possible in zip(scene.objects, scene.may_sound, strict=True):
+            seconds = former.sounding & ~new.sounding & possible
+            if former.class_name != new.class_name and seconds.any():
                 pairs.append((former, new, seconds))
     return pairs[int(rng.integers(len(pairs)))] if pairs else None
 

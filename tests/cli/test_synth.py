@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from acvis_kit.cli import main
+from tests.data.synth.photo_material import write_photographs, write_sounds
 
 
 def test_a_data_set_is_made_from_the_command_line(tmp_path: Path) -> None:
@@ -33,3 +34,22 @@ def test_missing_cut_outs_cause_an_error_that_names_them(tmp_path: Path, capsys:
     flags = ["synth", str(tmp_path / "out"), "--split", "train:1", "--cutouts", str(tmp_path / "a.json"), str(tmp_path)]
     assert main(flags) == 1
     assert "a.json" in capsys.readouterr().err
+
+
+def test_photographs_and_recordings_are_filmed(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photographs = write_photographs(tmp_path_factory.mktemp("photographs"), 2)
+    recorded = write_sounds(tmp_path_factory.mktemp("recorded"), 2)
+    flags = ["synth", str(tmp_path), "--photos", *map(str, photographs), "--sounds", str(recorded), "--workers", "1"]
+    flags += ["--split", "val:2", "--size", "64", "--seconds", "2", "3", "--share", "0.5", "1"]
+    assert main([*flags, "--named", "dog", "person"]) == 0
+    truth = json.loads((tmp_path / "val.json").read_text())
+    assert [category["name"] for category in truth["categories"]] == ["person", "dog", "other"]
+    assert main([*flags, "--cutouts", *map(str, photographs)]) == 1
+    assert "leave out --cutouts" in capsys.readouterr().err
+
+
+def test_named_classes_need_photographs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["synth", str(tmp_path), "--split", "val:1", "--named", "dog"]) == 1
+    assert "--photos" in capsys.readouterr().err

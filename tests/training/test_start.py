@@ -88,3 +88,9 @@ def test_class_names_follow_the_ids(tmp_path: Path) -> None:
     split = AVISegSplit(write_data(tmp_path), "train")
     split.categories = {7: "cat", 2: "dog"}
     assert class_names_of(split) == ("dog", "cat")
+
+
+def test_weights_that_timm_has_are_known_by_their_name(tmp_path: Path) -> None:
+    split = AVISegSplit(write_data(tmp_path), "train")
+    what = about(CATS, {}, split, {"backbone_weights": "timm:tf_efficientnet_lite0"})["same"]["weights"]
+    assert what == {"backbone_weights": "timm:tf_efficientnet_lite0"}

@@ -6,17 +6,16 @@ the picture.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from acvis_kit.data.synth.classes import SYNTH_CLASSES
-from acvis_kit.data.synth.mixing import draw_noise, draw_offscreen, draw_runs, mix
-from acvis_kit.data.synth.sounds import Voice
+from acvis_kit.data.synth.classes import OTHER
+from acvis_kit.data.synth.mixing import draw_noise, draw_offscreen, draw_recorded_noise, draw_runs, mix
 from acvis_kit.data.synth.soundtrack import Noise, Part, Soundtrack
-from acvis_kit.data.synth.who_sounds import SOUNDS_FROM, draw_counts, draw_sounding
+from acvis_kit.data.synth.voice_pool import VoicePool
+from acvis_kit.data.synth.who_sounds import draw_counts, draw_sounding
 from acvis_kit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,21 +52,8 @@ def counterfactual(
 
 def possible_kinds(scene: SceneRecord) -> tuple[str, ...]:
     """All kinds; without "foreign" and "offscreen" if every class that has a voice is in the scene."""
-    foreign = set(VoicePool(scene.voices).voiced) - set(_classes(scene))
+    foreign = set(_pool(scene).voiced) - set(_classes(scene))
     return tuple(kind for kind in _KINDS if foreign or kind not in ("foreign", "offscreen"))
-
-
-class VoicePool:
-    """Voices by class: synthetic ones, or recorded ones from the files that the scene's data set was made with."""
-
-    def __init__(self, files: Mapping[str, Sequence[str]]) -> None:
-        self._files = files
-        self.voiced: tuple[str, ...] = tuple(files) or SYNTH_CLASSES
-
-    def voice(self, class_name: str, rng: np.random.Generator) -> Voice:
-        seed, choice = int(rng.integers(2**31)), rng.random()
-        files = self._files.get(class_name)
-        return Voice(class_name, seed, files[int(choice * len(files))] if files else None)
 
 
 def _mute(scene: SceneRecord, rng: np.random.Generator) -> tuple[Soundtrack, np.ndarray]:
@@ -75,10 +61,7 @@ def _mute(scene: SceneRecord, rng: np.random.Generator) -> tuple[Soundtrack, np.
 
 
 def _swap(scene: SceneRecord, rng: np.random.Generator) -> tuple[Soundtrack, np.ndarray]:
-    original, eligible = scene.sounding, scene.share >= SOUNDS_FROM
-    number = Counter(thing.class_name for thing in scene.objects)
-    duplicate = np.array([number[thing.class_name] > 1 for thing in scene.objects])
-    eligible[duplicate] = False
+    original, eligible = scene.sounding, scene.may_sound
     fixed = np.zeros_like(original)
     if scene.twins and rng.random() < KEPT_TWINS:
         assert scene.pair is not None, "twins are a pair"
@@ -86,13 +69,13 @@ def _swap(scene: SceneRecord, rng: np.random.Generator) -> tuple[Soundtrack, np.
     weights = np.where(original.any(1), KEPT_WEIGHT, 1.0)
     sounding = draw_sounding(rng, draw_counts(rng, scene.length), eligible, fixed=fixed, weights=weights)
     levels = [thing.level_db for thing in scene.objects]
-    extra = draw_offscreen(rng, scene.length, VoicePool(scene.voices), _classes(scene), _levels(scene))
+    extra = draw_offscreen(rng, scene.length, _pool(scene), _classes(scene), _levels(scene))
     voices = [thing.voice for thing in scene.objects]
     return mix(voices, levels, sounding, [extra], _noise(scene, rng)), sounding
 
 
 def _foreign(scene: SceneRecord, rng: np.random.Generator) -> tuple[Soundtrack, np.ndarray]:
-    always, pool = np.ones(scene.length, bool), VoicePool(scene.voices)
+    always, pool = np.ones(scene.length, bool), _pool(scene)
     first = _foreign_part(scene, rng, always)
     second = None
     if rng.random() < 0.5:
@@ -114,7 +97,7 @@ def _offscreen(scene: SceneRecord, rng: np.random.Generator) -> tuple[Soundtrack
 
 def _foreign_part(scene: SceneRecord, rng: np.random.Generator, seconds: np.ndarray) -> Part:
     """A voice of a class that is not in the scene, in the given seconds, bool (T,)."""
-    part = draw_offscreen(rng, scene.length, VoicePool(scene.voices), _classes(scene), _levels(scene), seconds)
+    part = draw_offscreen(rng, scene.length, _pool(scene), _classes(scene), _levels(scene), seconds)
     if part is None:
         raise ConfigError(
             f"scene {scene.name} shows every class that has a voice ({', '.join(_classes(scene))}), so it has no "
@@ -123,8 +106,13 @@ def _foreign_part(scene: SceneRecord, rng: np.random.Generator, seconds: np.ndar
     return part
 
 
+def _pool(scene: SceneRecord) -> VoicePool:
+    return VoicePool(scene.voices, scene.room)
+
+
 def _classes(scene: SceneRecord) -> list[str]:
-    return sorted({thing.class_name for thing in scene.objects})
+    """Classes in the picture, without "other": such objects have no voice."""
+    return sorted({thing.class_name for thing in scene.objects} - {OTHER})
 
 
 def _levels(scene: SceneRecord) -> tuple[float, float]:
@@ -136,7 +124,8 @@ def _levels(scene: SceneRecord) -> tuple[float, float]:
 def _noise(scene: SceneRecord, rng: np.random.Generator) -> Noise | None:
     """The scene's own noise half of the time, else another of the same level, or none."""
     own = scene.soundtrack.noise
-    other = draw_noise(rng, own.level_db if own else min(_levels(scene)) - 15)
+    level_db = own.level_db if own else min(_levels(scene)) - 15
+    other = draw_noise(rng, level_db) if scene.room is None else draw_recorded_noise(rng, level_db, _pool(scene))
     return own if rng.random() < 0.5 else other
 
 

@@ -7,7 +7,6 @@ With both, data are built in the manner of VPO (Visual Post-production, of "Unra
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ import numpy as np
 from PIL import Image
 
 from acvis_kit.config import AVISEG_CLASSES
-from acvis_kit.data.schema import PICTURES, is_inside, naming, read_json
+from acvis_kit.data.synth.annotated import Instance, Photograph, read_photographs
+from acvis_kit.data.synth.holding_out import check_share
 from acvis_kit.data.synth.material import UPRIGHT, DrawnMaterial
 from acvis_kit.data.synth.recordings import RecordedVoices
 from acvis_kit.data.synth.sounds import VOICES, Voice
 from acvis_kit.data.synth.sprites import BASE, Sprite
-from acvis_kit.errors import ConfigError, DataError, brief
-from acvis_kit.masks import mask_of
+from acvis_kit.errors import ConfigError, DataError
 
 SMALL = 32.0**2  # pixels: COCO's bound of "small"; smaller cut-outs are blurred at any size
 KEPT = 256  # decoded cut-outs kept in memory, at most 0.2 MB each for frames of 128 x 128
@@ -30,15 +29,15 @@ FEWEST_CLASSES = 3  # classes that a scene needs
 
 
 class CutOuts:
-    """Instances of AVISeg's classes in a COCO file.
+    """Instances of AVISeg's classes in a COCO file; photographs that say `cutout_ok: false` are left out.
 
     Args:
         annotations: JSON in COCO's format, masks as polygons or run lengths.
         images: folder of its images.
-        share: which part of each class's instances, in a fixed order: (0, 0.8) and (0.8, 1) have none in common.
+        share: which part of the photographs, with all their objects: (0, 0.8) and (0.8, 1) have none in common.
 
     Attributes:
-        instances: AVISeg name -> annotations.
+        instances: AVISeg name -> photographs and their objects.
         unknown: names of categories that AVISeg does not have.
 
     Raises:
@@ -46,35 +45,21 @@ class CutOuts:
     """
 
     def __init__(self, annotations: str | Path, images: str | Path, share: tuple[float, float] = (0.0, 1.0)) -> None:
-        path, self.images = Path(annotations), Path(images)
-        if not path.is_file():
-            raise DataError(f"{path} is not there: --cutouts takes a COCO JSON and the folder of its images")
-        data = read_json(path, "annotations")
-        try:
-            names = {entry["id"]: _plain(entry["name"]) for entry in data["categories"]}
-            self._files = {entry["id"]: entry for entry in data["images"]}
-            found = [entry for entry in data["annotations"] if _is_usable(entry)]
-            used = Counter(names[entry["category_id"]] for entry in found)
-            outside = [entry["file_name"] for entry in data["images"] if not is_inside(entry["file_name"])]
-            wanted = {entry["image_id"] for entry in found} & self._files.keys()
-            available = {number for number in wanted if (self.images / self._files[number]["file_name"]).is_file()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{path} is not in COCO's format ({error!r}): it needs images, categories, annotations"
-            ) from error
-        if outside:
-            raise DataError(f"{path}: {brief(outside[0])} leaves the folder of the images: move the pictures into it")
-        self.unknown = tuple(sorted(set(used) - set(AVISEG_CLASSES)))
-        self.instances: dict[str, list[dict[str, Any]]] = {}
+        found = [
+            (photograph, instance)
+            for photograph in read_photographs(annotations, images, share)
+            for instance in photograph.instances
+            if photograph.cutout_ok and instance.area >= SMALL
+        ]
+        self.unknown = tuple(sorted({one.name for _, one in found} - set(AVISEG_CLASSES)))
+        self.instances: dict[str, list[tuple[Photograph, Instance]]] = {}
         for name in AVISEG_CLASSES:
-            own = [e for e in found if names[e["category_id"]] == name and e["image_id"] in available]
-            own = own[round(share[0] * len(own)) : round(share[1] * len(own))]
-            if own:
+            if own := [pair for pair in found if pair[1].name == name]:
                 self.instances[name] = own
         if not self.instances:
             raise DataError(
-                f"{path} with images in {self.images} has no instance of AVISeg's classes of at least {SMALL:.0f} "
-                f"pixels: it has {', '.join(self.unknown) or 'none'}"
+                f"{annotations} with images in {images} has no instance of AVISeg's classes of at least {SMALL:.0f} "
+                f"pixels that can be cut out: it has {', '.join(self.unknown) or 'none'}"
             )
 
     def cut(self, class_name: str, number: int, side: int) -> Sprite:
@@ -83,34 +68,29 @@ class CutOuts:
 
     def read(self, class_name: str, number: int, side: int) -> Sprite:
         """The same as `cut`, without the cache."""
-        entry = self.instances[class_name][number]
-        picture = self._files[entry["image_id"]]
-        path = self.images / picture["file_name"]
-        try:
-            with Image.open(path, formats=PICTURES) as opened:
-                photo = opened.convert("RGB")
-        except Exception as error:  # a damaged file makes Pillow raise whatever its readers meet
-            raise DataError(f"{path} cannot be read as a picture ({error})") from error
-        size = photo.height, photo.width
-        given = picture.get("height", photo.height), picture.get("width", photo.width)
-        if given != size:
-            raise DataError(f"{path} is {size}, but {brief(given)} in the JSON (H, W)")
-        with naming(f"annotation {brief(entry.get('id'))} of {path.name}"):
-            mask = mask_of(entry["segmentation"], size)
-        if mask is None or not mask.any():
-            raise DataError(f"annotation {entry.get('id')} of {path.name} has an empty mask: take it out")
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-        photo.putalpha(Image.fromarray(mask.astype(np.uint8) * 255))
-        photo = photo.crop(box)
-        margin = max(photo.size) // 16 + 1  # so that the edges fade out inside the sprite
-        room = Image.new("RGBA", (photo.width + 2 * margin, photo.height + 2 * margin))
-        room.paste(photo, (margin, margin))
-        if max(room.size) > side:
-            factor = side / max(room.size)
-            target = max(round(room.width * factor), 8), max(round(room.height * factor), 8)
-            room = room.resize(target, Image.Resampling.BOX)
-        return Sprite(room)
+        return cut_out(*self.instances[class_name][number], side)
+
+
+def cut_out(photograph: Photograph, instance: Instance, side: int) -> Sprite:
+    """An object of a photograph, its longer side at most `side` pixels.
+
+    Raises:
+        DataError: its picture or mask is unusable.
+    """
+    photo = photograph.read()
+    mask = photograph.mask(instance, (photo.height, photo.width))
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    photo.putalpha(Image.fromarray(mask.astype(np.uint8) * 255))
+    photo = photo.crop(box)
+    margin = max(photo.size) // 16 + 1  # so that the edges fade out inside the sprite
+    room = Image.new("RGBA", (photo.width + 2 * margin, photo.height + 2 * margin))
+    room.paste(photo, (margin, margin))
+    if max(room.size) > side:
+        factor = side / max(room.size)
+        target = max(round(room.width * factor), 8), max(round(room.height * factor), 8)
+        room = room.resize(target, Image.Resampling.BOX)
+    return Sprite(room)
 
 
 @lru_cache(maxsize=KEPT)
@@ -139,8 +119,7 @@ class OwnMaterial:
         sounds: str | Path | None,
         share: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        if not 0 <= share[0] < share[1] <= 1:
-            raise ConfigError(f"share={share}: give two numbers, 0 <= first < second <= 1")
+        check_share(share)
         if cutouts is None and sounds is None:
             raise ConfigError("neither cut-outs nor sounds are given: use DrawnMaterial for the kit's own")
         self._drawn = DrawnMaterial()
@@ -184,16 +163,3 @@ class OwnMaterial:
 
     def is_upright(self, class_name: str) -> bool:
         return self._cutouts is not None or class_name in UPRIGHT
-
-
-def _is_usable(entry: dict[str, Any]) -> bool:
-    """One object, not a crowd, large enough."""
-    if entry.get("iscrowd") or not entry["segmentation"]:
-        return False
-    area = entry["area"] if "area" in entry else entry["bbox"][2] * entry["bbox"][3]
-    return area >= SMALL
-
-
-def _plain(name: str) -> str:
-    """Lower case with underscores: "Lawn mover" -> "lawn_mover"."""
-    return str(name).strip().lower().replace(" ", "_")

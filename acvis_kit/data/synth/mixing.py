@@ -8,9 +8,10 @@ from typing import Protocol
 import numpy as np
 
 from acvis_kit.data.synth.sounds import Voice
-from acvis_kit.data.synth.soundtrack import NOISES, Noise, Part, Soundtrack
+from acvis_kit.data.synth.soundtrack import NOISES, RECORDED, Noise, Part, Soundtrack
 
 NOISY = 0.7  # fraction of clips with background noise
+RECORDED_NOISE = 0.7  # fraction of these with a recording, where there are recordings of backgrounds
 LEVEL_DB = (-30.0, -17.0)  # dBFS, the common level of a clip's sources; the sum of four stays clear of the limiter
 SPREAD_DB = 4.0  # dB, how far a source may lie from the common level: none drowns out the others
 NOISE_BELOW_DB = (4.0, 26.0)  # dB of the noise below the common level: every source is 0 to 30 dB above the noise
@@ -27,6 +28,12 @@ class Voices(Protocol):
     def voice(self, class_name: str, rng: np.random.Generator) -> Voice: ...
 
 
+class Backgrounds(Protocol):
+    """A source of sounds that go on behind a film."""
+
+    def background(self, rng: np.random.Generator) -> Voice | None: ...
+
+
 def draw_levels(rng: np.random.Generator, count: int) -> tuple[np.ndarray, float]:
     """Random levels in dBFS: of `count` sources, float (count,), and of the noise below them."""
     common = rng.uniform(*LEVEL_DB)
@@ -38,6 +45,20 @@ def draw_noise(rng: np.random.Generator, level_db: float) -> Noise | None:
     """Background noise of a random kind, or none."""
     kind, seed = NOISES[int(rng.integers(len(NOISES)))], int(rng.integers(2**31))
     return Noise(kind, level_db, seed) if rng.random() < NOISY else None
+
+
+def draw_recorded_noise(rng: np.random.Generator, level_db: float, pool: Backgrounds) -> Noise | None:
+    """A recording that goes on in the background, or noise of another kind, or none.
+
+    Args:
+        rng: source of all random draws.
+        level_db: dBFS.
+        pool: source of voices, of recordings or of nothing.
+    """
+    synthetic, voice = draw_noise(rng, level_db), pool.background(rng)
+    if synthetic is None or voice is None or rng.random() >= RECORDED_NOISE:
+        return synthetic
+    return Noise(RECORDED, level_db, voice=voice)
 
 
 def draw_runs(rng: np.random.Generator, length: int, share: float, mean_run: float) -> np.ndarray:

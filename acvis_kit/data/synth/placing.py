@@ -17,34 +17,24 @@ FEWEST_PIXELS = 12  # visible pixels at 128 x 128: an object with fewer counts a
 
 
 @dataclass
-class Patch:
-    """A sprite in one frame.
+class Region:
+    """The visible pixels of an object in one frame.
 
     Attributes:
-        left: first column of the patch in the frame.
-        top: first row of the patch in the frame.
-        rgba: uint8 (h, w, 4), not premultiplied, cut at the frame's edges.
+        left: first column of the region in the frame.
+        top: first row of the region in the frame.
         visible: bool (h, w), opaque and not behind another object.
-        middle: (x, y) of the object's centre in the frame, pixels.
-        extent: longer side of the object, pixels.
-        share: fraction of the object's area that is in view, 0..1.
     """
 
     left: int
     top: int
-    rgba: np.ndarray
     visible: np.ndarray
-    middle: tuple[float, float]
-    extent: float
-    share: float = 0.0
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the frame that the patch covers."""
-        return (
-            slice(self.top, self.top + self.rgba.shape[0]),
-            slice(self.left, self.left + self.rgba.shape[1]),
-        )
+        """Rows and columns of the frame that the region covers."""
+        height, width = self.visible.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
     @property
     def area(self) -> int:
@@ -56,6 +46,23 @@ class Patch:
         out = np.zeros((size, size), bool)
         out[self.window] = self.visible
         return out
+
+
+@dataclass
+class Patch(Region):
+    """A sprite in one frame.
+
+    Attributes:
+        rgba: uint8 (h, w, 4), not premultiplied, cut at the frame's edges.
+        middle: (x, y) of the object's centre in the frame, pixels.
+        extent: longer side of the object, pixels.
+        share: fraction of the object's area that is in view, 0..1.
+    """
+
+    rgba: np.ndarray
+    middle: tuple[float, float]
+    extent: float
+    share: float = 0.0
 
 
 def place(sprites: Sequence[Sprite], paths: Sequence[Path], camera: Camera, size: int) -> list[list[Patch | None]]:
@@ -123,4 +130,4 @@ def _warp(sprite: Sprite, path: Path, camera: Camera, t: int, size: int) -> Patc
     opaque = rgba[..., 3] >= 128
     if not opaque.any():
         return None
-    return Patch(left, top, rgba, opaque, (x, y), extent, share=sprite.area * scale * scale)
+    return Patch(left, top, opaque, rgba, (x, y), extent, share=sprite.area * scale * scale)

@@ -2,15 +2,18 @@
 
 FOLDER/.../<class>/.../<file>.wav       any depth; the innermost folder that names a class counts
 
-Each file becomes a loop that is audible in every second (`audible_loop`). A voice is a file and a starting point in its
-loop. Reading needs PyAV.
+Each file becomes a loop that is audible in every second (`audible_loop`). A voice is a file, a starting point in its
+loop, and its acoustics. Reading needs PyAV.
+
+Several files may be cut from one recording. Training and test material must not share it, so a table in the folder,
+SOURCES*.tsv, may name the recording of each file: its columns "file" and "recording", separated by tabs. The files of
+ESC-10 and ESC-50 name theirs themselves.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,9 +24,13 @@ from scipy.ndimage import uniform_filter1d
 
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.config import AVISEG_CLASSES
+from acvis_kit.data.synth.acoustics import Acoustics
+from acvis_kit.data.synth.classes import BACKGROUND, OTHER
+from acvis_kit.data.synth.holding_out import check_share, part_of
 from acvis_kit.data.synth.sounds import Voice
 from acvis_kit.data.synth.synthesis import Signal, draws
 from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.files import read_text
 from acvis_kit.media.sound import load_sound
 
 SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff"})
@@ -36,6 +43,12 @@ FOLDER_NAMES = {
     "electric_guitar": "guitar", "acoustic_guitar": "guitar", "double_bass": "bass", "contrabass": "bass",
     "grand_piano": "piano", "lawn_mower": "lawn_mover", "meow": "cat", "neigh": "horse", "roar": "lion",
 }  # fmt: skip
+# Words in the path of a sound that goes on all the time, as behind a film.
+BACKGROUNDS = frozenset({
+    "ambience", "background", "cicada", "fire_crackling", "noise", "ocean", "rain", "sea_waves", "traffic", "weather",
+    "wind",
+})  # fmt: skip
+UNCLEAR = frozenset({"choir", "crowd"})  # voices of people that are neither a person in view nor foreign to one
 LONGEST = 60.0  # seconds read from a file
 CACHED = 64  # loops kept in memory, at most 3.8 MB each
 GRAIN = SAMPLE_RATE // 50  # samples, 20 ms: the resolution at which pauses are found
@@ -54,12 +67,13 @@ class RecordedVoices:
         classes: names of classes; a folder belongs to a class if it has its name, or a name in `folder_names`.
             Case, blanks, hyphens and a leading number ("001 - Dog bark") do not matter.
         folder_names: other names -> classes, in addition to `FOLDER_NAMES`.
-        share: which part of each class's files, in a fixed shuffled order: (0, 0.8) and (0.8, 1) have none in common.
-            Files cut from one recording may still be in both.
+        share: which part of the recordings, see `holding_out`: (0, 0.8) and (0.8, 1) have no recording in common.
+        others: take sounds of folders that name no class too: as class "background" where the path has one of the words
+            in `BACKGROUNDS`, else as class "other"; those in `UNCLEAR` are left out.
 
     Attributes:
         files: class -> its files, POSIX paths relative to the folder.
-        unknown: folders with sounds that name no class; a warning lists them.
+        unknown: folders with sounds that name no class; without `others` a warning lists them.
 
     Raises:
         DataError: not a folder, or no sound in it belongs to a class.
@@ -72,29 +86,31 @@ class RecordedVoices:
         classes: Sequence[str] = AVISEG_CLASSES,
         folder_names: Mapping[str, str] | None = None,
         share: tuple[float, float] = (0.0, 1.0),
+        others: bool = False,
     ) -> None:
         self.folder = Path(folder)
-        if not 0 <= share[0] < share[1] <= 1:
-            raise ConfigError(f"share={share}: give two numbers, 0 <= first < second <= 1.")
+        check_share(share)
         self._names = _table(classes, folder_names or {})
         if not self.folder.is_dir():
             raise DataError(f"{self.folder} is not a folder: give one with a folder of sounds per class.")
         found, unknown = self._find_files(classes)
-        self.files = {name: _part(files, share) for name, files in found.items() if _part(files, share)}
-        self.unknown = tuple(sorted(unknown))
+        self.unknown = tuple(sorted({Path(file).parent.as_posix() for file in unknown}))
+        if others:
+            found |= _sorted_by_kind(unknown)
+        self.files = _part(found, read_recordings(self.folder), share)
         known = ", ".join(sorted(self._names))
         if not self.files:
             raise DataError(
                 f"{self.folder} has no sound of a class (folders: {', '.join(self.unknown) or 'none'}): name folders "
                 f"{known}; or pass folder_names={{FOLDER: CLASS}}."
             )
-        if self.unknown:
+        if self.unknown and not others:
             warnings.warn(
                 f"{self.folder}: left out {', '.join(self.unknown)}, which name no class; known names are {known}. "
                 "Pass folder_names={FOLDER: CLASS} to use them.",
                 stacklevel=2,
             )
-        self._loops: OrderedDict[str, Signal] = OrderedDict()
+        self._loops: OrderedDict[tuple[str, Acoustics | None], Signal] = OrderedDict()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -117,36 +133,38 @@ class RecordedVoices:
         Raises:
             DataError: no such file in the folder, or a silent one. MediaError: a file that cannot be read.
         """
-        loop = self._loop(voice.source or "")
+        loop = self._loop(voice.source or "", voice.acoustics)
         begin = int(draws(voice.seed, 30, 0, 1)[0, 0] * len(loop)) + second * SAMPLE_RATE
         return loop[np.arange(begin, begin + SAMPLE_RATE) % len(loop)]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_loops": OrderedDict()}  # each worker process reads its own loops
 
-    def _loop(self, source: str) -> Signal:
-        loop = self._loops.pop(source, None)
+    def _loop(self, source: str, acoustics: Acoustics | None) -> Signal:
+        loop = self._loops.pop((source, acoustics), None)
         if loop is None:
-            path = self.folder / source
-            if not (path.is_file() and path.resolve().is_relative_to(self.folder.resolve())):
-                raise DataError(
-                    f'no sound "{source}" in {self.folder}: give the folder that the scenes were made with.'
-                )
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=".*more than .* s of sound")  # files are cut on purpose
-                sound = load_sound(path, max_seconds=LONGEST).numpy()
-            loop = audible_loop(sound)
+            usual = Acoustics() if acoustics is None else acoustics
+            loop = audible_loop(self._read(source), usual.pause)
             if loop is None:
-                raise DataError(f"{path} is silent: take it out of the folder.")
-        self._loops[source] = loop
+                raise DataError(f"{self.folder / source} is silent: take it out of the folder.")
+            loop = loop if acoustics is None else acoustics.apply(loop)
+        self._loops[source, acoustics] = loop
         while len(self._loops) > CACHED:
             self._loops.popitem(last=False)
         return loop
 
-    def _find_files(self, classes: Iterable[str]) -> tuple[dict[str, list[str]], set[str]]:
-        """Files by class, and folders with sounds that name no class."""
+    def _read(self, source: str) -> Signal:
+        path = self.folder / source
+        if not (path.is_file() and path.resolve().is_relative_to(self.folder.resolve())):
+            raise DataError(f'no sound "{source}" in {self.folder}: give the folder that the scenes were made with.')
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*more than .* s of sound")  # files are cut on purpose
+            return load_sound(path, max_seconds=LONGEST).numpy()
+
+    def _find_files(self, classes: Iterable[str]) -> tuple[dict[str, list[str]], list[str]]:
+        """Files by class, and files in folders that name no class."""
         found: dict[str, list[str]] = {name: [] for name in classes}
-        unknown: set[str] = set()
+        unknown: list[str] = []
         for path in sorted(self.folder.rglob("*")):
             inside = path.relative_to(self.folder)
             if path.suffix.lower() not in SUFFIXES or any(p.startswith(".") for p in inside.parts):
@@ -154,20 +172,22 @@ class RecordedVoices:
             folders = [_plain(name) for name in reversed(inside.parts[:-1])]
             named = next((self._names[name] for name in folders if name in self._names), None)
             if named is None:
-                unknown.add(inside.parent.as_posix())
+                unknown.append(inside.as_posix())
             else:
                 found[named].append(inside.as_posix())
         return found, unknown
 
 
-def audible_loop(sound: Signal) -> Signal | None:
+def audible_loop(sound: Signal, pause: float = 2 * KEPT * GRAIN / SAMPLE_RATE) -> Signal | None:
     """A loop made of a recording, audible in every second.
 
-    Pauses longer than 0.16 s are cut to 0.16 s; the pieces between cuts fade in and out over 10 ms. A result below
-    0.5 s is followed by a pause half as long as itself, at most 0.2 s. The level is evened out with a window of 0.6 s.
+    Longer pauses are cut to `pause`; the pieces between cuts fade in and out over 10 ms. A result below 0.5 s is
+    followed by a pause half as long as itself, at most 0.2 s. The level is evened out with a window of 0.6 s, or of
+    more, so that it is longer than every pause.
 
     Args:
         sound: float32 (S,), 16 kHz.
+        pause: seconds, 0.16 to 0.5.
 
     Returns:
         float32 (L,), of about unit RMS, whose end continues at its beginning; None if the sound is silent.
@@ -178,13 +198,15 @@ def audible_loop(sound: Signal) -> Signal | None:
     loud = level >= max(np.quantile(level, 0.95), 1e-6) * 10 ** (QUIET_DB / 20)
     if not loud.any():
         return None
-    near = np.convolve(loud, np.ones(2 * KEPT + 1), mode="same") > 0 if len(loud) > 2 * KEPT else np.ones_like(loud)
+    kept = round(pause * SAMPLE_RATE / GRAIN / 2)
+    near = np.convolve(loud, np.ones(2 * kept + 1), mode="same") > 0 if len(loud) > 2 * kept else np.ones_like(loud)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], near, [False]])))
     pieces = [_faded(grains[first:last].reshape(-1)) for first, last in edges.reshape(-1, 2)]
     loop = np.concatenate(pieces)
     if len(loop) < SAMPLE_RATE // 2:
         loop = np.pad(loop, (0, min(len(loop) // 2, SAMPLE_RATE // 5)))
-    power = uniform_filter1d(loop.astype(np.float64) ** 2, EVEN, mode="wrap")
+    window = EVEN + 4 * (kept - KEPT) * GRAIN
+    power = uniform_filter1d(loop.astype(np.float64) ** 2, window, mode="wrap")
     local = np.sqrt(np.maximum(power, 0))
     return (loop / np.maximum(local, FLOOR * local.max())).astype(np.float32)
 
@@ -194,10 +216,60 @@ def _faded(piece: Signal) -> Signal:
     return (piece * ramp * ramp[::-1]).astype(np.float32)
 
 
-def _part(files: list[str], share: tuple[float, float]) -> tuple[str, ...]:
-    """A part of the files, in a shuffled order that depends on their names alone."""
-    shuffled = sorted(files, key=lambda name: (zlib.crc32(name.encode()), name))
-    return tuple(sorted(shuffled[round(share[0] * len(files)) : round(share[1] * len(files))]))
+def read_recordings(folder: Path) -> dict[str, str]:
+    """File -> its recording, from the tables SOURCES*.tsv of a folder; see the module.
+
+    Raises:
+        DataError: a table that cannot be read.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob("SOURCES*.tsv")):
+        try:
+            header, *rows = (line.split("\t") for line in read_text(path).splitlines() if line)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read as a table ({error}): correct it or take it away") from error
+        columns = {name.split(" ")[0]: number for number, name in enumerate(header)}
+        if not {"file", "recording"} <= set(columns):
+            raise DataError(f'{path} has columns {", ".join(header)}: it needs "file" and "recording"')
+        found |= {row[columns["file"]]: row[columns["recording"]] for row in rows if len(row) == len(header)}
+    return found
+
+
+def recording_of(file: str, table: Mapping[str, str]) -> str:
+    """The recording that a file was cut from: by the table, or by ESC-50's names, or the file itself.
+
+    ESC-50's 1-100032-A is Freesound's 100032. A table may name Freesound's recordings by an address or in words.
+    """
+    name = table.get(file)
+    if name is None:
+        named = re.fullmatch(r"\d-(\d+)-[A-Z](-\d+)?", Path(file).stem)
+        return f"freesound {named[1]}" if named else file
+    sound = re.search(r"freesound\D*(?:people/[^/]*/sounds/)?(\d+)/?$", name)
+    return f"freesound {sound[1]}" if sound else name
+
+
+def _part(
+    found: Mapping[str, Sequence[str]], table: Mapping[str, str], share: tuple[float, float]
+) -> dict[str, tuple[str, ...]]:
+    """The files of one part by class, all files of a recording together; classes without a file are left out."""
+    groups: dict[str, set[str]] = {}
+    for class_name, files in found.items():
+        for file in files:
+            groups.setdefault(recording_of(file, table), set()).add(class_name)
+    chosen = part_of(groups, share)
+    kept = {name: tuple(f for f in files if recording_of(f, table) in chosen) for name, files in found.items()}
+    return {name: files for name, files in kept.items() if files}
+
+
+def _sorted_by_kind(files: Sequence[str]) -> dict[str, list[str]]:
+    """Sounds of no class: those that go on behind a film, and the others."""
+    kinds: dict[str, list[str]] = {OTHER: [], BACKGROUND: []}
+    for file in files:
+        parts = [_plain(part) for part in Path(file).with_suffix("").parts]
+        words = {word for part in parts for word in (part, *part.split("_"))}
+        if not words & UNCLEAR:
+            kinds[BACKGROUND if words & BACKGROUNDS else OTHER].append(file)
+    return kinds
 
 
 def _table(classes: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:

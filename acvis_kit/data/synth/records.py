@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from acvis_kit.data import schema
+from acvis_kit.data.synth.acoustics import Acoustics
 from acvis_kit.data.synth.classes import category_id
-from acvis_kit.data.synth.placing import Patch
-from acvis_kit.data.synth.scenes import Scene
+from acvis_kit.data.synth.filmed import FilmedScene, FilmedThing
+from acvis_kit.data.synth.placing import Region
+from acvis_kit.data.synth.scenes import Scene, Thing
 from acvis_kit.data.synth.sounds import Recordings, Voice
 from acvis_kit.data.synth.soundtrack import Soundtrack
+from acvis_kit.data.synth.who_sounds import SOUNDS_FROM
 from acvis_kit.errors import DataError, brief
 from acvis_kit.masks import LARGEST_FRAME, encode, frame_size, mask_of, plain, whole
 
@@ -36,6 +40,7 @@ class ObjectRecord:
         share: float (T,), fraction of the object that is in view, 0..1.
         sounding: bool (T,).
         cue: bool (T,), whether its cue is drawn, which only twins have.
+        may_sound: bool (T,), when another soundtrack may let it sound; None: see `SceneRecord.may_sound`.
         annotation_id: id in {split}.json, None if it never sounds.
         size: height and width of the frame, pixels.
     """
@@ -49,6 +54,7 @@ class ObjectRecord:
     share: np.ndarray
     sounding: np.ndarray
     cue: np.ndarray
+    may_sound: np.ndarray | None
     annotation_id: int | None
     size: tuple[int, int]
 
@@ -83,6 +89,7 @@ class SceneRecord:
         offscreen: bool (T,), seconds with a sound from outside the picture.
         voices: files of recorded voices by class, empty if voices are synthetic.
         recordings: source of recorded voices for `soundtrack.render(recordings=...)`, None if voices are synthetic.
+        room: where it is filmed, for other recorded voices; None if recordings stay as they are.
     """
 
     video_id: int
@@ -96,6 +103,7 @@ class SceneRecord:
     offscreen: np.ndarray
     voices: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     recordings: Recordings | None = field(default=None, repr=False)
+    room: Acoustics | None = None
 
     @property
     def sounding(self) -> np.ndarray:
@@ -103,15 +111,31 @@ class SceneRecord:
         return np.stack([thing.sounding for thing in self.objects])
 
     @property
+    def may_sound(self) -> np.ndarray:
+        """Which objects another soundtrack may let sound, bool (N, T): the picture shows that it is this object.
+
+        As written, or, for drawn scenes, where the only object of its class is far enough in view.
+        """
+        number = Counter(thing.class_name for thing in self.objects)
+        rows = [
+            (thing.share >= SOUNDS_FROM) & (number[thing.class_name] == 1)
+            if thing.may_sound is None
+            else thing.may_sound
+            for thing in self.objects
+        ]
+        return np.stack(rows)
+
+    @property
     def share(self) -> np.ndarray:
         """Fraction of each object that is in view, float (N, T)."""
         return np.stack([thing.share for thing in self.objects])
 
 
-def describe(scene: Scene, video_id: int, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def describe(scene: Scene | FilmedScene, video_id: int, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A scene as JSON: its entry in {split}_scenes.json, and its annotations, to which the caller gives ids."""
     objects, annotations = [], []
-    for number, thing in enumerate(scene.things):
+    things: Sequence[Thing | FilmedThing] = scene.things
+    for number, thing in enumerate(things):
         patches, sounding = scene.patches[number], scene.sounding[number]
         codes = [encode(p.mask(scene.size)) if p is not None and p.area else None for p in patches]
         areas = [p.area if p is not None else 0 for p in patches]
@@ -129,6 +153,8 @@ def describe(scene: Scene, video_id: int, name: str) -> tuple[dict[str, Any], li
                 "annotation_id": None,
             }
         )
+        if isinstance(scene, FilmedScene):
+            objects[-1]["may_sound"] = [int(s) for s in scene.may_sound[number]]
         if sounding.any():
             annotations.append(
                 {
@@ -156,6 +182,8 @@ def describe(scene: Scene, video_id: int, name: str) -> tuple[dict[str, Any], li
         "soundtrack": scene.soundtrack.to_dict(),
         "offscreen": [int(s) for s in scene.offscreen],
     }
+    if isinstance(scene, FilmedScene) and scene.room is not None:
+        entry["room"] = scene.room.to_dict()
     return entry, annotations
 
 
@@ -186,7 +214,7 @@ def load_scenes(path: str | Path) -> dict[int, SceneRecord]:
     return found_scenes
 
 
-def _box(patch: Patch | None) -> list[int] | None:
+def _box(patch: Region | None) -> list[int] | None:
     """Left, top, width, height of the visible pixels; None if there are none."""
     if patch is None or not patch.area:
         return None
@@ -249,8 +277,10 @@ def _read_scene(
     if not isinstance(twins, bool) or (twins and pair is None):
         raise DataError(f"{where}: twins is {brief(twins)}, but the pair {pair}: twins are the two objects of a pair.")
     name, offscreen = schema.text(given("name"), where, "name"), _row(entry, "offscreen", bool, length, where)
+    with schema.naming(where):
+        room = Acoustics.from_dict(entry["room"]) if entry.get("room") else None
     return SceneRecord(
-        video_id, name, length, size, pair, twins, objects, soundtrack, offscreen, voices, recordings
+        video_id, name, length, size, pair, twins, objects, soundtrack, offscreen, voices, recordings, room,
     )  # fmt: skip
 
 
@@ -271,6 +301,7 @@ def _read_object(entry: Any, where: str, number: int, length: int, size: tuple[i
         number, category, voice, level, segmentations,
         _row(entry, "areas", np.int64, length, where), _row(entry, "share", np.float32, length, where),
         _row(entry, "sounding", bool, length, where), _row(entry, "cue", bool, length, where),
+        _row(entry, "may_sound", bool, length, where) if "may_sound" in entry else None,
         None if annotation is None else whole(annotation), size,
     )  # fmt: skip
 

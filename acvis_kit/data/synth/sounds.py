@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.synth import voices_music, voices_world
+from acvis_kit.data.synth.acoustics import Acoustics
 from acvis_kit.errors import ConfigError, DataError, brief
 from acvis_kit.masks import whole
 
@@ -50,15 +51,19 @@ class Voice:
         class_name: one of `VOICES`, or any class of a folder of recordings.
         seed: any integer; for a recording it sets the starting point.
         source: file of a recorded voice, relative to the folder of recordings; None for a synthetic one.
+        acoustics: what its room, microphone and codec do to a recorded voice; None: nothing.
     """
 
     class_name: str
     seed: int
     source: str | None = None
+    acoustics: Acoustics | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: {"class", "seed"}, and "source" if it is recorded."""
-        return {"class": self.class_name, "seed": self.seed} | ({"source": self.source} if self.source else {})
+        """For JSON: {"class", "seed"}, "source" if it is recorded, and "acoustics" if it has any."""
+        entry: dict[str, Any] = {"class": self.class_name, "seed": self.seed}
+        entry |= {"source": self.source} if self.source else {}
+        return entry | ({"acoustics": self.acoustics.to_dict()} if self.acoustics else {})
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Voice:
@@ -69,7 +74,10 @@ class Voice:
                 f'the entry of a voice is damaged: {brief(entry)} needs "class" (a name), "seed" (an integer) and, if '
                 'it is recorded, "source" (a file).'
             )
-        return cls(entry["class"], seed, entry.get("source"))
+        acoustics = entry.get("acoustics")
+        return cls(
+            entry["class"], seed, entry.get("source"), None if acoustics is None else Acoustics.from_dict(acoustics)
+        )
 
 
 class Recordings(Protocol):

@@ -21,6 +21,7 @@ from acvis_kit.errors import ConfigError, DataError
 FADE = SAMPLE_RATE * 15 // 1000  # samples, 15 ms, inside the sounding second
 KNEE = 0.8  # size of a sample up to which the limiter changes nothing
 NOISES = ("white", "pink", "brown", "hum", "wind")
+RECORDED = "recorded"  # the kind of noise that is a recording
 
 
 @dataclass(frozen=True)
@@ -70,23 +71,31 @@ class Noise:
     """Noise in all seconds of a soundtrack.
 
     Attributes:
-        kind: "white", "pink" (1/f power), "brown" (1/f^2), "hum" (50 or 60 Hz with harmonics), "wind" (brown in gusts).
+        kind: "white", "pink" (1/f power), "brown" (1/f^2), "hum" (50 or 60 Hz with harmonics), "wind" (brown in gusts);
+            "recorded".
         level_db: RMS in dBFS, -80 .. 0; that of wind is reached only over time.
         seed: any integer.
+        voice: the recording, with kind "recorded"; else None.
     """
 
     kind: str
     level_db: float
     seed: int = 0
+    voice: Voice | None = None
 
     def __post_init__(self) -> None:
         _check_level(self.level_db)
-        if self.kind not in NOISES:
-            raise ConfigError(f'unknown kind of noise "{self.kind}": choose from {", ".join(NOISES)}.')
+        if self.kind not in (*NOISES, RECORDED):
+            raise ConfigError(f'unknown kind of noise "{self.kind}": choose from {", ".join((*NOISES, RECORDED))}.')
+        if (self.kind == RECORDED) != (self.voice is not None):
+            raise ConfigError(f'noise of kind "{self.kind}": give a voice with "{RECORDED}", and only with it.')
 
-    def second(self, second: int) -> Signal:
-        """One second of it, float32 (16000,)."""
-        if self.kind == "hum":
+    def second(self, second: int, recordings: Recordings | None = None) -> Signal:
+        """One second of it, float32 (16000,); errors as in `render_voice`."""
+        wave: Signal
+        if self.voice is not None:
+            wave = render_second(self.voice, second, recordings)
+        elif self.kind == "hum":
             wave = _hum(self.seed)
         elif self.kind == "wind":
             wave = noise("brown", self.seed, second) * stretch(_gusts(self.seed, second))
@@ -95,7 +104,8 @@ class Noise:
         return wave * np.float32(10 ** (self.level_db / 20))
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "level_db": self.level_db, "seed": self.seed}
+        entry: dict[str, Any] = {"kind": self.kind, "level_db": self.level_db, "seed": self.seed}
+        return entry | ({"voice": self.voice.to_dict()} if self.voice else {})
 
 
 @dataclass(frozen=True)
@@ -152,7 +162,7 @@ class Soundtrack:
                 if part.seconds[second]:
                     wave += part.second(second, recordings)
             if self.noise is not None:
-                wave += self.noise.second(second)
+                wave += self.noise.second(second, recordings)
         return limit(waves)
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,12 +182,18 @@ class Soundtrack:
                 for p in entry["parts"]
             ]
             given = entry.get("noise")
-            below = None if given is None else Noise(str(given["kind"]), float(given["level_db"]), int(given["seed"]))
+            below = None if given is None else _noise_of(given)
             return cls(int(entry["length"]), tuple(parts), below)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"a soundtrack's entry is damaged ({error!r}): write it with to_dict().") from error
         except ConfigError as error:
             raise DataError(f"a soundtrack's entry contradicts itself: {error}") from error
+
+
+def _noise_of(entry: Mapping[str, Any]) -> Noise:
+    """The noise of a JSON entry."""
+    voice = Voice.from_dict(entry["voice"]) if entry.get("voice") else None
+    return Noise(str(entry["kind"]), float(entry["level_db"]), int(entry["seed"]), voice)
 
 
 def limit(wave: Signal) -> Signal:

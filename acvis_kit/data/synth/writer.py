@@ -22,10 +22,11 @@ from scipy.io import wavfile
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.schema import read_json
 from acvis_kit.data.synth.classes import categories
+from acvis_kit.data.synth.filmed import FilmedScene, PhotoMaterial
 from acvis_kit.data.synth.material import DrawnMaterial, Material
 from acvis_kit.data.synth.records import VERSION, describe
 from acvis_kit.data.synth.rendering import render_frames
-from acvis_kit.data.synth.scenes import draw_scene
+from acvis_kit.data.synth.scenes import Scene, draw_scene
 from acvis_kit.data.synth.who_sounds import COUNTS
 from acvis_kit.errors import ConfigError, DataError, brief
 from acvis_kit.files import write_errors, write_text
@@ -141,13 +142,19 @@ def make_clip(job: ClipJob, material: Material) -> WrittenClip:
     """
     streams = np.random.SeedSequence([job.seed, zlib.crc32(job.split.encode()), job.index]).spawn(2)
     plan, paint = (np.random.default_rng(stream) for stream in streams)
-    scene = draw_scene(plan, material, job.size, job.seconds, job.counts)
+    scene: Scene | FilmedScene
+    if isinstance(material, PhotoMaterial):
+        scene = material.film(plan, job.size, job.seconds)
+        pictures = scene.frames(paint)
+    else:
+        scene = draw_scene(plan, material, job.size, job.seconds, job.counts)
+        pictures = render_frames(paint, scene)
     name = f"{job.split}_{job.index:05d}"
     frames = job.folder / "JPEGImages" / name
     quality, names = int(paint.integers(72, 96)), []
     with write_errors(frames, DataError):
         frames.mkdir(exist_ok=True)
-        for number, frame in enumerate(render_frames(paint, scene)):
+        for number, frame in enumerate(pictures):
             names.append(f"{name}/{number:05d}.jpg")
             Image.fromarray(frame).save(frames / f"{number:05d}.jpg", quality=quality)
     sound = scene.soundtrack.render(recordings=material.recordings)

@@ -1,7 +1,7 @@
 """Backbones: from a normalised frame to four feature maps of strides 4, 8, 16 and 32.
 
 Each backbone declares `channels` and `strides` and returns one map per entry. ResNets and Swin transformers keep
-torchvision's parameter names, so that its ImageNet weights load unchanged.
+torchvision's parameter names, so that its ImageNet weights load unchanged; `timm_backbones` keep timm's.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from acvis_kit.config import TIMM_BACKBONES
+
 if TYPE_CHECKING:
     from acvis_kit.models.encoders.resnet import ResNet
     from acvis_kit.models.encoders.swin import Swin
+    from acvis_kit.models.encoders.timm_backbones import TimmBackbone
 
 RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}  # of the four stages
 # width of the first stage, blocks of the four stages, heads of the four stages
@@ -38,10 +41,13 @@ class BackboneConfig(Protocol):
     def drop_path(self) -> float: ...
 
 
-def build_backbone(config: BackboneConfig) -> ResNet | Swin | CompactBackbone:
+def build_backbone(config: BackboneConfig) -> ResNet | Swin | TimmBackbone | CompactBackbone:
     """The backbone that `config.backbone` names, with random weights.
 
-    torchvision takes 2 s to import: only the backbones built from it do so.
+    torchvision and timm take 2 s to import: only the backbones built from them do so.
+
+    Raises:
+        ConfigError: timm has no such backbone.
     """
     if config.backbone in RESNET_BLOCKS:
         from acvis_kit.models.encoders.resnet import ResNet
@@ -51,6 +57,11 @@ def build_backbone(config: BackboneConfig) -> ResNet | Swin | CompactBackbone:
         from acvis_kit.models.encoders.swin import Swin
 
         return Swin(*SWIN_LAYOUTS[config.backbone], window=config.swin_window, drop_path=config.drop_path)
+    if config.backbone.startswith(TIMM_BACKBONES):
+        from acvis_kit.models.encoders.timm_backbones import PREFIX, TIMM_NAMES, TimmBackbone
+
+        name = TIMM_NAMES.get(config.backbone, config.backbone.removeprefix(PREFIX))
+        return TimmBackbone(name, getattr(config, "backbone_class_map", False))
     return CompactBackbone()
 
 

@@ -83,6 +83,20 @@ def test_cut_outs_are_no_larger_than_asked_for(coco: tuple[Path, Path]) -> None:
     assert max(CutOuts(*coco).cut("dog", 0, 56).picture.size) == 56
 
 
+def test_photographs_of_fragments_are_not_cut_out(coco: tuple[Path, Path], tmp_path: Path) -> None:
+    data = json.loads(coco[0].read_text())
+    data["images"][1]["cutout_ok"], data["images"][2]["cutout_ok"] = False, True
+    (tmp_path / "some.json").write_text(json.dumps(data))
+    found = CutOuts(tmp_path / "some.json", coco[1]).instances["horse"]
+    assert [photograph.path.name for photograph, _ in found] == ["0.png", "2.png"]
+
+
+def test_all_objects_of_a_photograph_are_in_one_part(coco: tuple[Path, Path]) -> None:
+    parts = [CutOuts(*coco, share).instances for share in ((0, 0.5), (0.5, 1))]
+    files = [{photograph.path.name for own in part.values() for photograph, _ in own} for part in parts]
+    assert not files[0] & files[1] and files[0] | files[1] == {"0.png", "1.png", "2.png"}
+
+
 @pytest.mark.filterwarnings("ignore:left out")
 def test_shares_have_nothing_in_common(coco: tuple[Path, Path], sounds: Path) -> None:
     first, second = (CutOuts(*coco, share).instances["horse"] for share in ((0, 0.67), (0.67, 1)))

@@ -11,7 +11,8 @@ import pytest
 from scipy.io import wavfile
 
 from acvis_kit.clip import SAMPLE_RATE
-from acvis_kit.data.synth.recordings import RecordedVoices, audible_loop
+from acvis_kit.data.synth.acoustics import Acoustics
+from acvis_kit.data.synth.recordings import RecordedVoices, audible_loop, recording_of
 from acvis_kit.data.synth.sounds import Voice, render_voice
 from acvis_kit.data.synth.soundtrack import Part, Soundtrack
 from acvis_kit.errors import ConfigError, DataError
@@ -158,3 +159,56 @@ def test_mistakes_are_named(folder: Path, tmp_path: Path) -> None:
     for source in ("tuba/lost.wav", "../outside.wav"):
         with pytest.raises(DataError, match="no sound"):
             voices.second(Voice("tuba", 0, source), 0)
+
+
+def test_files_of_one_recording_are_in_one_part(folder: Path) -> None:
+    rows = ["file\tseconds\trecording (hold out by this)"]
+    for number in range(8):
+        wavfile.write(folder / f"tuba/take_{number}.wav", SAMPLE_RATE, tone(100, 0.5))
+        rows.append(f"tuba/take_{number}.wav\t0.5\ttuba player {number // 4}")
+    (folder / "SOURCES_takes.tsv").write_text("\n".join(rows) + "\n")
+    parts = [set(RecordedVoices(folder, share=s).files["tuba"]) for s in ((0, 0.5), (0.5, 1))]
+    assert not parts[0] & parts[1] and len(parts[0] | parts[1]) == 10
+    players = [{int(f[10]) // 4 for f in part if "take" in f} for part in parts]
+    assert not players[0] & players[1]
+
+
+def test_names_of_recordings_agree_however_they_are_written(folder: Path) -> None:
+    table = {"a.wav": "freesound 100032", "b.wav": "https://freesound.org/s/100032/", "c.wav": "speaker 12"}
+    names = [recording_of(f, table) for f in ("a.wav", "b.wav", "esc/dog/1-100032-A.ogg", "esc/dog/2-100032-B.ogg")]
+    assert set(names) == {"freesound 100032"}
+    assert recording_of("c.wav", table) == "speaker 12" and recording_of("d/e.wav", table) == "d/e.wav"
+
+
+def test_a_table_without_recordings_is_refused(folder: Path) -> None:
+    (folder / "SOURCES.tsv").write_text("file\tlicence\n")
+    with pytest.raises(DataError, match=r"SOURCES\.tsv has columns file, licence.*recording"):
+        RecordedVoices(folder)
+
+
+def test_sounds_of_no_class_are_others_or_backgrounds(folder: Path) -> None:
+    for name in ("gong/a", "city/heavy_rain", "choir/aah"):
+        (folder / name).parent.mkdir()
+        wavfile.write(folder / f"{name}.wav", SAMPLE_RATE, tone(100, 0.5))
+    files = RecordedVoices(folder, others=True).files
+    assert (files["other"], files["background"]) == (("gong/a.wav",), ("city/heavy_rain.wav",))
+    assert not any("choir" in file for own in files.values() for file in own)
+
+
+def test_pauses_may_stay_longer_and_the_level_is_even_without_them() -> None:
+    sound = np.concatenate([tone(300, 1), silence(2), tone(300, 1, 0.1), silence(1)])
+    loop = audible_loop(sound, pause=0.5)
+    assert loop is not None and len(loop) == pytest.approx(2.75 * SAMPLE_RATE, abs=1000)
+    quiet = np.sqrt((loop.reshape(-1, 320) ** 2).mean(1)) < 0.05
+    assert quiet.mean() == pytest.approx(0.75 / 2.75, abs=0.06)
+
+
+def test_the_acoustics_of_a_voice_change_its_sound_and_any_second_is_still_the_slice(folder: Path) -> None:
+    room = Acoustics(reverberation=0.6, high=4000, coarse_db=12, direct_db=0, rate=1.03)
+    dry, wet = (Voice("tuba", 3, "tuba/low.wav", acoustics) for acoustics in (None, room))
+    assert Voice.from_dict(json.loads(json.dumps(wet.to_dict()))) == wet
+    whole = render_voice(wet, 0, 4, RecordedVoices(folder))
+    assert not np.allclose(whole, render_voice(dry, 0, 4, RecordedVoices(folder)), atol=0.1)
+    np.testing.assert_array_equal(
+        render_voice(wet, 2, 3, RecordedVoices(folder)), whole[2 * SAMPLE_RATE :][:SAMPLE_RATE]
+    )

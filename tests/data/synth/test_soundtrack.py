@@ -146,3 +146,26 @@ def test_mistakes_are_named() -> None:
     for damaged in ({**entry, "length": 9}, {**entry, "parts": [{}]}, {**entry, "noise": {"kind": "white"}}):
         with pytest.raises(DataError):
             Soundtrack.from_dict(damaged)
+
+
+class Ramp:
+    """A source of recordings: each second rises from -1 to 1, and is louder than the one before."""
+
+    def second(self, voice: Voice, second: int) -> np.ndarray:
+        return np.linspace(-1, 1, SAMPLE_RATE, dtype=np.float32) * np.float32(1 + second)
+
+
+def test_noise_may_be_a_recording_with_the_given_level() -> None:
+    noise = Noise("recorded", -30.0, voice=Voice("background", 1, "rain.wav"))
+    track = Soundtrack.from_dict(json.loads(json.dumps(Soundtrack(3, (), noise).to_dict())))
+    assert track.noise == noise
+    sound = track.render(recordings=Ramp())
+    assert [round(decibels(second), 1) for second in sound.reshape(3, -1)] == [-30.0] * 3
+    with pytest.raises(ConfigError, match="RecordedVoices"):
+        track.render()
+
+
+@pytest.mark.parametrize(("kind", "voice"), [("recorded", None), ("pink", Voice("background", 1, "rain.wav"))])
+def test_only_recorded_noise_has_a_voice(kind: str, voice: Voice | None) -> None:
+    with pytest.raises(ConfigError, match='give a voice with "recorded"'):
+        Noise(kind, -30.0, voice=voice)
