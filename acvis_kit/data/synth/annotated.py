@@ -99,7 +99,11 @@ def read_photographs(
         raise DataError(f"{path} is not there: give a COCO JSON and the folder of its images")
     data = read_json(path, "annotations")
     try:
-        outside = [entry["file_name"] for entry in data["images"] if not is_inside(entry["file_name"])]
+        for entry in data["images"]:
+            if not is_inside(entry["file_name"]):
+                raise DataError(
+                    f"{path}: {brief(entry['file_name'])} leaves the folder of the images: move the pictures into it"
+                )
         names = {entry["id"]: plain_name(entry["name"]) for entry in data["categories"]}
         objects: dict[Any, list[Instance]] = {entry["id"]: [] for entry in data["images"]}
         for entry in data["annotations"]:
@@ -110,8 +114,6 @@ def read_photographs(
         raise DataError(
             f"{path} is not in COCO's format ({error!r}): it needs images, categories, annotations"
         ) from error
-    if outside:
-        raise DataError(f"{path}: {brief(outside[0])} leaves the folder of the images: move the pictures into it")
     found = [photograph for photograph in found if photograph.path.is_file()]
     chosen = part_of({str(p.path.relative_to(folder)): _classes(p.instances) for p in found}, share)
     return [photograph for photograph in found if str(photograph.path.relative_to(folder)) in chosen]
