@@ -10,6 +10,7 @@ from acvis_kit.losses.proposals import (
     PresentClasses,
     match_proposals,
     present_classes,
+    proposal_costs,
     proposal_losses,
     sets_of,
     union_of,
@@ -91,3 +92,13 @@ def test_frames_without_a_class_match_nothing() -> None:
     losses = proposal_losses(logits, masks, truth, matches, 0.1)
     assert unmatched(matches, 2, 3).all() and losses["focal"] == (0, 0) and losses["dice"] == (0, 0)
     assert losses["class"][0] > 0  # all queries are "no object"
+
+
+def test_costs_compare_masks_at_the_size_of_the_logits() -> None:
+    """The truth is resized by its nearest pixels: it stays 0 or 1."""
+    maps = torch.zeros(1, 4, 4, dtype=torch.int64)
+    maps[0, 0, 0] = 1
+    logits = torch.randn(1, 1, 3, 2, 2)
+    costs = proposal_costs(torch.zeros(1, 1, 3, 2), logits, present_classes(maps), (0.0, 1.0, 0.0))
+    small = torch.tensor([[1.0, 0, 0, 0]])
+    torch.testing.assert_close(costs[0, 0], focal_costs(logits[0, 0].flatten(1), small))

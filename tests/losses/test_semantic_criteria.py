@@ -88,3 +88,49 @@ def test_a_network_that_gives_nan_is_named(case: str, name: str) -> None:
     first[0, 0, 0] = torch.nan
     with pytest.raises(NotFiniteError, match=name):
         kind(config)(broken, targets())
+
+
+WEIGHTED = {
+    "proposals": {"silent_objects": "soas_weight"},  # the weights of the set losses change the matching, too
+    "correlation": {"correlation": "correlation_weight"},
+    "ravs": {
+        "segmentation/ce": "ce_weight",
+        "segmentation/dice": "dice_weight",
+        "segmentation/iou": "iou_weight",
+        "segmentation/focal": "focal_weight",
+        "logits/ce": "ce_weight",
+        "logits/iou": "aux_logit_loss",
+        "contrast": "contrast_weight",
+    },
+}
+
+
+@pytest.mark.parametrize(("case", "name", "field"), [(c, *pair) for c, d in WEIGHTED.items() for pair in d.items()])
+def test_a_weight_multiplies_its_loss(case: str, name: str, field: str) -> None:
+    kind, config, output = CASES[case]
+    weight = getattr(config, field)
+    once, twice = (
+        kind(replace(config, **{field: w}))(output(slice(None)), targets())[name] for w in (weight, 2 * weight)
+    )
+    torch.testing.assert_close(twice, 2 * once)
+    assert once > 0
+
+
+def test_logits_have_the_losses_of_the_probabilities_without_uncertainty() -> None:
+    """At equal probabilities they differ by `aux_logit_loss` alone."""
+    _, config, output = CASES["ravs"]
+    whole = output(slice(None))
+    equal = whole._replace(probabilities=whole.mask_logits.softmax(2))
+    losses = RAVSCriterion(replace(config, aux_logit_loss=0.5))(equal, targets())
+    for kind in ("ce", "dice", "iou", "focal"):
+        torch.testing.assert_close(losses[f"logits/{kind}"], losses[f"segmentation/{kind}"] / 2)
+
+
+@pytest.mark.parametrize("is_object", [True, False])
+def test_with_argmax_the_queries_classified_as_no_object_are_pushed(is_object: bool) -> None:
+    kind, config, output = CASES["proposals"]
+    classes, masks = output(slice(None)).proposals
+    classes = torch.zeros_like(classes)
+    classes[..., 0 if is_object else CLASSES] = 9.0
+    losses = kind(replace(config, nonobj="argmax"))(AVSCOutput(Proposals(classes, masks)), targets())
+    assert (losses["silent_objects"] > 0) != is_object

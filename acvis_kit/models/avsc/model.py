@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from acvis_kit.errors import DataError
+from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.models.avsc.candidates import Candidates, filter_candidates
 from acvis_kit.models.avsc.config import AVSCConfig
 from acvis_kit.models.avsc.correlation import SoundClassifier, best_candidate, correlate
@@ -133,15 +133,15 @@ class AVSC(
             candidates: of B * T frames, computed before; instead of the frames. For stage 2.
 
         Raises:
-            DataError: neither frames nor candidates.
+            DataError: neither frames nor candidates, or no frames in stage 1.
         """
-        if frames is None and candidates is None:
-            raise DataError("give frames, or candidates computed before with AVSC.encode")
         if self.stage == "proposals":
-            assert frames is not None, "stage 1 looks at frames"
+            if frames is None:
+                raise DataError("stage 1 makes proposals of frames: give frames, or choose train_stage('correlation')")
             return AVSCOutput(self.propose(frames.flatten(0, 1)))
         if candidates is None:
-            assert frames is not None
+            if frames is None:
+                raise DataError("give frames, or candidates computed before with AVSC.encode")
             candidates = self.encode(frames.flatten(0, 1))
         sound = self.hear(spectrogram, audio_features)
         probabilities, soft = self._correlate(candidates, sound)
@@ -163,8 +163,12 @@ class AVSC(
         """Choose what is trained: "proposals", or "correlation" with everything of stage 1 frozen (the paper).
 
         Frozen parts keep their weights and stay in evaluation mode.
+
+        Raises:
+            ConfigError: another stage.
         """
-        assert stage in STAGES, f"{stage!r} is none of {STAGES}"
+        if stage not in STAGES:
+            raise ConfigError(f"stage={stage!r} is unknown: choose one of {', '.join(STAGES)}")
         self.stage = stage
         self.backbone.requires_grad_(stage == "proposals")
         self.proposal_head.requires_grad_(stage == "proposals")

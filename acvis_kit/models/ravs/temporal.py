@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from acvis_kit.errors import DataError
 from acvis_kit.models.layers.attention import SelfAttentionLayer
 
 
@@ -32,11 +33,18 @@ class TemporalAttention(nn.Module):
 
         Returns:
             (B, T, C, H, W).
+
+        Raises:
+            DataError: more frames than positions.
         """
         clips, frames, channels, height, width = x.shape
         if frames == 1:
             return x
-        assert frames <= len(self.position), f"{frames} frames, but positions for {len(self.position)}"
+        if frames > len(self.position):
+            raise DataError(
+                f"a clip of {frames} frames, but max_frames={len(self.position)}: cut it, as SemanticPredictor does, "
+                "or raise max_frames and train anew"
+            )
         pixels = x.permute(0, 3, 4, 1, 2).reshape(-1, frames, channels)  # (B * H * W, T, C)
         mask = None
         if valid is not None:

@@ -89,7 +89,11 @@ def test_stage_2_trains_the_sound_alone_and_can_use_candidates_of_before() -> No
     }
     with pytest.raises(DataError, match="give frames, or candidates"):
         network()
+    with pytest.raises(ConfigError, match="stage='both' is unknown: choose one of proposals, correlation"):
+        network.train_stage("both")
     network.train_stage("proposals")
+    with pytest.raises(DataError, match="stage 1 makes proposals of frames"):
+        network(None, mel, candidates=before)
     assert network.backbone.training and all(p.requires_grad for p in network.backbone.parameters())
 
 

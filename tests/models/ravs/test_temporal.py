@@ -1,7 +1,9 @@
 """Attention over frames: one frame is unchanged, padded frames are not attended to, pixels stay apart."""
 
+import pytest
 import torch
 
+from acvis_kit.errors import DataError
 from acvis_kit.models.ravs.temporal import TemporalAttention
 
 
@@ -35,3 +37,8 @@ def test_padded_frames_have_no_effect_on_others() -> None:
 def test_the_order_of_frames_counts() -> None:
     attention, x = module(), torch.randn(1, 3, 16, 2, 2)
     assert not torch.allclose(attention(x.flip(1)).flip(1), attention(x), atol=1e-5)
+
+
+def test_more_frames_than_positions_are_refused() -> None:
+    with pytest.raises(DataError, match="a clip of 6 frames, but max_frames=5"):
+        module()(torch.randn(1, 6, 16, 2, 2))
