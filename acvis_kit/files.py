@@ -120,6 +120,6 @@ def _cause(problem: OSError, path: Path, needed: int | None) -> str:
     if problem.errno in FULL:
         size = "" if needed is None else f", {needed / 1e6:,.1f} MB are needed"
         return f"the disk is full{size}: make room, or write to another folder"
-    if not folder.is_dir():
+    if not os.path.isdir(folder) and problem.errno not in (errno.EACCES, errno.EPERM):
         return f"create the folder {folder} first"
     return problem.strerror or str(problem).strip() or type(problem).__name__

@@ -78,6 +78,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for file in (arguments.out, arguments.html, arguments.save_results):
         if file is not None:
             writable_folder(file.parent)
+            if file.resolve() in {read.resolve() for read in (arguments.gt, arguments.results) if read is not None}:
+                raise ConfigError(f"{file} is read by this command: write to another file")
     if arguments.weights is not None and (arguments.gt or arguments.results):
         raise ConfigError("give either --gt and --results, or --weights and --data")
     if arguments.as_published and arguments.weights is None:
@@ -115,6 +117,9 @@ def _listen(arguments: argparse.Namespace) -> None:
     from acvis_kit.metrics.report import count_table, plain, table
     from acvis_kit.weights.load import open_weights
 
+    apart = ("as_published", "protocol", "html", "save_results")
+    if given := [f"--{name.replace('_', '-')}" for name in apart if getattr(arguments, name)]:
+        raise ConfigError(f"--listen cannot be combined with {', '.join(given)}: leave one of them out")
     if arguments.weights is None or arguments.data is None:
         raise ConfigError("--listen exchanges the clips' sound: give --weights and --data, not --gt and --results")
     arguments.count_gate = False  # `listen` measures with and without the gate
@@ -122,14 +127,18 @@ def _listen(arguments: argparse.Namespace) -> None:
     listened = listen(make_predictor(arguments), split, arguments.seed, say, arguments.pictures)
     if not is_main():
         return
-    print(table(listened[False].report))
-    print(count_table(listened[False].counting))
-    print("\n" + listening_table(listened))
-    if arguments.out:
+    if not arguments.json:
+        print(table(listened[False].report))
+        print(count_table(listened[False].counting))
+        print("\n" + listening_table(listened))
+    if arguments.out or arguments.json:
         weights = None if arguments.weights == "random" else open_weights(arguments.weights)
         found: dict[str, Any] = {"weights": weights and {"name": weights.name, "sha256": weights.sha256}}
         found |= {"count_gate" if gate else "no_gate": result.to_dict() for gate, result in listened.items()}
-        write_text(arguments.out, json.dumps(plain(found), indent=1) + "\n")
+        if arguments.json:
+            show(plain(found))
+        if arguments.out:
+            write_text(arguments.out, json.dumps(plain(found), indent=1) + "\n")
 
 
 def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
@@ -148,6 +157,8 @@ def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
         predictor = published_predictor(load(arguments), device(arguments), arguments.short_side)
     else:
         predictor = make_predictor(arguments)
+    if not split.truth.get("annotations"):
+        say(f"{split.truth_file} has no annotations: every object of every frame counts as silent")
     results = predict_split(predictor, split, say)
     if arguments.save_results and is_main():
         write_text(arguments.save_results, json.dumps(results))

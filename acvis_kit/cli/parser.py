@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments) or 0
     except AcvisError as error:
-        complain(f"acvis: {in_options(str(error), _options(parser, arguments.command))}")
+        text = str(error)
+        translated = text if text.startswith("--set") else in_options(text, _options(parser, arguments.command))
+        complain(f"acvis: {translated}")
         return 1
     except KeyboardInterrupt:
         complain("acvis: interrupted")
@@ -85,7 +87,7 @@ def in_options(text: str, options: dict[str, str]) -> str:
         text = text.replace('too_long="trim"', options["trim"])
     for name, option in options.items():
         alone = "?" if "_" in name else ""  # a name of one word is a word of the language too
-        pattern = rf"(?<![\w.-]){name}(=(?P<value>[\w.'\"/+-]*)){alone}(?![\w=])"
+        pattern = rf"(?<![\w.-]){name}(=(?P<value>[\w.'\"/+(\[-]*)){alone}(?![\w=])"
         text = re.sub(pattern, partial(_in_option, option), text)
     return text
 

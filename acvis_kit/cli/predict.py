@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from acvis_kit.cli.options import add_inference, add_json, add_weights, make_predictor, say, show, writable_folder
@@ -54,7 +55,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         "too_long": "trim" if arguments.trim else "error",
     }
     check_options(clip_options)  # before the model is loaded
-    if not arguments.source.is_dir():
+    if not os.path.isdir(arguments.source):
         check_file(arguments.source)
     job = PredictionJob(
         predictor=make_predictor(arguments),
@@ -65,7 +66,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         watched=_watched(arguments),
     )
     writable_folder(arguments.out)
-    if arguments.source.is_dir():
+    if os.path.isdir(arguments.source):
         failed = predict_folder(job, arguments.source, arguments.out, say)
         if arguments.json and is_main():
             written = json.loads(read_text(arguments.out / FOLDER_RESULT))

@@ -95,8 +95,8 @@ def value_of(field: Field[Any], text: str) -> Any:
     if kind == "tuple":
         return _tuple_of(field, text)
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
+        value = float(text) if kind == "float" else json.loads(text)
+    except ValueError:
         value = None
     ok = {
         "bool": isinstance(value, bool),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from acvis_kit.cli.options import INTERRUPTED, say
 from acvis_kit.cli.settings import add_fields, given, with_fields
-from acvis_kit.config import PRESETS
+from acvis_kit.config import PRESETS, ACVISConfig
+from acvis_kit.errors import WeightsError
 from acvis_kit.training.recipe import Recipe, RuntimeConfig, recipe_of
 
 DEFAULT_PRESET = "acvis-r50"
@@ -22,7 +23,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         help="train weights on a data set, resumably",
         usage="acvis train --data DIR --out RUN [--preset NAME] [OPTION ...]",
         description="Trains a network on a data set in AVISeg's layout. The same command resumes a run that was "
-        "stopped or killed. acvis-synth-tiny takes 160 minutes on two CPU cores. Several GPUs or machines: torchrun "
+        "stopped or killed. acvis-synth-tiny: 160 minutes on 2 CPU cores. Several GPUs: torchrun "
         "--nproc_per_node N -m acvis_kit.cli train ...",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=WIDTH),
     )
@@ -43,7 +44,11 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--overwrite", action="store_true", help="start again where RUN holds another run")
     parser.add_argument("--allow-outside", action="store_true", help="read frames that the JSON names outside --data")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of network, losses or inference"
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any field of network, losses, inference or recipe",
     )
     recipe = parser.add_argument_group("recipe (the final weights depend on it; default: the recipe of the preset)")
     add_fields(recipe, Recipe, defaults="")
@@ -59,6 +64,8 @@ def _train(arguments: argparse.Namespace) -> int:
     preset = arguments.preset
     if preset is None and arguments.init_from is not None:
         config = load_model(arguments.init_from).config
+        if not isinstance(config, ACVISConfig):
+            raise WeightsError(f"{arguments.init_from} is of {type(config).__name__}: training needs weights of ACVIS")
     else:
         config = PRESETS[preset or DEFAULT_PRESET]
     config, _ = with_fields(arguments.set, config, Recipe())
@@ -66,7 +73,9 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.init_from is not None:  # these weights are pretrained
         recipe = replace(recipe, audio_pretraining_steps=0, visual_pretraining_steps=0)
     if arguments.steps is not None:
-        recipe = _scaled(recipe, arguments.steps)
+        recipe = _scaled(
+            recipe, arguments.steps, {text.partition("=")[0] for text in arguments.set} | set(given(arguments, Recipe))
+        )
     config, recipe = with_fields(arguments.set, config, recipe)
     stop = Stop()
     finished = train(
@@ -89,12 +98,12 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0 if finished or stop.number is None else INTERRUPTED + stop.number
 
 
-def _scaled(recipe: Recipe, steps: int) -> Recipe:
-    """The recipe with pretraining stages that keep their proportion to `steps` of the whole network."""
+def _scaled(recipe: Recipe, steps: int, fixed: set[str]) -> Recipe:
+    """The recipe with pretraining stages in proportion to `steps` of the whole network, but for `fixed` fields."""
     scaled = {
         name: -(-getattr(recipe, name) * steps // recipe.steps)  # rounded up
         for name in ("audio_pretraining_steps", "visual_pretraining_steps")
-        if getattr(recipe, name)
+        if getattr(recipe, name) and name not in fixed
     }
     if scaled and steps != recipe.steps:
         shown = ", ".join(f"{name}={value}" for name, value in scaled.items())

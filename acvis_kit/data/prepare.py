@@ -83,8 +83,9 @@ def prepare_videos(
         raise DataError(f"split {split!r} cannot be the name of a folder: use letters, digits, - and _")
     truth_file, folder = out / f"{split}.json", out / split
     _check_own(truth_file)
-    for part in (IMAGES, SOUNDS):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    with write_errors(folder, DataError):
+        for part in (IMAGES, SOUNDS):
+            (folder / part).mkdir(parents=True, exist_ok=True)
 
     done = _read_record(folder / RECORD)
     stems = Counter(path.stem for path in files)

@@ -65,6 +65,10 @@ def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int =
     Raises:
         AcvisError: the clip or a sound cannot be read.
     """
+    written = {(out / name).resolve() for name in (RESULT, OVERLAY, COUNTS)}
+    for source in (clip_path, *job.watched):
+        if source.resolve() in written:
+            raise MediaError(f"{source} is where a result is written: choose another output folder")
     clip = load_clip(clip_path, **job.clip_options)
     prediction = job.predictor(clip, audio=job.audio)
     out.mkdir(parents=True, exist_ok=True)

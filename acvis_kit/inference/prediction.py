@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acvis_kit.errors import AcvisError, DataError
+from acvis_kit.errors import AcvisError, DataError, MediaError
 from acvis_kit.files import write_text
 from acvis_kit.masks import RLE, areas, decode, encode_masks
 
@@ -38,7 +38,7 @@ NAMED_IN_REPR = 5  # tracks
 PICTURE_SIDE = 240  # pixels, short side of the picture in a notebook
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Track:
     """One object over the whole clip.
 
@@ -76,7 +76,7 @@ class Track:
         return decode(self.masks[t])
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class MarkedFrame:
     """What is marked in one frame.
 
@@ -112,7 +112,7 @@ class MarkedFrame:
         )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Prediction:
     """Which objects sound in each of T frames: `prediction[3]` is frame 3, `len(prediction)` is T.
 
@@ -367,7 +367,14 @@ class Prediction:
         return 0 if marked is None else int(marked.sum(0).argmax())
 
     def to_video(self, path: str | Path, **options: Any) -> Path:
-        """Write the clip with its masks and the sound that the model was given; see `viz.write_overlay`."""
+        """Write the clip with its masks and the sound that the model was given; see `viz.write_overlay`.
+
+        Raises:
+            MediaError: the file is the clip's own, or cannot be written.
+        """
+        source = self.clip.source if self.clip is not None else None
+        if source is not None and Path(path).resolve() == source.resolve():
+            raise MediaError(f"{path} is the clip itself: choose another name")
         return _viz().write_overlay(self, path, **options)
 
 

@@ -118,9 +118,11 @@ class AudioEdit:
     @_edit
     def keep(self, start: float = 0.0, end: float | None = None) -> AudioEdit:
         """Silence outside [start, end) seconds of the clip; `end` None is the end of the clip."""
-        if end is not None and _seconds(end, "end", low=0) <= _seconds(start, "start", low=0):
-            raise ConfigError(f"keep(start={start}, end={end}): end must be later than start.")
-        return self._then("keep", _seconds(start, "start", low=0), None if end is None else float(end))
+        first = _seconds(start, "keep.start", low=0)
+        last = None if end is None else _seconds(end, "keep.end", low=0)
+        if last is not None and last <= first:
+            raise ConfigError(f"keep from {first:g} to {last:g} s: the end must be later than the start.")
+        return self._then("keep", first, last)
 
     @classmethod
     def parse(cls, edits: str | Iterable[str]) -> AudioEdit:

@@ -74,7 +74,7 @@ def cause(error: Exception) -> str:
 def check_file(path: Path, max_bytes: float = float("inf")) -> None:
     """Raise errors that are clearer than those of FFmpeg."""
     try:
-        exists = path.exists()
+        exists = path.exists()  # PermissionError: in a folder that may not be read
     except (OSError, ValueError) as error:  # a name that is too long, or has a null character
         raise MediaError(f"{str(path)[:200]!r} cannot be the name of a file ({cause(error)}).") from None
     if not exists and (scheme := URL.match(str(path))):

@@ -8,7 +8,7 @@ category_id, segmentations}`, or an object that has such a list under "results",
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -88,8 +88,9 @@ def read_results(source: JSONSource, truth: GroundTruth, protocol: Protocol = "p
     """
     check_protocol(protocol)
     data = _load(source, "results")
+    names: Any = None
     if isinstance(data, dict):
-        data = data.get("results")
+        names, data = data.get("class_names"), data.get("results")
     if not isinstance(data, list | tuple):
         raise DataError('results must be a list of tracks, or an object that has the list under "results".')
     tracks: dict[Any, list[MaskTrack]] = {number: [] for number in truth.videos}
@@ -97,8 +98,21 @@ def read_results(source: JSONSource, truth: GroundTruth, protocol: Protocol = "p
         for n, entry in enumerate(data):
             where = f"results[{n}]"
             video = truth.videos[schema.known_video(entry, truth.videos, where)]
+            entry = entry if names is None else _with_own_id(entry, names, truth.categories, where)
             tracks[video.id].append(_predicted_track(entry, video, truth.categories, protocol, where))
     return tracks
+
+
+def _with_own_id(entry: Any, names: Any, categories: Mapping[int, str], where: str) -> Any:
+    """An entry of `predict`, whose category_id counts its file's class_names from 1, with the truth's own id."""
+    given = schema.items(names, "class_names")
+    number = plain(schema.field(entry, "category_id", where))
+    if not isinstance(number, int) or not 1 <= number <= len(given):
+        raise DataError(f"{where}: category_id is {brief(number)}, not one of the {len(given)} class_names.")
+    own = [category for category, name in categories.items() if name == given[number - 1]]
+    if not own:
+        raise DataError(f"{where}: the class {brief(given[number - 1])} is none of the ground truth's categories.")
+    return {**entry, "category_id": own[0]}
 
 
 def _load(source: JSONSource, what: str) -> Any:

@@ -99,11 +99,18 @@ class Checkpoints:
         """The latest complete checkpoint, see `is_whole`; None if there is none."""
         return next((path for path in reversed(self._all()) if is_whole(path)), None)
 
+    def damaged(self) -> list[Path]:
+        """Checkpoints that have their final name, but not all their files: a disk lost them."""
+        return [path for path in self._all() if not is_whole(path)]
+
     def clean(self) -> None:
         """Remove incomplete folders that a killed run left."""
         if self.folder.is_dir():
-            for path in self.folder.iterdir():
-                if path.name.endswith((PARTIAL, OLD)):
+            for path in list(self.folder.iterdir()):
+                final = path.with_name(path.name.removesuffix(OLD))
+                if path.name.endswith(OLD) and not final.exists():  # killed before its successor got the name
+                    path.rename(final)
+                elif path.name.endswith((PARTIAL, OLD)):
                     shutil.rmtree(path)
 
     def _all(self) -> list[Path]:

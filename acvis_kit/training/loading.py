@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ def batches(
     workers: int = 0,
     pin_memory: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Yield the batch of each list of draw numbers; None, and no further one, if `should_stop` while waiting.
 
     Args:
@@ -66,8 +66,11 @@ def batches(
             except RuntimeError as error:
                 if problem := _of_worker(str(error)):
                     raise AcvisError(problem) from error
-                if "timed out" not in str(error):
+                if not str(error).startswith("DataLoader timed out"):
                     raise
+            pinning = getattr(loaded, "_pin_memory_thread", None)  # DataLoader itself does not look whether it lives
+            if pinning is not None and not pinning.is_alive():
+                raise AcvisError(f"the thread that copies batches to pinned memory ended: {REMEDY}")
             if should_stop():
                 yield None
                 return
@@ -121,7 +124,7 @@ def _share(value: Any) -> None:
 
 def _of_worker(text: str) -> str | None:
     """The failure of a worker process and the remedy, in words; None for any other error with the message `text`."""
-    if "shared memory" in text or "shm" in text or "Bus error" in text:
+    if "shared memory" in text or "memory(shm)" in text or "Bus error" in text:
         return f"the shared memory is too small for the batches of the worker processes: {REMEDY}"
     if "DataLoader worker" in text and ("exited unexpectedly" in text or "killed by signal" in text):
         return f"a process that prepares samples ended ({text.splitlines()[0]}): {REMEDY}"

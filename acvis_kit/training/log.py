@@ -17,9 +17,10 @@ LOG = "log.jsonl"
 
 
 class RunLog:
-    """Writes the losses of steps and the scores of evaluations. A line holds means over the steps since the last line.
+    """Writes the losses of steps and the scores of evaluations.
 
-    Each line names its stage and the step in it; TensorBoard counts the steps of all stages.
+    A line has means over the steps since the last line, or since the run was resumed. It names its stage and the step
+    in it; TensorBoard counts the steps of all stages.
 
     Args:
         folder: of the run; created.
@@ -54,7 +55,7 @@ class RunLog:
             earlier: steps of the stages before.
             frames_per_step: over all processes.
         """
-        self.stage, self.earlier, self.frames_per_step = stage, earlier, frames_per_step
+        self.stage, self.earlier, self.frames_per_step, self.total = stage, earlier, frames_per_step, total
         self._remove_later_lines(done, evaluated)
         if self._bar is None:
             self._board = _board(self.folder, earlier + done, self.say)
@@ -77,14 +78,14 @@ class RunLog:
         self._steps += 1
         self._bar.set_postfix_str(f"loss {self._sums['loss'] / self._steps:.3f}", refresh=False)
         self._bar.update()
-        if step % self.every == 0:
+        if step % self.every == 0 or step == self.total:
             self._write_step(step)
 
     def evaluation(self, step: int, scores: Mapping[str, float], seconds: float) -> None:
         """Record the scores of an evaluation after `step` steps, and its duration."""
         self._write({"step": step, "evaluation": _clean(scores), "seconds": round(seconds, 1)})
         self._show(step, {f"evaluation/{name}": value for name, value in scores.items()})
-        self._since = time.monotonic()  # evaluation does not count as training time
+        self._since += seconds  # evaluation does not count as training time
 
     def _write_step(self, step: int) -> None:
         seconds = time.monotonic() - self._since

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from acvis_kit.errors import AcvisError
+from acvis_kit.errors import AcvisError, ConfigError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -32,7 +32,10 @@ def make_accelerator(precision: str = "float32", device: str | None = None) -> A
     except ImportError as error:
         raise AcvisError(f"training needs accelerate ({error}): pip install 'acvis-kit[train]'") from error
     mixed = precision if precision in ("bf16", "fp16") else "no"
-    AcceleratorState._reset_state()  # accelerate refuses another precision than that of an earlier run
+    if device not in (None, "cpu"):
+        raise ConfigError(f"device={device!r} must be cpu, or none for what accelerate finds")
+    # Precision and device of an earlier run in this process must not hold for this one.
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
     return Accelerator(cpu=device == "cpu", mixed_precision=mixed, kwargs_handlers=[ddp])
 

@@ -70,7 +70,7 @@ class Recipe(Checked):
 
     ema: float = number(0.0, 0, below=1, help="decay of the average of the weights, 0: none")  # evaluated and exported
     precision: str = choice("float32", "bf16", "fp16", "float64", help="bf16 and fp16: autocast")
-    seed: int = number(0, 0, help="of all random numbers")
+    seed: int = number(0, 0, 2**63 - 1, help="of initial weights, samples and points")
 
     def __post_init__(self) -> None:
         super().__post_init__()

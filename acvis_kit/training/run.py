@@ -120,15 +120,15 @@ def train(
         "backbone_weights": backbone_weights,
         "audio_weights": audio_weights,
     }
-    if accelerator.is_main_process:
-        _claim(out, about(config, recipe.to_dict(), split, weights), overwrite)
-    accelerator.wait_for_everyone()
     model = freeze(initial_model(config, recipe.seed, **weights, say=say), recipe.frozen)
     if recipe.precision == "float64":
         model = model.double()
     for name in sorted(set(config.auxiliary_targets) - set(clips.auxiliary_targets)):
         say(f"the auxiliary target {name!r} has no effect: the data have no such labels")
     stages = stages_of(model, clips, recipe, accelerator.num_processes)
+    if accelerator.is_main_process:
+        _claim(out, about(config, recipe.to_dict(), split, weights), overwrite)
+    accelerator.wait_for_everyone()
     say(
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {len(config.class_names)} classes, "
         f"{len(split)} videos, {recipe.steps} steps of {recipe.batch} clips of {recipe.clip_frames} frames, "

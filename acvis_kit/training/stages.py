@@ -32,7 +32,7 @@ from acvis_kit.training.randomness import point_generators, seed_step
 from acvis_kit.training.recipe import AUDIO_PARTS, AUDIO_SECONDS, VISUAL_PARTS, Recipe
 from acvis_kit.training.schedule import lr_factor, pretrained_factor
 
-# Pretraining: AdamW, and a cosine to 0 after the warm-up.
+# Pretraining: AdamW; a warm-up times a cosine to 0.
 LR, WEIGHT_DECAY, WARMUP, CLIP_NORM = 1.5e-3, 0.02, 50, 2.0
 
 Reduce = Callable[[Tensor], Tensor]  # sums a tensor over all processes
@@ -196,8 +196,10 @@ def whole_network(model: ACVIS, clips: TrainingClips, recipe: Recipe, processes:
         betas=recipe.betas,
         eps=recipe.eps,
         ema=recipe.ema,
-        # Where the network reads only the audio patch tokens, not the vector per frame of the audio encoder.
-        idle_parameters=only_patches and not config.video_fusion and not config.audio_classes,
+        # Where the network reads only the audio patch tokens, not the vector per frame of the audio encoder, or only
+        # precomputed features.
+        idle_parameters=(only_patches and not config.video_fusion and not config.audio_classes)
+        or (recipe.audio_folder is not None and model.audio_encoder is not None),
     )
 
 
@@ -240,6 +242,8 @@ def _pretraining(
     """A stage that trains some parts of the network by `function` with the optimizer of all pretraining stages."""
     network = _Parts(model, parts, function)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not trained:
+        raise ConfigError(f"{name}: all of its parts are frozen, set its steps to 0 or freeze fewer parts")
     return Stage(
         name,
         steps,

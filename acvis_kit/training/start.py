@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 import acvis_kit
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.load import load_model, open_weights, with_vggish
@@ -52,7 +52,10 @@ def initial_model(
         torch.manual_seed(seed)
         model = ACVIS(config)
     if init_from is not None:
-        say(copy_weights(load_model(init_from), model))
+        given = load_model(init_from)
+        if not isinstance(given, ACVIS):
+            raise WeightsError(f"{init_from} holds a {type(given).__name__}: training an ACVIS needs weights of one")
+        say(copy_weights(given, model))
     if backbone_weights is not None:
         load_imagenet_weights(model.backbone, backbone_weights)
         say(f"backbone from {backbone_weights}")
@@ -77,7 +80,7 @@ def about(
     files = {"truth": split.truth_file, "scenes": split.scenes_file}
     return {
         "same": {
-            "config": replace(config).to_dict(),
+            "config": config.to_dict(),
             "recipe": recipe,
             "data": {name: sha256_of(path) for name, path in files.items() if path.is_file()},
             "weights": {name: _identity(name, str(path)) for name, path in weights.items() if path is not None},

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from acvis_kit.data.collate import TrainingBatch
+from acvis_kit.errors import WeightsError
 from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training import optimizer as optimisation
 from acvis_kit.training.batches import largest_over, widen
-from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
+from acvis_kit.training.checkpoint import Checkpoints, is_whole, read_checkpoint_folder
 from acvis_kit.training.loading import batches
 from acvis_kit.training.log import RunLog
 from acvis_kit.training.parallel import Stop, total_over
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS, BEST, LAST = "checkpoints", "best", "last"
 DECAY = 0.98  # of the running average of the loss
+MOST_SKIPPED = 50  # steps in a row with an infinite gradient in fp16, whose scaler skips them and lowers its scale
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,6 @@ class TrainingProgress:
         stage: number of the present stage, from 0.
         step: steps done in it.
         loss: running average of the loss in it; None before the first step.
-        minutes: training time, evaluations included.
         evaluated: step of the last evaluation, in the last stage.
         best_step: step of the weights in best/.
         best_score: their score, the mean of mAP, HOTA and FSLA, percent.
@@ -56,7 +57,6 @@ class TrainingProgress:
     stage: int = 0
     step: int = 0
     loss: float | None = None
-    minutes: float = 0.0
     evaluated: int = 0
     best_step: int | None = None
     best_score: float | None = None
@@ -108,6 +108,7 @@ class Trainer:
         self.read_every = 1 if accelerator.device.type == "cpu" else self.runtime.log_every
         self.progress = TrainingProgress()
         self._unread: list[_Unread] = []
+        self._skipped = 0  # steps in a row whose gradient was not finite
 
     @property
     def exported(self) -> ACVIS:
@@ -130,14 +131,13 @@ class Trainer:
         """
         self.resume()
         with stop or Stop() as stop, self._log() as log:
-            began = time.monotonic() - 60 * self.progress.minutes
             end = math.inf
             if self.runtime.max_minutes is not None:
                 end = time.monotonic() + 60 * self.runtime.max_minutes
-            finished = self._run_stage(stop, began, end, log)
+            finished = self._run_stage(stop, end, log)
             while finished and not self.in_last_stage:
                 self.begin(self.progress.stage + 1)
-                finished = self._run_stage(stop, began, end, log)
+                finished = self._run_stage(stop, end, log)
         if self.main and self.in_last_stage:
             save_model(self.exported, self.out / LAST)
         self.accelerator.wait_for_everyone()
@@ -148,7 +148,7 @@ class Trainer:
         self.stage = stage = self.stages[number]
         if number != self.progress.stage:
             self.progress = replace(self.progress, stage=number, step=0, loss=None)
-        self.accelerator.free_memory()  # of the stage before
+        self.accelerator.free_memory()  # its lists of what was prepared for the stage before
         if self.accelerator.ddp_handler is not None:
             self.accelerator.ddp_handler.find_unused_parameters = stage.idle_parameters
         self.average = optimisation.Average(self.model, stage.ema) if stage.ema else None
@@ -204,8 +204,9 @@ class Trainer:
         read = []
         for one, (*values, norm) in zip(unread, table, strict=True):
             named, loss = dict(zip(one.names, values, strict=True)), sum(values)
-            scaled = self.accelerator.mixed_precision == "fp16"  # the scaler skips steps with infinite gradients
-            if not math.isfinite(loss) or not (math.isfinite(norm) or scaled):
+            self._skipped = 0 if math.isfinite(norm) else self._skipped + 1
+            allowed = MOST_SKIPPED if self.accelerator.mixed_precision == "fp16" else 0
+            if not math.isfinite(loss) or self._skipped > allowed:
                 raise NotFiniteError(
                     f"{one.where}: the gradient's norm is {norm}, the losses are "
                     + ", ".join(f"{name} {value:.4g}" for name, value in named.items())
@@ -252,7 +253,7 @@ class Trainer:
         if self.main:
             self.checkpoints.clean()
         self.accelerator.wait_for_everyone()
-        newest = self.checkpoints.newest()
+        newest = self._newest()
         if newest is None:
             self.begin(0)
             return
@@ -267,12 +268,34 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.say(f"resuming from {newest}: {self.stage.name}, {self.stage.steps - self.progress.step} steps left")
 
-    def _run_stage(self, stop: Stop, began: float, end: float, log: RunLog | None) -> bool:
+    def _newest(self) -> Path | None:
+        """The newest complete checkpoint as the main process finds it.
+
+        Raises:
+            WeightsError: on all processes, if one of them does not have it.
+        """
+        newest = self.checkpoints.newest() if self.main else None
+        if self.main and (damaged := [path.name for path in self.checkpoints.damaged()]):
+            if newest is None:
+                raise WeightsError(
+                    f"no checkpoint in {self.checkpoints.folder} is complete ({', '.join(damaged)}): restore one, or "
+                    "pass --overwrite to start again"
+                )
+            self.say(f"left aside, because files are missing or cut: {', '.join(damaged)}")
+        if self.world == 1:
+            return newest
+        name = [newest.name if newest is not None else None]
+        torch.distributed.broadcast_object_list(name)
+        found = None if name[0] is None else self.checkpoints.folder / name[0]
+        if self._agree(found is not None and not is_whole(found))[0]:
+            raise WeightsError(f"{self.out} must be a folder that all machines share: one of them has no {name[0]}")
+        return found
+
+    def _run_stage(self, stop: Stop, end: float, log: RunLog | None) -> bool:
         """Train to the end of the stage; False if it was stopped before.
 
         Args:
             stop: whether a signal asks to stop.
-            began: monotonic time of the run's first step, without pauses.
             end: monotonic time after which the run stops.
             log: of the main process.
         """
@@ -287,34 +310,34 @@ class Trainer:
                 earlier=self._steps_done() - before.step,
                 frames_per_step=stage.batch * stage.frames,
             )
-        stopping, steps = False, self._batches(stop)
-        while True:
-            if self._evaluation_is_due():
-                self.evaluate(log)
-            if self.progress.step == stage.steps:
-                break
-            parts = next(steps)
-            if parts is None:
-                stopping = True
-                self._record(log)
-                break
-            self.step(parts)
-            now = time.monotonic()
-            self.progress = replace(self.progress, minutes=(now - began) / 60)
-            save = now - saved > 60 * self.runtime.checkpoint_every
-            stopping, saving = self._agree(stop.asked or (self.main and now > end), self.main and save)
-            step = self.progress.step
-            if step % self.read_every == 0 or step == stage.steps or stopping or saving or self._evaluation_is_due():
-                self._record(log)
-            if stopping:
-                break
-            if saving and self.progress.step < stage.steps:
-                self.save()
-                saved = time.monotonic()
-        del steps  # ends the workers
+        stopping = False
+        with closing(self._batches(stop)) as steps:  # ends the workers, after an error too
+            while True:
+                if self._evaluation_is_due():
+                    self.evaluate(log)
+                if self.progress.step == stage.steps:
+                    break
+                parts = next(steps)
+                if parts is None:
+                    stopping = True
+                    self._record(log)
+                    break
+                self.step(parts)
+                now = time.monotonic()
+                save = now - saved > 60 * self.runtime.checkpoint_every
+                stopping, saving = self._agree(stop.asked or (self.main and now > end), self.main and save)
+                step = self.progress.step
+                due = step % self.read_every == 0 or step == stage.steps
+                if due or stopping or saving or self._evaluation_is_due():
+                    self._record(log)
+                if stopping:
+                    break
+                if saving and self.progress.step < stage.steps:
+                    self.save()
+                    saved = time.monotonic()
         if self.progress != before:
             self.save()
-        finished = self.progress.step == stage.steps
+        finished = self.progress.step == stage.steps and not self._evaluation_is_due()  # a stop may come before it
         if finished and before.step < stage.steps and stage.finished is not None:
             self.say(stage.finished.format(loss=self.progress.loss))
         return finished and (self.in_last_stage or not stopping)  # stopped with its last step: the next stage follows
@@ -325,7 +348,7 @@ class Trainer:
             if log is not None:
                 log.step(step, values)
 
-    def _batches(self, stop: Stop) -> Iterator[list[tuple[list[int], Any]] | None]:
+    def _batches(self, stop: Stop) -> Generator[list[tuple[list[int], Any]] | None, None, None]:
         """For each step from the present one to the last: the parts of this process, draw numbers and batch.
 
         None for a step whose batches are not ready when a signal asks to stop.
@@ -340,9 +363,10 @@ class Trainer:
             pin_memory=self.accelerator.device.type == "cuda",
             should_stop=lambda: stop.asked and self.world == 1,  # other processes wait for this one within a step
         )
-        for parts in steps:
-            made = [(draws, next(loaded, None)) for draws in parts]
-            yield made if all(batch is not None for _, batch in made) else None
+        with closing(loaded):
+            for parts in steps:
+                made = [(draws, next(loaded, None)) for draws in parts]
+                yield made if all(batch is not None for _, batch in made) else None
 
     def _placed(self, batch: Any) -> Any:
         """A batch on this process' device, padded to the size of the batch over all processes."""
@@ -394,4 +418,4 @@ def _where(name: str, step: int, parts: Sequence[tuple[list[int], Any]]) -> str:
             ]
         else:
             shown += [f"draw {draw}" for draw in draws]
-    return f"{name}, step {step} ({', '.join(shown)}), training has stopped and the last checkpoint is kept"
+    return f"{name}, step {step + 1} ({', '.join(shown)}), training has stopped and the last checkpoint is kept"

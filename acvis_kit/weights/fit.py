@@ -139,11 +139,14 @@ class _ShortRanges(TorchFunctionMode):
 
     LONGEST = 1000  # numbers
 
+    def _is_short(self, args: tuple[Any, ...]) -> bool:
+        return bool(args) and all(isinstance(arg, int) for arg in args) and len(range(*args)) <= self.LONGEST
+
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is torch.arange and "torch._dynamo" not in sys.modules and len(range(*args)) <= self.LONGEST:
+        if func is torch.arange and "torch._dynamo" not in sys.modules and self._is_short(args):
             kwargs = {"device": "cpu", **kwargs}
         return func(*args, **kwargs)
 

@@ -190,3 +190,16 @@ def test_another_threshold_makes_a_result_anew(
     ):
         assert main([*run, *more]) == 0
         assert ("done before" in capsys.readouterr().err) == again
+
+
+@pytest.mark.parametrize("more", [[], ["--no-video"]])
+def test_a_clip_that_lies_where_the_result_is_written_is_kept(
+    clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    own = tmp_path / "overlay.mp4"
+    own.write_bytes(clip_file.read_bytes())
+    assert main(["predict", str(own), "-o", str(tmp_path), "--weights", str(weights), *more]) == 1
+    assert "choose another output folder" in capsys.readouterr().err
+    swap = ["predict", str(clip_file), "-o", str(tmp_path), "--weights", str(weights), "--audio", f"swap:{own}"]
+    assert main([*swap, *more]) == 1
+    assert own.read_bytes() == clip_file.read_bytes()

@@ -82,12 +82,12 @@ def test_weights_to_fine_tune_may_be_an_id(tmp_path: Path, monkeypatch: pytest.M
 
 def test_settings_change_the_part_that_has_the_field() -> None:
     settings = ["hidden_dim=64", "lr=2e-3", "count_gate=true", "backbone=swin_t", "betas=0.9,0.95", "audio_folder=F"]
-    settings += ["class_names=dog, cat", "pixel_std=[1, 2, 3]", "frozen=backbone"]
+    settings += ["class_names=dog, cat", "pixel_std=[1, 2, 3]", "frozen=backbone", "drop_path=.1"]
     config, recipe = with_fields(settings, TINY, PAPER)
     assert (config.hidden_dim, config.count_gate, config.backbone) == (64, True, "swin_t")
     assert (config.class_names, config.pixel_std) == (("dog", "cat"), (1, 2, 3))
     assert (recipe.lr, recipe.betas, recipe.audio_folder) == (2e-3, (0.9, 0.95), "F")
-    assert recipe.frozen == ("backbone",)
+    assert recipe.frozen == ("backbone",) and config.drop_path == 0.1
 
 
 @pytest.mark.parametrize(

@@ -160,3 +160,15 @@ def has_files(file: Path) -> bool:
     data = json.loads(file.read_bytes())
     names = [name for video in data["videos"] for name in video.get("file_names") or [""]]
     return data.get("annotations") is not None and all(name.startswith("v") and "/" in name for name in names)
+
+
+def test_results_of_predict_are_matched_by_the_names_of_their_classes() -> None:
+    """predict counts its own class names from 1; the ground truth has other ids for them."""
+    truth = copy.deepcopy(GT)
+    own = {"results": copy.deepcopy(RESULTS), "class_names": ["cat", "dog"]}  # the truth has dog 1, cat 2
+    for entry in own["results"]:
+        entry["category_id"] = 3 - entry["category_id"]
+    assert evaluate(truth, own, "paper") == pytest.approx(evaluate(truth, RESULTS, "paper"), nan_ok=True)
+    own["class_names"] = ["cat", "wolf"]
+    with pytest.raises(AcvisError, match="'wolf'|wolf"):
+        evaluate(truth, own, "paper")

@@ -143,3 +143,14 @@ def test_a_full_disk_is_named_with_step_and_need_and_leaves_the_last_checkpoint(
     assert [path.name for path in checkpoints.folder.iterdir()] == ["step-000001"]
     monkeypatch.undo()
     assert checkpoints.write(2, tensors, {}) == checkpoints.newest()
+
+
+def test_a_checkpoint_that_was_being_replaced_is_found_again(tmp_path: Path) -> None:
+    """Killed between the two renames: the old folder has lost its name, the new one has none yet."""
+    checkpoints = Checkpoints(tmp_path)
+    folder = checkpoints.write(3, {"model": {"weight": torch.ones(2)}}, {})
+    shutil.copytree(folder, folder.with_name(folder.name + checkpoint.PARTIAL))
+    folder.rename(folder.with_name(folder.name + checkpoint.OLD))
+    assert checkpoints.newest() is None
+    checkpoints.clean()
+    assert checkpoints.newest() == folder and [path.name for path in tmp_path.iterdir()] == ["step-000003"]

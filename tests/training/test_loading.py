@@ -80,7 +80,7 @@ def test_a_worker_that_dies_is_named_with_the_remedy(number: int) -> None:
     assert time.monotonic() - began < 60
 
 
-def test_a_wish_to_stop_acts_while_a_batch_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_should_stop_acts_while_a_batch_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "POLL", 0.1)
 
     def slow(draw: int) -> Tensor:

@@ -74,6 +74,25 @@ def test_lines_of_other_stages_stay_and_every_line_names_its_stage(tmp_path: Pat
     ]
 
 
+def test_the_last_steps_of_a_stage_have_a_line_too(tmp_path: Path) -> None:
+    with opened(tmp_path, every=3, total=5) as log:
+        for step in range(1, 6):
+            log.step(step, {"loss": float(step)})
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(3, 2.0), (5, 4.5)]
+
+
+def test_an_evaluation_within_a_line_does_not_count_as_training_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 1000, 5))
+    monkeypatch.setattr("acvis_kit.training.log.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    with opened(tmp_path, every=2, frames_per_step=10) as log:  # at 0 s
+        log.step(1, {"loss": 1.0})
+        log.evaluation(1, {"mean": 1.0}, 3.0)
+        log.step(2, {"loss": 1.0})  # at 5 s, of which 3 s were an evaluation
+    assert lines(tmp_path)[-1]["seconds"] == 1
+
+
 def test_missing_tensorboard_is_reported_once(tmp_path: Path) -> None:
     messages: list[str] = []
     with opened(tmp_path, say=messages.append) as log:

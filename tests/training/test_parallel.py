@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from acvis_kit.errors import AcvisError
+from acvis_kit.errors import AcvisError, ConfigError
 from acvis_kit.training.parallel import Stop, make_accelerator, total_over
 
 
@@ -42,3 +42,13 @@ def test_without_accelerate_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_one_run_after_another_may_have_another_precision() -> None:
     kinds = [make_accelerator(precision, "cpu").mixed_precision for precision in ("bf16", "float64")]
     assert kinds == ["bf16", "no"]
+
+
+def test_the_device_of_one_run_does_not_hold_for_the_next() -> None:
+    from accelerate.state import PartialState
+
+    make_accelerator(device="cpu")
+    PartialState._shared_state["device"] = torch.device("meta")  # as another device would be left behind
+    assert make_accelerator(device="cpu").device.type == "cpu"
+    with pytest.raises(ConfigError, match="device='gpu' must be cpu"):
+        make_accelerator(device="gpu")

@@ -201,7 +201,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_clips_and_losses
 
     monkeypatch.setattr(TrainingClips, "sample", sample)
     runtime = replace(RUNTIME, checkpoint_every=0, eval_every=0)
-    with pytest.raises(NotFiniteError, match=r"training, step 2 \(draw 4: video \d+, .*draw 5: video .*frame/class"):
+    with pytest.raises(NotFiniteError, match=r"training, step 3 \(draw 4: video \d+, .*draw 5: video .*frame/class"):
         train(CONFIG, RECIPE, data, tmp_path, runtime=runtime, say=lambda _: None)
     assert (tmp_path / "checkpoints/step-000002/state.json").is_file()
     monkeypatch.undo()
@@ -299,3 +299,23 @@ def test_a_damaged_run_file_is_named(data: Path, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ConfigError, match=r"run\.json is damaged.*--overwrite"):
         train(CONFIG, RECIPE, data, tmp_path, runtime=RUNTIME, say=lambda _: None)
+
+
+def test_damaged_checkpoints_do_not_start_a_run_again_without_a_word(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    for file in (folder / "checkpoints").rglob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(AcvisError, match=r"no checkpoint in .* is complete \(step-.*--overwrite"):
+        train(CONFIG, RECIPE, data, folder, runtime=RUNTIME, say=lambda _: None)
+
+
+def test_a_mistake_in_the_recipe_does_not_occupy_the_folder(data: Path, tmp_path: Path) -> None:
+    for frozen, fine in (("bakbone", False), ("backbone", True)):
+        recipe = replace(SHORT, steps=1, frozen=(frozen,))
+        if fine:
+            assert train(CONFIG, recipe, data, tmp_path, runtime=RUNTIME, say=lambda _: None)
+        else:
+            with pytest.raises(ConfigError, match="bakbone"):
+                train(CONFIG, recipe, data, tmp_path, runtime=RUNTIME, say=lambda _: None)

@@ -95,8 +95,10 @@ def test_a_repeated_stage_ends_with_the_same_weights_with_and_without_workers(
     clips: TrainingClips, tmp_path: Path, stage: Callable[[ACVIS, TrainingClips, int], Stage]
 ) -> None:
     first, second = model_for(clips), model_for(clips)
+    before = copied(first)
     run(first, stage(first, clips, 3), tmp_path / "first")
     run(second, stage(second, clips, 3), tmp_path / "second", workers=1)
+    assert changed_parts(first, before)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
@@ -160,6 +162,12 @@ def test_networks_without_the_head_of_a_stage_are_refused(clips: TrainingClips) 
         audio(make_model(replace(TINY, class_names=clips.class_names)), clips, 1)
     with pytest.raises(ConfigError, match="pixel_classes=True"):
         visual(make_model(replace(SEEING, class_names=clips.class_names, pixel_classes=False)), clips, 1)
+
+
+def test_a_stage_whose_parts_are_all_frozen_is_refused(clips: TrainingClips) -> None:
+    model = freeze(model_for(clips), ("audio_encoder", "audio_class_head"))
+    with pytest.raises(ConfigError, match="audio pretraining: all of its parts are frozen"):
+        audio(model, clips, 1)
 
 
 def test_data_without_the_labels_of_a_stage_are_refused(synth_data: Path) -> None:

@@ -230,7 +230,7 @@ def test_a_loss_that_is_not_finite_is_never_written_to_a_checkpoint(
         return (log_mel * float("nan") if draw == 5 else log_mel), labels
 
     monkeypatch.setattr(TrainingClips, "sound", sound)
-    with pytest.raises(NotFiniteError, match=r"audio pretraining, step 1 \(draw 4, draw 5, .*look for NaN"):
+    with pytest.raises(NotFiniteError, match=r"audio pretraining, step 2 \(draw 4, draw 5, .*look for NaN"):
         in_stages(checkpoint_every=0)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000001"]
     monkeypatch.undo()
@@ -247,3 +247,36 @@ def test_pretrained_parts_stay_frozen_while_the_others_are_trained(synth_data: P
     changed = {name for name, value in before["model"].items() if not torch.equal(value, after[name])}
     assert any(name.startswith("tracker.") for name in changed)
     assert not [name for name in changed if name.partition(".")[0] in (*AUDIO_PARTS, *VISUAL_PARTS)]
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_parts_of_a_step_as_one_does(tmp_path: Path) -> None:
+    """In float64, where every part has the same clips on one and on two processes: two parts of two clips."""
+    data = write_data(tmp_path / "data", sizes=(64,))
+    options = {
+        "recipe": {"precision": "float64", "batch": 4, "steps": 2, "lr": 1e-3, "accumulation": 2, "ema": 0.0},
+        "runtime": {"eval_clips": 0},
+        "config": {"short_side": 64},
+    }
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(data, {"out": str(one), **options})
+    run(data, {"out": str(two), **options}, processes=2)
+    found = [read_checkpoint_folder(Checkpoints(out / "checkpoints").newest())[0]["model"] for out in (one, two)]
+    assert max((found[0][key] - found[1][key]).abs().max().item() for key in found[0]) < 1e-9
+
+
+def test_an_evaluation_that_a_stop_prevents_is_made_by_the_next_call(tmp_path: Path, synth_data: Path) -> None:
+    """The last step is done, but a run without its evaluation is not finished."""
+    config = replace(CONFIG, **{**PRETRAINED, "auxiliary_targets": ("cue",)})
+    recipe = replace(RECIPE, steps=1, warmup=0, ema=0.0)
+    runtime = replace(RUNTIME, eval_clips=1, eval_every=0)
+
+    def start(minutes: float | None) -> bool:
+        with torch.random.fork_rng():
+            return train(
+                config, recipe, synth_data, tmp_path, runtime=replace(runtime, max_minutes=minutes), val_split="train",
+                say=lambda _: None,
+            )  # fmt: skip
+
+    assert not start(1e-9) and not (tmp_path / "best").exists()
+    assert start(None) and (tmp_path / "best").is_dir()

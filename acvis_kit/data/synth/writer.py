@@ -103,8 +103,9 @@ def _write_split(
 ) -> None:  # fmt: skip
     folder = out / split
     shutil.rmtree(folder, ignore_errors=True)  # `_is_done` has checked that it is AVIS-Synth's
-    for part in ("JPEGImages", "WAVAudios"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    with write_errors(folder, DataError):
+        for part in ("JPEGImages", "WAVAudios"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
     write_text(folder / MARKER, json.dumps(recipe), DataError)
 
     size, seconds = recipe["size"], tuple(recipe["seconds"])

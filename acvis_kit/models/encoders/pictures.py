@@ -71,7 +71,7 @@ def build_picture_encoder(config: EncoderConfig) -> PictureEncoder:
     elif config.backbone in MIT_LAYOUTS:
         encoder = MiT(*MIT_LAYOUTS[config.backbone], config.drop_path)
     else:
-        encoder = TimmBackbone(config.backbone, config.drop_path)
+        encoder = TimmPictureEncoder(config.backbone, config.drop_path)
     if config.first_stride == 2:
         _halve_first_stride(encoder, config.backbone)
     return cast(PictureEncoder, encoder)
@@ -92,7 +92,7 @@ def build_staged_encoder(config: EncoderConfig) -> StagedEncoder:
     return cast(StagedEncoder, encoder)
 
 
-class TimmBackbone(nn.Module):
+class TimmPictureEncoder(nn.Module):
     """A model of timm, cut into the parts that end with the maps of strides 4, 8, 16 and 32.
 
     Args:
@@ -207,7 +207,7 @@ def run_stages(encoder: StagedEncoder, image: Tensor) -> tuple[Tensor, ...]:
 def _halve_first_stride(encoder: nn.Module, name: str) -> None:
     """Strides 2, 4, 8, 16 instead of 4, 8, 16, 32: the first convolution steps half as far, with the same weights."""
     first: nn.Module | None = None
-    if isinstance(encoder, TimmBackbone) and hasattr(encoder.net, "patch_embed"):
+    if isinstance(encoder, TimmPictureEncoder) and hasattr(encoder.net, "patch_embed"):
         first = getattr(encoder.net.patch_embed, "proj", None)
     elif isinstance(encoder, MiT):
         first = encoder.model.stages[0].patch_embeddings.proj
