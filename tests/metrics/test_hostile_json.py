@@ -170,5 +170,5 @@ def test_results_of_predict_are_matched_by_the_names_of_their_classes() -> None:
         entry["category_id"] = 3 - entry["category_id"]
     assert evaluate(truth, own, "paper") == pytest.approx(evaluate(truth, RESULTS, "paper"), nan_ok=True)
     own["class_names"] = ["cat", "wolf"]
-    with pytest.raises(AcvisError, match="'wolf'|wolf"):
+    with pytest.raises(AcvisError, match="wolf"):
         evaluate(truth, own, "paper")
