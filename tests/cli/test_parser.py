@@ -98,4 +98,4 @@ def test_messages_use_the_words_of_the_command(text: str, wanted: str) -> None:
 def test_a_range_of_an_option_is_named_with_the_option(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["predict", CLIP, "-o", "out", "--weights", "random", "--preset", "acvis-synth-tiny"]
     assert main([*command, "--short-side", "0"]) == 1
-    assert "acvis: --short-side 0 must lie in [1, 100000]" in capsys.readouterr().err
+    assert "acvis: --short-side 0 must lie in [8, 100000]" in capsys.readouterr().err
