@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import signal
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         correct or a job that failed in part, 2 for wrong options, 128 + the signal's number after a signal (Ctrl-C:
         130).
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no error
     parser = build_parser()
     arguments = parser.parse_args(argv)
     if arguments.command is None:

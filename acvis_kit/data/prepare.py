@@ -25,6 +25,7 @@ from acvis_kit.media.load import check_options, load_clip
 from acvis_kit.media.mel import frame_seconds
 
 MADE_BY = "acvis prepare"
+CATEGORIES = [{"id": number, "name": name} for number, name in enumerate(AVISEG_CLASSES, start=1)]
 RECORD = "prepared.jsonl"  # in the split's folder: finished videos, one a line, so that an interrupted call can resume
 JPEG_QUALITY = 95
 PARTIAL = ".partial"  # what is being written; a name of its own, since a video's name may be as long as names can be
@@ -114,7 +115,7 @@ def prepare_videos(
     truth = {
         "info": {"made_by": MADE_BY, "fps": fps},
         "videos": entries,
-        "categories": [{"id": number, "name": name} for number, name in enumerate(AVISEG_CLASSES, start=1)],
+        "categories": CATEGORIES,
         "annotations": [],
     }
     if entries:
@@ -133,6 +134,11 @@ def _check_own(truth_file: Path) -> None:
     info = written.get("info") if isinstance(written, dict) else None
     if not isinstance(info, dict) or info.get("made_by") != MADE_BY:
         raise DataError(f"{truth_file} exists and was not made by {MADE_BY}: write to another folder, or name --split")
+    if written.get("annotations") or written.get("categories") != CATEGORIES:
+        raise DataError(
+            f"{truth_file} was annotated, or its categories were changed, since it was made, and a repeated call would "
+            "remove that: write to another folder, or name --split"
+        )
 
 
 def _read_record(path: Path) -> dict[str, dict[str, Any]]:

@@ -121,7 +121,7 @@ class AudioEdit:
         first = _seconds(start, "keep.start", low=0)
         last = None if end is None else _seconds(end, "keep.end", low=0)
         if last is not None and last <= first:
-            raise ConfigError(f"keep from {first:g} to {last:g} s: the end must be later than the start.")
+            raise ConfigError(f"keep from {first:g} to {last:g} s: the end must be later than start.")
         return self._then("keep", first, last)
 
     @classmethod

@@ -89,7 +89,9 @@ def read_results(source: JSONSource, truth: GroundTruth, protocol: Protocol = "p
     check_protocol(protocol)
     data = _load(source, "results")
     names: Any = None
+    own_ids: dict[Any, Any] = {}
     if isinstance(data, dict):
+        own_ids = _videos_by_name(data, truth)
         names, data = data.get("class_names"), data.get("results")
     if not isinstance(data, list | tuple):
         raise DataError('results must be a list of tracks, or an object that has the list under "results".')
@@ -97,10 +99,37 @@ def read_results(source: JSONSource, truth: GroundTruth, protocol: Protocol = "p
     with schema.naming(source):
         for n, entry in enumerate(data):
             where = f"results[{n}]"
+            if own_ids:
+                number = plain(schema.field(entry, "video_id", where))
+                entry = {**entry, "video_id": own_ids.get(number if isinstance(number, int) else None, number)}
             video = truth.videos[schema.known_video(entry, truth.videos, where)]
             entry = entry if names is None else _with_own_id(entry, names, truth.categories, where)
             tracks[video.id].append(_predicted_track(entry, video, truth.categories, protocol, where))
     return tracks
+
+
+def _videos_by_name(data: dict[str, Any], truth: GroundTruth) -> dict[Any, Any]:
+    """Ids of the truth's videos by those of a file of `predict`, whose videos have the names of the truth's folders.
+
+    Empty where it names no videos or no name is the truth's: then the ids are taken as they are.
+
+    Raises:
+        DataError: some names are the truth's and others are not.
+    """
+    listed = data.get("videos")
+    files: dict[Any, str] = {}
+    if isinstance(listed, list):
+        for one in listed:
+            if isinstance(one, dict) and isinstance(one.get("file"), str) and isinstance(one.get("id"), int):
+                files[one["id"]] = one["file"]
+    elif isinstance(data.get("video"), str) and isinstance(data.get("results"), list):
+        numbers = {one.get("video_id") for one in data["results"] if isinstance(one, dict)}
+        files = {number: data["video"] for number in numbers if isinstance(number, int)}
+    by_name = {video.name: number for number, video in truth.videos.items()}
+    own = {number: by_name[Path(file).stem] for number, file in files.items() if Path(file).stem in by_name}
+    if own and (strange := [file for number, file in files.items() if number not in own]):
+        raise DataError(f"the results are of {brief(strange[0])} too, which is none of the ground truth's videos.")
+    return own
 
 
 def _with_own_id(entry: Any, names: Any, categories: Mapping[int, str], where: str) -> Any:

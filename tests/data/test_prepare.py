@@ -202,3 +202,13 @@ def test_the_json_records_who_made_it_and_lists_the_frames(videos: Path, tmp_pat
     truth = json.loads(prepare_videos(videos, tmp_path / "out", "test").truth_file.read_text())
     assert truth["info"] == {"made_by": "acvis prepare", "fps": 1.0} and truth["annotations"] == []
     assert truth["videos"][0]["file_names"] == ["song/00000.jpg", "song/00001.jpg", "song/00002.jpg"]
+
+
+@pytest.mark.parametrize("change", [{"annotations": [{"id": 1}]}, {"categories": [{"id": 1, "name": "owl"}]}])
+def test_a_split_that_was_annotated_since_is_not_written_again(videos: Path, tmp_path: Path, change: dict) -> None:
+    file = prepare_videos(videos, tmp_path / "out", "test").truth_file
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    before = file.read_bytes()
+    with pytest.raises(DataError, match="was annotated"):
+        prepare_videos(videos, tmp_path / "out", "test")
+    assert file.read_bytes() == before

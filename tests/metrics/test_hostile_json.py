@@ -172,3 +172,18 @@ def test_results_of_predict_are_matched_by_the_names_of_their_classes() -> None:
     own["class_names"] = ["cat", "wolf"]
     with pytest.raises(AcvisError, match="wolf"):
         evaluate(truth, own, "paper")
+
+
+def test_results_of_predict_are_matched_by_the_names_of_their_videos() -> None:
+    """predict counts the files of its folder from 1, a single clip is 1; the truth's folders are v1 and v2."""
+    right = evaluate(GT, RESULTS, "paper")
+    moved = [{**entry, "video_id": 3 - entry["video_id"]} for entry in RESULTS]
+    videos = [{"id": 1, "file": "v2.mp4"}, {"id": 2, "file": "v1.mp4"}]
+    assert evaluate(GT, {"results": moved, "videos": videos}, "paper") == pytest.approx(right, nan_ok=True)
+    second = [{**RESULTS[1], "video_id": 1}]
+    alone = evaluate(GT, {"results": second, "video": "v2.mkv"}, "paper")
+    assert alone == pytest.approx(evaluate(GT, [RESULTS[1]], "paper"), nan_ok=True)
+    unknown = [{"id": 1, "file": "x.mp4"}, {"id": 2, "file": "y.mp4"}]
+    assert evaluate(GT, {"results": RESULTS, "videos": unknown}, "paper") == pytest.approx(right, nan_ok=True)
+    with pytest.raises(AcvisError, match=r"x\.mp4. too"):
+        evaluate(GT, {"results": RESULTS, "videos": [unknown[0], {"id": 2, "file": "v1.mp4"}]}, "paper")
