@@ -147,7 +147,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[
         if not trust_pickle and "weights_only" in str(error):
             raise WeightsError(
                 f"{path} holds more than tensors and could run code when opened: if you trust its author, convert it "
-                "with trust_pickle=True"
+                "with --trust-pickle (trust_pickle=True)"
             ) from error
         raise WeightsError(f"{path} is not a PyTorch checkpoint ({reason(error)})") from error
     except ImportError as error:
