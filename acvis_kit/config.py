@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,8 @@ FORMAT = 2  # of config.json: sections for the three parts; format 1, without a 
 RETIRED = {"counterfactual_audio"}  # a field of `Recipe` now
 RENAMED = {"pixel_signs": "auxiliary_targets", "pixel_sign_weight": "auxiliary_weight"}
 MOST_CLASSES = 10_000
-TIMM_BACKBONES = ("efficientnet_lite", "timm:")  # beginnings of the names of backbones that timm makes
+TIMM = "timm:"  # before the name of a model of timm, or of its weights
+TIMM_BACKBONES = ("efficientnet_lite", TIMM)  # beginnings of the names of backbones that timm makes
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,7 +43,7 @@ class NetworkConfig(Checked):
     # --- picture: backbone and pixel decoder (Mask2Former's, as used by AVISM)
     backbone: str = choice(
         "resnet50", "resnet101", "swin_t", "swin_s", "swin_b", "swin_l", "compact",
-        "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", prefix="timm:",
+        "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", prefix=TIMM,
     )  # fmt: skip
     # ImageNet's classifier, applied at every place, as further channels of the last map (ours; of timm's EfficientNets)
     backbone_class_map: bool = False
@@ -110,8 +112,7 @@ class NetworkConfig(Checked):
             raise ConfigError(f"hidden_dim={self.hidden_dim} must be a multiple of 32, the groups of the norms")
         if min(self.pixel_std) <= 0:
             raise ConfigError(f"pixel_std={self.pixel_std!r} must be above 0")
-        if not 0 < len(self.class_names) <= MOST_CLASSES or len(set(self.class_names)) < len(self.class_names):
-            raise ConfigError(f"class_names must contain 1 to {MOST_CLASSES} names and no name twice")
+        check_classes(self.class_names)
         if self.backbone_class_map and not self.is_timm_backbone:
             raise ConfigError(
                 f"backbone_class_map=True needs a backbone with ImageNet's classifier, such as efficientnet_lite0, not "
@@ -226,11 +227,7 @@ class ACVISConfig(InferenceConfig, LossConfig, NetworkConfig):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, in three sections; `from_dict` restores the same configuration."""
-        sections = {
-            name: {field.name: getattr(self, field.name) for field in dataclasses.fields(part)}
-            for name, part in PARTS.items()
-        }
-        return {"model_type": MODEL_TYPE, "format": FORMAT, **sections}
+        return in_sections(self, MODEL_TYPE, PARTS)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ACVISConfig:
@@ -257,6 +254,25 @@ class ACVISConfig(InferenceConfig, LossConfig, NetworkConfig):
         for name, part in PARTS.items():
             fields |= _known_fields(name, content.get(name, {}), part)
         return cls(**fields)
+
+
+def check_classes(names: tuple[str, ...]) -> None:
+    """Check that there is a class and none twice.
+
+    Raises:
+        ConfigError: names the bound.
+    """
+    if not 0 < len(names) <= MOST_CLASSES or len(set(names)) < len(names):
+        raise ConfigError(f"class_names must contain 1 to {MOST_CLASSES} names and no name twice")
+
+
+def in_sections(config: Checked, model_type: str, parts: Mapping[str, type[Checked]]) -> dict[str, Any]:
+    """A configuration as plain values for JSON: its model type, the format, and a section for each of its parts."""
+    sections = {
+        name: {field.name: getattr(config, field.name) for field in dataclasses.fields(part)}
+        for name, part in parts.items()
+    }
+    return {"model_type": model_type, "format": FORMAT, **sections}
 
 
 def _known_fields(section: str, values: dict[str, Any], part: type[Checked]) -> dict[str, Any]:

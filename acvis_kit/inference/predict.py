@@ -7,14 +7,15 @@ from typing import Any
 
 from acvis_kit.clip import Clip
 from acvis_kit.inference.prediction import Prediction
-from acvis_kit.inference.predictor import Predictor, SoundLike
+from acvis_kit.inference.predictor import Predictor
+from acvis_kit.inference.soundtrack import Sound
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.published import DEMO_WEIGHTS
 
 
 def predict(
     clip: Clip | str | Path,
-    audio: SoundLike | None = None,
+    audio: Sound | None = None,
     *,
     weights: ACVIS | str | Path = DEMO_WEIGHTS,
     **settings: Any,

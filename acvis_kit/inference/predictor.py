@@ -8,13 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip, Progress
+from acvis_kit.clip import Clip, Progress
 from acvis_kit.config import InferenceConfig, inference_of
 from acvis_kit.errors import ConfigError, DataError, WeightsError
 from acvis_kit.inference.features import VisualFeatures, ordinary
@@ -22,7 +20,7 @@ from acvis_kit.inference.model_copy import COMPILED_PARTS, evaluation_copy, unwr
 from acvis_kit.inference.postprocess import tracks_of
 from acvis_kit.inference.precision import Precision, precision_of
 from acvis_kit.inference.prediction import Prediction
-from acvis_kit.media.edit import AudioEdit
+from acvis_kit.inference.soundtrack import Sound, soundtrack
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.mel import frame_seconds, log_mel
 from acvis_kit.models.acvis.count import count_probabilities
@@ -30,8 +28,6 @@ from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.acvis.tracker import VideoOutput
 from acvis_kit.models.encoders.audio import AudioFeatures
 from acvis_kit.weights.load import load_model
-
-SoundLike = Clip | AudioEdit | Tensor | np.ndarray
 
 LONG_CLIP = 60  # frames; from here on a progress bar is shown if there is no progress callback
 AUDIO_FRAMES_AT_ONCE = 16  # each with one second of sound
@@ -113,7 +109,7 @@ class Predictor:
         self._key = given, precision, version_of(weights_of(given))
 
     def __call__(
-        self, clip: Clip | str | Path, audio: SoundLike | None = None, *, progress: Progress | None = None
+        self, clip: Clip | str | Path, audio: Sound | None = None, *, progress: Progress | None = None
     ) -> Prediction:
         """Encode a clip and decode it with a sound.
 
@@ -173,7 +169,7 @@ class Predictor:
     def decode(
         self,
         features: VisualFeatures,
-        sound: SoundLike | None = None,
+        sound: Sound | None = None,
         output_size: tuple[int, int] | None = None,
         *,
         log_mel: Tensor | None = None,
@@ -316,7 +312,7 @@ class Predictor:
     def _precision(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
-    def _soundtrack(self, features: VisualFeatures, sound: SoundLike | None) -> tuple[Clip, tuple[str, ...]]:
+    def _soundtrack(self, features: VisualFeatures, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
         """The encoded clip with the sound to decode, and notes about it for the user.
 
         Raises:
@@ -330,40 +326,7 @@ class Predictor:
                 )
             blank = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(len(features), 3, *features.source_size)
             clip = Clip.from_arrays(blank, None, features.fps)
-        waveform, has_audio = clip.waveform, clip.has_audio
-        if isinstance(sound, AudioEdit):
-            waveform = sound.apply(clip)
-            has_audio = has_audio or bool(waveform.any())
-        elif isinstance(sound, Clip):
-            waveform, has_audio = self._of_length(sound.waveform, len(clip.waveform), features), sound.has_audio
-        elif isinstance(sound, Tensor | np.ndarray):
-            waveform, has_audio = self._of_length(torch.as_tensor(sound), len(clip.waveform), features), True
-        elif sound is not None:
-            raise DataError(
-                f"a sound is a Clip, an AudioEdit or a waveform, not {sound!r:.60}: for a file or a word use "
-                "AudioEdit.swap('dog.wav'), AudioEdit.mute(), AudioEdit.parse(...)"
-            )
-        notes = clip.notes
-        if has_audio and not clip.has_audio:  # a sound replaces the missing one
-            notes = tuple(note for note in notes if not note.endswith(HEARD_AS_SILENCE))
-        if not has_audio and clip.source is None:  # for a file, `load_clip` has added the note
-            notes += ("The clip has no sound: the model was given silence.",)
-        return replace(clip, waveform=waveform, has_audio=has_audio), notes
-
-    @staticmethod
-    def _of_length(waveform: Tensor, samples: int, features: VisualFeatures) -> Tensor:
-        """`waveform` (S,) as float32 with exactly `samples`; at most one second is cut or padded with silence."""
-        if waveform.ndim != 1 or abs(len(waveform) - samples) > SAMPLE_RATE:
-            raise DataError(
-                f"the sound has shape {tuple(waveform.shape)}: expected about {samples} samples (mono, 16 kHz) for "
-                f"{len(features)} frames at {features.fps:g} per second; AudioEdit.swap cuts or pads any sound"
-            )
-        if not waveform.is_floating_point() or not waveform.isfinite().all():
-            raise DataError(
-                f"the sound is {waveform.dtype} or holds NaN: expected finite floats, nominally in [-1, 1]; divide "
-                "int16 by 32768"
-            )
-        return F.pad(waveform, (0, max(0, samples - len(waveform))))[:samples].to(torch.float32)
+        return soundtrack(clip, sound)
 
     def _encode_sound(
         self, features: VisualFeatures, clip: Clip | None, mel: Tensor | None, vectors: Tensor | None

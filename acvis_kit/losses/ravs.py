@@ -9,7 +9,7 @@ from torch import Tensor
 
 from acvis_kit.clip import IGNORED, SemanticTargets
 from acvis_kit.errors import DataError
-from acvis_kit.losses.avsc import check_size, stacked
+from acvis_kit.losses.class_maps import check_size, stacked
 from acvis_kit.losses.contrast import Contrast, contrast_loss
 from acvis_kit.losses.criterion import LossSum, exact, weighted_losses
 from acvis_kit.losses.points import Generators

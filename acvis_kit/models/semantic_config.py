@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from acvis_kit.config import FORMAT, MOST_CLASSES
+from acvis_kit.config import FORMAT, in_sections
 from acvis_kit.errors import ConfigError
 from acvis_kit.fields import Checked, number
 
@@ -40,11 +40,7 @@ class SemanticConfig(Checked):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, in sections; `from_dict` restores the same configuration."""
-        sections = {
-            name: {field.name: getattr(self, field.name) for field in dataclasses.fields(part)}
-            for name, part in self.parts.items()
-        }
-        return {"model_type": self.model_type, "format": FORMAT, **sections}
+        return in_sections(self, self.model_type, self.parts)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -73,13 +69,3 @@ class SemanticConfig(Checked):
                 )
             fields |= section
         return cls(**fields)
-
-
-def check_classes(names: tuple[str, ...]) -> None:
-    """Check that there is a class and none twice.
-
-    Raises:
-        ConfigError: names the bound.
-    """
-    if not 0 < len(names) <= MOST_CLASSES or len(set(names)) < len(names):
-        raise ConfigError(f"class_names must contain 1 to {MOST_CLASSES} names and no name twice")

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 import acvis_kit
-from acvis_kit.config import ACVISConfig
+from acvis_kit.config import TIMM, ACVISConfig
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.load import load_model, open_weights, with_vggish
-from acvis_kit.weights.transfer import TIMM, copy_weights, load_imagenet_weights
+from acvis_kit.weights.transfer import copy_weights, load_imagenet_weights
 
 Say = Callable[[str], None]
 

@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acvis_kit.config import AVISEG_CLASSES, ACVISConfig
+from acvis_kit.config import AVISEG_CLASSES, MOST_CLASSES, ACVISConfig
 from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.encoders.backbones import SWIN_LAYOUTS
 from acvis_kit.weights.fit import build_and_load, cut, listed, reason, require_layers
 
 NUM_LEVELS = 3  # of the deformable attention
-MOST_CLASSES = 10_000
 MOST_DIGITS = 4  # of the number of a layer
 _HEAD = r"^sem_seg_head\.predictor\."
 _PIXEL = r"^sem_seg_head\.pixel_decoder\."

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from acvis_kit.config import TIMM
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.fit import cut, listed, require_fit, wrong_shapes
@@ -19,7 +20,6 @@ from acvis_kit.weights.fit import cut, listed, require_fit, wrong_shapes
 if TYPE_CHECKING:
     from acvis_kit.models.encoders.timm_backbones import TimmBackbone
 
-TIMM = "timm:"  # before the name of a model whose weights timm has
 CLASS_HEADS = ("frame_decoder.class_head", "tracker.class_head", "audio_class_head", "pixel_class_head")
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from acvis_kit.config import check_classes
 from acvis_kit.errors import ConfigError
 from acvis_kit.fields import Checked, choice, number, setting
 from acvis_kit.models.encoders.config import EncoderConfig
-from acvis_kit.models.semantic_config import SemanticConfig, SemanticInference, check_classes
+from acvis_kit.models.semantic_config import SemanticConfig, SemanticInference
 
 # The 23 categories of AVSBench-object (S4) in alphabetical order.
 AVSBENCH_CLASSES = (

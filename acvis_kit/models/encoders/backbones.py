@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from acvis_kit.config import TIMM_BACKBONES
+from acvis_kit.config import TIMM, TIMM_BACKBONES
 
 if TYPE_CHECKING:
     from acvis_kit.models.encoders.resnet import ResNet
@@ -58,9 +58,9 @@ def build_backbone(config: BackboneConfig) -> ResNet | Swin | TimmBackbone | Com
 
         return Swin(*SWIN_LAYOUTS[config.backbone], window=config.swin_window, drop_path=config.drop_path)
     if config.backbone.startswith(TIMM_BACKBONES):
-        from acvis_kit.models.encoders.timm_backbones import PREFIX, TIMM_NAMES, TimmBackbone
+        from acvis_kit.models.encoders.timm_backbones import TIMM_NAMES, TimmBackbone
 
-        name = TIMM_NAMES.get(config.backbone, config.backbone.removeprefix(PREFIX))
+        name = TIMM_NAMES.get(config.backbone, config.backbone.removeprefix(TIMM))
         return TimmBackbone(name, getattr(config, "backbone_class_map", False))
     return CompactBackbone()
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from acvis_kit.errors import ConfigError
 
-PREFIX = "timm:"  # of a backbone that is one of timm's models, by its name there
 TIMM_NAMES = {f"efficientnet_lite{n}": f"tf_efficientnet_lite{n}" for n in range(3)}  # ours -> timm's
 CLASS_SCALE = 10.0  # brings a map of probabilities, whose mean is 1 / 1000, nearer to the size of features
 

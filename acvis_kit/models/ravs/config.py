@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from acvis_kit.config import check_classes
 from acvis_kit.errors import ConfigError
 from acvis_kit.fields import Checked, choice, number, setting
 from acvis_kit.models.encoders.config import EncoderConfig
-from acvis_kit.models.semantic_config import SemanticConfig, SemanticInference, check_classes
+from acvis_kit.models.semantic_config import SemanticConfig, SemanticInference
 
 
 @dataclass(frozen=True)
