@@ -80,7 +80,7 @@ def launch(
                 css=style.CSS + style.posters(studio.examples.values()),
                 head=style.HEAD,
                 max_file_size=UPLOAD_BYTES,
-                allowed_paths=[str(path) for path in studio.examples.values()],
+                allowed_paths=[*map(str, studio.examples.values()), str(folder.examples)],
                 app_kwargs=_app_options(hosts),
                 enable_monitoring=False,
                 run_history=False,  # it would keep clips in the browser's storage

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -150,6 +152,35 @@ def test_an_example_runs_with_one_click(visit, hosts, tmp_path):
     assert visit.get_by_role("table", name="Objects").get_by_role("row").count() == 4
     assert rms(download(visit, "overlay.mp4", tmp_path)) > 0.1
     assert hosts == {urlsplit(visit.url).netloc}
+
+
+def test_the_command_serves_the_overlay_of_an_example(browser: Browser, tmp_path: Path) -> None:
+    """In a process of its own, as a user starts it: the page then has its own folder for temporary files."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "acvis_kit.cli", "demo", "--no-browser", "--port", str(port)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment.pop("GRADIO_TEMP_DIR", None)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with subprocess.Popen(command, env=environment, cwd=elsewhere, stdout=subprocess.DEVNULL) as running:
+        page = browser.new_page()
+        page.set_default_timeout(TIMEOUT)
+        try:
+            for _ in range(90):  # until all overlays of the examples are made, which a later click then finds
+                if len([*tmp_path.glob("acvis-page-*/examples/*/overlay.mp4")]) == 3:
+                    break
+                time.sleep(1)
+            page.goto(f"http://127.0.0.1:{port}/")
+            page.locator("#example-1").click()
+            video = page.locator("#right-video video")
+            video.wait_for()
+            page.wait_for_function("video => video.readyState >= 1", arg=video.element_handle())
+        finally:
+            page.close()
+            running.terminate()
+            running.wait(30)
 
 
 def test_both_players_begin_at_the_liveliest_second(visit, monkeypatch):
