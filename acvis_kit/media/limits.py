@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from numbers import Real
 
-from acvis_kit.errors import ConfigError
+from acvis_kit.errors import ConfigError, brief
 
 FPS = (0.01, 1000.0)  # frames per second
 DAY = 86_400.0  # s: no stretch of a file is longer, and none begins later
@@ -27,4 +27,4 @@ def check_number(name: str, value: object, low: float, high: float, what: str = 
     """
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not (number and low <= value and value <= high and math.isfinite(value)):  # type: ignore[operator, arg-type]
-        raise ConfigError(f"{name}={str(value)[:40]} must lie between {low:g} and {high:g} {what}".rstrip() + ".")
+        raise ConfigError(f"{name}={brief(value)} must lie between {low:g} and {high:g} {what}".rstrip() + ".")

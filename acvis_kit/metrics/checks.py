@@ -123,7 +123,7 @@ def _videos_by_name(data: dict[str, Any], truth: GroundTruth) -> dict[Any, Any]:
             if isinstance(one, dict) and isinstance(one.get("file"), str) and isinstance(one.get("id"), int):
                 files[one["id"]] = one["file"]
     elif isinstance(data.get("video"), str) and isinstance(data.get("results"), list):
-        numbers = {one.get("video_id") for one in data["results"] if isinstance(one, dict)}
+        numbers = [one.get("video_id") for one in data["results"] if isinstance(one, dict)]
         files = {number: data["video"] for number in numbers if isinstance(number, int)}
     by_name = {video.name: number for number, video in truth.videos.items()}
     own = {number: by_name[Path(file).stem] for number, file in files.items() if Path(file).stem in by_name}

@@ -187,3 +187,10 @@ def test_results_of_predict_are_matched_by_the_names_of_their_videos() -> None:
     assert evaluate(GT, {"results": RESULTS, "videos": unknown}, "paper") == pytest.approx(right, nan_ok=True)
     with pytest.raises(AcvisError, match=r"x\.mp4. too"):
         evaluate(GT, {"results": RESULTS, "videos": [unknown[0], {"id": 2, "file": "v1.mp4"}]}, "paper")
+
+
+@pytest.mark.parametrize("number", [[1], {}, None, "1", float("nan")])
+def test_a_damaged_video_id_in_a_file_of_predict_is_an_error_of_the_data(number: Any) -> None:
+    own = {"results": [{**RESULTS[0], "video_id": number}], "video": "v1.mp4", "class_names": ["dog", "cat"]}
+    with pytest.raises(AcvisError, match="video_id"):
+        evaluate(GT, own, "paper")
