@@ -22,6 +22,12 @@ AVISEG_CLASSES = (
     "trumpet", "lion", "bass", "erhu", "horse",
 )  # fmt: skip
 
+# Those with photographs or a class of ImageNet, and with recordings: what the weights for filmed video can name.
+FILMED_CLASSES = (
+    "person", "violin", "guitar", "cello", "flute", "piano", "accordion", "clarinet", "cat", "car", "saxophone", "dog",
+    "tuba", "banjo", "bassoon", "airplane", "trumpet", "horse",
+)  # fmt: skip
+
 MODEL_TYPE = "acvis"  # of config.json, see `models.registry`
 FORMAT = 2  # of config.json: sections for the three parts; format 1, without a number, is flat
 # Fields of earlier versions: those that are no longer part of a configuration, and those with another name now.
@@ -54,6 +60,8 @@ class NetworkConfig(Checked):
     drop_path: float = number(0.3, least=0, most=1)  # of the Swin backbones, in training
     hidden_dim: int = number(256, 1, 8_192)  # C of every query and token
     num_heads: int = number(8, 1, 256)
+    # "deformable" is Mask2Former's; "pyramid" sums the maps from coarse to fine: half the cost, for training on a CPU.
+    pixel_decoder: str = choice("deformable", "pyramid")
     pixel_layers: int = number(6, 1, 100)  # of deformable attention
     pixel_points: int = number(4, 1, 64)  # samples per head and level
     pixel_feedforward_dim: int = number(1024, 1, 65_536)
@@ -66,6 +74,12 @@ class NetworkConfig(Checked):
     audio_tokens: str = choice("clip", "patch")
     audio_dim: int = number(128, 1, 65_536)  # of that one vector
     audio_classes: bool = False  # classify the sound too; this supports objects of the classes found in it (ours)
+
+    # --- classes: from the states of the "queries" (the papers), or from the "backbone": what its frozen ImageNet
+    # classifier sees inside a mask, see `models.acvis.naming` (ours; of timm's EfficientNets)
+    class_head: str = choice("queries", "backbone")
+    # Classes that are visible and have no voice: they never sound and are not part of predictions.
+    voiceless: tuple[str, ...] = ()
 
     # --- what a query stands for: only "sounding" objects (the papers), or every "visible" one, with a logit per frame
     # for whether it sounds (ours: segmentation is trained apart from sounding, and masks can follow the sound)
@@ -118,6 +132,15 @@ class NetworkConfig(Checked):
                 f"backbone_class_map=True needs a backbone with ImageNet's classifier, such as efficientnet_lite0, not "
                 f"{self.backbone}"
             )
+        if self.class_head == "backbone" and not self.is_timm_backbone:
+            raise ConfigError(
+                f"class_head='backbone' needs a backbone with ImageNet's classifier, such as efficientnet_lite0, not "
+                f"{self.backbone}"
+            )
+        if self.voiceless and self.targets != "visible":
+            raise ConfigError(
+                f"voiceless={self.voiceless!r} needs targets='visible': with 'sounding' no query stands for them"
+            )
         if self.audio_tokens == "patch" and self.audio_encoder == "precomputed":
             raise ConfigError("audio_tokens='patch' needs an audio encoder: precomputed features hold one vector")
         for name in ("pixel_classes", "auxiliary_targets"):
@@ -147,6 +170,16 @@ class NetworkConfig(Checked):
     def num_classes(self) -> int:
         """K, without "none"."""
         return len(self.class_names)
+
+    @property
+    def class_logits(self) -> int:
+        """Outputs of the class heads of queries: K and "none", or only whether there is an object."""
+        return self.num_classes + 1 if self.class_head == "queries" else 1
+
+    @property
+    def voiceless_classes(self) -> tuple[int, ...]:
+        """Numbers of the `voiceless` classes that the network has."""
+        return tuple(number for number, name in enumerate(self.class_names) if name in self.voiceless)
 
     @property
     def is_timm_backbone(self) -> bool:
@@ -340,5 +373,35 @@ PRESETS: dict[str, ACVISConfig] = {
         auxiliary_targets=("cue",),
         short_side=128,
         score_threshold=0.5,
+    ),
+    # For filmed video, trained on 982 photographs: masks are learned without classes, ImageNet's classifier names them.
+    "acvis-filmed-small": _acvis(
+        "efficientnet_lite0",
+        backbone_class_map=True,
+        class_head="backbone",
+        pixel_mean=(127.5, 127.5, 127.5),
+        pixel_std=(127.5, 127.5, 127.5),
+        pixel_decoder="pyramid",
+        hidden_dim=96,
+        num_heads=4,
+        audio_encoder="compact",
+        audio_tokens="patch",
+        num_frame_queries=20,
+        num_video_queries=20,
+        frame_layers=3,
+        feedforward_dim=192,
+        tracker_layers=2,
+        video_layers=2,
+        supervised_frame_layers=1,
+        num_points=512,
+        targets="visible",
+        class_names=(*FILMED_CLASSES, "other"),
+        voiceless=("other",),
+        audio_classes=True,
+        count_from="queries",
+        audio_class_weight=5.0,
+        pixel_classes=True,
+        short_side=256,
+        score_threshold=0.4,
     ),
 }

@@ -22,6 +22,7 @@ from acvis_kit.errors import ConfigError
 from acvis_kit.files import write_text
 
 if TYPE_CHECKING:
+    from acvis_kit.inference.predictor import Predictor
     from acvis_kit.metrics.checks import Protocol
 
 
@@ -46,6 +47,15 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--html", type=Path, metavar="REPORT.html", help="a page with figures")
     add_weights(evaluate)
     evaluate.add_argument("--data", type=Path, metavar="DIR", help="with --weights: a data set in AVISeg's layout")
+    evaluate.add_argument("--clips", type=Path, metavar="FOLDER", help="with --weights and --truth: filmed clips")
+    evaluate.add_argument(
+        "--truth", type=Path, metavar="TRUTH.json", help="with --clips: boxes of some objects, and when they sound"
+    )
+    evaluate.add_argument(
+        "--baseline",
+        choices=("nothing", "largest"),
+        help="in place of listening: mark nothing, or the largest object that the weights see whenever there is sound",
+    )
     evaluate.add_argument("--split", default="test", help="split of the data set (test)")
     evaluate.add_argument(
         "--allow-outside", action="store_true", help="read frames whose names in the JSON leave the data set's folder"
@@ -84,6 +94,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise ConfigError("give either --gt and --results, or --weights and --data")
     if arguments.as_published and arguments.weights is None:
         raise ConfigError("--as-published fixes how weights predict: give --weights and --data, or --protocol official")
+    if (arguments.clips is None) != (arguments.truth is None):
+        raise ConfigError("--clips and --truth go together: give both, and --weights")
+    if arguments.clips is not None:
+        return _clips(arguments)
     if arguments.listen:
         return _listen(arguments)
     if arguments.weights is not None:
@@ -124,7 +138,7 @@ def _listen(arguments: argparse.Namespace) -> None:
         raise ConfigError("--listen exchanges the clips' sound: give --weights and --data, not --gt and --results")
     arguments.count_gate = False  # `listen` measures with and without the gate
     split = AVISegSplit(arguments.data, arguments.split, allow_outside=arguments.allow_outside)
-    listened = listen(make_predictor(arguments), split, arguments.seed, say, arguments.pictures)
+    listened = listen(_predictor(arguments), split, arguments.seed, say, arguments.pictures)
     if not is_main():
         return
     if not arguments.json:
@@ -139,6 +153,32 @@ def _listen(arguments: argparse.Namespace) -> None:
             show(plain(found))
         if arguments.out:
             write_text(arguments.out, json.dumps(plain(found), indent=1) + "\n")
+
+
+def _clips(arguments: argparse.Namespace) -> None:
+    from acvis_kit.evaluation.clips import read_clip_truth, score_clips
+
+    apart = ("gt", "results", "data", "listen", "as_published", "protocol", "html", "save_results")
+    if given := [f"--{name.replace('_', '-')}" for name in apart if getattr(arguments, name)]:
+        raise ConfigError(f"--clips cannot be combined with {', '.join(given)}: leave one of them out")
+    if arguments.weights is None:
+        raise ConfigError("--clips needs --weights")
+    truth = read_clip_truth(arguments.truth)
+    scores = score_clips(_predictor(arguments), arguments.clips, truth, say)
+    if arguments.json:
+        show(scores.to_dict())
+    else:
+        print(scores.table())
+    if arguments.out:
+        write_text(arguments.out, json.dumps(scores.to_dict(), indent=1) + "\n")
+
+
+def _predictor(arguments: argparse.Namespace) -> Predictor:
+    """The predictor of the weights, or the baseline with their network."""
+    from acvis_kit.evaluation.baselines import Baseline
+
+    predictor = make_predictor(arguments)
+    return predictor if arguments.baseline is None else Baseline(arguments.baseline, predictor)
 
 
 def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
@@ -156,7 +196,7 @@ def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
             raise ConfigError(f"--as-published fixes {', '.join(given)}: leave them out, or leave --as-published out")
         predictor = published_predictor(load(arguments), device(arguments), arguments.short_side)
     else:
-        predictor = make_predictor(arguments)
+        predictor = _predictor(arguments)
     if not split.truth.get("annotations"):
         say(f"{split.truth_file} has no annotations: every object of every frame counts as silent")
     results = predict_split(predictor, split, say)

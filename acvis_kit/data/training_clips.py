@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from acvis_kit.data.synth.records import ObjectRecord
 
 RANGE = 20  # frames on either side of the reference frame from which the others are drawn (AVISM)
+MIXED_BELOW_DB = 12.0  # range of the level of a sound that is mixed with another
 ORDER, CLIP, SOUND, PICTURE = 0, 1, 2, 3  # independent streams of random numbers from one seed
 
 
@@ -118,6 +119,10 @@ class TrainingClips(Dataset):
             if self._scenes is None
             else SceneSounds(split, self._scenes, self.class_names, counterfactual_audio)
         )
+        self._counterfactual = counterfactual_audio
+        self._own_sounds = (  # without others
+            SceneSounds(split, self._scenes, self.class_names, Counterfactual()) if self._scenes else self._sounds
+        )
         self._order: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
@@ -153,8 +158,14 @@ class TrainingClips(Dataset):
             sound=soundtrack.kind,
         )
 
-    def sound(self, draw: int, count: int) -> tuple[Tensor, Tensor]:
+    def sound(self, draw: int, count: int, mixed: bool = False) -> tuple[Tensor, Tensor]:
         """Only the sound of `count` seconds of a video, counterfactual as often as in samples: a separate stream.
+
+        Args:
+            draw: number of the sample, 0 or more.
+            count: seconds, drawn with replacement.
+            mixed: in place of counterfactual sounds, which take long to render, mix as often with seconds of another
+                video, at any level from its own to 12 dB below.
 
         Returns:
             log_mel float32 (count, 96, 64), and audio labels bool (count, K), the classes that sound.
@@ -163,11 +174,19 @@ class TrainingClips(Dataset):
             DataError: data without audio labels (only AVIS-Synth has them).
         """
         video, rng = self._drawn(draw, SOUND)
-        soundtrack = self._sounds.draw(video, rng.integers(len(video.frames), size=count), rng)
+        sounds = self._own_sounds if mixed else self._sounds
+        soundtrack = sounds.draw(video, rng.integers(len(video.frames), size=count), rng)
         if soundtrack.classes is None or self._features:
             raise DataError(f"{self.split.truth_file} has no audio labels: train with audio_pretraining_steps=0")
-        sound = change_sound(self.augmentation, soundtrack.seconds, rng)
-        return log_mel(torch.from_numpy(sound)), torch.from_numpy(soundtrack.classes)
+        seconds, classes = soundtrack.seconds, soundtrack.classes
+        if mixed and rng.random() < self._counterfactual.share:
+            other = self.split.videos[rng.integers(len(self.split))]
+            second = sounds.draw(other, rng.integers(len(other.frames), size=count), rng)
+            assert second.classes is not None, "all videos of a split have audio labels, or none"
+            level = np.float32(10 ** (-rng.uniform(0, MIXED_BELOW_DB) / 20))
+            seconds, classes = seconds + level * second.seconds, classes | second.classes
+        sound = change_sound(self.augmentation, seconds, rng)
+        return log_mel(torch.from_numpy(sound)), torch.from_numpy(classes)
 
     def picture(self, draw: int) -> TrainingSample:
         """One frame of a video without sound, T = 1: a separate stream.

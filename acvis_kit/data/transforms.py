@@ -86,7 +86,12 @@ SYNTH = Augmentation(
     zoom=(0.8, 1.2), flip=0.5, brightness=0.2, contrast=0.2, tint=0.1, grain=6.0, gain_db=6.0, noise_share=0.5,
     noise_snr_db=(15.0, 40.0),
 )  # fmt: skip
-AUGMENTATIONS = {"none": Augmentation(), "paper": PAPER, "synth": SYNTH}
+# Scenes of photographs, whose camera and phone have changed them already.
+FILMED = Augmentation(
+    short_sides=(224,), zoom=(0.8, 1.5), flip=0.5, brightness=0.25, contrast=0.25, tint=0.1, gain_db=9.0,
+    noise_share=0.3, noise_snr_db=(15.0, 40.0),
+)  # fmt: skip
+AUGMENTATIONS = {"none": Augmentation(), "paper": PAPER, "synth": SYNTH, "filmed": FILMED}
 
 
 @dataclass(frozen=True)

@@ -114,11 +114,11 @@ def ordinary(tensor: Tensor) -> Tensor:
     return whole.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
 
 
-def _tensors(chunk: PixelFeatures) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return (*chunk.scales, chunk.fine)
+def _tensors(chunk: PixelFeatures) -> tuple[Tensor, ...]:
+    return (*chunk.scales, chunk.fine, *(() if chunk.semantics is None else (chunk.semantics,)))
 
 
 def _joined(tensors: Iterable[Tensor]) -> PixelFeatures:
     """The inverse of `_tensors`."""
-    coarse, middle, small, fine = tensors
-    return PixelFeatures((coarse, middle, small), fine)
+    coarse, middle, small, fine, *semantics = tensors
+    return PixelFeatures((coarse, middle, small), fine, *semantics)

@@ -60,6 +60,8 @@ def tracks_of(
     """
     exact = model.pixel_mean.dtype
     probabilities = video.class_logits[-1, 0].to(exact).softmax(-1)[:, :-1]  # (Q_v, K), "none" dropped
+    for silent in model.config.voiceless_classes:
+        probabilities[:, silent] = 0
     classes = probabilities.shape[1]
     best = probabilities.flatten().topk(min(inference.top_k, probabilities.numel()))
     keep = best.values > inference.score_threshold

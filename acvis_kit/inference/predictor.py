@@ -259,7 +259,7 @@ class Predictor:
                     count_logits.append(state.count_logits)
                 report(pixels.fine.shape[0])
             assert queries is not None, "encoded features have at least one chunk"
-            return self.model.track(queries, audio), count_logits
+            return self.model.track(queries, audio, features.chunks(self.device)), count_logits
 
     def _count(self, token_logits: list[Tensor], presence: Tensor) -> Tensor | None:
         """Probabilities of each count, (T, K_max + 1), from what `count_from` names; None without a count head.

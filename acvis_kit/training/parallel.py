@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -24,7 +25,7 @@ def make_accelerator(precision: str = "float32", device: str | None = None) -> A
         device: "cpu": no GPU is used; None: what accelerate finds.
 
     Raises:
-        AcvisError: accelerate is not installed.
+        AcvisError: accelerate is not installed, or does not join the processes that torchrun has started.
     """
     try:
         from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -37,7 +38,16 @@ def make_accelerator(precision: str = "float32", device: str | None = None) -> A
     # Precision and device of an earlier run in this process must not hold for this one.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return Accelerator(cpu=device == "cpu", mixed_precision=mixed, kwargs_handlers=[ddp])
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    # Without a GPU accelerate joins the processes of torchrun only if it is told to use the CPU.
+    on_cpu = device == "cpu" or (started > 1 and not torch.cuda.is_available())
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed, kwargs_handlers=[ddp])
+    if accelerator.num_processes != started:
+        raise AcvisError(
+            f"{started} processes were started, but accelerate sees {accelerator.num_processes}: each would train for "
+            "itself. Start them with torchrun, and unset ACCELERATE_USE_CPU and CUDA_VISIBLE_DEVICES"
+        )
+    return accelerator
 
 
 def total_over(terms: Tensor, world: int) -> Tensor:

@@ -41,12 +41,15 @@ class Recipe(Checked):
     frame_sampling: Literal["scattered", "consecutive"] = choice(  # see `TrainingClips`
         "scattered", "consecutive", help="frames of a clip"
     )
-    augmentation: str = choice("paper", "synth", "none", help="see acvis_kit.data.transforms")
+    augmentation: str = choice("paper", "synth", "filmed", "none", help="see acvis_kit.data.transforms")
     audio_folder: str | None = setting(None, "precomputed features, for networks without audio encoder")
     counterfactual_audio: float = number(0.0, 0, 1, help="fraction of clips with another soundtrack and its truth")
 
     # --- pretraining stages, before the training of the whole network (ours); see `stages`
     audio_pretraining_steps: int = number(0, 0, help="of the audio encoder alone, on sound classes")
+    audio_pretraining_sounds: str = choice(
+        "counterfactual", "mixed", help="what a fraction of counterfactual_audio of its clips sounds like"
+    )
     audio_pretraining_batch: int = number(4, 1, help=f"clips of {AUDIO_SECONDS} s per step, over all processes")
     visual_pretraining_steps: int = number(0, 0, help="of backbone and pixel decoder alone, on pixel classes")
     visual_pretraining_batch: int = number(32, 1, help="frames per step, over all processes")
@@ -138,7 +141,16 @@ SYNTH = Recipe(
 )  # fmt: skip
 
 
-RECIPES: dict[str, Recipe] = dict.fromkeys(PRESETS, PAPER) | {"acvis-synth-tiny": SYNTH}  # of the presets
+# The same for filmed scenes, whose backbone keeps ImageNet's weights. Pictures differ more from clip to clip than
+# within one: a step shows more clips, of two frames each.
+FILMED = replace(
+    SYNTH, steps=1700, batch=8, clip_frames=2, augmentation="filmed", frozen=("backbone",), ema=0.995,
+    audio_pretraining_sounds="mixed", audio_pretraining_steps=4000, audio_pretraining_batch=8,
+    visual_pretraining_steps=1000, visual_pretraining_batch=16,
+)  # fmt: skip
+
+# of the presets
+RECIPES: dict[str, Recipe] = dict.fromkeys(PRESETS, PAPER) | {"acvis-synth-tiny": SYNTH, "acvis-filmed-small": FILMED}
 
 
 def recipe_of(config: ACVISConfig, preset: str | None = None) -> Recipe:

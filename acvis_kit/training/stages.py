@@ -84,7 +84,11 @@ class Stage:
 
 
 def audio_pretraining(
-    model: ACVIS, clips: TrainingClips, steps: int, batch: int = Recipe.audio_pretraining_batch
+    model: ACVIS,
+    clips: TrainingClips,
+    steps: int,
+    batch: int = Recipe.audio_pretraining_batch,
+    sounds: str = Recipe.audio_pretraining_sounds,
 ) -> Stage:
     """The audio encoder alone, trained to classify the sounds of each second: binary cross-entropy per class.
 
@@ -93,6 +97,7 @@ def audio_pretraining(
         clips: with audio labels; DataError without when the first sample is drawn.
         steps: optimizer steps.
         batch: clips of AUDIO_SECONDS seconds per step.
+        sounds: see `TrainingClips.sound`.
 
     Raises:
         ConfigError: a network without a head for sound classes.
@@ -115,7 +120,7 @@ def audio_pretraining(
     return _pretraining(
         "audio pretraining", model, AUDIO_PARTS, classify, steps, batch,
         frames=AUDIO_SECONDS,
-        sample=partial(clips.sound, count=AUDIO_SECONDS),
+        sample=partial(clips.sound, count=AUDIO_SECONDS, mixed=sounds == "mixed"),
         collate=collate_sounds,
         losses=losses,
         finished=f"audio pretraining finished: {hours:.1f} h of audio, loss {{loss:.3f}}",
@@ -211,7 +216,15 @@ def stages_of(model: ACVIS, clips: TrainingClips, recipe: Recipe, processes: int
     """
     stages = []
     if recipe.audio_pretraining_steps:
-        stages += [audio_pretraining(model, clips, recipe.audio_pretraining_steps, recipe.audio_pretraining_batch)]
+        stages += [
+            audio_pretraining(
+                model,
+                clips,
+                recipe.audio_pretraining_steps,
+                recipe.audio_pretraining_batch,
+                recipe.audio_pretraining_sounds,
+            )
+        ]
     if steps := recipe.visual_pretraining_steps:
         stages += [visual_pretraining(model, clips, steps, recipe.visual_pretraining_batch, processes)]
     return [*stages, whole_network(model, clips, recipe, processes)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,3 +54,16 @@ def test_the_device_of_one_run_does_not_hold_for_the_next() -> None:
     assert make_accelerator(device="cpu").device.type == "cpu"
     with pytest.raises(ConfigError, match="device='gpu' must be cpu"):
         make_accelerator(device="gpu")
+
+
+def test_torchrun_without_a_gpu_joins_its_processes(tmp_path: Path) -> None:
+    """accelerate alone left them apart: each trained for itself, into one folder."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from acvis_kit.training.parallel import make_accelerator\nprint('of', make_accelerator().num_processes)\n",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(script)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert run.stdout.split() == ["of", "2"] * 2, run.stderr

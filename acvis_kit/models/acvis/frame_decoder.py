@@ -46,11 +46,11 @@ class FrameDecoder(nn.Module):
         self.self_attention = nn.ModuleList(SelfAttentionLayer(dim, heads) for _ in layers)
         self.feed_forward = nn.ModuleList(FeedForwardLayer(dim, config.feedforward_dim) for _ in layers)
         self.norm = nn.LayerNorm(dim)
-        self.class_head = nn.Linear(dim, config.num_classes + 1)  # "none" last
+        self.class_head = nn.Linear(dim, config.class_logits)
         self.mask_head = MLP(dim, 3)
         self.pixel_embedding = PixelEmbedding(dim)  # E
         if config.targets == "visible":
-            self.sounding_head = SoundingHead(dim, config.audio_classes)
+            self.sounding_head = SoundingHead(dim, config.audio_classes, config.voiceless_classes)
 
     def tokens(self, scales: Sequence[Tensor]) -> list[Tensor]:
         """The pixel decoder's maps as tokens (N, H * W, C), plus the level embedding of each scale."""
@@ -108,7 +108,10 @@ class FrameDecoder(nn.Module):
         return inside[:, None]
 
     def predict(self, states: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
-        """Normed states (D, N, Q_f, C) -> class logits (D, N, Q_f, K + 1) and mask logits (D, N, Q_f, H / 4, W / 4)."""
+        """Normed states (D, N, Q_f, C) -> class logits (D, N, Q_f, K + 1) and mask logits (D, N, Q_f, H / 4, W / 4).
+
+        With `class_head="backbone"` there is one logit in place of K + 1, that there is an object.
+        """
         embeds = self.mask_head(states).transpose(0, 1).flatten(1, 2)  # (N, D * Q_f, C): one product for all layers
         masks = self.pixel_embedding.mask_logits(embeds, fine).unflatten(1, (len(states), -1)).transpose(0, 1)
         return self.class_head(states), masks

@@ -10,8 +10,10 @@ sound ─── audio encoder ──┬── query generator ── frame decod
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +26,16 @@ from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.files import write_tensors
 from acvis_kit.models.acvis.count import CountHead
 from acvis_kit.models.acvis.frame_decoder import FrameDecoder
+from acvis_kit.models.acvis.naming import MaskClassifier, pool
 from acvis_kit.models.acvis.query_generator import QueryGenerator
 from acvis_kit.models.acvis.tracker import Tracker, VideoOutput
 from acvis_kit.models.encoders.audio import AudioFeatures, build_audio_encoder
 from acvis_kit.models.encoders.backbones import build_backbone
+from acvis_kit.models.encoders.feature_pyramid import FeaturePyramid
 from acvis_kit.models.encoders.pixel_decoder import PixelDecoder, PixelFeatures
+
+if TYPE_CHECKING:
+    from acvis_kit.models.encoders.timm_backbones import TimmBackbone
 
 RENAMED = {"pixel_sign_head.": "auxiliary_heads.cue."}  # beginnings of keys in weights of earlier versions
 
@@ -104,7 +111,11 @@ class ACVIS(
             )
         self.config = config
         self.backbone = build_backbone(config)
-        self.pixel_decoder = PixelDecoder(config, self.backbone.channels)
+        self.pixel_decoder = (
+            PixelDecoder(config, self.backbone.channels)
+            if config.pixel_decoder == "deformable"
+            else FeaturePyramid(config.hidden_dim, self.backbone.channels)
+        )
         self.audio_encoder = build_audio_encoder(config)
         self.audio_class_head = nn.Linear(config.audio_dim, config.num_classes) if config.audio_classes else None
         patch_dim = self.audio_encoder.patch_dim if self.audio_encoder is not None else None
@@ -114,6 +125,11 @@ class ACVIS(
             CountHead(config.hidden_dim, config.k_max, config.count_head) if config.count_head != "none" else None
         )
         self.tracker = Tracker(config)
+        self.mask_classifier = (
+            MaskClassifier(config.class_names, cast("TimmBackbone", self.backbone).classifier_channels)
+            if config.class_head == "backbone"
+            else None
+        )
         classes = config.num_classes + 1  # "none" last
         self.pixel_class_head = nn.Conv2d(config.hidden_dim, classes, 1) if config.pixel_classes else None
         self.auxiliary_heads = nn.ModuleDict(
@@ -135,7 +151,10 @@ class ACVIS(
         divisor = self.config.size_divisor
         right, below = ((side + divisor - 1) // divisor * divisor - side for side in (width, height))
         image = F.pad(image, (0, right, 0, below))
-        return self.pixel_decoder(self.backbone(image))
+        maps = self.backbone(image)
+        if self.mask_classifier is None:
+            return self.pixel_decoder(maps)
+        return self.pixel_decoder(maps[:-1])._replace(semantics=maps[-1])
 
     def hear(self, log_mel: Tensor | None = None, audio_features: Tensor | None = None) -> AudioFeatures | None:
         """Encode the sound of B clips; None without audio input.
@@ -170,9 +189,17 @@ class ACVIS(
         count_logits = self.count_head(out.count_token) if self.count_head is not None else None
         return FrameState(out.queries, count_logits)
 
-    def track(self, queries: Tensor, sound: AudioFeatures | None) -> VideoOutput:
-        """The tracker on the frame queries (B, T, Q_f, C) of whole clips."""
-        return self.tracker(queries, sound)
+    def track(self, queries: Tensor, sound: AudioFeatures | None, pixels: Iterable[PixelFeatures] = ()) -> VideoOutput:
+        """The tracker on whole clips.
+
+        Args:
+            queries: (B, T, Q_f, C), of the frames.
+            sound: of the same B clips; None without audio input.
+            pixels: features of the T frames, in parts if B = 1; read only with `class_head="backbone"`.
+        """
+        if self.mask_classifier is None:
+            return self.tracker(queries, sound)
+        return self.tracker(queries, sound, partial(self._classify_tracks, pixels=pixels))
 
     def forward(
         self, frames: Tensor, log_mel: Tensor | None = None, audio_features: Tensor | None = None
@@ -199,6 +226,11 @@ class ACVIS(
         state = self.decode_frames(pixels, sound)
         states = state.queries  # (D_f, B * T, Q_f, C)
         class_logits, mask_logits = self.frame_decoder.predict(states, pixels.fine)
+        if self.mask_classifier is not None:
+            assert pixels.semantics is not None, "this backbone returns what its classifier pools"
+            semantics = pixels.semantics[:, None].expand(len(states), *[-1] * 5)  # (D_f, B * T, 1, E, h, w)
+            seen = pool([(mask_logits[:, :, :, None], semantics)])
+            class_logits = self.mask_classifier(class_logits, seen, self.backbone.classifier)
         audio_class_logits = sound.class_logits if sound is not None else None  # (B, T, K)
         sounding_logits = None
         if self.config.targets == "visible":
@@ -208,7 +240,7 @@ class ACVIS(
         queries = states[-self.config.supervised_frame_layers :]  # (L, B * T, Q_f, C)
         layers = queries.shape[0]
         queries = queries.unflatten(1, (clips, length)).flatten(0, 1)  # (L * B, T, Q_f, C)
-        video = self.track(queries, sound.repeat(layers) if sound is not None else None)
+        video = self.track(queries, sound.repeat(layers) if sound is not None else None, [pixels])
 
         def by_clip(x: Tensor | None, dim: int = 0) -> Tensor | None:
             return x.unflatten(dim, (clips, length)) if x is not None else None  # B * T -> B, T
@@ -228,6 +260,23 @@ class ACVIS(
             }
             or None,
         )
+
+    def _classify_tracks(self, objectness: Tensor, embeds: Tensor, pixels: Iterable[PixelFeatures]) -> Tensor:
+        """Class logits of tracks, of all their masks together; the arguments are those of `track` and its tracker.
+
+        Clips of training come L times, once per supervised frame layer, with one part of features for all.
+        """
+        assert self.mask_classifier is not None, "called only with class_head='backbone'"
+        answers = embeds.shape[1]  # L * B
+        layers = self.config.supervised_frame_layers if self.training else 1
+
+        def masked(part: PixelFeatures) -> tuple[Tensor, Tensor]:
+            assert part.semantics is not None, "this backbone returns what its classifier pools"
+            semantics = part.semantics.unflatten(0, (answers // layers, -1))  # (B, T, E, h, w)
+            semantics = semantics.repeat(layers, 1, 1, 1, 1).expand(len(embeds), *[-1] * 5)
+            return self.video_masks(embeds.detach(), part.fine, layers), semantics
+
+        return self.mask_classifier(objectness, pool(map(masked, pixels)), self.backbone.classifier)
 
     def video_masks(self, embeds: Tensor, fine: Tensor, layers: int) -> Tensor:
         """Mask logits of video queries in every frame: (D_v, L * B, Q_v, T, H / 4, W / 4).

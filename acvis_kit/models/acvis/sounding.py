@@ -8,10 +8,14 @@ the other is agreement between the classes of the query and the classes of the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from acvis_kit.models.layers.attention import CrossAttentionLayer
+
+NO_VOICE = -10.0  # in place of a sound's logit of a class without a voice
 
 
 class SoundingHead(nn.Module):
@@ -20,12 +24,16 @@ class SoundingHead(nn.Module):
     Args:
         dim: C.
         agreement: whether the network classifies the sound (`audio_classes`).
+        voiceless: numbers of the classes that agree with no sound.
     """
 
-    def __init__(self, dim: int, agreement: bool) -> None:
+    voiceless: Tensor
+
+    def __init__(self, dim: int, agreement: bool, voiceless: Sequence[int] = ()) -> None:
         super().__init__()
         self.from_state = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, 1))
         self.agreement = nn.Parameter(torch.ones(())) if agreement else None
+        self.register_buffer("voiceless", torch.tensor(voiceless, dtype=torch.int64), persistent=False)
 
     def forward(self, states: Tensor, class_logits: Tensor, audio_class_logits: Tensor | None) -> Tensor:
         """Sum of the logit of the state and, where there are audio classes, the agreement.
@@ -42,6 +50,8 @@ class SoundingHead(nn.Module):
         if self.agreement is None or audio_class_logits is None:
             return logits
         classes = class_logits.detach().softmax(-1)[..., :-1]  # the sounding loss must not change visual classes
+        if len(self.voiceless):
+            audio_class_logits = audio_class_logits.index_fill(-1, self.voiceless, NO_VOICE)
         return logits + self.agreement * (classes * audio_class_logits.unsqueeze(-2)).sum(-1)
 
 
@@ -51,10 +61,10 @@ class TrackSounding(nn.Module):
     A track has one state for the whole clip, but whether it sounds changes from frame to frame.
     """
 
-    def __init__(self, dim: int, num_heads: int, agreement: bool) -> None:
+    def __init__(self, dim: int, num_heads: int, agreement: bool, voiceless: Sequence[int] = ()) -> None:
         super().__init__()
         self.look_up = CrossAttentionLayer(dim, num_heads)
-        self.head = SoundingHead(dim, agreement)
+        self.head = SoundingHead(dim, agreement, voiceless)
 
     def forward(
         self,

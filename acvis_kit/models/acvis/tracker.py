@@ -71,32 +71,45 @@ class Tracker(nn.Module):
         self.self_attention = nn.ModuleList(SelfAttentionLayer(dim, heads) for _ in decoder)
         self.feed_forward = nn.ModuleList(FeedForwardLayer(dim, config.feedforward_dim) for _ in decoder)
         self.norm = nn.LayerNorm(dim)
-        self.class_head = nn.Linear(dim, config.num_classes + 1)
+        self.class_head = nn.Linear(dim, config.class_logits)
         self.mask_head = MLP(dim, 3)
         self.pixel_embedding = PixelEmbedding(dim)  # V
         self.frame_similarity = nn.Linear(dim, dim)
         self.video_similarity = nn.Linear(dim, dim)
-        self.sounding = TrackSounding(dim, heads, config.audio_classes) if config.targets == "visible" else None
+        self.sounding = (
+            TrackSounding(dim, heads, config.audio_classes, config.voiceless_classes)
+            if config.targets == "visible"
+            else None
+        )
 
-    def forward(self, frame_queries: Tensor, sound: AudioFeatures | None) -> VideoOutput:
+    def forward(
+        self,
+        frame_queries: Tensor,
+        sound: AudioFeatures | None,
+        classify: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> VideoOutput:
         """Encoders, decoder and heads.
 
         Args:
             frame_queries: (B, T, Q_f, C), normed.
             sound: of the same B clips; None without audio input.
+            classify: with `class_head="backbone"`: of the logits that there is an object (D, B, Q_v, 1) and the mask
+                embeddings (D, B, Q_v, C), the class logits (D, B, Q_v, K + 1).
         """
         tokens = self.encode(frame_queries, sound.clip if sound is not None else None)  # (B, T, Q_f, C)
         states = torch.stack(self.decode(tokens))  # (D, B, Q_v, C)
         if not self.training:
             states = states[-1:]
-        class_logits = self.class_head(states)
+        class_logits, mask_embeds = self.class_head(states), self.mask_head(states)
+        if classify is not None:
+            class_logits = classify(class_logits, mask_embeds)
         sounding_logits = None
         if self.sounding is not None:
             audio_class_logits = sound.class_logits if sound is not None else None
             sounding_logits = self.sounding(states, tokens, self.slot_positions, class_logits, audio_class_logits)
         return VideoOutput(
             class_logits,
-            self.mask_head(states),
+            mask_embeds,
             self.video_similarity(states),
             self.frame_similarity(tokens) if self.training else None,
             sounding_logits,

@@ -61,7 +61,11 @@ def build_backbone(config: BackboneConfig) -> ResNet | Swin | TimmBackbone | Com
         from acvis_kit.models.encoders.timm_backbones import TIMM_NAMES, TimmBackbone
 
         name = TIMM_NAMES.get(config.backbone, config.backbone.removeprefix(TIMM))
-        return TimmBackbone(name, getattr(config, "backbone_class_map", False))
+        return TimmBackbone(
+            name,
+            class_map=getattr(config, "backbone_class_map", False),
+            classifier=getattr(config, "class_head", "") == "backbone",
+        )
     return CompactBackbone()
 
 

@@ -23,10 +23,13 @@ class PixelFeatures(NamedTuple):
         scales: three maps (N, C, H / s, W / s), s = 32, 16, 8.
         fine: F, (N, C, H / 4, W / 4), from which the pixel embeddings of the frame masks (E) and video masks (V) are
             computed.
+        semantics: (N, E, H / 32, W / 32), what the backbone's ImageNet classifier pools; None unless
+            `class_head="backbone"`.
     """
 
     scales: tuple[Tensor, Tensor, Tensor]
     fine: Tensor
+    semantics: Tensor | None = None
 
 
 class PixelDecoderConfig(Protocol):

@@ -23,12 +23,14 @@ CLASS_SCALE = 10.0  # brings a map of probabilities, whose mean is 1 / 1000, nea
 class TimmBackbone(nn.Module):
     """A convolutional backbone of timm whose batch norms are frozen, statistics and affine parts.
 
-    `forward`: (N, 3, H, W) -> four maps (N, C_i, H / s, W / s); H and W are multiples of 32.
+    `forward`: (N, 3, H, W) -> four maps (N, C_i, H / s, W / s); H and W are multiples of 32. With `classifier` a fifth
+    map follows, (N, E, H / 32, W / 32): the one whose mean ImageNet's classifier takes.
 
     Args:
         name: timm's name of the model.
         class_map: the model keeps its ImageNet classifier and applies it at every place of its last map. The
             probabilities times 10 are further channels of the last map.
+        classifier: the model keeps its ImageNet classifier for others.
 
     Attributes:
         name: timm's name of the model.
@@ -41,9 +43,9 @@ class TimmBackbone(nn.Module):
 
     strides = (4, 8, 16, 32)
 
-    def __init__(self, name: str, class_map: bool = False) -> None:
+    def __init__(self, name: str, class_map: bool = False, classifier: bool = False) -> None:
         super().__init__()
-        self.name, self.class_map = name, class_map
+        self.name, self.class_map, self.has_classifier = name, class_map, classifier
         outline = _feature_info(name)
         stages = [n for n, stride in enumerate(outline.reduction()) if stride in self.strides]
         if tuple(outline.reduction()[n] for n in stages) != self.strides:
@@ -51,24 +53,32 @@ class TimmBackbone(nn.Module):
                 f"timm's {name} has maps of strides {outline.reduction()}, but a backbone needs 4, 8, 16 and 32: "
                 "choose a convolutional or hierarchical model"
             )
-        body = _create(name) if class_map else _create(name, features_only=True, out_indices=stages)
+        whole = class_map or classifier
+        body = _create(name) if whole else _create(name, features_only=True, out_indices=stages)
         self.body, self._stages = freeze_batch_norm_2d(body), stages
         self.channels: tuple[int, ...] = tuple(outline.channels()[n] for n in stages)
-        if class_map:
-            classes = _linear_classifier(body, name).out_features
-            self.channels = (*self.channels[:-1], self.channels[-1] + classes)
+        if whole:
+            linear = _linear_classifier(body, name)
+            self.classifier_channels = linear.in_features  # E
+            if class_map:
+                self.channels = (*self.channels[:-1], self.channels[-1] + linear.out_features)
+
+    @property
+    def classifier(self) -> nn.Linear:
+        """ImageNet's classifier, E -> 1000; of a backbone with `classifier` or `class_map`."""
+        return self.body.get_classifier()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        if not self.class_map:
+        if not (self.class_map or self.has_classifier):
             return tuple(self.body(image))
         last, maps = self.body.forward_intermediates(image, indices=self._stages)
-        probabilities = self.classify(last)
-        return (*maps[:-1], torch.cat([maps[-1], CLASS_SCALE * probabilities], 1))
+        if self.class_map:
+            maps = (*maps[:-1], torch.cat([maps[-1], CLASS_SCALE * self.classify(last)], 1))
+        return (*maps, last) if self.has_classifier else tuple(maps)
 
     def classify(self, last: Tensor) -> Tensor:
         """ImageNet's probabilities at every place: (N, C, h, w), what the classifier pools -> (N, 1000, h, w)."""
-        classifier = self.body.get_classifier()
-        logits = F.conv2d(last, classifier.weight[:, :, None, None], classifier.bias)
+        logits = F.conv2d(last, self.classifier.weight[:, :, None, None], self.classifier.bias)
         return logits.softmax(1)
 
 
@@ -104,6 +114,6 @@ def _linear_classifier(body: Any, name: str) -> nn.Linear:
     if isinstance(classifier, nn.Linear) and hasattr(body, "conv_head") and hasattr(body, "forward_intermediates"):
         return classifier
     raise ConfigError(
-        f"timm's {name} has no linear classifier behind a last map (conv_head): set backbone_class_map=False, or "
-        f"choose one of {', '.join(TIMM_NAMES)}"
+        f"timm's {name} has no linear classifier behind a last map (conv_head): set backbone_class_map=False and "
+        f"class_head='queries', or choose one of {', '.join(TIMM_NAMES)}"
     )

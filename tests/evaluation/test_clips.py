@@ -1,0 +1,146 @@
+"""Scores on filmed clips of which little is known, worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from acvis_kit.cli import main
+from acvis_kit.clip import Clip
+from acvis_kit.errors import DataError
+from acvis_kit.evaluation import clips
+from acvis_kit.evaluation.clips import read_clip_truth, score_clips
+from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.masks import encode
+
+NAMES = ("dog", "cat")
+DOG: dict[str, Any] = {"file": "a.mp4", "second": 1, "class": "dog", "box": [0.0, 0.0, 0.5, 1.0], "sounds": True}
+
+
+def box_of(x0: int, x1: int) -> np.ndarray:
+    """A mask of 10x20 pixels, filled in columns x0 to x1."""
+    mask = np.zeros((10, 20), bool)
+    mask[:, x0:x1] = True
+    return mask
+
+
+def predicted(*tracks: tuple[int, dict[int, np.ndarray]], length: int = 4) -> Prediction:
+    """Tracks given as (label, mask by second)."""
+    nothing = np.zeros((10, 20), bool)
+    made = [
+        Track(
+            n, label, 0.9, tuple(encode(masks.get(t, nothing)) for t in range(length)), torch.ones(length), NAMES[label]
+        )
+        for n, (label, masks) in enumerate(tracks)
+    ]
+    return Prediction(tuple(made), torch.zeros(length, dtype=torch.int64), None, NAMES, (10, 20))
+
+
+class Given:
+    """A predictor that returns a given prediction for the clip's own sound, and another for silence."""
+
+    def __init__(self, own: Prediction, muted: Prediction) -> None:
+        self.own, self.muted = own, muted
+
+    def encode(self, clip: Clip) -> Any:
+        return SimpleNamespace(clip=clip)
+
+    def decode(self, features: Any, sound: Clip | Tensor) -> Prediction:
+        if isinstance(sound, Clip):
+            return self.own
+        assert not sound.any(), "muted is digital silence"
+        return self.muted
+
+
+def truth_file(folder: Path, objects: list[Any], **more: Any) -> Path:
+    path = folder / "truth.json"
+    path.write_text(json.dumps({"objects": objects, **more}), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    clip = Clip.from_arrays(torch.zeros(4, 3, 10, 20, dtype=torch.uint8), torch.ones(64_000))
+    monkeypatch.setattr(clips, "load_clip", lambda path: clip)
+
+    def score(own: Prediction, muted: Prediction, objects: list[Any], **more: Any) -> clips.ClipScores:
+        truth = read_clip_truth(truth_file(tmp_path, objects, **more))
+        return score_clips(Given(own, muted), tmp_path, truth)  # type: ignore[arg-type]
+
+    return score
+
+
+@pytest.mark.parametrize(
+    ("columns", "label", "iou", "on_object", "right"),
+    [
+        ((0, 10), 0, 1.0, True, True),
+        ((0, 20), 0, 0.5, True, True),  # the true box is half of this one
+        ((0, 20), 1, 0.5, True, False),
+        ((5, 20), 0, 0.25, False, False),  # 5 columns shared, 20 in all
+        ((12, 15), 0, 0.0, False, False),
+    ],
+)
+def test_the_box_of_the_best_mask_is_compared(
+    scored: Any, columns: tuple[int, int], label: int, iou: float, on_object: bool, right: bool
+) -> None:
+    (found,) = scored(predicted((label, {1: box_of(*columns)})), predicted(), [DOG]).found
+    assert found.overlap == pytest.approx(iou) and (found.on_object, found.right) == (on_object, right)
+
+
+def test_a_mask_of_another_second_does_not_count(scored: Any) -> None:
+    (found,) = scored(predicted((0, {2: box_of(0, 10)})), predicted(), [DOG]).found
+    assert (found.overlap, found.class_name) == (0, None)
+
+
+def test_only_objects_that_are_known_to_sound_are_looked_for(scored: Any) -> None:
+    objects = [DOG, {**DOG, "sounds": False}, {**DOG, "sounds": None}]
+    assert len(scored(predicted(), predicted(), objects).found) == 1
+
+
+def test_quiet_and_muted_seconds_must_be_empty(scored: Any) -> None:
+    """A mask in seconds 1 and 3; seconds 2 and 3 are quiet. Muted, one of four seconds still has a mask."""
+    own = predicted((0, {1: box_of(0, 10), 3: box_of(0, 10)}))
+    muted = predicted((1, {0: box_of(0, 3)}))
+    scores = scored(own, muted, [DOG], no_class_sounds={"a.mp4": [2, 4]})
+    assert (scores.quiet, scores.muted) == ((1, 2), (3, 4))
+    assert "| nothing in view sounds: seconds without a mask | 50 % | 1 of 2 seconds |" in scores.table()
+    assert scores.to_dict()["objects"]["box_and_class"] == 1
+
+
+def test_a_second_beyond_the_end_is_named(scored: Any) -> None:
+    with pytest.raises(DataError, match=r"a\.mp4 names second 7, but the clip lasts 4 s"):
+        scored(predicted(), predicted(), [{**DOG, "second": 7}])
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({**DOG, "box": [0, 0, 1]}, "object 0: the box is .* it must be x0, y0, x1, y1 in shares"),
+        ({**DOG, "box": [0.5, 0, 0.4, 1]}, "must be x0, y0, x1, y1"),
+        ({**DOG, "box": [0, 0, 1, float("nan")]}, "must be x0, y0, x1, y1"),
+        ({**DOG, "second": -1}, "second is -1, it must be a whole number"),
+        ({**DOG, "sounds": "yes"}, "sounds is 'yes', it must be true, false or null"),
+        ({"file": "a.mp4"}, "'second' is missing"),
+    ],
+)
+def test_a_wrong_entry_is_named(tmp_path: Path, entry: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_clip_truth(truth_file(tmp_path, [entry]))
+
+
+@pytest.mark.parametrize("span", [[3], [4, 2], "x", [0, 1.5]])
+def test_a_wrong_span_is_named(tmp_path: Path, span: Any) -> None:
+    with pytest.raises(DataError, match=r"no_class_sounds of a\.mp4"):
+        read_clip_truth(truth_file(tmp_path, [], no_class_sounds={"a.mp4": span}))
+
+
+def test_the_command_wants_both_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--clips", str(tmp_path), "--weights", "random"]) != 0
+    assert "--clips and --truth go together" in capsys.readouterr().err

@@ -1,0 +1,133 @@
+"""Classes of masks from ImageNet's classifier: which ones belong together, pooling, the whole network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from acvis_kit.config import AVISEG_CLASSES, PRESETS, ACVISConfig
+from acvis_kit.errors import ConfigError
+from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.acvis.naming import IMAGENET_CLASSES, MaskClassifier, pool
+from tests.conftest import make_model
+
+NAMES = ("dog", "person", "other")
+SMALL = replace(
+    PRESETS["acvis-filmed-small"], hidden_dim=32, num_frame_queries=4, num_video_queries=4, feedforward_dim=32,
+    class_names=NAMES, audio_dim=16,
+)  # fmt: skip
+
+
+class Given(nn.Module):
+    """A classifier that returns the logits it was given, of ImageNet's 1,000 classes."""
+
+    def __init__(self, **logits: float) -> None:
+        super().__init__()
+        self.logits = torch.zeros(1000)
+        for name, value in logits.items():
+            self.logits[int(name[1:])] = value
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.logits.expand(*pooled.shape[:-1], 1000)
+
+
+@pytest.fixture(scope="module")
+def network() -> ACVIS:
+    return make_model(SMALL)
+
+
+def probabilities(classifier: MaskClassifier, objectness: float, given: Given) -> list[float]:
+    logits = classifier(torch.tensor([[objectness]]), torch.zeros(1, 5), given)
+    return logits.softmax(-1)[0].tolist()
+
+
+def test_the_breeds_of_dogs_are_one_class() -> None:
+    """Two breeds with logit log(400): 2 * 400 / (2 * 400 + 998 + 3 learned rows), times 3/4 that there is an object."""
+    breed = torch.tensor(400.0).log().item()
+    dog, person, other, none = probabilities(
+        MaskClassifier(NAMES, 5), torch.tensor(3.0).log().item(), Given(_151=breed, _268=breed)
+    )
+    total = 2 * 400 + 998 + 3
+    dogs = 2 * 400 + 116 + 1  # the other 116 breeds, and the learned row
+    assert dog == pytest.approx(0.75 * dogs / total, rel=1e-4)
+    assert person == pytest.approx(0.75 / total, rel=1e-2)
+    assert other == pytest.approx(0.75 * (total - dogs - 1) / total, rel=1e-4)
+    assert none == pytest.approx(0.25, rel=1e-3)
+
+
+def test_without_other_the_unnamed_classes_are_none() -> None:
+    dog, none = probabilities(MaskClassifier(("dog",), 5), 40.0, Given(_402=40.0))  # certainly an acoustic guitar
+    assert dog < 1e-4 and none > 0.999
+
+
+def test_imagenets_classes_belong_to_one_class_each() -> None:
+    numbers = [number for own in IMAGENET_CLASSES.values() for number in own]
+    assert len(numbers) == len(set(numbers)) and set(IMAGENET_CLASSES) <= set(AVISEG_CLASSES)
+    assert MaskClassifier(AVISEG_CLASSES, 5).groups.sum(1).eq(1).all()
+
+
+def test_pooling_takes_the_mean_inside_the_mask() -> None:
+    """A 2x2 map of features 1, 2, 3, 4 in one channel; the first mask covers the left half, the second all of it."""
+    features = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 1, 2, 2)  # (P, E, h', w')
+    masks = torch.full((2, 1, 8, 8), 30.0)  # (Q, P, h, w)
+    masks[0, :, :, 4:] = -30
+    torch.testing.assert_close(pool([(masks, features)]), torch.tensor([[2.0], [2.5]]))
+
+
+def test_an_empty_mask_pools_everything() -> None:
+    features = torch.arange(4.0).view(1, 1, 2, 2)
+    torch.testing.assert_close(pool([(torch.full((1, 1, 4, 4), -3.0), features)]), torch.tensor([[1.5]]))
+
+
+def test_parts_of_a_clip_pool_as_the_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.randn(2, 1, 3, 5, 8, 8, generator=generator)  # (D, B, Q, P, h, w)
+    features = torch.randn(1, 1, 5, 7, 2, 2, generator=generator).expand(2, -1, -1, -1, -1, -1)[:, 0][:, None]
+    parts = [(masks[..., a:b, :, :], features[:, :, a:b]) for a, b in ((0, 2), (2, 5))]
+    torch.testing.assert_close(pool(parts), pool([(masks, features)]))
+
+
+def test_training_reaches_the_learned_rows_and_not_the_backbone(network: ACVIS) -> None:
+    network = make_model(SMALL).train()
+    network.backbone.requires_grad_(False)
+    output = network(torch.rand(2, 3, 3, 64, 64) * 255, torch.randn(2, 3, 96, 64))
+    assert output.frame_class_logits.shape[-1] == output.video.class_logits.shape[-1] == len(NAMES) + 1
+    output.video.class_logits[..., :-1].square().sum().backward()
+    assert network.mask_classifier is not None and network.mask_classifier.learned.weight.grad is not None
+    assert network.mask_classifier.learned.weight.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in network.backbone.parameters())
+
+
+def test_each_clip_of_a_batch_is_named_by_its_own_frames() -> None:
+    """Naming mixes no clips: the class logits of one clip are those it has alone."""
+    network = make_model(SMALL).train()
+    frames, sound = torch.rand(2, 3, 3, 64, 64) * 255, torch.randn(2, 3, 96, 64)
+    with torch.no_grad():
+        both, alone = network(frames, sound), network(frames[1:], sound[1:])
+    torch.testing.assert_close(both.video.class_logits[:, 1:], alone.video.class_logits, atol=1e-4, rtol=1e-4)
+
+
+def test_voiceless_classes_agree_with_no_sound(network: ACVIS) -> None:
+    head = network.frame_decoder.sounding_head
+    states, classes = torch.zeros(1, 1, 32), torch.tensor([[[-40.0, -40.0, 40.0, -40.0]]])  # certainly "other"
+    loud = head(states, classes, torch.full((1, 3), 9.0))
+    assert torch.equal(loud, head(states, classes, torch.full((1, 3), -9.0)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "resnet50", "backbone_class_map": False}, "class_head='backbone' needs a backbone with ImageNet"),
+        ({"targets": "sounding", "pixel_classes": False}, "voiceless=.* needs targets='visible'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(PRESETS["acvis-filmed-small"], **changes)
+
+
+def test_the_configuration_returns_from_json() -> None:
+    assert ACVISConfig.from_dict(SMALL.to_dict()) == SMALL
