@@ -11,11 +11,13 @@ import torch
 
 from acvis_kit.app import launch
 from acvis_kit.weights.load import RANDOM, Loaded, open_weights, random_model
-from acvis_kit.weights.published import DEMO_WEIGHTS
+from acvis_kit.weights.published import DEFAULT_WEIGHTS
 
-weights = os.environ.get("ACVIS_WEIGHTS") or DEMO_WEIGHTS
+weights = os.environ.get("ACVIS_WEIGHTS") or DEFAULT_WEIGHTS
 loaded = (
-    Loaded(random_model(DEMO_WEIGHTS), RANDOM) if weights == RANDOM else open_weights(weights, fall_back=DEMO_WEIGHTS)
+    Loaded(random_model(DEFAULT_WEIGHTS), RANDOM)
+    if weights == RANDOM
+    else open_weights(weights, fall_back=DEFAULT_WEIGHTS)
 )
 loaded = replace(loaded, model=loaded.model.to("cuda" if torch.cuda.is_available() else "cpu"))
 

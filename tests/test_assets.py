@@ -9,19 +9,19 @@ import torch
 
 import acvis_kit as ak
 from acvis_kit.weights.load import WEIGHTS_FILE
-from acvis_kit.weights.published import ASSETS, DEMO_WEIGHTS, WEIGHTS
+from acvis_kit.weights.published import ASSETS, DRAWN_WEIGHTS, WEIGHTS
 
 CLIPS = sorted((ASSETS / "clips").glob("*.mp4"))
 
 
 @pytest.fixture(scope="module")
 def predictor() -> ak.Predictor:
-    return ak.Predictor(ak.load_model(DEMO_WEIGHTS))
+    return ak.Predictor(ak.load_model(DRAWN_WEIGHTS))
 
 
 def test_the_weights_are_small(predictor: ak.Predictor) -> None:
     assert sum(parameter.numel() for parameter in predictor.model.parameters()) <= 5_000_000
-    assert (WEIGHTS[DEMO_WEIGHTS].bundled / WEIGHTS_FILE).stat().st_size <= 20e6
+    assert (WEIGHTS[DRAWN_WEIGHTS].bundled / WEIGHTS_FILE).stat().st_size <= 20e6
 
 
 def test_the_clips_are_three_and_short() -> None:

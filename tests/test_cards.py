@@ -12,12 +12,12 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from acvis_kit.evaluation.listening import rows_table
 from acvis_kit.weights.download import sha256_of
-from acvis_kit.weights.published import DEMO_WEIGHTS, SPACE, WEIGHTS
+from acvis_kit.weights.published import DRAWN_WEIGHTS, SPACE, WEIGHTS
 
 ROOT = Path(__file__).parents[1]
-CARD, SPACE_CARD = ROOT / "weights_card/README.md", ROOT / "space/README.md"
-MEASURED = ROOT / "weights_card/listening.json"
-SHIPPED = WEIGHTS[DEMO_WEIGHTS]
+CARD, SPACE_CARD = ROOT / "weights_card" / DRAWN_WEIGHTS / "README.md", ROOT / "space/README.md"
+MEASURED = CARD.parent / "listening.json"
+SHIPPED = WEIGHTS[DRAWN_WEIGHTS]
 
 # https://huggingface.co/docs/hub/spaces-config-reference, those that a Gradio Space may use
 SPACE_KEYS = {
@@ -36,18 +36,18 @@ def test_the_models_card_is_read_as_it_is_meant() -> None:
 
 
 def test_the_results_in_the_metadata_are_those_that_were_measured() -> None:
-    """When this fails, weights have changed and the head of weights_card/README.md has not."""
+    """When this fails, weights have changed and the head of its card has not."""
     results = ModelCard.load(CARD).data.eval_results
     measured = {row["name"]: row["value"] for row in json.loads(MEASURED.read_text())["no_gate"]["rows"]}
     assert [result.metric_name for result in results] == ["mAP", "HOTA", "FSLA"]
     for result in results:
         assert result.metric_value == pytest.approx(measured[result.metric_name], abs=0.0501)
         assert (result.dataset_type, result.dataset_split) == ("avis-synth", "test")
-    assert eval_results_to_model_index(DEMO_WEIGHTS, results) == metadata_load(CARD)["model-index"]
+    assert eval_results_to_model_index(DRAWN_WEIGHTS, results) == metadata_load(CARD)["model-index"]
 
 
 def test_the_cards_table_is_what_was_measured_of_the_weights_that_ship() -> None:
-    """When this fails: measure as the card says, and put table and listening.json into weights_card."""
+    """When this fails: measure as the card says, and put table and listening.json into its folder."""
     measured = json.loads(MEASURED.read_text())
     table = rows_table(measured["no_gate"]["rows"], measured["count_gate"]["rows"])
     assert table in ModelCard.load(CARD).text

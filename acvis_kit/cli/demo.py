@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from acvis_kit.cli.options import add_weights, load, say
 from acvis_kit.errors import AcvisError
-from acvis_kit.weights.published import DEMO_WEIGHTS
+from acvis_kit.weights.published import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from acvis_kit.weights.load import Loaded
@@ -18,7 +18,7 @@ def add_demo(commands: argparse._SubParsersAction) -> None:
     """Register the subcommand."""
     parser = commands.add_parser("demo", help="open the page in a browser")
     parser.set_defaults(run=_demo)
-    add_weights(parser, default=DEMO_WEIGHTS, preset=DEMO_WEIGHTS)
+    add_weights(parser, default=DEFAULT_WEIGHTS, preset=DEFAULT_WEIGHTS)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument(
@@ -56,7 +56,7 @@ def _load(arguments: argparse.Namespace) -> Loaded:
     if arguments.weights == RANDOM:
         loaded = Loaded(load(arguments), RANDOM)
     else:
-        loaded = open_weights(arguments.weights, audio_weights=arguments.audio_weights, fall_back=DEMO_WEIGHTS)
+        loaded = open_weights(arguments.weights, audio_weights=arguments.audio_weights, fall_back=DEFAULT_WEIGHTS)
     if loaded.notice:
         say(f"note: {loaded.notice}")
     return replace(loaded, model=loaded.model.to("cuda" if torch.cuda.is_available() else "cpu"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from acvis_kit.cli.options import add_inference, add_json, add_weights, make_predictor, say, show, writable_folder
 from acvis_kit.files import read_text
-from acvis_kit.weights.published import DEMO_WEIGHTS
+from acvis_kit.weights.published import DEFAULT_WEIGHTS
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
@@ -20,7 +20,7 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_predict)
     parser.add_argument("source", type=Path, metavar="CLIP_OR_FOLDER")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder to write to")
-    add_weights(parser, default=DEMO_WEIGHTS)
+    add_weights(parser, default=DEFAULT_WEIGHTS)
     parser.add_argument(
         "--audio",
         action="append",

@@ -10,14 +10,14 @@ from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.inference.soundtrack import Sound
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.weights.published import DEMO_WEIGHTS
+from acvis_kit.weights.published import DEFAULT_WEIGHTS
 
 
 def predict(
     clip: Clip | str | Path,
     audio: Sound | None = None,
     *,
-    weights: ACVIS | str | Path = DEMO_WEIGHTS,
+    weights: ACVIS | str | Path = DEFAULT_WEIGHTS,
     **settings: Any,
 ) -> Prediction:
     """Which objects sound in a clip. For several clips or sounds make one `Predictor`, which loads the weights once.

@@ -26,7 +26,7 @@ from acvis_kit.models.registry import build_model
 from acvis_kit.weights.convert import from_reference, read_checkpoint
 from acvis_kit.weights.download import CONFIG_FILE, HubUnreachable, fetch, sha256_of
 from acvis_kit.weights.fit import build_and_load, cut, load_exactly, reason, require_layers
-from acvis_kit.weights.published import PICKLES, WEIGHTS, Weights, known_ids, remote_of
+from acvis_kit.weights.published import DEFAULT_WEIGHTS, PICKLES, WEIGHTS, Weights, known_ids, remote_of
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_KEY = "acvis_config"  # key in the metadata of a safetensors file
@@ -59,12 +59,16 @@ class Loaded:
 
 
 def load_model(
-    source: str | Path, *, audio_weights: str | Path | None = None, trust_pickle: bool = False, **overrides: Any
+    source: str | Path = DEFAULT_WEIGHTS,
+    *,
+    audio_weights: str | Path | None = None,
+    trust_pickle: bool = False,
+    **overrides: Any,
 ) -> ACVIS:
     """Load a model in evaluation mode, on the CPU.
 
     Args:
-        source: an id of the table of published weights ("acvis-synth-tiny"); a repository of the Hub,
+        source: an id of the table of published weights, by default the package's own; a repository of the Hub,
             "user/repo[@revision][:file]"; a folder with model.safetensors and config.json; or a .safetensors file with
             its configuration in it or in a config.json beside it. A folder or file of that name takes precedence.
             Downloaded weights are taken from the cache without a request, also with HF_HUB_OFFLINE=1.

@@ -10,7 +10,8 @@ from pathlib import Path
 from acvis_kit.errors import WeightsError
 
 ASSETS = Path(__file__).parents[1] / "assets"
-DEMO_WEIGHTS = "acvis-synth-tiny"  # the default of the page
+DRAWN_WEIGHTS = "acvis-synth-tiny"  # for drawn scenes: the tutorials, the tests and the drawn examples use them
+DEFAULT_WEIGHTS = DRAWN_WEIGHTS  # of load_model, the page and the command
 SPACE = "acvis-kit/acvis"  # Space of the Hub where the page will be published
 
 _REPOSITORY = re.compile(r"(?P<repository>\w[\w.-]*/[\w.-]+)(@(?P<revision>[^:@]+))?(:(?P<file>.+))?")
@@ -55,12 +56,12 @@ WEIGHTS: dict[str, Weights] = {
     weights.id: weights
     for weights in (
         Weights(
-            id=DEMO_WEIGHTS,
+            id=DRAWN_WEIGHTS,
             repository="acvis-kit/acvis-synth-tiny",
             licence="mit",
             trained_on="AVIS-Synth: scenes that the kit draws, with sounds that it synthesises.",
             limits="For drawn scenes only: on filmed video the masks mean little.",
-            bundled=ASSETS / DEMO_WEIGHTS,
+            bundled=ASSETS / DRAWN_WEIGHTS,
             online=False,
         ),
         Weights(

@@ -15,7 +15,7 @@ from acvis_kit.models.encoders.resnet import ResNet
 from acvis_kit.training.start import about, class_names_of, initial_model
 from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.load import WEIGHTS_FILE, load_model, save_model
-from acvis_kit.weights.published import DEMO_WEIGHTS, WEIGHTS
+from acvis_kit.weights.published import DRAWN_WEIGHTS, WEIGHTS
 from tests.conftest import make_model
 from tests.training.tiny import CONFIG, write_data
 
@@ -76,11 +76,11 @@ def test_runs_are_distinguished_by_the_contents_of_files_and_not_by_their_paths(
 
 
 def test_published_weights_can_be_named_by_their_id(tmp_path: Path) -> None:
-    shipped = load_model(DEMO_WEIGHTS)
+    shipped = load_model(DRAWN_WEIGHTS)
     split = AVISegSplit(write_data(tmp_path), "train")
-    what = about(shipped.config, {}, split, {"init_from": DEMO_WEIGHTS})["same"]["weights"]
-    assert what == {"init_from": sha256_of(WEIGHTS[DEMO_WEIGHTS].bundled / WEIGHTS_FILE)}
-    initial, expected = initial_model(shipped.config, init_from=DEMO_WEIGHTS).state_dict(), shipped.state_dict()
+    what = about(shipped.config, {}, split, {"init_from": DRAWN_WEIGHTS})["same"]["weights"]
+    assert what == {"init_from": sha256_of(WEIGHTS[DRAWN_WEIGHTS].bundled / WEIGHTS_FILE)}
+    initial, expected = initial_model(shipped.config, init_from=DRAWN_WEIGHTS).state_dict(), shipped.state_dict()
     assert all(torch.equal(initial[name], expected[name]) for name in expected)
 
 
