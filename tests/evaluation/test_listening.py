@@ -23,6 +23,7 @@ from acvis_kit.evaluation.listening import (
     draw_swap,
     listen,
     listening_table,
+    named_seconds,
     soundtracks,
     twin_seconds,
 )
@@ -122,6 +123,19 @@ def test_a_model_that_ignores_the_sound_fails_under_other_soundtracks(
     assert listened.control.silent_when_muted == pytest.approx(silent)
     assert listened.control.silent_when_foreign == pytest.approx(silent)
     assert listened.control.follows_swap < 0.5 and listened.control.iou_change == 0
+
+
+def test_the_class_of_the_best_mask_counts_where_one_object_sounds(scenes: dict[int, SceneRecord]) -> None:
+    """Four seconds: a dog, a dog and a cat, nothing, a cat. Named right in one of the two seconds with one sound."""
+    scene = next(iter(scenes.values()))
+    dog, cat = (
+        replace(
+            scene.objects[0], voice=replace(scene.objects[0].voice, class_name=name), sounding=np.array(sounds, bool)
+        )
+        for name, sounds in (("dog", [1, 1, 0, 0]), ("cat", [0, 1, 0, 1]))
+    )
+    assert named_seconds(["dog", "dog", "dog", "dog"], replace(scene, objects=(dog, cat))) == (1, 2)
+    assert named_seconds([None] * 4, replace(scene, objects=(dog, cat))) == (0, 2)
 
 
 @pytest.mark.slow

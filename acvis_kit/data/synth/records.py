@@ -106,6 +106,11 @@ class SceneRecord:
     room: Acoustics | None = None
 
     @property
+    def filmed(self) -> bool:
+        """Whether the scene is made of photographs, which say themselves what may sound."""
+        return any(thing.may_sound is not None for thing in self.objects)
+
+    @property
     def sounding(self) -> np.ndarray:
         """Which objects sound, bool (N, T)."""
         return np.stack([thing.sounding for thing in self.objects])

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from acvis_kit.clip import Clip
 from acvis_kit.config import AVISEG_CLASSES, PRESETS, ACVISConfig
 from acvis_kit.errors import ConfigError
+from acvis_kit.inference.predictor import Predictor
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.acvis.naming import IMAGENET_CLASSES, MaskClassifier, pool
 from tests.conftest import make_model
@@ -131,3 +133,30 @@ def test_what_does_not_fit_is_refused(changes: dict, message: str) -> None:
 
 def test_the_configuration_returns_from_json() -> None:
     assert ACVISConfig.from_dict(SMALL.to_dict()) == SMALL
+
+
+def test_a_voiceless_class_is_not_part_of_a_prediction(network: ACVIS) -> None:
+    """The learned row of "other" wins everywhere: without `voiceless` it is predicted, with it nothing is."""
+    frames = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    sound, found = torch.randn(32_000, generator=torch.Generator().manual_seed(1)) * 0.1, {}
+    for voiceless in ((), ("other",)):
+        model = make_model(replace(SMALL, voiceless=voiceless))
+        assert model.mask_classifier is not None
+        torch.nn.init.constant_(model.mask_classifier.learned.bias[2:], 60.0)
+        torch.nn.init.constant_(model.tracker.class_head.bias, 60.0)
+        predictor = Predictor(
+            model, short_side=64, inference=replace(SMALL, score_threshold=0.2, sounding_threshold=0.0)
+        )
+        found[voiceless] = {track.class_name for track in predictor(Clip.from_arrays(frames, sound)).tracks}
+    assert found == {(): {"other"}, ("other",): set()}
+
+
+def test_a_prediction_does_not_depend_on_how_frames_are_encoded_together(network: ACVIS) -> None:
+    """A track is named by all of its frames, whatever their chunks; some lie on disk."""
+    frames = torch.randint(0, 256, (5, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    clip = Clip.from_arrays(frames, torch.randn(80_000, generator=torch.Generator().manual_seed(1)) * 0.1)
+    settings = replace(SMALL, score_threshold=0.0, sounding_threshold=0.0, short_side=64)
+    whole = Predictor(network, inference=settings, frames_at_once=5)(clip)
+    parts = Predictor(network, inference=settings, frames_at_once=2, feature_budget_mb=1)(clip)
+    torch.testing.assert_close(whole.scores, parts.scores, atol=1e-5, rtol=1e-4)
+    assert whole.tracks and [track.label for track in whole.tracks] == [track.label for track in parts.tracks]
