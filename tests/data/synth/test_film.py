@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from acvis_kit.data.synth.film import draw_film_scene, filmed, write_film
+from acvis_kit.data.synth.film import draw_film_scene, filmed, filmed_frames, write_film
+from acvis_kit.data.synth.filmed import PhotoMaterial
 from acvis_kit.media.load import load_clip
 
 SEED = 7
@@ -41,3 +42,17 @@ def test_the_same_seed_paints_the_same_film(tmp_path: Path) -> None:
     files = [write_film(tmp_path / f"{n}.mp4", draw_film_scene(SEED, 64, 2), 4, seed=1) for n in range(2)]
     first, second = (load_clip(file).frames for file in files)
     assert (first == second).all()
+
+
+def test_a_scene_of_photographs_becomes_a_film_with_its_recordings(
+    tmp_path: Path, photographs: tuple[Path, Path], recorded: Path
+) -> None:
+    material = PhotoMaterial(photographs, recorded)
+    seeds = (material.film(np.random.default_rng(seed), 64, (4, 4)) for seed in range(40))
+    scene = next(s for s in seeds if s.sounding.any() and np.ptp(s.move.middle, axis=0).max() > 4)
+    frames = np.stack(list(filmed_frames(np.random.default_rng(0), scene, 6)))
+    assert frames.shape == (24, 64, 64, 3) and frames.dtype == np.uint8
+    clip = load_clip(write_film(tmp_path / "film.mp4", scene, 6, recordings=material.recordings))
+    assert len(clip) == 4 and clip.source_fps == 6
+    expected = np.sqrt(np.square(scene.soundtrack.render(recordings=material.recordings).reshape(4, -1)).mean(1))
+    np.testing.assert_allclose(clip.waveform.view(4, -1).square().mean(1).sqrt().numpy(), expected, rtol=0.2, atol=4e-3)
