@@ -144,9 +144,9 @@ SYNTH = Recipe(
 # The same for filmed scenes, whose backbone keeps ImageNet's weights. Pictures differ more from clip to clip than
 # within one: a step shows more clips, of two frames each.
 FILMED = replace(
-    SYNTH, steps=1700, batch=8, clip_frames=2, augmentation="filmed", frozen=("backbone",), ema=0.995,
+    SYNTH, steps=1050, batch=8, clip_frames=2, augmentation="filmed", frozen=("backbone",), ema=0.995,
     audio_pretraining_sounds="mixed", audio_pretraining_steps=4000, audio_pretraining_batch=8,
-    visual_pretraining_steps=1000, visual_pretraining_batch=16,
+    visual_pretraining_steps=700, visual_pretraining_batch=16,
 )  # fmt: skip
 
 # of the presets
