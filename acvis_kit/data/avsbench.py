@@ -86,6 +86,7 @@ class S4Split(SemanticSplit):
             )
         check_names(videos, table)
         super().__init__(root, split, names, videos)
+        self.truth_file = table
 
     def class_map_of(self, video: SemanticVideo, pixels: np.ndarray) -> np.ndarray:
         return np.where(foreground(pixels), self.class_names.index(video.classes[0]) + 1, 0).astype(np.uint8)
@@ -118,6 +119,7 @@ class MS3Split(SemanticSplit):
             )
         check_names(videos, table)
         super().__init__(root, split, (SOUNDING_OBJECT,), videos)
+        self.truth_file = table
 
     def class_map_of(self, video: SemanticVideo, pixels: np.ndarray) -> np.ndarray:
         return foreground(pixels).astype(np.uint8)
@@ -163,6 +165,7 @@ class AVSSSplit(SemanticSplit):
             raise DataError(f"{table} lists no video of split {split!r} in {', '.join(subsets)}")
         check_names(videos, table)
         super().__init__(root, split, names, videos)
+        self.truth_file = table
         self.subsets = tuple(labels)
         self._values = np.full(256, -1, np.int64)
         self._values[: len(names) + 1] = np.arange(len(names) + 1)

@@ -85,12 +85,14 @@ class SemanticSplit(ABC):
         layout: name of the layout.
         root: folder of the data set.
         name: of the split.
+        truth_file: the data set's table.
         class_names: K names; a value k + 1 of a class map points at name k.
         videos: all, in the order of the data set's table.
         fps: frames per second.
     """
 
     layout: str
+    truth_file: Path
     fps: float = 1.0
 
     def __init__(self, root: Path, name: str, class_names: Sequence[str], videos: Sequence[SemanticVideo]) -> None:

@@ -18,11 +18,9 @@ from acvis_kit.clip import IGNORED, SAMPLE_RATE, SemanticTargets
 from acvis_kit.data.semantic import SemanticSplit, SemanticVideo
 from acvis_kit.data.soundtracks import Counterfactual, DrawnSoundtrack, RecordedSounds, SceneSounds, load_scenes
 from acvis_kit.data.training_clips import CLIP, NumberedDraws
-from acvis_kit.data.transforms import Augmentation, Views, change_sound, draw_views, recolour
+from acvis_kit.data.transforms import COLOUR, Augmentation, Views, change_sound, draw_views, recolour
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.models.encoders.sounds import FRONT_ENDS
-
-COLOUR = Augmentation(flip=0.5, brightness=0.2, contrast=0.2, tint=0.1)  # AVSC: mirrored and recoloured
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,9 @@ FILMED = Augmentation(
     short_sides=(224,), zoom=(0.8, 1.5), flip=0.5, brightness=0.25, contrast=0.25, tint=0.1, gain_db=9.0,
     noise_share=0.3, noise_snr_db=(15.0, 40.0),
 )  # fmt: skip
-AUGMENTATIONS = {"none": Augmentation(), "paper": PAPER, "synth": SYNTH, "filmed": FILMED}
+# AVSC's: mirrored and recoloured, and nothing else.
+COLOUR = Augmentation(flip=0.5, brightness=0.2, contrast=0.2, tint=0.1)
+AUGMENTATIONS = {"none": Augmentation(), "paper": PAPER, "synth": SYNTH, "filmed": FILMED, "colour": COLOUR}
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ class VPOSplit(SemanticSplit):
             samples.setdefault(key, []).append((place, row))
         videos = [_video(number, own, root, subset) for number, own in enumerate(samples.values())]
         super().__init__(root, split, tuple(COCO_IDS), videos)
+        self.truth_file = table_of(root, subset)
         self._values = np.full(256, -1, np.int64)
         self._values[[0, IGNORED]] = 0, IGNORED
         self._values[list(COCO_IDS.values())] = np.arange(1, len(COCO_IDS) + 1)
