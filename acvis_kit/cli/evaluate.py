@@ -18,6 +18,8 @@ from acvis_kit.cli.options import (
     show,
     writable_folder,
 )
+from acvis_kit.cli.settings import given
+from acvis_kit.config import InferenceConfig
 from acvis_kit.errors import ConfigError
 from acvis_kit.files import write_text
 
@@ -30,15 +32,23 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     """Register the subcommand."""
     evaluate = commands.add_parser("evaluate", help="mAP, HOTA and FSLA of a result file, or of weights on a data set")
     evaluate.set_defaults(run=_evaluate)
+    evaluate.add_argument(
+        "--task",
+        choices=("avis", "avs"),
+        default="avis",
+        help="avis: instances, in AVISeg's layout; avs: what sounds and of which class, by AVSC or RAVS, in the layout "
+        "of AVSBench or VPO (avis)",
+    )
     evaluate.add_argument("--gt", type=Path, metavar="GT.json", help="ground truth in AVISeg's format")
     evaluate.add_argument(
         "--results", type=Path, metavar="RESULTS.json", help="AVISeg's result list, or that of predict"
     )
     evaluate.add_argument(
         "--protocol",
-        choices=("official", "paper"),
+        choices=("official", "paper", "tpavi", "dataset"),
         default=None,
-        help="official: the published evaluator, defects included; paper: as the paper defines the metrics (default)",
+        help="official: the published evaluator, defects included; paper: as the paper defines the metrics (default). "
+        "With --task avs: tpavi, AVSBench's; dataset, that of CAVP and DDESeg (default: both)",
     )
     evaluate.add_argument(
         "--bootstrap", type=int, default=1000, help="draws for 95 %% intervals, protocol paper (1000)"
@@ -46,7 +56,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--out", type=Path, metavar="REPORT.json", help="the scores as JSON")
     evaluate.add_argument("--html", type=Path, metavar="REPORT.html", help="a page with figures")
     add_weights(evaluate)
-    evaluate.add_argument("--data", type=Path, metavar="DIR", help="with --weights: a data set in AVISeg's layout")
+    evaluate.add_argument("--data", type=Path, metavar="DIR", help="with --weights: a data set")
     evaluate.add_argument("--clips", type=Path, metavar="FOLDER", help="with --weights and --truth: filmed clips")
     evaluate.add_argument(
         "--truth", type=Path, metavar="TRUTH.json", help="with --clips: boxes of some objects, and when they sound"
@@ -76,10 +86,26 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     evaluate.add_argument("--seed", type=int, default=0, help="seed of the sounds that --listen draws (0)")
     add_inference(evaluate)
+    avs = evaluate.add_argument_group("--task avs")
+    avs.add_argument("--subset", metavar="NAMES", help="v1s,v1m,v2 of AVSBench-semantic (all); ss, ms or msmi of VPO")
+    avs.add_argument("--threshold", type=float, metavar="X", help="a pixel sounds above it (stored with the weights)")
+    avs.add_argument("--resize", type=int, metavar="N", help="compare masks at NxN pixels (the size of the frames)")
+    avs.add_argument("--batch-videos", type=int, metavar="N", help="videos over which F is taken, protocol tpavi (1)")
+    avs.add_argument("--no-robustness", action="store_true", help="leave out silent, unmatched and swapped sound")
     add_json(evaluate)
 
 
+AVS_ONLY = ("subset", "threshold", "resize", "batch_videos", "no_robustness")
+AVIS_ONLY = (
+    "gt", "results", "html", "clips", "truth", "baseline", "allow_outside", "save_results", "as_published", "listen",
+    "pictures", "audio_weights",
+)  # fmt: skip
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
+    _check_task(arguments)
+    if arguments.task == "avs":
+        return _evaluate_avs(arguments)
     from acvis_kit.distributed import is_main
     from acvis_kit.evaluation.dataset import count_score
     from acvis_kit.metrics import evaluate_in_full
@@ -122,6 +148,69 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         write_text(arguments.out, json.dumps(to_dict(report, counting), indent=1) + "\n")
     if arguments.html:
         write_text(arguments.html, to_html(report, Path(arguments.weights or arguments.results).name))
+
+
+def _check_task(arguments: argparse.Namespace) -> None:
+    """Raise a ConfigError for options of the other task."""
+    avs = arguments.task == "avs"
+    wrong = [name for name in (AVIS_ONLY if avs else AVS_ONLY) if getattr(arguments, name) not in (None, False)]
+    if avs:
+        wrong += list(given(arguments, InferenceConfig))
+    if wrong:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise ConfigError(f"{flags} cannot be used with --task {arguments.task}: leave them out")
+    protocols = ("tpavi", "dataset") if avs else ("official", "paper")
+    if arguments.protocol not in (None, *protocols):
+        raise ConfigError(
+            f"--protocol {arguments.protocol} is not of --task {arguments.task}: {' or '.join(protocols)}"
+        )
+
+
+def _evaluate_avs(arguments: argparse.Namespace) -> None:
+    from acvis_kit.data.semantic_layouts import open_split
+    from acvis_kit.distributed import is_main
+    from acvis_kit.evaluation.semantic import AVS_PROTOCOLS, evaluate_semantic
+    from acvis_kit.evaluation.semantic_report import semantic_table
+    from acvis_kit.inference.semantic_predictor import SemanticPredictor
+    from acvis_kit.weights.load import open_weights
+
+    if arguments.weights in (None, "random") or arguments.data is None:
+        raise ConfigError("--task avs needs --weights of an AVSC or RAVS and --data, a folder of AVSBench or VPO")
+    if not is_main():  # one process does all
+        return
+    if arguments.out is not None:
+        writable_folder(arguments.out.parent)
+    split = open_split(arguments.data, arguments.split, arguments.subset)
+    weights = open_weights(arguments.weights)
+    model: Any = weights.model
+    predictor = SemanticPredictor(model, arguments.threshold, device(arguments), arguments.dtype)
+    report = evaluate_semantic(
+        predictor,
+        split,
+        protocols=AVS_PROTOCOLS if arguments.protocol is None else (arguments.protocol,),
+        robustness=not arguments.no_robustness,
+        batch_videos=1 if arguments.batch_videos is None else arguments.batch_videos,
+        size=arguments.resize,
+        seed=arguments.seed,
+        say=say,
+    )
+    found = {
+        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "data": {"layout": split.layout, "split": split.name, "subset": arguments.subset},
+        "settings": {
+            "threshold": predictor.threshold,
+            "resize": arguments.resize,
+            "batch_videos": arguments.batch_videos or 1,
+            "seed": arguments.seed,
+        },
+        **report.to_dict(),
+    }
+    if arguments.json:
+        show(found)
+    else:
+        print(semantic_table(report))
+    if arguments.out:
+        write_text(arguments.out, json.dumps(found, indent=1) + "\n")
 
 
 def _listen(arguments: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def add_synth(commands: argparse._SubParsersAction) -> None:
     """Register the subcommand."""
-    parser = commands.add_parser("synth", help="make clips with exact ground truth, in AVISeg's layout")
+    parser = commands.add_parser("synth", help="make clips with exact ground truth")
     parser.set_defaults(run=_synth)
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
     parser.add_argument(
@@ -28,10 +28,20 @@ def add_synth(commands: argparse._SubParsersAction) -> None:
         metavar="NAME:CLIPS",
         help="a split and its number of clips, e.g. train:2000; may be given several times",
     )
+    parser.add_argument(
+        "--layout",
+        choices=("aviseg", "avsbench"),
+        default="aviseg",
+        help="of the files: AVISeg's, or AVSBench-semantic's, with class maps of what sounds (aviseg)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (0)")
     parser.add_argument("--size", type=int, default=128, help="height and width of the frames, pixels (128)")
     parser.add_argument(
-        "--seconds", type=int, nargs=2, default=(10, 60), metavar=("MIN", "MAX"), help="length of the clips (10 60)"
+        "--seconds",
+        type=int,
+        nargs=2,
+        metavar=("MIN", "MAX"),
+        help="length of the clips (10 60; with --layout avsbench 10 10)",
     )
     parser.add_argument(
         "--counts",
@@ -108,8 +118,9 @@ def _synth(arguments: argparse.Namespace) -> None:
         dict(arguments.split),
         arguments.seed,
         arguments.size,
-        tuple(arguments.seconds),
+        tuple(arguments.seconds or ((10, 10) if arguments.layout == "avsbench" else (10, 60))),
         arguments.workers,
         material,
         counts=arguments.counts,
+        layout=arguments.layout,
     )

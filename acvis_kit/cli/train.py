@@ -9,10 +9,13 @@ from pathlib import Path
 from acvis_kit.cli.options import INTERRUPTED, say
 from acvis_kit.cli.settings import add_fields, given, with_fields
 from acvis_kit.config import PRESETS, ACVISConfig
-from acvis_kit.errors import WeightsError
-from acvis_kit.training.recipe import Recipe, RuntimeConfig, recipe_of
+from acvis_kit.errors import ConfigError
+from acvis_kit.models.avsc.config import AVSC_PRESETS, AVSCConfig
+from acvis_kit.models.ravs.config import RAVS_PRESETS, RAVSConfig
+from acvis_kit.training.recipe import RECIPES, Recipe, RuntimeConfig, recipe_of
 
 DEFAULT_PRESET = "acvis-r50"
+EVERY_PRESET: dict[str, ACVISConfig | AVSCConfig | RAVSConfig] = {**PRESETS, **AVSC_PRESETS, **RAVS_PRESETS}
 WIDTH = 34  # columns of the option names in the help
 
 
@@ -30,14 +33,15 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_train)
     parser.add_argument(
         "--preset",
-        choices=tuple(PRESETS),
+        choices=tuple(EVERY_PRESET),
         metavar="NAME",
-        help=f"{', '.join(PRESETS)} ({DEFAULT_PRESET}, or that of --init-from)",
+        help=f"{', '.join(EVERY_PRESET)} ({DEFAULT_PRESET}, or that of --init-from)",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder in AVISeg's layout")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--train-split", default="train", metavar="NAME", help="(train)")
     parser.add_argument("--val-split", default="val", metavar="NAME", help="(val)")
+    parser.add_argument("--subset", metavar="NAME", help="of AVSBench-semantic or VPO, for AVSC and RAVS (all)")
     parser.add_argument("--init-from", metavar="W", help="weights to fine-tune")
     parser.add_argument("--backbone-weights", metavar="F", help="ImageNet's: a file, package:NAME or timm:NAME")
     parser.add_argument("--audio-weights", type=Path, metavar="F", help="VGGish's weights")
@@ -63,12 +67,14 @@ def _train(arguments: argparse.Namespace) -> int:
 
     preset = arguments.preset
     if preset is None and arguments.init_from is not None:
-        config = load_model(arguments.init_from).config
-        if not isinstance(config, ACVISConfig):
-            raise WeightsError(f"{arguments.init_from} is of {type(config).__name__}: training needs weights of ACVIS")
+        named: ACVISConfig | AVSCConfig | RAVSConfig = load_model(arguments.init_from).config
     else:
-        config = PRESETS[preset or DEFAULT_PRESET]
-    config, _ = with_fields(arguments.set, config, Recipe())
+        named = EVERY_PRESET[preset or DEFAULT_PRESET]
+    if not isinstance(named, ACVISConfig):
+        return _train_semantic(arguments, named)
+    if arguments.subset is not None:
+        raise ConfigError("--subset chooses videos of AVSBench or VPO, for AVSC and RAVS: leave it out")
+    config, _ = with_fields(arguments.set, named, Recipe())
     recipe = recipe_of(config, None if arguments.init_from is not None else preset or DEFAULT_PRESET)
     if arguments.init_from is not None:  # these weights are pretrained
         recipe = replace(recipe, audio_pretraining_steps=0, visual_pretraining_steps=0)
@@ -92,6 +98,33 @@ def _train(arguments: argparse.Namespace) -> int:
         audio_weights=arguments.audio_weights,
         overwrite=arguments.overwrite,
         allow_outside=arguments.allow_outside,
+        stop=stop,
+        say=say,
+    )
+    return 0 if finished or stop.number is None else INTERRUPTED + stop.number
+
+
+def _train_semantic(arguments: argparse.Namespace, config: AVSCConfig | RAVSConfig) -> int:
+    from acvis_kit.training.parallel import Stop
+    from acvis_kit.training.semantic_run import train_semantic
+
+    apart = ("audio_weights", "allow_outside", "eval_clips", "eval_every")
+    if unused := [f"--{name.replace('_', '-')}" for name in apart if getattr(arguments, name)]:
+        raise ConfigError(f"AVSC and RAVS are trained without {', '.join(unused)}: leave them out")
+    system = arguments.preset or next(name for name, of in EVERY_PRESET.items() if type(of) is type(config))
+    config, recipe = with_fields(arguments.set, config, RECIPES[system])
+    stop = Stop()
+    finished = train_semantic(
+        config,
+        replace(recipe, **given(arguments, Recipe)),
+        arguments.data,
+        arguments.out,
+        runtime=RuntimeConfig(**given(arguments, RuntimeConfig)),
+        train_split=arguments.train_split,
+        subset=arguments.subset,
+        init_from=arguments.init_from,
+        backbone_weights=arguments.backbone_weights,
+        overwrite=arguments.overwrite,
         stop=stop,
         say=say,
     )

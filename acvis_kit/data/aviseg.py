@@ -124,6 +124,19 @@ class AVISegSplit:
         """Path of a video's WAV file."""
         return self.folder / SOUNDS / f"{video.name}.wav"
 
+    def sound(self, video: VideoEntry, seconds: np.ndarray) -> np.ndarray:
+        """Seconds of a video's sound, see `read_seconds`: float32 (n, 16000)."""
+        return read_seconds(self.sound_file(video), seconds)
+
+    def classes_in(self, video: VideoEntry) -> set[int]:
+        """Category ids of the objects that are annotated in a video."""
+        return {track.category_id for track in self.tracks(video)}
+
+    def sounding_seconds(self, video: VideoEntry) -> list[int]:
+        """Numbers of the frames in which an annotated object sounds."""
+        tracks = self.tracks(video)
+        return [t for t in range(len(video.frames)) if any(track.segmentations[t] for track in tracks)]
+
     def tracks(self, video: VideoEntry) -> tuple[TrackEntry, ...]:
         """The annotated objects of a video, in the order of the JSON."""
         return self._tracks[video.id]

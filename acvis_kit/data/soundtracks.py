@@ -13,18 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from acvis_kit.clip import SAMPLE_RATE
-from acvis_kit.data.aviseg import AVISegSplit, VideoEntry
+from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.data.semantic import SemanticSplit, SemanticVideo
 from acvis_kit.data.synth import records
 from acvis_kit.data.synth.counterfactual import CounterfactualKind, counterfactual, possible_kinds
 from acvis_kit.data.synth.records import SceneRecord
 from acvis_kit.data.synth.soundtrack import Soundtrack
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.media.wav import read_seconds
+
+Split = AVISegSplit | SemanticSplit  # a video is one of its `videos`
 
 SCENE_KINDS = ("mute", "swap", "foreign", "offscreen")
 RECORDING_KINDS = ("mute", "foreign")
@@ -97,22 +99,23 @@ class SceneSounds:
 
     def __init__(
         self,
-        split: AVISegSplit,
+        split: Split,
         scenes: Mapping[int, SceneRecord],
         class_names: Sequence[str],
         counterfactual: Counterfactual,
     ) -> None:
-        self._split, self._scenes, self._counterfactual = split, scenes, counterfactual
+        self._split = cast(Any, split)
+        self._scenes, self._counterfactual = scenes, counterfactual
         self._class_index = {name: number for number, name in enumerate(class_names)}
 
-    def draw(self, video: VideoEntry, seconds: np.ndarray, rng: np.random.Generator) -> DrawnSoundtrack:
+    def draw(self, video: Any, seconds: np.ndarray, rng: np.random.Generator) -> DrawnSoundtrack:
         """The sound of the frames numbered `seconds`, int (T,), of a video."""
         scene = self._scenes[video.id]
         kind = self._counterfactual.draw(possible_kinds(scene), rng)
         if kind == "original":
             soundtrack = scene.soundtrack
             sounding = np.stack([np.asarray(thing.sounding, bool) for thing in scene.objects])  # (N, length)
-            samples = read_seconds(self._split.sound_file(video), seconds)
+            samples = self._split.sound(video, seconds)
         else:
             soundtrack, sounding = counterfactual(scene, cast(CounterfactualKind, kind), rng)  # one of the possible
             if kind == "mute" and rng.random() < DIGITAL_SILENCE:
@@ -142,17 +145,18 @@ class RecordedSounds:
         ConfigError: none of the given kinds is possible: recordings give mute and foreign, features only foreign.
     """
 
-    def __init__(self, split: AVISegSplit, counterfactual: Counterfactual, features: str | None = None) -> None:
-        self._split, self._counterfactual, self._features = split, counterfactual, features
+    def __init__(self, split: Split, counterfactual: Counterfactual, features: str | None = None) -> None:
+        self._split = cast(Any, split)
+        self._counterfactual, self._features = counterfactual, features
         self._kinds: tuple[str, ...] = RECORDING_KINDS if features is None else ("foreign",)
-        self._categories = {v.id: {track.category_id for track in split.tracks(v)} for v in split.videos}
+        self._classes = {video.id: self._split.classes_in(video) for video in self._split.videos}
         if counterfactual.share and not any(counterfactual.kinds.get(kind) for kind in self._kinds):
             raise ConfigError(
                 f"counterfactual sounds {', '.join(counterfactual.kinds)} cannot be made from this data, only "
                 f"{', '.join(self._kinds)}: give these a weight, or set counterfactual_audio=0"
             )
 
-    def draw(self, video: VideoEntry, seconds: np.ndarray, rng: np.random.Generator) -> DrawnSoundtrack:
+    def draw(self, video: Any, seconds: np.ndarray, rng: np.random.Generator) -> DrawnSoundtrack:
         """The sound of the frames numbered `seconds`, int (T,), of a video."""
         kind = self._counterfactual.draw(self._kinds, rng)
         other = self._foreign(video, rng) if kind == "foreign" else None
@@ -164,25 +168,23 @@ class RecordedSounds:
             kind, sound = "mute", faint_noise(len(seconds), rng)
         return DrawnSoundtrack(kind, sound, None if kind == "original" else np.zeros((0, len(seconds)), bool))
 
-    def _read(self, video: VideoEntry, seconds: np.ndarray) -> np.ndarray:
+    def _read(self, video: Any, seconds: np.ndarray) -> np.ndarray:
         if self._features is None:
-            return read_seconds(self._split.sound_file(video), seconds)
+            return self._split.sound(video, seconds)
         return np.array(self._split.features(video, self._features)[seconds], np.float32)
 
-    def _foreign(self, video: VideoEntry, rng: np.random.Generator) -> VideoEntry | None:
+    def _foreign(self, video: Any, rng: np.random.Generator) -> Any:
         """A video with annotations, none of a class of this one; None if `FOREIGN_TRIES` tries find none."""
-        own = self._categories[video.id]
+        own = self._classes[video.id]
         for number in rng.permutation(len(self._split))[:FOREIGN_TRIES]:
             other = self._split.videos[number]
-            if self._categories[other.id] and not own & self._categories[other.id]:
+            if self._classes[other.id] and not own & self._classes[other.id]:
                 return other
         return None
 
-    def _sounding_seconds(self, video: VideoEntry, count: int, rng: np.random.Generator) -> np.ndarray:
+    def _sounding_seconds(self, video: Any, count: int, rng: np.random.Generator) -> np.ndarray:
         """Numbers of frames in which an object sounds, in order, drawn with replacement; of any frame if none does."""
-        tracks = self._split.tracks(video)
-        sounding = [t for t in range(len(video.frames)) if any(track.segmentations[t] for track in tracks)]
-        return np.sort(rng.choice(sounding or np.arange(len(video.frames)), count))
+        return np.sort(rng.choice(self._split.sounding_seconds(video) or np.arange(len(video.frames)), count))
 
 
 def as_stored(sound: np.ndarray) -> np.ndarray:
@@ -202,20 +204,25 @@ def faint_noise(num_seconds: int, rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal((num_seconds, SAMPLE_RATE), np.float32) * np.float32(10 ** (level_db / 20))
 
 
-def load_scenes(split: AVISegSplit) -> dict[int, SceneRecord]:
+def load_scenes(split: Split) -> dict[int, SceneRecord]:
     """The scenes of an AVIS-Synth split, by video id.
 
     Raises:
         DataError: no scenes file, one that is damaged, or a video without a scene of its length and size.
     """
     scenes = records.load_scenes(split.scenes_file)
+    again = "make the split again, acvis synth"
+    if isinstance(split, SemanticSplit):  # its videos have no numbers of their own
+        named = {scene.name: scene for scene in scenes.values()}
+        scenes = {video.id: named[video.name] for video in split.videos if video.name in named}
     if missing := [video.name for video in split.videos if video.id not in scenes]:
-        raise DataError(f"{split.scenes_file.name} has no scene of {missing[0]}: make the split again, acvis synth")
+        raise DataError(f"{split.scenes_file.name} has no scene of {missing[0]}: {again}")
     for video in split.videos:
         scene = scenes[video.id]
-        if (scene.length, scene.size) != (video.length, video.size):
+        found: Any = (len(video), None) if isinstance(video, SemanticVideo) else (video.length, video.size)
+        if scene.length != found[0] or found[1] not in (None, scene.size):
             raise DataError(
                 f"{split.scenes_file.name}: the scene of {video.name} has {scene.length} frames of {scene.size}, the "
-                f"video {video.length} of {video.size} (H, W): make the split again, acvis synth"
+                f"video {found[0]}" + (f" of {found[1]} (H, W)" if found[1] else "") + f": {again}"
             )
     return scenes

@@ -123,7 +123,7 @@ class TrainingClips(Dataset):
         self._own_sounds = (  # without others
             SceneSounds(split, self._scenes, self.class_names, Counterfactual()) if self._scenes else self._sounds
         )
-        self._order: tuple[int, np.ndarray] | None = None
+        self._draws = NumberedDraws(len(split), seed)
 
     def __len__(self) -> int:
         """Samples per epoch, one of every video. The stream itself is endless."""
@@ -215,16 +215,7 @@ class TrainingClips(Dataset):
 
     def _drawn(self, draw: int, stream: int) -> tuple[VideoEntry, np.random.Generator]:
         """The video of a draw, and the generator of random numbers of one stream for it."""
-        epoch, place = divmod(draw, len(self.split))
-        video = self.split.videos[self._order_of(epoch)[place]]
-        return video, np.random.default_rng([self.seed, stream, draw])
-
-    def _order_of(self, epoch: int) -> np.ndarray:
-        """The order of the videos in an epoch, int (videos,)."""
-        if self._order is None or self._order[0] != epoch:
-            rng = np.random.default_rng([self.seed, ORDER, epoch])
-            self._order = epoch, rng.permutation(len(self.split))
-        return self._order[1]
+        return self.split.videos[self._draws.video(draw)], self._draws.rng(stream, draw)
 
     def _truth(self, video: VideoEntry, seconds: np.ndarray, views: Views, soundtrack: DrawnSoundtrack) -> Targets:
         objects, masks = self._masks(video, seconds, soundtrack)  # (N,), N x T
@@ -287,6 +278,31 @@ class TrainingClips(Dataset):
                 f"{', '.join(self.class_names[:5])}, ...: give the data's class_names, or other data"
             )
         return {number: numbers[name] for number, name in names.items()}
+
+
+class NumberedDraws:
+    """Which video each draw shows, and its random numbers: both depend on (seed, draw) alone.
+
+    Args:
+        videos: their number; an epoch has each once, in a new random order.
+        seed: of all random draws.
+    """
+
+    def __init__(self, videos: int, seed: int) -> None:
+        self.videos, self.seed = videos, seed
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def video(self, draw: int) -> int:
+        """Number of the video of a draw."""
+        epoch, place = divmod(draw, self.videos)
+        if self._order is None or self._order[0] != epoch:
+            rng = np.random.default_rng([self.seed, ORDER, epoch])
+            self._order = epoch, rng.permutation(self.videos)
+        return int(self._order[1][place])
+
+    def rng(self, stream: int, draw: int) -> np.random.Generator:
+        """The generator of random numbers of one stream for a draw."""
+        return np.random.default_rng([self.seed, stream, draw])
 
 
 class Draws(Sampler[int]):

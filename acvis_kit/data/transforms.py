@@ -91,7 +91,9 @@ FILMED = Augmentation(
     short_sides=(192,), zoom=(0.8, 1.5), flip=0.5, brightness=0.25, contrast=0.25, tint=0.1, gain_db=9.0,
     noise_share=0.3, noise_snr_db=(15.0, 40.0),
 )  # fmt: skip
-AUGMENTATIONS = {"none": Augmentation(), "paper": PAPER, "synth": SYNTH, "filmed": FILMED}
+# AVSC's: mirrored and recoloured, and nothing else.
+COLOUR = Augmentation(flip=0.5, brightness=0.2, contrast=0.2, tint=0.1)
+AUGMENTATIONS = {"none": Augmentation(), "paper": PAPER, "synth": SYNTH, "filmed": FILMED, "colour": COLOUR}
 
 
 @dataclass(frozen=True)
@@ -125,11 +127,14 @@ class Views:
         return pixels[:, ::-1] if self.mirrored else pixels
 
     def mask(self, mask: np.ndarray, t: int) -> np.ndarray:
-        """The same window of a mask of frame `t`, bool (source height, source width) -> (H, W): the nearest pixel."""
+        """The same window of a mask or class map of frame `t`, (source height, source width) -> (H, W): nearest pixels.
+
+        Outside the source it is False or 0.
+        """
         left, top, right, bottom = self.boxes[t]
         rows, row_inside = _nearest(top, bottom, self.size[0], mask.shape[0])
         columns, column_inside = _nearest(left, right, self.size[1], mask.shape[1])
-        window = mask[rows[:, None], columns] & row_inside[:, None] & column_inside
+        window = np.where(row_inside[:, None] & column_inside, mask[rows[:, None], columns], mask.dtype.type(0))
         return window[:, ::-1] if self.mirrored else window
 
 

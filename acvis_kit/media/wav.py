@@ -23,7 +23,7 @@ def read_seconds(path: Path, seconds: np.ndarray) -> np.ndarray:
 
     Args:
         path: PCM of 8, 16 or 32 bit or floats, 1 to 768 kHz, any number of channels (24 bit is read as a whole).
-        seconds: int (T,), in any order; seconds beyond the end of the file are silence, with a warning.
+        seconds: (T,), where each begins, in any order; what lies beyond the end of the file is silence, with a warning.
 
     Returns:
         float32 (T, 16000), mean of the channels, in [-1, 1].
@@ -45,11 +45,20 @@ def read_seconds(path: Path, seconds: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros((0, SAMPLE_RATE), np.float32), *pieces])
 
 
+def wav_duration(path: Path) -> float:
+    """Seconds of a WAV file; errors as in `read_seconds`, and a MediaError for one without samples."""
+    rate, samples = _open_wav(path)
+    if not len(samples):
+        raise MediaError(f"{path} has no samples: write the sound again")
+    return len(samples) / rate
+
+
 def _cut(path: Path, samples: np.ndarray, rate: int, seconds: np.ndarray) -> np.ndarray:
     """The seconds at the file's own rate, float32 (T, rate), mean of the channels."""
     out = np.zeros((len(seconds), rate), np.float32)
     for row, second in zip(out, seconds, strict=True):
-        piece = samples[int(second) * rate : (int(second) + 1) * rate]
+        begin = round(float(second) * rate)
+        piece = samples[begin : begin + rate]
         mono = piece.mean(axis=1, dtype=np.float32) if piece.ndim == 2 else piece.astype(np.float32)
         row[: len(mono)] = mono - 128 if samples.dtype == np.uint8 else mono
     if samples.dtype.kind in "iu":

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from acvis_kit.config import PRESETS, ACVISConfig
 from acvis_kit.errors import ConfigError
 from acvis_kit.fields import Checked, choice, number, setting
+from acvis_kit.models.avsc.config import AVSC_PRESETS
+from acvis_kit.models.ravs.config import RAVS_PRESETS
 
 # Parts of the network that are pretrained, each by its stage.
 AUDIO_PARTS = ("audio_encoder", "audio_class_head")
@@ -41,7 +43,7 @@ class Recipe(Checked):
     frame_sampling: Literal["scattered", "consecutive"] = choice(  # see `TrainingClips`
         "scattered", "consecutive", help="frames of a clip"
     )
-    augmentation: str = choice("paper", "synth", "filmed", "none", help="see acvis_kit.data.transforms")
+    augmentation: str = choice("paper", "synth", "filmed", "colour", "none", help="see acvis_kit.data.transforms")
     audio_folder: str | None = setting(None, "precomputed features, for networks without audio encoder")
     counterfactual_audio: float = number(0.0, 0, 1, help="fraction of clips with another soundtrack and its truth")
 
@@ -53,6 +55,11 @@ class Recipe(Checked):
     audio_pretraining_batch: int = number(4, 1, help=f"clips of {AUDIO_SECONDS} s per step, over all processes")
     visual_pretraining_steps: int = number(0, 0, help="of backbone and pixel decoder alone, on pixel classes")
     visual_pretraining_batch: int = number(32, 1, help="frames per step, over all processes")
+
+    # --- stage 1 of AVSC, before its correlation with the sound; see `semantic_stages`
+    proposal_steps: int = number(0, 0, help="of AVSC's proposals, before the correlation")
+    proposal_batch: int = number(32, 1, help="frames per step of the proposals, over all processes")
+    proposal_lr: float = number(1e-4, above=0, help="learning rate of the proposals")
 
     # --- AdamW
     lr: float = number(1e-4, above=0, help="learning rate")
@@ -97,6 +104,7 @@ class Recipe(Checked):
             whole = replace(self, batch=batch, batch_per_process=None)
         wanted = {"batch": processes * self.accumulation}
         wanted |= {"audio_pretraining_batch": processes} if self.audio_pretraining_steps else {}
+        wanted |= {"proposal_batch": processes} if self.proposal_steps else {}
         wanted |= {"visual_pretraining_batch": processes} if self.visual_pretraining_steps else {}
         for name, divisor in wanted.items():
             if (given := getattr(whole, name)) % divisor:
@@ -149,8 +157,34 @@ FILMED = replace(
     visual_pretraining_steps=700, visual_pretraining_batch=16,
 )  # fmt: skip
 
+# AVSC on AVSBench-object (section 6.1): Adam, 32 frames a step for the proposals and 64 for the correlation. Where the
+# papers are silent: constant rates, 30 epochs of S4's 3,452 videos for the proposals, 20 for the correlation.
+AVSC_PAPER = Recipe(
+    steps=1_080, batch=64, clip_frames=1, augmentation="colour", lr=1e-3, backbone_lr=1.0, weight_decay=0.0,
+    clip_norm=1.0, drop=1.0, proposal_steps=3_240,
+)  # fmt: skip
+# RAVS: as DDESeg, by its first author (the paper is silent): 150 epochs of S4's 3,452 videos, 10 clips of 5 frames.
+RAVS_PAPER = Recipe(
+    steps=51_750, batch=10, clip_frames=5, augmentation="colour", lr=1e-4, backbone_lr=1.0, clip_norm=1.0,
+    schedule="cosine", warmup=690,
+)  # fmt: skip
+# Both from random weights, in minutes on two CPU cores.
+AVSC_SYNTH = replace(
+    AVSC_PAPER, steps=1_500, batch=16, schedule="cosine", warmup=50, proposal_steps=1_500, proposal_batch=16,
+    proposal_lr=1e-3,
+)  # fmt: skip
+RAVS_SYNTH = replace(
+    RAVS_PAPER, steps=1_500, batch=4, lr=1e-3, weight_decay=0.02, warmup=100, counterfactual_audio=0.4
+)  # fmt: skip
+
 # of the presets
-RECIPES: dict[str, Recipe] = dict.fromkeys(PRESETS, PAPER) | {"acvis-synth-tiny": SYNTH, "acvis-filmed-small": FILMED}
+RECIPES: dict[str, Recipe] = (
+    dict.fromkeys(PRESETS, PAPER)
+    | {"acvis-synth-tiny": SYNTH, "acvis-filmed-small": FILMED}
+    | dict.fromkeys(AVSC_PRESETS, AVSC_PAPER)
+    | dict.fromkeys(RAVS_PRESETS, RAVS_PAPER)
+    | {"avsc-synth-tiny": AVSC_SYNTH, "ravs-synth-tiny": RAVS_SYNTH}
+)
 
 
 def recipe_of(config: ACVISConfig, preset: str | None = None) -> Recipe:

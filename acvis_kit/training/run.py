@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from torch import nn
 
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.aviseg import FEATURES, AVISegSplit
@@ -24,6 +26,9 @@ from acvis_kit.training.scoring import Validation
 from acvis_kit.training.stages import stages_of
 from acvis_kit.training.start import about, class_names_of, initial_model
 from acvis_kit.training.trainer import BEST, CHECKPOINTS, LAST, Trainer
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 RUN = "run.json"
 FORMAT = 2  # of run.json and the checkpoints beside it; format 1, without a number, has other checkpoints
@@ -127,14 +132,10 @@ def train(
         say(f"the auxiliary target {name!r} has no effect: the data have no such labels")
     stages = stages_of(model, clips, recipe, accelerator.num_processes)
     if accelerator.is_main_process:
-        _claim(out, about(config, recipe.to_dict(), split, weights), overwrite)
+        claim(out, about(config, recipe.to_dict(), split, weights), overwrite)
     accelerator.wait_for_everyone()
-    say(
-        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {len(config.class_names)} classes, "
-        f"{len(split)} videos, {recipe.steps} steps of {recipe.batch} clips of {recipe.clip_frames} frames, "
-        f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)} on {accelerator.device.type}"
-    )
-    trainer = Trainer(model, stages, out, accelerator, _remaining(runtime, began), validation, say)
+    say(described(model, len(config.class_names), len(split), recipe, accelerator))
+    trainer = Trainer(model, stages, out, accelerator, remaining(runtime, began), validation, say)
     finished = trainer.run(stop)
     if finished:
         say(f"done: weights in {out / LAST}" + (f", the best in {out / BEST}" if validation is not None else ""))
@@ -143,15 +144,30 @@ def train(
     return finished
 
 
-def _remaining(runtime: RuntimeConfig, began: float) -> RuntimeConfig:
+def described(model: nn.Module, classes: int, videos: int, recipe: Recipe, accelerator: Accelerator) -> str:
+    """A run in one line."""
+    return (
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {classes} classes, "
+        f"{videos} videos, {recipe.steps} steps of {recipe.batch} clips of {recipe.clip_frames} frames, "
+        f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)} on {accelerator.device.type}"
+    )
+
+
+def remaining(runtime: RuntimeConfig, began: float) -> RuntimeConfig:
     """`runtime` with the rest of its `max_minutes`."""
     if runtime.max_minutes is None:
         return runtime
     return replace(runtime, max_minutes=max(runtime.max_minutes - (time.monotonic() - began) / 60, 1e-9))
 
 
-def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
+def claim(out: Path, run: dict[str, Any], overwrite: bool, kind: type[Any] = ACVISConfig) -> None:
     """Create run.json in `out`, or check that the present one describes the same run.
+
+    Args:
+        out: folder of the run.
+        run: see `start.about`.
+        overwrite: remove what another run left there.
+        kind: class of the configuration.
 
     Raises:
         ConfigError: `out` holds another run; names what differs.
@@ -169,7 +185,7 @@ def _claim(out: Path, run: dict[str, Any], overwrite: bool) -> None:
             if (given := whole.get("format", 1)) != FORMAT:
                 raise ConfigError(f"its format is {given}, the format of this version is {FORMAT}")
             # Fields that are newer than the run get their defaults, which keep the earlier behaviour.
-            there |= {"config": ACVISConfig.from_dict(there["config"]).to_dict()}
+            there |= {"config": kind.from_dict(there["config"]).to_dict()}
             there |= {"recipe": Recipe.from_dict(there["recipe"]).to_dict()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{file} is damaged ({error!r}): choose another --out, or pass --overwrite") from error

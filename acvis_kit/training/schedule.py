@@ -13,11 +13,16 @@ def lr_factor(recipe: Recipe, step: int) -> float:
     "paper": 1, then `drop` after a fraction `drop_at` of the steps. "cosine": from 1 after the warm-up to 0 after the
     last step. The warm-up is linear: 1 / warmup in the first step, 1 in the first step after it.
     """
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    if recipe.schedule == "paper":
+    if recipe.schedule == "paper" and step >= recipe.warmup:
         return recipe.drop if step >= round(recipe.drop_at * recipe.steps) else 1.0
-    fraction = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return cosine_factor(step, recipe.warmup, recipe.steps)
+
+
+def cosine_factor(step: int, warmup: int, steps: int) -> float:
+    """A linear warm-up, then a cosine to 0 after the last of `steps` steps."""
+    if step < warmup:
+        return (step + 1) / warmup
+    fraction = (step - warmup) / max(1, steps - warmup)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
 
 

@@ -61,6 +61,7 @@ class Stage:
         eps: of AdamW.
         ema: decay of the running average of the weights; 0: none.
         idle_parameters: whether some parameters contribute to no loss.
+        prepare: called before the first step, for example to freeze parts; None: nothing to do.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Stage:
     eps: float = 1e-8
     ema: float = 0.0
     idle_parameters: bool = False
+    prepare: Callable[[], None] | None = None
 
 
 def audio_pretraining(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 import acvis_kit
 from acvis_kit.config import TIMM, ACVISConfig
 from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.data.semantic import SemanticSplit
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.download import sha256_of
@@ -19,6 +20,12 @@ from acvis_kit.weights.load import load_model, open_weights, with_vggish
 from acvis_kit.weights.transfer import PACKAGE, copy_weights, load_imagenet_weights
 
 Say = Callable[[str], None]
+
+
+class Described(Protocol):
+    """A configuration of any system."""
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 def class_names_of(split: AVISegSplit) -> tuple[str, ...]:
@@ -74,7 +81,7 @@ _UNTRAINED_VGGISH = {  # by whether its output is quantised
 
 
 def about(
-    config: ACVISConfig, recipe: dict[str, Any], split: AVISegSplit, weights: dict[str, str | Path | None]
+    config: Described, recipe: dict[str, Any], split: AVISegSplit | SemanticSplit, weights: dict[str, str | Path | None]
 ) -> dict[str, Any]:
     """The description of a run for run.json; a run with an equal "same" entry resumes from its checkpoints."""
     files = {"truth": split.truth_file, "scenes": split.scenes_file}

@@ -22,6 +22,8 @@ from acvis_kit.data.collate import TrainingBatch
 from acvis_kit.errors import WeightsError
 from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.avsc.model import AVSC
+from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.training import optimizer as optimisation
 from acvis_kit.training.batches import largest_over, widen
 from acvis_kit.training.checkpoint import Checkpoints, is_whole, read_checkpoint_folder
@@ -36,6 +38,7 @@ from acvis_kit.weights.load import save_model
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+System = ACVIS | AVSC | RAVS
 CHECKPOINTS, BEST, LAST = "checkpoints", "best", "last"
 DECAY = 0.98  # of the running average of the loss
 MOST_SKIPPED = 50  # steps in a row with an infinite gradient in fp16, whose scaler skips them and lowers its scale
@@ -88,7 +91,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: ACVIS,
+        model: System,
         stages: Sequence[Stage],
         out: Path,
         accelerator: Accelerator,
@@ -111,7 +114,7 @@ class Trainer:
         self._skipped = 0  # steps in a row whose gradient was not finite
 
     @property
-    def exported(self) -> ACVIS:
+    def exported(self) -> System:
         """The network that is evaluated and exported: the running average, if there is one."""
         return self.average.model if self.average is not None else self.model
 
@@ -148,6 +151,8 @@ class Trainer:
         self.stage = stage = self.stages[number]
         if number != self.progress.stage:
             self.progress = replace(self.progress, stage=number, step=0, loss=None)
+        if stage.prepare is not None:
+            stage.prepare()
         self.accelerator.free_memory()  # its lists of what was prepared for the stage before
         if self.accelerator.ddp_handler is not None:
             self.accelerator.ddp_handler.find_unused_parameters = stage.idle_parameters
@@ -222,6 +227,7 @@ class Trainer:
         """Score the exported weights on the validation split; write them to best/ if they are the best so far."""
         assert self.validation is not None, "run() evaluates only with a validation split"
         started = time.monotonic()
+        assert isinstance(self.exported, ACVIS), "only ACVIS is evaluated in training"
         scores = self.validation.score(self.exported)
         self.progress = progress = replace(self.progress, evaluated=self.progress.step)
         if not self.main:
@@ -374,6 +380,7 @@ class Trainer:
         if self.world == 1 or not isinstance(batch, TrainingBatch):
             return batch
         size = largest_over(batch.frames.shape[-2:], self.world, self.accelerator.device)
+        assert isinstance(self.model, ACVIS), "other systems have batches of their own"
         return widen(batch, size, self.model.config.pixel_mean, self.model.config.size_divisor)
 
     def _draws(self, step: int) -> list[list[int]]:

@@ -21,7 +21,9 @@ from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.files import write_errors, write_tensors, write_text
 from acvis_kit.models.acvis.model import ACVIS, rename_keys
+from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.encoders.audio import VGGish
+from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.models.registry import build_model
 from acvis_kit.weights.convert import from_reference, read_checkpoint
 from acvis_kit.weights.download import CONFIG_FILE, HubUnreachable, fetch, sha256_of
@@ -210,7 +212,7 @@ def _tensor(archive: Any, name: str, file: Path) -> Tensor:
         raise WeightsError(f"{file}: {cut(name)} cannot be read, dtype {dtype} ({reason(error)})") from error
 
 
-def save_model(model: ACVIS, folder: str | Path) -> Path:
+def save_model(model: ACVIS | AVSC | RAVS, folder: str | Path) -> Path:
     """Write model.safetensors (with the configuration in its metadata) and config.json. Returns the folder.
 
     Raises:

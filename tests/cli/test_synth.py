@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from acvis_kit.cli import main
+from acvis_kit.data.semantic_layouts import open_split
 from tests.data.synth.photo_material import write_photographs, write_sounds
 
 
@@ -53,3 +54,11 @@ def test_photographs_and_recordings_are_filmed(
 def test_named_classes_need_photographs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["synth", str(tmp_path), "--split", "val:1", "--named", "dog"]) == 1
     assert "--photos" in capsys.readouterr().err
+
+
+def test_clips_in_avsbenchs_layout_have_ten_seconds_unless_told_otherwise(tmp_path: Path) -> None:
+    flags = ["--layout", "avsbench", "--split", "test:1", "--size", "64", "--workers", "1"]
+    assert main(["synth", str(tmp_path / "ten"), *flags]) == 0
+    assert main(["synth", str(tmp_path / "three"), *flags, "--seconds", "3", "3"]) == 0
+    lengths = [len(open_split(tmp_path / name, "test").videos[0]) for name in ("ten", "three")]
+    assert lengths == [10, 3]

@@ -1,10 +1,9 @@
-"""AVIS-Synth on disk, in AVISeg's layout: the same bytes from the same seed, with any number of processes."""
+"""AVIS-Synth on disk, in one of `LAYOUTS`: the same bytes from the same seed, with any number of processes."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import shutil
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.data.schema import read_json
 from acvis_kit.data.synth.classes import categories
 from acvis_kit.data.synth.filmed import FilmedScene, PhotoMaterial
+from acvis_kit.data.synth.layouts import LAYOUTS
 from acvis_kit.data.synth.material import DrawnMaterial, Material
 from acvis_kit.data.synth.records import VERSION, describe
 from acvis_kit.data.synth.rendering import render_frames
@@ -31,24 +31,25 @@ from acvis_kit.data.synth.who_sounds import COUNTS
 from acvis_kit.errors import ConfigError, DataError, brief
 from acvis_kit.files import write_errors, write_text
 
-MARKER = ".unfinished.json"  # in the folder of a split while it is written
 SMALLEST, LARGEST = 64, 1024  # pixels of a frame
 LONGEST = 600  # seconds of a clip
+USUAL = {"counts": "usual", "layout": "aviseg"}  # a recipe names only what differs
 
 WrittenClip = tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]  # entries for videos, scenes and annotations
 
 
 @dataclass(frozen=True)
 class ClipJob:
-    """One clip to make; `size`, `seconds` and `counts` as in `write_dataset`."""
+    """One clip to make; `out`, `size`, `seconds`, `counts` and `layout` as in `write_dataset`."""
 
-    folder: Path
+    out: Path
     split: str
     index: int
     seed: int
     size: int
     seconds: tuple[int, int]
     counts: str = "usual"
+    layout: str = "aviseg"
 
 
 def write_dataset(
@@ -61,11 +62,14 @@ def write_dataset(
     material: Callable[[], Material] = DrawnMaterial,
     progress: bool = True,
     counts: str = "usual",
+    layout: str = "aviseg",
 ) -> None:
     """Write splits of AVIS-Synth.
 
     OUT/{split}.json, OUT/{split}_scenes.json, OUT/{split}/JPEGImages/<video>/<frame:05d>.jpg,
     OUT/{split}/WAVAudios/<video>.wav. {split}.json is written last: where it exists, the split is complete.
+    With layout "avsbench": that of AVSBench-semantic, see `data.avsbench`, and OUT/{split}_scenes.json. Where
+    metadata.csv lists a split, it is complete.
 
     Args:
         out: folder to write to.
@@ -77,18 +81,22 @@ def write_dataset(
         material: makes the source of pictures and voices, once in each process.
         progress: whether to show a progress bar.
         counts: how many sound at once, "usual" or "dense", see `who_sounds`.
+        layout: "aviseg" or "avsbench".
 
     Raises:
-        ConfigError: a number outside its range.
+        ConfigError: a number outside its range, or an unknown word.
         DataError: the folder holds another data set.
     """
     out, seconds = Path(out), (int(seconds[0]), int(seconds[1]))
     _check(splits, seed, size, seconds, workers)
     if counts not in COUNTS:
         raise ConfigError(f"counts={counts!r} is unknown: choose from {', '.join(COUNTS)}")
+    if layout not in LAYOUTS:
+        raise ConfigError(f"layout={layout!r} is unknown: choose from {', '.join(LAYOUTS)}")
     source = material()
+    LAYOUTS[layout].check(out, categories(source.classes))
     recipe = {"version": VERSION, "seed": seed, "size": size, "seconds": list(seconds), **source.recipe}
-    recipe |= {} if counts == "usual" else {"counts": counts}
+    recipe |= {name: value for name, value in (("counts", counts), ("layout", layout)) if value != USUAL[name]}
     recipes = {split: {**recipe, "split": split, "clips": count} for split, count in splits.items()}
     todo = {split: splits[split] for split, own in recipes.items() if not _is_done(out, split, own)}
     with _pool(workers if todo else 1, material) as pool:
@@ -101,16 +109,16 @@ def _write_split(
     out: Path, split: str, count: int, recipe: dict[str, Any], source: Material,
     run: Callable[[list[ClipJob]], Iterator[WrittenClip]], progress: bool,
 ) -> None:  # fmt: skip
-    folder = out / split
-    shutil.rmtree(folder, ignore_errors=True)  # `_is_done` has checked that it is AVIS-Synth's
-    with write_errors(folder, DataError):
-        for part in ("JPEGImages", "WAVAudios"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-    write_text(folder / MARKER, json.dumps(recipe), DataError)
+    layout = LAYOUTS[recipe.get("layout", USUAL["layout"])]
+    layout.clear(out, split)  # `_is_done` has checked that it is AVIS-Synth's
+    marker = layout.marker(out, split)
+    with write_errors(marker.parent, DataError):
+        marker.parent.mkdir(parents=True, exist_ok=True)
+    write_text(marker, json.dumps(recipe), DataError)
 
     size, seconds = recipe["size"], tuple(recipe["seconds"])
-    counts = recipe.get("counts", "usual")
-    jobs = [ClipJob(folder, split, n, recipe["seed"], size, seconds, counts) for n in range(count)]
+    counts = recipe.get("counts", USUAL["counts"])
+    jobs = [ClipJob(out, split, n, recipe["seed"], size, seconds, counts, layout.name) for n in range(count)]
     videos: list[dict[str, Any]] = []
     scenes: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -130,9 +138,9 @@ def _write_split(
     info = {"description": "AVIS-Synth, made by acvis_kit", "seed": recipe["seed"]}
     truth = {"info": info, "videos": videos, "categories": categories(source.classes), "annotations": annotations}
     described = {**recipe, "voices": source.voice_files, "scenes": scenes}
-    for file, data in ((f"{split}_scenes.json", described), (f"{split}.json", truth)):
-        write_text(out / file, json.dumps(data, separators=(",", ":")), DataError)
-    (folder / MARKER).unlink()
+    write_text(out / f"{split}_scenes.json", json.dumps(described, separators=(",", ":")), DataError)
+    layout.write_truth(out, split, truth, [scene["name"] for scene in scenes])
+    marker.unlink()
 
 
 def make_clip(job: ClipJob, material: Material) -> WrittenClip:
@@ -151,21 +159,26 @@ def make_clip(job: ClipJob, material: Material) -> WrittenClip:
         scene = draw_scene(plan, material, job.size, job.seconds, job.counts)
         pictures = render_frames(paint, scene)
     name = f"{job.split}_{job.index:05d}"
-    frames = job.folder / "JPEGImages" / name
+    layout = LAYOUTS[job.layout]
+    frames = layout.frame(job.out, job.split, name, 0).parent
     quality, names = int(paint.integers(72, 96)), []
     with write_errors(frames, DataError):
-        frames.mkdir(exist_ok=True)
+        frames.mkdir(parents=True, exist_ok=True)
         for number, frame in enumerate(pictures):
-            names.append(f"{name}/{number:05d}.jpg")
-            Image.fromarray(frame).save(frames / f"{number:05d}.jpg", quality=quality)
+            file = layout.frame(job.out, job.split, name, number)
+            names.append(f"{name}/{file.name}")
+            Image.fromarray(frame).save(file, quality=quality)
     sound = scene.soundtrack.render(recordings=material.recordings)
     samples = np.round(sound * 32767).astype(np.int16)
-    file = job.folder / "WAVAudios" / f"{name}.wav"
+    file = layout.sound(job.out, job.split, name)
     with write_errors(file, DataError, samples.nbytes):
+        file.parent.mkdir(parents=True, exist_ok=True)
         wavfile.write(file, SAMPLE_RATE, samples)
     video_id = job.index + 1
     video = {"id": video_id, "file_names": names, "length": scene.length, "height": job.size, "width": job.size}
-    return video, *describe(scene, video_id, name)
+    described, annotations = describe(scene, video_id, name)
+    layout.write_labels(job.out, {**video, "name": name}, annotations, categories(material.classes))
+    return video, described, annotations
 
 
 def _pool(workers: int, make: Callable[[], Material]) -> AbstractContextManager[ProcessPoolExecutor | None]:
@@ -205,21 +218,22 @@ def _is_done(out: Path, split: str, recipe: dict[str, Any]) -> bool:
     Raises:
         DataError: something else is there.
     """
-    truth, scenes, marker = out / f"{split}.json", out / f"{split}_scenes.json", out / split / MARKER
+    layout = LAYOUTS[recipe.get("layout", USUAL["layout"])]
+    scenes, marker, complete = out / f"{split}_scenes.json", layout.marker(out, split), layout.is_complete(out, split)
     remedy = "choose an empty folder, or remove what is there"
-    if truth.exists() or (scenes.exists() and not marker.exists()):
+    if complete or (scenes.exists() and not marker.exists()):
         try:
             found = read_json(scenes, "the split's scenes")
         except DataError:
             found = None
         if not isinstance(found, dict):
             raise DataError(f"{out} holds a split {split!r} that is not AVIS-Synth's: {remedy}")
-        for key, value in {"counts": "usual", **recipe}.items():
-            there = found.get(key, "usual" if key == "counts" else None)
+        for key, value in {**USUAL, **recipe}.items():
+            there = found.get(key, USUAL.get(key))
             if there != value:
                 raise DataError(f"{out} holds {split!r} with {key}={brief(there)}, you asked for {value!r}: {remedy}")
-        return truth.exists()
-    if (out / split).exists() and any((out / split).iterdir()) and not marker.exists():
+        return complete
+    if layout.clips(out, split) and not marker.exists():
         raise DataError(f"{out / split} holds files that are not AVIS-Synth's: {remedy}")
     return False
 

@@ -1,0 +1,134 @@
+"""AVSC and RAVS on the training loop: what each stage changes, resuming, classes, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from acvis_kit.cli import main
+from acvis_kit.data.synth.writer import write_dataset
+from acvis_kit.errors import ConfigError, WeightsError
+from acvis_kit.models.avsc.config import AVSC_PRESETS, AVSCConfig
+from acvis_kit.models.avsc.model import AVSC
+from acvis_kit.models.ravs.config import RAVS_PRESETS, RAVSConfig
+from acvis_kit.models.ravs.model import RAVS
+from acvis_kit.training.recipe import AVSC_SYNTH, RAVS_SYNTH, RECIPES, Recipe, RuntimeConfig
+from acvis_kit.training.semantic_run import train_semantic
+from acvis_kit.weights.load import load_model
+
+AVSC_TINY = replace(
+    AVSC_PRESETS["avsc-synth-tiny"], hidden_dim=32, num_queries=4, decoder_layers=1, feedforward_dim=32,
+    audio_hidden=16, input_size=64,
+)  # fmt: skip
+RAVS_TINY = replace(RAVS_PRESETS["ravs-synth-tiny"], decoder_dim=16, temporal_dim=16, groups=(4, 3, 2), input_size=64)
+AVSC_RECIPE = replace(AVSC_SYNTH, steps=2, batch=2, proposal_steps=2, proposal_batch=2)
+RAVS_RECIPE = replace(RAVS_SYNTH, steps=2, batch=2, clip_frames=2)
+QUIET: dict[str, Any] = {"runtime": RuntimeConfig(workers=0, device="cpu"), "say": lambda _: None}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("avsbench")
+    write_dataset(root, {"train": 4}, seed=4, size=64, seconds=(4, 4), layout="avsbench", progress=False)
+    return root
+
+
+def changed(model: AVSC | RAVS, other: AVSC | RAVS) -> set[str]:
+    """Parts of which a parameter differs."""
+    pairs = zip(model.named_parameters(), other.parameters(), strict=True)
+    return {name.partition(".")[0] for (name, one), two in pairs if not torch.equal(one, two)}
+
+
+def initial(config: AVSCConfig | RAVSConfig) -> AVSC | RAVS:
+    torch.manual_seed(0)
+    return AVSC(config) if isinstance(config, AVSCConfig) else RAVS(config)
+
+
+def test_avsc_learns_proposals_and_then_the_correlation(data: Path, tmp_path: Path) -> None:
+    """After the first stage only its parts have changed; the second leaves them as they are."""
+    proposals = replace(AVSC_RECIPE, steps=1, lr=1e-12)  # the second stage does next to nothing
+    said: list[str] = []
+    assert train_semantic(AVSC_TINY, proposals, data, tmp_path / "a", runtime=QUIET["runtime"], say=said.append)
+    first = load_model(tmp_path / "a" / "last")
+    assert any("proposals finished: 4 frames" in line for line in said)
+    start = initial(first.config)
+    moved = {
+        name.partition(".")[0]
+        for (name, one), two in zip(first.named_parameters(), start.parameters(), strict=True)
+        if not torch.allclose(one, two, atol=1e-9)
+    }
+    assert moved == {"backbone", "proposal_head"}
+
+    assert train_semantic(AVSC_TINY, AVSC_RECIPE, data, tmp_path / "b", **QUIET)
+    assert changed(load_model(tmp_path / "b" / "last"), first) == {"sound_encoder", "sound_classifier"}
+
+
+def test_ravs_learns_as_a_whole(data: Path, tmp_path: Path) -> None:
+    assert train_semantic(RAVS_TINY, RAVS_RECIPE, data, tmp_path / "run", **QUIET)
+    model = load_model(tmp_path / "run" / "last")
+    assert isinstance(model, RAVS) and model.config.class_names == ("sounding object",)
+    parts = {name for name, module in model.named_children() if list(module.parameters())}
+    assert changed(model, initial(model.config)) == parts
+
+
+def test_the_classes_are_those_of_the_data(data: Path, tmp_path: Path) -> None:
+    train_semantic(AVSC_TINY, replace(AVSC_RECIPE, proposal_steps=0, steps=1), data, tmp_path / "run", **QUIET)
+    assert "dog" in load_model(tmp_path / "run" / "last").config.class_names
+
+
+def test_a_stopped_run_ends_like_one_that_was_not(data: Path, tmp_path: Path) -> None:
+    """It stops between the stages, and within the second."""
+    whole = tmp_path / "whole"
+    train_semantic(AVSC_TINY, AVSC_RECIPE, data, whole, **QUIET)
+    parts, runs = tmp_path / "parts", 0
+    runtime = RuntimeConfig(workers=0, device="cpu", max_minutes=1e-6)
+    while not train_semantic(AVSC_TINY, AVSC_RECIPE, data, parts, runtime=runtime, say=lambda _: None):
+        runs += 1
+    assert runs >= 2
+    assert not changed(load_model(whole / "last"), load_model(parts / "last"))
+
+
+def test_another_run_is_not_mixed_in(data: Path, tmp_path: Path) -> None:
+    recipe = replace(RAVS_RECIPE, steps=1)
+    train_semantic(RAVS_TINY, recipe, data, tmp_path, **QUIET)
+    with pytest.raises(ConfigError, match="holds another run"):
+        train_semantic(RAVS_TINY, replace(recipe, lr=0.5), data, tmp_path, **QUIET)
+
+
+def test_weights_of_another_system_are_refused(data: Path, tmp_path: Path) -> None:
+    train_semantic(RAVS_TINY, replace(RAVS_RECIPE, steps=1), data, tmp_path / "ravs", **QUIET)
+    with pytest.raises(WeightsError, match=r"holds a RAVS for 1 classes: going on needs a AVSC"):
+        train_semantic(AVSC_TINY, AVSC_RECIPE, data, tmp_path / "avsc", init_from=tmp_path / "ravs" / "last", **QUIET)
+
+
+def test_the_command_trains_a_preset(data: Path, tmp_path: Path) -> None:
+    command = ["train", "--preset", "ravs-synth-tiny", "--data", str(data), "--out", str(tmp_path / "run")]
+    small = [f"{name}={value}" for name, value in (("decoder_dim", 16), ("temporal_dim", 16), ("input_size", 64))]
+    settings = [word for text in small for word in ("--set", text)]
+    assert main([*command, *settings, "--steps", "1", "--batch", "1", "--workers", "0", "--device", "cpu"]) == 0
+    assert isinstance(load_model(tmp_path / "run" / "last"), RAVS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "avsc-r50", "--audio-weights", "x.pth"], "AVSC and RAVS are trained without --audio-weights"),
+        (["--preset", "acvis-r50", "--subset", "v2"], "--subset chooses videos of AVSBench or VPO"),
+    ],
+)
+def test_options_of_other_systems_are_refused(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--data", str(tmp_path), "--out", str(tmp_path), *options]) != 0
+    assert message in capsys.readouterr().err
+
+
+def test_every_preset_has_a_recipe() -> None:
+    for name in (*AVSC_PRESETS, *RAVS_PRESETS):
+        recipe = RECIPES[name]
+        assert isinstance(recipe, Recipe) and bool(recipe.proposal_steps) == name.startswith("avsc")
+        assert recipe.augmentation == "colour"
