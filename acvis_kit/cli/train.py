@@ -27,7 +27,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         usage="acvis train --data DIR --out RUN [--preset NAME] [OPTION ...]",
         description="Trains a network on a data set in AVISeg's layout. The same command resumes a run that was "
         "stopped or killed. acvis-synth-tiny: 160 minutes on 2 CPU cores. Several GPUs: torchrun "
-        "--nproc_per_node N -m acvis_kit.cli train ...",
+        f"--nproc_per_node N -m acvis_kit.cli train ... Presets: {', '.join(EVERY_PRESET)}.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=WIDTH),
     )
     parser.set_defaults(run=_train)
@@ -35,24 +35,24 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         "--preset",
         choices=tuple(EVERY_PRESET),
         metavar="NAME",
-        help=f"{', '.join(EVERY_PRESET)} ({DEFAULT_PRESET}, or that of --init-from)",
+        help=f"see above ({DEFAULT_PRESET}, or that of --init-from)",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder in AVISeg's layout")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--train-split", default="train", metavar="NAME", help="(train)")
     parser.add_argument("--val-split", default="val", metavar="NAME", help="(val)")
-    parser.add_argument("--subset", metavar="NAME", help="of AVSBench-semantic or VPO, for AVSC and RAVS (all)")
+    parser.add_argument("--subset", metavar="NAME", help="of AVSBench-semantic or VPO (all)")
     parser.add_argument("--init-from", metavar="W", help="weights to fine-tune")
-    parser.add_argument("--backbone-weights", metavar="F", help="ImageNet's: a file, package:NAME or timm:NAME")
+    parser.add_argument("--backbone-weights", metavar="F", help="ImageNet's: FILE, package:NAME, timm:NAME")
     parser.add_argument("--audio-weights", type=Path, metavar="F", help="VGGish's weights")
     parser.add_argument("--overwrite", action="store_true", help="start again where RUN holds another run")
-    parser.add_argument("--allow-outside", action="store_true", help="read frames that the JSON names outside --data")
+    parser.add_argument("--allow-outside", action="store_true", help="read frames outside of --data")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="any field of network, losses, inference or recipe",
+        help="any field of configuration or recipe",
     )
     recipe = parser.add_argument_group("recipe (the final weights depend on it; default: the recipe of the preset)")
     add_fields(recipe, Recipe, defaults="")

@@ -42,7 +42,7 @@ def make_accelerator(precision: str = "float32", device: str | None = None) -> A
     # Without a GPU accelerate joins the processes of torchrun only if it is told to use the CPU.
     on_cpu = device == "cpu" or (started > 1 and not torch.cuda.is_available())
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed, kwargs_handlers=[ddp])
-    if accelerator.num_processes != started:
+    if accelerator.num_processes < started:
         raise AcvisError(
             f"{started} processes were started, but accelerate sees {accelerator.num_processes}: each would train for "
             "itself. Start them with torchrun, and unset ACCELERATE_USE_CPU and CUDA_VISIBLE_DEVICES"

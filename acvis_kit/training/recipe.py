@@ -36,7 +36,7 @@ class Recipe(Checked):
     # --- samples
     steps: int = number(48_000, 1, help="optimizer steps of the whole network")
     batch: int = number(2, 1, help="clips per step, over all processes")
-    batch_per_process: int | None = number(None, 1, help="clips a process takes at a time; replaces batch")
+    batch_per_process: int | None = number(None, 1, help="of each process; replaces batch")
     # The mean of their gradients; each part is normalised by its own terms.
     accumulation: int = number(1, 1, help="parts of a step, one after another")
     clip_frames: int = number(5, 1, help="frames per clip (T)")
@@ -44,21 +44,19 @@ class Recipe(Checked):
         "scattered", "consecutive", help="frames of a clip"
     )
     augmentation: str = choice("paper", "synth", "filmed", "colour", "none", help="see acvis_kit.data.transforms")
-    audio_folder: str | None = setting(None, "precomputed features, for networks without audio encoder")
-    counterfactual_audio: float = number(0.0, 0, 1, help="fraction of clips with another soundtrack and its truth")
+    audio_folder: str | None = setting(None, "features, without audio encoder")
+    counterfactual_audio: float = number(0.0, 0, 1, help="fraction of clips with another sound")
 
     # --- pretraining stages, before the training of the whole network (ours); see `stages`
     audio_pretraining_steps: int = number(0, 0, help="of the audio encoder alone, on sound classes")
-    audio_pretraining_sounds: str = choice(
-        "counterfactual", "mixed", help="what a fraction of counterfactual_audio of its clips sounds like"
-    )
+    audio_pretraining_sounds: str = choice("counterfactual", "mixed", help="of its counterfactual clips")
     audio_pretraining_batch: int = number(4, 1, help=f"clips of {AUDIO_SECONDS} s per step, over all processes")
-    visual_pretraining_steps: int = number(0, 0, help="of backbone and pixel decoder alone, on pixel classes")
+    visual_pretraining_steps: int = number(0, 0, help="of the visual parts, on pixel classes")
     visual_pretraining_batch: int = number(32, 1, help="frames per step, over all processes")
 
     # --- stage 1 of AVSC, before its correlation with the sound; see `semantic_stages`
     proposal_steps: int = number(0, 0, help="of AVSC's proposals, before the correlation")
-    proposal_batch: int = number(32, 1, help="frames per step of the proposals, over all processes")
+    proposal_batch: int = number(32, 1, help="frames per step of the proposals")
     proposal_lr: float = number(1e-4, above=0, help="learning rate of the proposals")
 
     # --- AdamW
@@ -193,9 +191,14 @@ def recipe_of(config: ACVISConfig, preset: str | None = None) -> Recipe:
     Args:
         config: pretraining stages whose heads it does not have are left out.
         preset: where the network is a variant of one, its recipe is taken. Otherwise SYNTH for the compact backbone,
-            which starts from random weights, else PAPER.
+            which starts from random weights, FILMED where the backbone's classifier names the masks, else PAPER.
     """
-    recipe = RECIPES[preset] if preset is not None else SYNTH if config.backbone == "compact" else PAPER
+    if preset is not None:
+        recipe = RECIPES[preset]
+    elif config.backbone == "compact":
+        recipe = SYNTH
+    else:
+        recipe = FILMED if config.class_head == "backbone" else PAPER
     return replace(
         recipe,
         audio_pretraining_steps=recipe.audio_pretraining_steps if config.audio_classes else 0,

@@ -10,7 +10,9 @@ import pytest
 
 from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError
-from acvis_kit.training.recipe import PAPER, RECIPES, RENAMED, SYNTH, Recipe, RuntimeConfig, recipe_of
+from acvis_kit.models.avsc.config import AVSC_PRESETS
+from acvis_kit.models.ravs.config import RAVS_PRESETS
+from acvis_kit.training.recipe import FILMED, PAPER, RECIPES, RENAMED, SYNTH, Recipe, RuntimeConfig, recipe_of
 
 
 def test_the_paper_is_the_default() -> None:
@@ -22,7 +24,9 @@ def test_the_paper_is_the_default() -> None:
 
 def test_small_networks_get_the_recipe_for_synthetic_data() -> None:
     assert recipe_of(PRESETS["acvis-synth-tiny"]) == SYNTH
-    assert all(recipe_of(config) == PAPER for name, config in PRESETS.items() if name != "acvis-synth-tiny")
+    assert recipe_of(PRESETS["acvis-filmed-small"]) == FILMED
+    small = ("acvis-synth-tiny", "acvis-filmed-small")
+    assert all(recipe_of(config) == PAPER for name, config in PRESETS.items() if name not in small)
 
 
 def test_a_recipe_survives_json() -> None:
@@ -61,7 +65,7 @@ def test_fields_of_earlier_versions_are_refused_with_their_new_names() -> None:
 
 
 def test_every_preset_names_its_recipe() -> None:
-    assert set(RECIPES) == set(PRESETS)
+    assert set(RECIPES) == {*PRESETS, *AVSC_PRESETS, *RAVS_PRESETS}
     assert RECIPES["acvis-synth-tiny"] == SYNTH and RECIPES["acvis-r50"] == PAPER
     assert recipe_of(replace(PRESETS["acvis-r50"], backbone="compact"), "acvis-r50") == PAPER
     assert recipe_of(PRESETS["acvis-synth-tiny"]).counterfactual_audio == 0.4

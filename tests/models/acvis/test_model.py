@@ -80,7 +80,8 @@ def test_every_preset_builds(name: str) -> None:
     with torch.device("meta"):
         model = ACVIS(PRESETS[name])
     parameters = sum(p.numel() for p in model.parameters())
-    assert parameters < 5_000_000 if name == "acvis-synth-tiny" else parameters > 50_000_000
+    most = {"acvis-synth-tiny": 5_000_000, "acvis-filmed-small": 12_000_000}
+    assert parameters < most[name] if name in most else parameters > 50_000_000
     assert (model.audio_encoder is None) == (name == "vita-r50")
 
 
