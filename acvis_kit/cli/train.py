@@ -35,7 +35,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         "--preset",
         choices=tuple(EVERY_PRESET),
         metavar="NAME",
-        help=f"see above ({DEFAULT_PRESET}, or that of --init-from)",
+        help=f"see above ({DEFAULT_PRESET})",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder in AVISeg's layout")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")

@@ -66,7 +66,7 @@ class Recipe(Checked):
     eps: float = number(1e-8, above=0, help="of AdamW")
     frozen: tuple[str, ...] = setting((), 'parts not trained, such as "backbone", "tracker.class_head"')
     weight_decay: float = number(0.05, 0, help="not of norms, embeddings, Swin's bias tables")  # biases decay
-    clip_norm: float = number(0.01, above=0, help="maximum norm of the gradient of all parameters")
+    clip_norm: float = number(0.01, above=0, help="maximum norm of the gradient")
 
     # --- learning rate over time
     schedule: str = choice("paper", "cosine", help="paper: lr, then lr * drop; cosine: from lr to 0")

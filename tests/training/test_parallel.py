@@ -63,7 +63,7 @@ def test_torchrun_without_a_gpu_joins_its_processes(tmp_path: Path) -> None:
         "from acvis_kit.training.parallel import make_accelerator\nprint('of', make_accelerator().num_processes)\n",
         encoding="utf-8",
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(script)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert run.stdout.split() == ["of", "2"] * 2, run.stderr
