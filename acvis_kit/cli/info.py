@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 
 from acvis_kit.cli.options import add_json, show
-from acvis_kit.config import PRESETS
+from acvis_kit.models.presets import ALL_PRESETS
 
 
 def add_info(commands: argparse._SubParsersAction) -> None:
@@ -30,7 +30,7 @@ def _info(arguments: argparse.Namespace) -> None:
         return
     from acvis_kit.weights.load import load_model, random_model
 
-    model = random_model(arguments.model) if arguments.model in PRESETS else load_model(arguments.model)
+    model = random_model(arguments.model) if arguments.model in ALL_PRESETS else load_model(arguments.model)
     rows = costs(model)
     if arguments.json:
         show([vars(row) for row in rows])

@@ -53,6 +53,8 @@ def test_json_restores_the_maps(tmp_path: Path) -> None:
     maps = np.zeros((2, 2, 3), dtype=np.int16)
     for entry in written["results"]:
         code = entry["segmentation"]
+        share = (small().class_maps[entry["frame"]] == entry["category_id"]).float().mean()
+        assert entry["share"] == pytest.approx(float(share), abs=1e-6)
         maps[entry["frame"]][decode({"size": code["size"], "counts": code["counts"].encode()})] = entry["category_id"]
     assert np.array_equal(maps, small().class_maps.numpy())
     assert (
@@ -63,12 +65,12 @@ def test_json_restores_the_maps(tmp_path: Path) -> None:
 def test_csv_has_a_row_for_each_frame_and_only_the_columns_that_exist(tmp_path: Path) -> None:
     rows = list(csv.reader(small().to_csv(tmp_path / "a.csv").open()))
     assert rows == [
-        ["start", "end", "count", "uncertainty", "area", "sounding"],
-        ["0", "0.5", "2", "0.5000", "0.5000", "dog; car"],
-        ["0.5", "1", "0", "0.5000", "0.0000", ""],
+        ["start", "end", "count", "uncertainty", "area", "sounding", "shares"],
+        ["0", "0.5", "2", "0.5000", "0.5000", "dog; car", "0.3333; 0.1667"],
+        ["0.5", "1", "0", "0.5000", "0.0000", "", ""],
     ]
     bare = replace(small(), counts=None, uncertainty=None)
-    assert next(csv.reader(bare.to_csv(tmp_path / "b.csv").open())) == ["start", "end", "area", "sounding"]
+    assert next(csv.reader(bare.to_csv(tmp_path / "b.csv").open())) == ["start", "end", "area", "sounding", "shares"]
 
 
 def test_instances_are_connected_parts_of_each_class() -> None:
@@ -76,8 +78,8 @@ def test_instances_are_connected_parts_of_each_class() -> None:
     masks[0, 0, 0, 0] = masks[0, 0, 1, 1] = True  # touch at a corner: one
     masks[0, 0, 5:, 5:] = True
     masks[0, 1, 0, 0] = True  # of another class: its own
-    assert count_instances(masks).tolist() == [3, 0]
-    assert count_instances(masks, least_area=4 / 64).tolist() == [1, 0]
+    assert count_instances(masks).tolist() == [[2, 1], [0, 0]]
+    assert count_instances(masks, least_area=4 / 64).tolist() == [[1, 0], [0, 0]]
 
 
 def make(kind: type, config, **changes):
