@@ -240,7 +240,7 @@ class SemanticPredictor:
     def _prediction(self, maps: SemanticMaps, size: tuple[int, int]) -> SemanticPrediction:
         """The prediction of one chunk, B = 1, on the CPU at size (h, w)."""
         scores = _resized(maps.scores[0].float(), size).half()  # as it is kept: `above` compares the same numbers
-        labels = F.interpolate(maps.labels.float(), size, mode="nearest")[0]
+        labels = F.interpolate(maps.labels.float(), size, mode="nearest-exact")[0]  # aligned with bilinear scores
         class_maps = torch.where(scores.float() > self.threshold, labels + 1, 0).to(torch.int16)
         heard = maps.class_scores[0].float().cpu() if maps.class_scores is not None else None
         counts = instances = None

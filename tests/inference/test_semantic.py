@@ -22,6 +22,7 @@ from acvis_kit.models.ravs.model import RAVS
 from tests.models.avsc.test_model import TINY as AVSC_TINY
 from tests.models.ravs.test_model import SEMANTIC
 from tests.models.ravs.test_model import TINY as RAVS_TINY
+from tests.semantic_models import marking_avsc, marking_ravs
 
 
 def small() -> SemanticPrediction:
@@ -152,11 +153,39 @@ def test_candidates_that_are_heard_are_counted_and_drawn(noise_clip: Clip) -> No
         predictor.decode(features, noise_clip, audio_features=torch.zeros(8, 3))
 
 
+def test_a_pixel_that_sounds_has_the_class_of_a_candidate_that_is_heard(noise_clip: Clip) -> None:
+    """Resized scores exceed the threshold a little beside a mask, where another candidate may be silent."""
+    model = marking_avsc()
+    masks = torch.zeros(8, 3, 64, 64, dtype=torch.bool)
+    masks[:, 0, 3:50, 5:33] = True
+    masks[:, 1] = ~masks[:, 0]  # the bar, around the square, is not heard
+    predictor = SemanticPredictor(model)
+    features = SemanticFeatures(noise_clip, predictor.encoder_key)
+    features.append(Candidates(masks, masks.flatten(2).any(-1) * 0.9), 8)
+    for size in ((63, 101), (64, 96), (200, 150)):
+        found = predictor.decode(features, output_size=size)
+        assert found.sounding(0) == ("square",) and found.counts.tolist() == [1] * 8
+        assert found.instances.tolist() == [[1, 1, 0]] * 8
+
+
+def test_a_lower_threshold_can_be_raised_afterwards(noise_clip: Clip) -> None:
+    for model in (marking_avsc(), marking_ravs()):
+        low, high = (SemanticPredictor(model, threshold=value)(noise_clip) for value in (0.1, 0.8))
+        raised = low.above(0.8)
+        assert torch.equal(raised.class_maps > 0, high.class_maps > 0) and raised.threshold == high.threshold
+        assert high.counts is None or torch.equal(raised.counts, high.counts)
+        assert not torch.equal(low.class_maps, high.class_maps)
+
+
 def test_mistakes_are_named(noise_clip: Clip) -> None:
     model = make(AVSC, AVSC_TINY)
     one, other = SemanticPredictor(model), SemanticPredictor(make(AVSC, AVSC_TINY))
     with pytest.raises(DataError, match="encoded by another model"):
         other.decode(one.encode(noise_clip))
+    with pytest.raises(DataError, match=r"decode takes what encode returns, not a Clip"):
+        one.decode(noise_clip)
+    with pytest.raises(DataError, match=r"the frames are a Tensor: give a Clip"):
+        one.encode(noise_clip.frames)
     with pytest.raises(DataError, match="the clip has 0 frames"):
         one.encode(replace(noise_clip, frames=noise_clip.frames[:0]))
     with pytest.raises(ConfigError, match=r"threshold=1\.0 must lie in \[0, 1\)|threshold=1\.0 must be"):
