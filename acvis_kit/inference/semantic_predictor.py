@@ -68,6 +68,11 @@ class SemanticFeatures:
         """Number of frames T."""
         return sum(self.lengths)
 
+    @property
+    def source_size(self) -> tuple[int, int]:
+        """(H, W) of the clip's frames."""
+        return self.clip.size
+
     def append(self, chunk: Tensor | Candidates, frames: int) -> None:
         """Keep what `encode` gave for the next frames."""
         if isinstance(chunk, Candidates):

@@ -156,8 +156,11 @@ class Painter:
 
         As many as there is room for: the last line says how many more there are.
         """
-        names = [(track_name(self.prediction, mark), f"{mask.mean():.0%}", mark) for mark, mask in shown]
-        rows = [([f"{name}  {share}", name, share], track_colour(mark.id)) for name, share, mark in names]
+        rows = []
+        for mark, mask in shown:
+            name, share = track_name(self.prediction, mark), float(mask.mean())
+            percent = f"{share:.0%}" if share >= 0.005 else "<1%"
+            rows.append(([f"{name}  {percent}", name, percent], track_colour(mark.id)))
         height = sum(self._font.getmetrics())
         room = max(1, (self.size[0] - 2 * self._line) // (height + max(1, height // 4)) - len(taken))
         if len(rows) > room:
