@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from acvis_kit.inference.predict import predict
     from acvis_kit.inference.prediction import Prediction, Track
     from acvis_kit.inference.predictor import Predictor
+    from acvis_kit.inference.semantic import SemanticPrediction
+    from acvis_kit.inference.semantic_predictor import SemanticPredictor
     from acvis_kit.media.edit import AudioEdit
     from acvis_kit.media.load import load_clip
     from acvis_kit.models.acvis.model import ACVIS
@@ -35,6 +37,8 @@ __all__ = [
     "MediaError",
     "Prediction",
     "Predictor",
+    "SemanticPrediction",
+    "SemanticPredictor",
     "Track",
     "WeightsError",
     "convert",
@@ -59,6 +63,8 @@ _HOMES = {
     "MediaError": "errors",
     "Prediction": "inference.prediction",
     "Predictor": "inference.predictor",
+    "SemanticPrediction": "inference.semantic",
+    "SemanticPredictor": "inference.semantic_predictor",
     "Track": "inference.prediction",
     "WeightsError": "errors",
     "load_clip": "media.load",

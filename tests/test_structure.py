@@ -82,7 +82,7 @@ def test_the_face_of_the_kit_is_used_by_two_modules() -> None:
     }
     assert users == {
         "cli.parser",  # --version
-        "inference.prediction",  # to_video opens viz when it is called
+        "inference.clip_prediction",  # to_video opens viz when it is called
         "training.start",  # run.json names the version
     }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 
+from acvis_kit.models.avsc.config import AVSCConfig
+from acvis_kit.models.ravs.config import RAVSConfig
 from acvis_kit.weights.load import RANDOM, Loaded
 
 TITLE = "Hear what the model hears"
@@ -12,9 +14,10 @@ TITLE = "Hear what the model hears"
 def header(loaded: Loaded) -> str:
     """The head of the page, HTML: what it does, which weights are loaded, and a warning if they are random."""
     badge = f"<span class='badge'>weights: <code>{html.escape(loaded.name)}</code></span>"
+    what = "pixels of which class" if isinstance(loaded.model.config, AVSCConfig | RAVSConfig) else "objects"
     text = (
         f"<div class='head'><h1>{TITLE}</h1>{badge}</div>"
-        "<p class='lead'>Which objects in a video <em>sound</em>, second by second? Choose a clip, change its sound, "
+        f"<p class='lead'>Which {what} in a video <em>sound</em>, second by second? Choose a clip, change its sound, "
         "and see how the masks change.</p>"
     )
     if loaded.entry is not None:
@@ -52,7 +55,11 @@ def panel(loaded: Loaded) -> str:
         rows.append(("trained on", "unknown: the weights are not in the kit's table. Ask whoever made the file"))
     config = loaded.model.config
     rows.append(("classes", html.escape(", ".join(config.class_names))))
-    if config.count_head != "none":
+    if isinstance(config, AVSCConfig):
+        rows.append(("count", "connected parts of the masks of the classes that are heard"))
+    elif isinstance(config, RAVSConfig):
+        rows.append(("count", "none: the masks say which pixels of a class sound, not how many objects"))
+    elif config.count_head != "none":
         k_max = config.k_max
         rows.append(("count", f"0 to {k_max}; {k_max}+ means {k_max} or more"))
     table = "".join(f"<tr><th scope='row'>{name}</th><td>{value}</td></tr>" for name, value in rows)

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import MediaError
+from acvis_kit.inference.clip_prediction import ClipPrediction
 from acvis_kit.inference.features import VisualFeatures
-from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
+from acvis_kit.inference.semantic_predictor import SemanticFeatures, SemanticPredictor
 from acvis_kit.media.decoding import find_stream, opened
 from acvis_kit.media.load import iter_source_frames, load_clip
 from acvis_kit.media.write import write_video
@@ -53,7 +54,7 @@ class EncodedClip:
         at: when it was encoded, by the monotonic clock.
     """
 
-    features: VisualFeatures
+    features: VisualFeatures | SemanticFeatures
     stills: list[bytes]
     seconds: float
     at: float = field(default_factory=time.monotonic)
@@ -62,7 +63,7 @@ class EncodedClip:
 class ClipCache:
     """Encoded clips by the content of their files: the last `CLIPS_KEPT`, and those that are pinned (the examples)."""
 
-    def __init__(self, predictor: Predictor, max_seconds: float) -> None:
+    def __init__(self, predictor: Predictor | SemanticPredictor, max_seconds: float) -> None:
         self.predictor, self.max_seconds = predictor, max_seconds
         self._kept: OrderedDict[str, EncodedClip] = OrderedDict()
         self._pinned: dict[str, EncodedClip] = {}
@@ -112,7 +113,7 @@ class ClipCache:
         return EncodedClip(features, stills, time.monotonic() - began)
 
 
-def clip_of(result: VisualFeatures | Prediction) -> Clip:
+def clip_of(result: VisualFeatures | SemanticFeatures | ClipPrediction) -> Clip:
     """The clip of features or of a prediction; on the page both are made from one."""
     assert result.clip is not None, "the page encodes clips, not bare frames"
     return result.clip
@@ -125,8 +126,14 @@ def file_of(clip: Clip) -> Path:
 
 
 def drawn_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(H, W) of a clip's overlays and masks."""
+    """(H, W) of a clip's overlays."""
     return shrunk(size, SHORT_SIDE)
+
+
+def mask_size(size: tuple[int, int], predictor: Predictor | SemanticPredictor) -> tuple[int, int]:
+    """(H, W) of the masks of a clip: of its overlays, or of class maps, which are not compressed, the network's own."""
+    short_side = SHORT_SIDE if isinstance(predictor, Predictor) else predictor.inference.input_size
+    return shrunk(drawn_size(size), short_side)
 
 
 def without_pixels(clip: Clip) -> Clip:

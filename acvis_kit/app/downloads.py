@@ -9,16 +9,19 @@ from acvis_kit.app.clips import CLIPS, clip_of, file_of
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.studio import CANDIDATES, Take, TakeView, without_folders
 from acvis_kit.files import atomic_write
+from acvis_kit.inference.clip_prediction import ClipPrediction
 from acvis_kit.inference.prediction import Prediction
+from acvis_kit.models.presets import ALL_PRESETS
 from acvis_kit.viz.pixels import image_file
 from acvis_kit.weights.load import RANDOM, Loaded
+from acvis_kit.weights.published import DRAWN_WEIGHTS
 
 BUNDLED = "files('acvis_kit') / 'assets/clips"  # the beginning of the expression of a clip that ships
 NAMES = ("overlay.mp4", "result.json", "counts.csv", "masks.zip")
 
 
 def write_files(take: Take, view: TakeView, overlay: Path) -> list[Path]:
-    """The overlay, and a JSON (AVISeg's result format under "results"), a CSV and a zip, named as in `NAMES`.
+    """The overlay, and a JSON (of tracks AVISeg's result format under "results"), a CSV and a zip: see `NAMES`.
 
     Raises:
         AcvisError: the page's disk is full.
@@ -29,25 +32,32 @@ def write_files(take: Take, view: TakeView, overlay: Path) -> list[Path]:
     return [overlay, prediction.to_json(result), prediction.to_csv(counts), write_masks(prediction, masks)]
 
 
-def write_masks(prediction: Prediction, path: Path) -> Path:
-    """A zip with a black-and-white PNG for each track and frame in which it has a mask: dog-0/00003.png."""
+def write_masks(prediction: ClipPrediction, path: Path) -> Path:
+    """A zip with a black-and-white PNG for each track, or class, and frame in which it has a mask: dog-0/00003.png."""
     with atomic_write(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:  # of compressed PNGs
-        archive.writestr("README.txt", f"masks of {file_of(clip_of(prediction)).name}: <class>-<track>/<frame>.png\n")
-        for track in prediction.tracks:
-            name = f"{prediction.class_names[track.label]}-{track.id}"
-            for t, area in enumerate(track.areas().tolist()):
+        number = "track" if isinstance(prediction, Prediction) else "number of the class"
+        file = file_of(clip_of(prediction)).name
+        archive.writestr("README.txt", f"masks of {file}: <class>-<{number}>/<frame>.png\n")
+        for mark in prediction.marks:
+            name = f"{prediction.class_names[mark.label]}-{mark.id}"
+            for t, area in enumerate(mark.areas().tolist()):
                 if area:
-                    archive.writestr(f"{name}/{t:05d}.png", image_file(track.mask(t), "PNG"))  # one bit a pixel
+                    archive.writestr(f"{name}/{t:05d}.png", image_file(mark.mask(t), "PNG"))  # one bit a pixel
     return path
 
 
 def python_lines(take: Take, view: TakeView, loaded: Loaded, max_seconds: float) -> str:
     """The run as a Python script: bundled clips by their place in the package, other files by their names alone."""
-    settings = take.settings
-    size, top_k = take.prediction.size, min(loaded.model.config.top_k, CANDIDATES)
+    settings, size = take.settings, take.prediction.size
+    if isinstance(take.prediction, Prediction):
+        top_k = min(loaded.model.config.top_k, CANDIDATES)
+        predictor = f"ak.Predictor(model, score_threshold={view.threshold:g}, count_gate={view.gate}, top_k={top_k})"
+    else:
+        predictor = f"ak.SemanticPredictor(model, threshold={view.threshold:g})"
     weights = f"ak.load_model({_source_of(loaded)!r})"
     if loaded.name == RANDOM:
-        weights = 'random_model("acvis-synth-tiny")  # untrained'
+        presets = [name for name, config in ALL_PRESETS.items() if config == loaded.model.config]
+        weights = f'random_model("{next(iter(presets), DRAWN_WEIGHTS)}")  # untrained'
     clip, sound = _file_code(file_of(take.source)), _edit_code(settings)
     bundled = any(BUNDLED in code for code in (clip, sound))
     lines = [
@@ -57,7 +67,7 @@ def python_lines(take: Take, view: TakeView, loaded: Loaded, max_seconds: float)
         "",
         f"model = {weights}",
         f'clip = ak.load_clip({clip}, max_seconds={max_seconds:g}, too_long="trim")',
-        f"predictor = ak.Predictor(model, score_threshold={view.threshold:g}, count_gate={view.gate}, top_k={top_k})",
+        f"predictor = {predictor}",
         "features = predictor.encode(clip)  # once per clip; decode it with as many sounds as you like",
         f"sound = {sound}",
         f"prediction = predictor.decode(features, sound, output_size={size})",

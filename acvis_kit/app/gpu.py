@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from acvis_kit.app.clips import clip_of, drawn_size, still_of, without_pixels
+from acvis_kit.app.clips import clip_of, mask_size, still_of, without_pixels
 from acvis_kit.inference.predictor import Predictor
+from acvis_kit.inference.semantic_predictor import SemanticPredictor
 from acvis_kit.media.decoding import claimed_end, opened
 from acvis_kit.media.load import load_clip
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from acvis_kit.app.sound_settings import SoundSettings
     from acvis_kit.clip import Clip
     from acvis_kit.inference.prediction import Prediction
+    from acvis_kit.inference.semantic import SemanticPrediction
 
 START, PER_SECOND = 15.0, 0.5  # GPU seconds: to begin, and for each second of the clip
 LONGEST = 120.0  # GPU seconds that one run may request
@@ -43,14 +45,16 @@ class GpuResult(NamedTuple):
         decoding: seconds that decoding took.
     """
 
-    prediction: Prediction
+    prediction: Prediction | SemanticPrediction
     source: Clip
     stills: list[bytes]
     encoding: float
     decoding: float
 
 
-def runner(predictor: Predictor, max_seconds: float) -> Callable[[str, SoundSettings], GpuResult] | None:
+def runner(
+    predictor: Predictor | SemanticPredictor, max_seconds: float
+) -> Callable[[str, SoundSettings], GpuResult] | None:
     """A function of a clip's path and its sound settings that runs on ZeroGPU; None without the package `spaces`.
 
     It runs in a separate process: its arguments and its result are pickled, and the process keeps no state.
@@ -66,7 +70,8 @@ def runner(predictor: Predictor, max_seconds: float) -> Callable[[str, SoundSett
         settings.check_within(loaded.duration)
         features = predictor.encode(loaded)
         encoding = time.monotonic() - began
-        prediction = predictor.decode(features, settings.edit(), output_size=drawn_size(loaded.size))
+        decode: Any = predictor.decode  # it gets what its own `encode` returned
+        prediction = decode(features, settings.edit(), output_size=mask_size(loaded.size, predictor))
         stills = [still_of(frame) for frame in loaded.frames]
         slim = replace(prediction, clip=without_pixels(clip_of(prediction)))
         return GpuResult(slim, without_pixels(loaded), stills, encoding, time.monotonic() - began - encoding)

@@ -284,7 +284,7 @@ class Handlers:
         request: gr.Request | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[Any, ...]:
-        """Mark the objects that sound in a clip, second by second.
+        """Mark the objects, or with weights of a semantic system the pixels of classes, that sound in a clip.
 
         Args:
             clip: a video file; trimmed to its first 120 s.
@@ -294,14 +294,15 @@ class Handlers:
             seconds: delay for "shift", -3600..3600 and less than the clip's duration; negative is earlier.
             start: second of the clip at which "keep" begins, 0..3600.
             end: second of the clip at which "keep" ends, 0..3600; 0 is the end of the clip.
-            threshold: tracks score higher than this, 0..1; without it, as the weights' configuration says.
-            count_gate: limit the masks of each second to the predicted count.
+            threshold: tracks, or pixels of classes, score higher than this, 0..1; without it, as the weights'
+                configuration says.
+            count_gate: limit the masks of each second to the predicted count, with weights that have a count head.
             request: of the visitor, from gradio.
             progress: from gradio.
 
         Returns:
-            overlay, the clip with its masks and the model's input sound (MP4); summary; tracks, a list of objects;
-            result (JSON); counts (CSV); masks (zip of PNGs).
+            overlay, the clip with its masks and the model's input sound (MP4); summary; tracks, a list of objects, or
+            of classes; result (JSON); counts (CSV); masks (zip of PNGs).
 
         Raises:
             gr.Error: with the message to show, for whatever went wrong.
@@ -351,7 +352,7 @@ class Handlers:
 
     def _second(self, take: Take, view: TakeView, t: int) -> list[Any]:
         picture, masks, colours = views.second(take, view, t)
-        return [gr.AnnotatedImage((picture, [*masks]), color_map=colours), views.second_caption(take, t)]
+        return [gr.AnnotatedImage((picture, [*masks]), color_map=colours), views.second_caption(take, view, t)]
 
     def _files(self, take: Take, view: TakeView, video: bool = True) -> list[Any]:
         files = downloads.write_files(take, view, take.videos.get(view, Path()))

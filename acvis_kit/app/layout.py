@@ -171,13 +171,17 @@ def _results(studio: Studio) -> Results:
                 0.95,
                 value=studio.view.threshold,
                 step=0.01,
-                label="Score above",
+                label="Pixel score above" if studio.semantic else "Score above",
                 elem_id="threshold",
             )
             opacity = gr.Slider(0, 1, value=studio.view.opacity, step=0.05, label="Mask opacity", elem_id="opacity")
-            counts = studio.loaded.model.config.count_head != "none"
+            counts = not studio.semantic and studio.loaded.model.config.count_head != "none"
             gate = gr.Checkbox(
-                studio.view.gate, label="Limit the masks to the predicted count", interactive=counts, elem_id="gate"
+                studio.view.gate,
+                label="Limit the masks to the predicted count",
+                interactive=counts,
+                visible=not studio.semantic,
+                elem_id="gate",
             )
         gr.Markdown("## Second by second")
         timeline = gr.Plot(label="Timeline: click a second", show_label=False, elem_id="timeline")

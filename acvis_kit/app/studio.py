@@ -21,9 +21,9 @@ from acvis_kit.app.clips import (
     ClipCache,
     clip_of,
     content_key,
-    drawn_size,
     example_files,
     file_of,
+    mask_size,
     original_for_browsers,
 )
 from acvis_kit.app.numbers import number_within
@@ -33,17 +33,20 @@ from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import AcvisError, MediaError
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
+from acvis_kit.inference.semantic import SemanticPrediction
+from acvis_kit.inference.semantic_predictor import SemanticPredictor
+from acvis_kit.models.semantic_config import SemanticInference
 from acvis_kit.viz.overlay import write_overlay
 from acvis_kit.weights.load import Loaded
 
 MAX_SECONDS = 120  # longer clips are trimmed
 FEATURES_MB = 512  # of one clip in memory; the rest goes to disk
-FLOOR = 0.1  # score; lower tracks are not kept, and the threshold's slider begins here
+FLOOR = 0.1  # score; lower tracks or pixels are not kept, and the threshold's slider begins here
 CANDIDATES = 40  # pairs of query and class whose masks are computed, at most
 SESSIONS_KEPT = 16
 TAKES_KEPT = 8  # per session; a take is run-length codes and videos
 VIEWS_KEPT = 3  # per take: overlays and downloads in different views
-SESSION_BYTES = 500 * 10**6  # of a session's results on the disk; its oldest takes make room
+SESSION_BYTES = 500 * 10**6  # of a session's results, on the disk and in memory; its oldest takes make room
 TABS_KNOWN = 1000  # sessions that a reloaded page can find again
 TOKEN = re.compile(r"[0-9a-f]{32}")  # the secret by which it finds its session
 
@@ -59,8 +62,8 @@ class TakeView:
     """How a take is shown. Another view does not run the model again.
 
     Attributes:
-        threshold: tracks score higher than this.
-        gate: limit the masks of each frame to the predicted count.
+        threshold: tracks, or pixels of classes, score higher than this.
+        gate: limit the masks of each frame to the predicted count, of a model with a count head.
         opacity: of the masks, 0..1.
     """
 
@@ -86,7 +89,7 @@ class Take:
         number: from 1 within the session; 0 until the take is added to one.
         clip_name: name of the clip's file.
         settings: the sound.
-        prediction: all tracks above `Studio.floor`; `shown` filters them.
+        prediction: all that scores above `Studio.floor`; `shown` filters it.
         source: the clip with its original sound, without pixels.
         stills: T JPEGs, one of each frame.
         encoding: seconds that reading and encoding the clip took; 0 if it was encoded before.
@@ -100,7 +103,7 @@ class Take:
     number: int
     clip_name: str
     settings: SoundSettings
-    prediction: Prediction
+    prediction: Prediction | SemanticPrediction
     source: Clip
     stills: list[bytes]
     encoding: float
@@ -115,10 +118,18 @@ class Take:
     def title(self) -> str:
         return f"Take {self.number}: {self.clip_name} with {self.settings.label()}"
 
-    def shown(self, view: TakeView) -> Prediction:
+    def shown(self, view: TakeView) -> Prediction | SemanticPrediction:
         """The prediction above the view's threshold and, with `view.gate`, within the predicted count."""
         prediction = self.prediction.above(view.threshold)
         return prediction.gated() if view.gate else prediction
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """Of class maps, which are large; those of tracks are run-length codes."""
+        if not isinstance(self.prediction, SemanticPrediction):
+            return 0
+        maps = (self.prediction.class_maps, self.prediction.probabilities, self.prediction.uncertainty)
+        return sum(one.nbytes for one in maps if one is not None)
 
     def view_folder(self, view: TakeView) -> Path:
         """The folder of the files of this view, made if there is none; the last `VIEWS_KEPT` are kept.
@@ -167,11 +178,14 @@ class Session:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def make_room(self) -> None:
-        """Drop the oldest takes, with their files, as long as there are too many or their files are too large."""
-        while len(self.takes) > 1 and (len(self.takes) > TAKES_KEPT or bytes_in(self.folder) > SESSION_BYTES):
+        """Drop the oldest takes, with their files, as long as there are too many or they are too large."""
+        while len(self.takes) > 1 and (len(self.takes) > TAKES_KEPT or self._bytes() > SESSION_BYTES):
             number, take = self.takes.popitem(last=False)
             take.delete_files()
             self.dropped.append(number)
+
+    def _bytes(self) -> int:
+        return bytes_in(self.folder) + sum(take.bytes_in_memory for take in self.takes.values())
 
     def delete(self) -> None:
         """Delete the session's results."""
@@ -186,6 +200,9 @@ class Studio:
         max_seconds: longer clips are trimmed to this.
         examples: a folder of clips instead of the bundled ones.
         home: a folder for the overlays of the examples; a temporary one if None.
+
+    Attributes:
+        semantic: whether the model marks pixels of classes (AVSC, RAVS) instead of tracks.
     """
 
     def __init__(
@@ -197,15 +214,21 @@ class Studio:
     ) -> None:
         config = loaded.model.config
         self.loaded, self.max_seconds = loaded, max_seconds
-        self.floor = min(FLOOR, config.score_threshold)
-        self.view = TakeView(config.score_threshold, config.count_gate)
-        self.predictor = Predictor(
-            loaded.model,
-            score_threshold=self.floor,
-            top_k=min(config.top_k, CANDIDATES),
-            count_gate=False,
-            feature_budget_mb=FEATURES_MB,
-        )
+        self.semantic = isinstance(config, SemanticInference)
+        threshold = config.threshold if self.semantic else config.score_threshold
+        self.floor = min(FLOOR, threshold)
+        self.view = TakeView(threshold, not self.semantic and config.count_gate)
+        self.predictor: Predictor | SemanticPredictor
+        if self.semantic:
+            self.predictor = SemanticPredictor(loaded.model, threshold=self.floor)
+        else:
+            self.predictor = Predictor(
+                loaded.model,
+                score_threshold=self.floor,
+                top_k=min(config.top_k, CANDIDATES),
+                count_gate=False,
+                feature_budget_mb=FEATURES_MB,
+            )
         self.clip_cache = ClipCache(self.predictor, max_seconds)
         self.examples = {path.stem: path for path in example_files(examples)}
         self._sessions: OrderedDict[str | None, Session] = OrderedDict()
@@ -410,11 +433,12 @@ class Studio:
                 return Take(0, clip.name, settings, *self._run_on_gpu(str(clip), settings))
             encoded, cached = self.clip_cache.get(clip, report, pin=pin)
             began = time.monotonic()
-            size = drawn_size(encoded.features.source_size)
+            size = mask_size(encoded.features.source_size, self.predictor)
             source = clip_of(encoded.features)
             settings.check_within(source.duration)
             report("decode", 0, len(source))
-            prediction = self.predictor.decode(encoded.features, edit, output_size=size, progress=report)
+            decode: Any = self.predictor.decode  # it gets what its own `encode` returned
+            prediction = decode(encoded.features, edit, output_size=size, progress=report)
         finally:
             self._network.release()
         decoding = time.monotonic() - began
@@ -422,7 +446,7 @@ class Studio:
         return Take(0, clip.name, settings, prediction, source, encoded.stills, encoding, decoding)
 
 
-def without_folders(prediction: Prediction) -> Prediction:
+def without_folders(prediction: Prediction | SemanticPrediction) -> Prediction | SemanticPrediction:
     """The prediction with the names of files alone, so that visitors do not get the server's folders."""
     clip = clip_of(prediction)
     source = file_of(clip)

@@ -1,4 +1,4 @@
-"""Views of a take: the timeline, one second with its masks, the table of tracks, the summary."""
+"""Views of a take: the timeline, one second with its masks, the table of tracks or classes, the summary."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from acvis_kit.app.clips import picture_of
 from acvis_kit.app.studio import Take, TakeView, without_folders
+from acvis_kit.inference.semantic import SemanticPrediction
 from acvis_kit.viz.figures import sounding_spans, timeline_figure
 from acvis_kit.viz.overlay import track_hex, track_name
 from acvis_kit.viz.pixels import resized_mask
@@ -27,33 +28,43 @@ def second(take: Take, view: TakeView, t: int) -> tuple[np.ndarray, list[tuple[n
     """Frame t with its masks.
 
     Returns:
-        The picture, uint8 (H, W, 3); per mask its opacity per pixel, float (H, W), and its label; label -> colour.
+        The picture, uint8 (H, W, 3); per mask its opacity per pixel, float (H, W), and its label, the name with the
+        track's score or the class' share of the picture; label -> colour.
     """
     prediction = take.shown(view)
     t = min(max(0, t), len(prediction) - 1)
     picture = picture_of(take.stills[t])
     masks: list[tuple[np.ndarray, str]] = []
     colours: dict[str, str] = {}
-    for track in prediction.tracks:
-        mask = track.mask(t)
+    for mark in prediction.marks:
+        mask = mark.mask(t)
         if mask.any():
-            label = f"{track_name(prediction, track)} {track.score:.2f}"
+            amount = f"{mask.mean():.1%}" if isinstance(prediction, SemanticPrediction) else f"{mark.score:.2f}"
+            label = f"{track_name(prediction, mark)} {amount}"
             masks.append((resized_mask(mask, picture.shape[:2]) * view.opacity, label))
-            colours[label] = track_hex(track.id)
+            colours[label] = track_hex(mark.id)
     return picture, masks, colours
 
 
-def second_caption(take: Take, t: int) -> str:
-    """The caption of frame t, Markdown: "Second 3 to 4: **2+ sounding** (probability 91%)"."""
-    prediction = take.prediction
+def second_caption(take: Take, view: TakeView, t: int) -> str:
+    """The caption of frame t, Markdown: "Second 3 to 4: **2+ sounding** (probability 91%)".
+
+    Without a count: "Second 3 to 4: **dog, cat**".
+    """
+    prediction = take.shown(view)
     t = min(max(0, t), len(prediction) - 1)
-    return f"Second {t / prediction.fps:g} to {(t + 1) / prediction.fps:g}: **{prediction.count_text(t)} sounding**" + (
+    span = f"Second {t / prediction.fps:g} to {(t + 1) / prediction.fps:g}"
+    count = prediction.count_text(t)
+    if isinstance(prediction, SemanticPrediction):
+        names = html.escape(", ".join(prediction.sounding(t))) or "nothing"
+        return f"{span}: **{names}**" + ("" if count is None else f", **{count} sounding**")
+    return f"{span}: **{count} sounding**" + (
         "" if prediction.count_probs is None else f" (probability {prediction.count_probs[t].max():.0%})"
     )
 
 
 def track_rows(take: Take, view: TakeView) -> list[dict[str, Any]]:
-    """One row per track, for the table and the endpoint.
+    """One row per track or class, for the table and the endpoint.
 
     Returns:
         Dictionaries of "object" (its name), "class", "score", "seconds" (how long it sounds), "spans" ([start, end]
@@ -62,19 +73,19 @@ def track_rows(take: Take, view: TakeView) -> list[dict[str, Any]]:
     prediction = take.shown(view)
     pixels = prediction.size[0] * prediction.size[1]
     rows = []
-    for track in prediction.tracks:
-        areas = track.areas()
+    for mark in prediction.marks:
+        areas = mark.areas()
         sounding = areas > 0
         share = float(areas[sounding].double().mean()) / pixels if sounding.any() else 0.0
         rows.append(
             {
-                "object": track_name(prediction, track),
-                "class": prediction.class_names[track.label],
-                "score": round(track.score, 4),
+                "object": track_name(prediction, mark),
+                "class": prediction.class_names[mark.label],
+                "score": round(mark.score, 4),
                 "seconds": int(sounding.sum()) / prediction.fps,
-                "spans": sounding_spans(track, prediction.fps),
+                "spans": sounding_spans(mark, prediction.fps),
                 "share": round(share, 4),
-                "colour": track_hex(track.id),
+                "colour": track_hex(mark.id),
             }
         )
     return rows
@@ -83,19 +94,24 @@ def track_rows(take: Take, view: TakeView) -> list[dict[str, Any]]:
 def track_table(take: Take, view: TakeView) -> str:
     """`track_rows` as an HTML table."""
     rows = track_rows(take, view)
+    word, title = _word(take), {"object": "Objects", "class": "Classes"}[_word(take)]
     if not rows:
-        return (
-            "<p class='nothing'>No object scores above the threshold. Lower the threshold to see weaker detections.</p>"
-        )
+        advice = "Lower the threshold to see weaker detections."
+        return f"<p class='nothing'>No {word} scores above the threshold. {advice}</p>"
     body = "".join(
         f"<tr><td><span class='chip' style='background:{row['colour']}'></span>{html.escape(row['object'])}</td>"
         f"<td>{row['score']:.2f}</td><td>{_when(row)}</td><td>{row['share']:.1%}</td></tr>"
         for row in rows
     )
-    heads = ("object", "score", "sounds", "picture area")
+    heads = (word, "score", "sounds", "picture area")
     head = "".join(f"<th scope='col'>{text}</th>" for text in heads)
-    table = f"<table aria-label='Objects'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<table aria-label='{title}'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f"<div class='tracks'>{table}</div>"
+
+
+def _word(take: Take) -> str:
+    """What a row of the table is."""
+    return "class" if isinstance(take.prediction, SemanticPrediction) else "object"
 
 
 def _when(row: dict[str, Any]) -> str:
@@ -120,12 +136,13 @@ def summary(take: Take, view: TakeView) -> str:
 
 
 def found(take: Take, view: TakeView) -> str:
-    """How many objects the view shows: "2 objects are marked."."""
-    objects = len(take.shown(view).tracks)
-    return {0: "Nothing is marked.", 1: "1 object is marked."}.get(objects, f"{objects} objects are marked.")
+    """How many objects, or classes, the view shows: "2 objects are marked."."""
+    number, word = len(take.shown(view).marks), _word(take)
+    plural = {"object": "objects", "class": "classes"}[word]
+    return {0: "Nothing is marked.", 1: f"1 {word} is marked."}.get(number, f"{number} {plural} are marked.")
 
 
 def liveliest(take: Take, view: TakeView) -> int:
-    """The first of the frames with the most masks, shown first of a new take; 0 without tracks."""
-    tracks = take.shown(view).tracks
-    return int(torch.stack([track.areas() > 0 for track in tracks]).sum(0).argmax()) if tracks else 0
+    """The first of the frames with the most masks, shown first of a new take; 0 without any."""
+    marks = take.shown(view).marks
+    return int(torch.stack([mark.areas() > 0 for mark in marks]).sum(0).argmax()) if marks else 0

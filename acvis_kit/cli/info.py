@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 
 from acvis_kit.cli.options import add_json, show
-from acvis_kit.config import PRESETS
+from acvis_kit.models.presets import ALL_PRESETS
+from acvis_kit.models.semantic_config import SemanticInference
 
 
 def add_info(commands: argparse._SubParsersAction) -> None:
@@ -28,10 +29,12 @@ def _info(arguments: argparse.Namespace) -> None:
         else:
             print("\n".join(f"{name:<16} {value}" for name, value in found.items()))
         return
+    from acvis_kit.evaluation.semantic_cost import semantic_costs
     from acvis_kit.weights.load import load_model, random_model
 
-    model = random_model(arguments.model) if arguments.model in PRESETS else load_model(arguments.model)
-    rows = costs(model)
+    model = random_model(arguments.model) if arguments.model in ALL_PRESETS else load_model(arguments.model)
+    semantic = isinstance(model.config, SemanticInference)
+    rows = semantic_costs(model) if semantic else costs(model)
     if arguments.json:
         show([vars(row) for row in rows])
         return

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acvis_kit.cli.settings import add_fields, given
-from acvis_kit.config import PRESETS, InferenceConfig, inference_of
+from acvis_kit.config import InferenceConfig, inference_of
 from acvis_kit.errors import ConfigError
+from acvis_kit.models.presets import ALL_PRESETS
+from acvis_kit.models.semantic_config import SemanticInference, semantic_inference_of
 from acvis_kit.weights.published import WEIGHTS
 
 if TYPE_CHECKING:
     from acvis_kit.inference.predictor import Predictor
-    from acvis_kit.models.acvis.model import ACVIS
+    from acvis_kit.inference.semantic_predictor import SemanticPredictor
 
 INTERRUPTED = 128  # exit status of a command that a signal ended, less the signal's number
 _quiet = False
@@ -49,7 +51,9 @@ def add_weights(parser: argparse.ArgumentParser, *, default: str | None = None, 
         help="a published id, a repository of the Hub (user/repo[@revision]), a folder or a .safetensors file; "
         "'random' runs the preset untrained" + (f" ({default})" if default else ""),
     )
-    parser.add_argument("--preset", choices=tuple(PRESETS), default=preset, help=f"with --weights random ({preset})")
+    parser.add_argument(
+        "--preset", choices=tuple(ALL_PRESETS), default=preset, help=f"with --weights random ({preset})"
+    )
     parser.add_argument(
         "--audio-weights", type=Path, metavar="VGGISH.pth", help="VGGish, for models that do not contain one"
     )
@@ -69,8 +73,14 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load(arguments: argparse.Namespace) -> ACVIS:
-    """The model that --weights names."""
+def add_semantic_inference(parser: argparse.ArgumentParser) -> None:
+    """Add what only the SemanticPredictor has, beside `add_inference`."""
+    group = parser.add_argument_group("weights of AVSC and RAVS")
+    add_fields(group, SemanticInference, defaults="stored with the weights")
+
+
+def load(arguments: argparse.Namespace) -> Any:
+    """The model that --weights names: an ACVIS, AVSC or RAVS."""
     from acvis_kit.weights.load import load_model, random_model, with_vggish
 
     if arguments.weights == "random":
@@ -83,17 +93,45 @@ def load(arguments: argparse.Namespace) -> ACVIS:
 
 
 def make_predictor(arguments: argparse.Namespace) -> Predictor:
-    """A predictor of the model that --weights names, with the settings of `add_inference`."""
+    """A predictor of tracks, with the settings of `add_inference`.
+
+    Raises:
+        ConfigError: the weights are of a system without tracks.
+    """
     from acvis_kit.inference.predictor import Predictor
 
+    predictor = make_any_predictor(arguments)
+    if not isinstance(predictor, Predictor):
+        raise ConfigError(
+            f"--weights {arguments.weights} is an {type(predictor.model).__name__}, which marks pixels of classes and "
+            "has no tracks: give weights of ACVIS"
+        )
+    return predictor
+
+
+def make_any_predictor(arguments: argparse.Namespace) -> Predictor | SemanticPredictor:
+    """A predictor of the model that --weights names, with `add_inference` and perhaps `add_semantic_inference`.
+
+    Raises:
+        ConfigError: a setting of the other kind of system.
+    """
+    from acvis_kit.inference.predict import predictor_for
+
     model = load(arguments)
-    return Predictor(
-        model,
-        inference=replace(inference_of(model.config), **given(arguments, InferenceConfig)),
-        feature_budget_mb=arguments.feature_budget_mb,
-        device=device(arguments),
-        dtype=arguments.dtype,
-    )
+    semantic = isinstance(model.config, SemanticInference)
+    own, other = (SemanticInference, InferenceConfig) if semantic else (InferenceConfig, SemanticInference)
+    if wrong := given(arguments, other):
+        named = ", ".join(f"{name}={value}" for name, value in wrong.items())
+        fitting = "ACVIS" if semantic else "AVSC and RAVS"
+        raise ConfigError(
+            f"{named}: only for weights of {fitting}, and these are an {type(model).__name__}: leave it out"
+        )
+    settings: dict[str, Any] = {"device": device(arguments), "dtype": arguments.dtype}
+    if semantic:
+        inference: Any = semantic_inference_of(model.config)
+    else:
+        inference, settings["feature_budget_mb"] = inference_of(model.config), arguments.feature_budget_mb
+    return predictor_for(model, inference=replace(inference, **given(arguments, own)), **settings)
 
 
 def device(arguments: argparse.Namespace) -> str:

@@ -1,4 +1,4 @@
-"""`acvis predict`: masks, classes and counts of a clip, or of every clip of a folder."""
+"""`acvis predict`: masks, classes and counts of a clip, or of every clip of a folder, by weights of any system."""
 
 from __future__ import annotations
 
@@ -6,10 +6,24 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from acvis_kit.cli.options import add_inference, add_json, add_weights, make_predictor, say, show, writable_folder
+from acvis_kit.cli.options import (
+    add_inference,
+    add_json,
+    add_semantic_inference,
+    add_weights,
+    make_any_predictor,
+    say,
+    show,
+    writable_folder,
+)
 from acvis_kit.files import read_text
 from acvis_kit.weights.published import DEFAULT_WEIGHTS
+
+if TYPE_CHECKING:
+    from acvis_kit.inference.prediction import Prediction
+    from acvis_kit.inference.semantic import SemanticPrediction
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
@@ -35,6 +49,7 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--max-seconds", type=float, default=120.0, help="longest stretch that is accepted (120)")
     parser.add_argument("--trim", action="store_true", help="cut longer clips instead of refusing them")
     add_inference(parser)
+    add_semantic_inference(parser)
     parser.add_argument("--no-video", action="store_true", help="do not write overlay.mp4")
     add_json(parser)
 
@@ -58,7 +73,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if not os.path.isdir(arguments.source):
         check_file(arguments.source)
     job = PredictionJob(
-        predictor=make_predictor(arguments),
+        predictor=make_any_predictor(arguments),
         audio=audio,
         weights=str(arguments.weights),
         clip_options=clip_options,
@@ -78,17 +93,26 @@ def _predict(arguments: argparse.Namespace) -> int:
     say(prediction.summary())
     say(f"written to {arguments.out}")
     if arguments.json:
-        tracks = [
-            {
-                "id": track.id,
-                "class": track.class_name,
-                "score": round(track.score, 4),
-                "frames": (track.areas() > 0).nonzero()[:, 0].tolist(),
-            }
-            for track in prediction.tracks
-        ]
-        show({"out": str(arguments.out), "counts": prediction.counts.tolist(), "tracks": tracks})
+        counts = prediction.counts.tolist() if prediction.counts is not None else None
+        show({"out": str(arguments.out), "counts": counts} | _marks(prediction))
     return 0
+
+
+def _marks(prediction: Prediction | SemanticPrediction) -> dict[str, Any]:
+    """The tracks, or the classes with their mean share of the frames in which they sound."""
+    from acvis_kit.inference.prediction import Track
+
+    rows: list[dict[str, Any]] = []
+    for mark in prediction.marks:
+        areas = mark.areas()
+        rows.append({"class": mark.class_name, "score": round(mark.score, 4)})
+        if isinstance(mark, Track):
+            rows[-1] = {"id": mark.id} | rows[-1]
+        else:
+            pixels = prediction.size[0] * prediction.size[1]
+            rows[-1]["share"] = round(float(areas[areas > 0].double().mean()) / pixels, 4)
+        rows[-1]["frames"] = (areas > 0).nonzero()[:, 0].tolist()
+    return {{"track": "tracks", "class": "classes"}[prediction.mark_word]: rows}
 
 
 def _watched(arguments: argparse.Namespace) -> tuple[Path, ...]:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from acvis_kit.cli.options import INTERRUPTED, say
 from acvis_kit.cli.settings import add_fields, given, with_fields
-from acvis_kit.config import PRESETS, ACVISConfig
+from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import ConfigError
-from acvis_kit.models.avsc.config import AVSC_PRESETS, AVSCConfig
-from acvis_kit.models.ravs.config import RAVS_PRESETS, RAVSConfig
+from acvis_kit.models.avsc.config import AVSCConfig
+from acvis_kit.models.presets import ALL_PRESETS
+from acvis_kit.models.ravs.config import RAVSConfig
 from acvis_kit.training.recipe import RECIPES, Recipe, RuntimeConfig, recipe_of
 
 DEFAULT_PRESET = "acvis-r50"
-EVERY_PRESET: dict[str, ACVISConfig | AVSCConfig | RAVSConfig] = {**PRESETS, **AVSC_PRESETS, **RAVS_PRESETS}
 WIDTH = 34  # columns of the option names in the help
 
 
@@ -27,13 +27,13 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         usage="acvis train --data DIR --out RUN [--preset NAME] [OPTION ...]",
         description="Trains a network on a data set in AVISeg's layout. The same command resumes a run that was "
         "stopped or killed. acvis-synth-tiny: 160 minutes on 2 CPU cores. Several GPUs: torchrun "
-        f"--nproc_per_node N -m acvis_kit.cli train ... Presets: {', '.join(EVERY_PRESET)}.",
+        f"--nproc_per_node N -m acvis_kit.cli train ... Presets: {', '.join(ALL_PRESETS)}.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=WIDTH),
     )
     parser.set_defaults(run=_train)
     parser.add_argument(
         "--preset",
-        choices=tuple(EVERY_PRESET),
+        choices=tuple(ALL_PRESETS),
         metavar="NAME",
         help=f"see above ({DEFAULT_PRESET})",
     )
@@ -69,7 +69,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if preset is None and arguments.init_from is not None:
         named: ACVISConfig | AVSCConfig | RAVSConfig = load_model(arguments.init_from).config
     else:
-        named = EVERY_PRESET[preset or DEFAULT_PRESET]
+        named = ALL_PRESETS[preset or DEFAULT_PRESET]
     if not isinstance(named, ACVISConfig):
         return _train_semantic(arguments, named)
     if arguments.subset is not None:
@@ -111,7 +111,7 @@ def _train_semantic(arguments: argparse.Namespace, config: AVSCConfig | RAVSConf
     apart = ("audio_weights", "allow_outside", "eval_clips", "eval_every")
     if unused := [f"--{name.replace('_', '-')}" for name in apart if getattr(arguments, name)]:
         raise ConfigError(f"AVSC and RAVS are trained without {', '.join(unused)}: leave them out")
-    system = arguments.preset or next(name for name, of in EVERY_PRESET.items() if type(of) is type(config))
+    system = arguments.preset or next(name for name, of in ALL_PRESETS.items() if type(of) is type(config))
     config, recipe = with_fields(arguments.set, config, RECIPES[system])
     stop = Stop()
     finished = train_semantic(

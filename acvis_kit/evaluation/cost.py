@@ -10,19 +10,20 @@ import importlib.metadata
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.acvis.query_generator import QueryGenerator
 from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures
+from acvis_kit.models.encoders.pixel_decoder import PixelDecoderConfig
 
 FRAME_SIZE = (384, 640)  # a 360x640 frame, padded to multiples of 32
 WINDOWS = 1  # windows of frames over which the tracker is counted
@@ -47,6 +48,44 @@ class Cost:
     gflops: float
 
 
+class CostTable:
+    """The costs of the parts of a model, which are run one after another.
+
+    Attributes:
+        rows: in the order in which they were counted.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Cost] = []
+
+    def count(
+        self, part: str, module: nn.Module | None, run: Callable[[], Any], frames: int = 1, extra: float = 0.0
+    ) -> Any:
+        """Add a row, and return the result of `run`.
+
+        Args:
+            part: its name.
+            module: whose parameters are counted; None: no parameters.
+            run: runs the part.
+            frames: number of frames that it works on.
+            extra: operations per frame that the counter does not see.
+        """
+        result, operations = with_operations(run)
+        parameters = number_of_parameters(module) if module is not None else 0
+        self.rows.append(Cost(part, parameters, (operations / frames + extra) / 1e9))
+        return result
+
+    def add_total(self, model: nn.Module) -> None:
+        """Add the row "whole"."""
+        self.rows.append(Cost("whole", number_of_parameters(model), sum(row.gflops for row in self.rows)))
+
+
+def sampling_operations(config: PixelDecoderConfig, maps: Sequence[Tensor]) -> float:
+    """Operations of the samples of deformable attention in a pixel decoder, by formula: see `costs`."""
+    tokens = sum(m.shape[-2] * m.shape[-1] for m in maps[1:])
+    return config.pixel_layers * tokens * config.hidden_dim * 3 * config.pixel_points * 4 * 2
+
+
 @torch.no_grad()
 def costs(model: ACVIS) -> list[Cost]:
     """Parameters and GFLOPs per 360x640 frame of each part, in the order of the data, then of two query generators.
@@ -58,17 +97,10 @@ def costs(model: ACVIS) -> list[Cost]:
     model = copy.deepcopy(model).eval().requires_grad_(False)  # the counter's hooks need this
     dtype, device = model.pixel_mean.dtype, model.pixel_mean.device
     image = torch.zeros(1, 3, *FRAME_SIZE, dtype=dtype, device=device)
-    rows: list[Cost] = []
-
-    def count(part: str, module: nn.Module | None, run: Callable[[], Any], frames: int = 1, extra: float = 0.0) -> Any:
-        result, operations = with_operations(run)
-        parameters = number_of_parameters(module) if module is not None else 0
-        rows.append(Cost(part, parameters, (operations / frames + extra) / 1e9))
-        return result
-
+    table = CostTable()
+    rows, count = table.rows, table.count
     maps = count("backbone", model.backbone, lambda: model.backbone(image))
-    tokens = sum(m.shape[-2] * m.shape[-1] for m in maps[1:])
-    sampled = config.pixel_layers * tokens * config.hidden_dim * 3 * config.pixel_points * 4 * 2
+    sampled = sampling_operations(config, maps)
     pixels = count("pixel decoder", model.pixel_decoder, lambda: model.pixel_decoder(maps), extra=sampled)
     sound = _silence(model)
     if model.audio_encoder is not None:
@@ -91,8 +123,7 @@ def costs(model: ACVIS) -> list[Cost]:
     for name, head in {"class": model.pixel_class_head, **model.auxiliary_heads}.items():
         if head is not None:
             rows.append(Cost(f"pixel {name} head, in training", number_of_parameters(head), 0.0))
-    total = Cost("whole", number_of_parameters(model), sum(row.gflops for row in rows))
-    rows.append(total)
+    table.add_total(model)
     for kind, audio_tokens in (("acqg", config.audio_tokens), ("additive", "clip")):
         variant = replace(config, query_generator=kind, audio_tokens=audio_tokens, frame_fusion=True)
         own = QueryGenerator(variant, sound.patches.shape[-1] if sound.patches is not None else None).to(device, dtype)

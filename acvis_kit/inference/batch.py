@@ -13,6 +13,8 @@ from acvis_kit.errors import MediaError
 from acvis_kit.files import read_text, write_text
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
+from acvis_kit.inference.semantic import SemanticPrediction
+from acvis_kit.inference.semantic_predictor import SemanticPredictor
 from acvis_kit.media.edit import AudioEdit
 from acvis_kit.media.folder import LOG, clips_in, failure, left_out
 from acvis_kit.media.load import check_options, load_clip
@@ -33,7 +35,7 @@ class PredictionJob:
         watched: files and folders that weights and sounds come from; a result is current only while they are unchanged.
     """
 
-    predictor: Predictor
+    predictor: Predictor | SemanticPredictor
     audio: AudioEdit
     weights: str
     clip_options: dict[str, Any] = field(default_factory=dict)
@@ -43,10 +45,13 @@ class PredictionJob:
     def settings(self) -> dict[str, Any]:
         """Everything but the files that a result depends on; stored in result.json to check whether it is current."""
         predictor = self.predictor
+        inference = asdict(predictor.inference)
+        if isinstance(predictor, Predictor):
+            inference["short_side"] = predictor.short_side  # may be "keep"
         return {
             "weights": self.weights,
             "config": json.loads(json.dumps(asdict(predictor.model.config))),
-            "inference": asdict(predictor.inference) | {"short_side": predictor.short_side},
+            "inference": inference,
             "dtype": str(predictor.autocast_dtype or predictor.model.pixel_mean.dtype),
             "audio": repr(self.audio),
             "clip": self.clip_options,
@@ -59,7 +64,7 @@ class PredictionJob:
         return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in watched if path.is_file()}
 
 
-def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int = 1) -> Prediction:
+def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int = 1) -> Prediction | SemanticPrediction:
     """Write overlay.mp4, counts.csv and, last, result.json into `out`.
 
     Raises:
@@ -111,7 +116,7 @@ def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[s
         if done is None:
             failed.append(path.name)
             continue
-        kept = {key: done[key] for key in ("length", "k_max", "counts", "count_probs")}
+        kept = {key: done[key] for key in ("length", "k_max", "counts", "count_probs") if key in done}
         videos.append({"id": video_id, "file": path.name} | kept)
         results += [entry | {"video_id": video_id} for entry in done["results"]]
     if is_main():

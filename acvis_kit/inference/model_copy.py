@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.avsc.model import AVSC
+from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.weights.fit import ModuleT
 
 COMPILED_PARTS = ("encode", "hear", "decode_frames")  # of a model from torch.compile
@@ -30,6 +32,8 @@ def unwrapped(model: object) -> tuple[ACVIS, Callable[[Any], Any] | None]:
     kind = type(model).__name__
     if isinstance(getattr(model, "module", None), ACVIS):
         raise ConfigError(f"the model is wrapped in a {kind}: pass the model inside, Predictor(model.module)")
+    if isinstance(model, AVSC | RAVS):
+        raise ConfigError(f"model is a {kind}, which marks pixels of classes: use SemanticPredictor, or ak.predict")
     raise ConfigError(
         f"model is a {kind}: pass an ACVIS, for example from load_model, or the name or path of weights: "
         "Predictor('acvis-synth-tiny')"

@@ -1,15 +1,22 @@
-"""`predict`: a clip's prediction in one call."""
+"""`predict`: a clip's prediction in one call; and the predictor that suits a model."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 from acvis_kit.clip import Clip
+from acvis_kit.errors import ConfigError
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
+from acvis_kit.inference.semantic import SemanticPrediction
+from acvis_kit.inference.semantic_predictor import SemanticPredictor
 from acvis_kit.inference.soundtrack import Sound
 from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.avsc.model import AVSC
+from acvis_kit.models.ravs.model import RAVS
+from acvis_kit.weights.load import load_model
 from acvis_kit.weights.published import DEFAULT_WEIGHTS
 
 
@@ -17,21 +24,48 @@ def predict(
     clip: Clip | str | Path,
     audio: Sound | None = None,
     *,
-    weights: ACVIS | str | Path = DEFAULT_WEIGHTS,
+    weights: ACVIS | AVSC | RAVS | str | Path = DEFAULT_WEIGHTS,
     **settings: Any,
-) -> Prediction:
-    """Which objects sound in a clip. For several clips or sounds make one `Predictor`, which loads the weights once.
+) -> Prediction | SemanticPrediction:
+    """What sounds in a clip: objects, or with weights of a semantic system pixels of classes.
+
+    For several clips or sounds make one `Predictor` or `SemanticPredictor`, which loads the weights once.
 
     Args:
         clip: a clip, or the path of a video file.
         audio: the sound, see `Predictor.decode`; None: the clip's own.
         weights: a model, or a name or path for `load_model`. The default is part of the installation, and made for
             drawn scenes: on filmed video its masks mean little.
-        **settings: of the `Predictor`, for example score_threshold=0.5 or device="cuda".
+        **settings: of the `Predictor` or `SemanticPredictor`, for example score_threshold=0.5 or device="cuda".
+
+    Returns:
+        A `Prediction`, or of AVSC and RAVS a `SemanticPrediction`.
 
     Raises:
         MediaError: the file cannot be read.
         WeightsError: there are no such weights.
-        ConfigError: a setting outside its range.
+        ConfigError: a setting that this system does not have, or a value outside its range.
     """
-    return Predictor(weights, **settings)(clip, audio)
+    return predictor_for(weights, **settings)(clip, audio)
+
+
+def predictor_for(model: ACVIS | AVSC | RAVS | str | Path, **settings: Any) -> Predictor | SemanticPredictor:
+    """The predictor of a model: a `SemanticPredictor` of AVSC and RAVS, else a `Predictor`.
+
+    Args:
+        model: a model, or a name or path for `load_model`.
+        **settings: of that predictor.
+
+    Raises:
+        WeightsError: there are no such weights.
+        ConfigError: a setting that this predictor does not have, or a value outside its range.
+    """
+    found: Any = load_model(model) if isinstance(model, str | Path) else model
+    kind = SemanticPredictor if isinstance(found, AVSC | RAVS) else Predictor
+    known = [*inspect.signature(kind).parameters][1:]
+    if unknown := [name for name in settings if name not in known]:
+        raise ConfigError(
+            f"{', '.join(unknown)}: no setting of a {kind.__name__}, which runs the {type(found).__name__}: choose "
+            f"from {', '.join(known)}"
+        )
+    return kind(found, **settings)

@@ -1,41 +1,25 @@
-"""The result of inference: tracks with run-length coded masks, counts per frame, and export to JSON, CSV and video."""
+"""The result of ACVIS: tracks with run-length coded masks, and counts per frame."""
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
-import json
-import math
 import operator
-import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from html import escape
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from acvis_kit.errors import AcvisError, DataError, MediaError
-from acvis_kit.files import write_text
+from acvis_kit.errors import DataError
+from acvis_kit.inference.clip_prediction import ClipPrediction, Mark
 from acvis_kit.masks import RLE, areas, decode, encode_masks
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    import pandas
-    from PIL import Image
-    from plotly.graph_objects import Figure
-
     from acvis_kit.clip import Clip
 
 
 NAMED_IN_REPR = 5  # tracks
-PICTURE_SIDE = 240  # pixels, short side of the picture in a notebook
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -113,7 +97,7 @@ class MarkedFrame:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Prediction:
+class Prediction(ClipPrediction):
     """Which objects sound in each of T frames: `prediction[3]` is frame 3, `len(prediction)` is T.
 
     Attributes:
@@ -136,6 +120,7 @@ class Prediction:
     fps: float = 1.0
     clip: Clip | None = None
     notes: tuple[str, ...] = ()
+    mark_word: ClassVar[str] = "track"
 
     def __len__(self) -> int:
         """Number of frames T."""
@@ -173,21 +158,15 @@ class Prediction:
         more = ", ..." if len(self.tracks) > NAMED_IN_REPR else ""
         return f"Prediction({self.summary()}" + (f"; {best}{more})" if best else ")")
 
-    def _repr_html_(self) -> str:
-        """In a notebook: the summary, the frame in which most is marked, and a table of the tracks."""
-        rows = "".join(
-            f"<tr><td>{escape(track.name)}</td><td>{track.score:.2f}</td>"
-            f"<td>{int((track.areas() > 0).sum())} of {len(self)}</td></tr>"
-            for track in self.tracks
-        )
-        table = f"<table><tr><th>track</th><th>score</th><th>frames</th></tr>{rows}</table>" if rows else ""
-        if self.clip is None:
-            return f"<p>{escape(self.summary())}</p>{table}"
-        picture = self.frame()
-        picture.thumbnail((PICTURE_SIDE * 4, PICTURE_SIDE))
-        data = base64.b64encode(_viz("pixels").image_file(picture, "JPEG")).decode("ascii")
-        second = f"second {self._liveliest() / self.fps:g}"
-        return f'<p>{escape(self.summary())}</p><img alt="{second}" src="data:image/jpeg;base64,{data}"/>{table}'
+    @property
+    def marks(self) -> tuple[Track, ...]:
+        """The tracks."""
+        return self.tracks
+
+    def name_of(self, mark: Mark) -> str:
+        """As displayed: "dog #0"."""
+        assert isinstance(mark, Track), "the marks of this prediction are tracks"
+        return f"{self.class_names[mark.label]} #{mark.id}"
 
     @property
     def scores(self) -> Tensor:
@@ -198,11 +177,6 @@ class Prediction:
     def labels(self) -> Tensor:
         """Zero-based classes of the N tracks, int64 (N,)."""
         return torch.tensor([track.label for track in self.tracks], dtype=torch.int64)
-
-    @property
-    def k_max(self) -> int | None:
-        """The count that means "or more"; None without a count head."""
-        return self.count_probs.shape[1] - 1 if self.count_probs is not None else None
 
     def masks(self) -> Tensor:
         """Bool (N, T, h, w). Large for long clips: `Track.mask(t)` gives one."""
@@ -227,6 +201,10 @@ class Prediction:
     def above(self, score_threshold: float) -> Prediction:
         """The prediction with only those tracks that score higher."""
         return replace(self, tracks=tuple(track for track in self.tracks if track.score > score_threshold))
+
+    def without(self, hidden: Collection[int]) -> Prediction:
+        """The prediction without the tracks of these ids."""
+        return replace(self, tracks=tuple(track for track in self.tracks if track.id not in hidden))
 
     def gated(self) -> Prediction:
         """The prediction with only as many masks per frame as the count: none where it is 0, else the best `count`.
@@ -269,34 +247,6 @@ class Prediction:
             "notes": list(self.notes),
         }
 
-    def to_json(self, path: str | Path, video_id: int = 1) -> Path:
-        """Write `to_dict`. The list under "results" is what AVISeg's evaluators read."""
-        return write_text(path, json.dumps(self.to_dict(video_id)))
-
-    def to_csv(self, path: str | Path) -> Path:
-        """Write one row per frame: start and end in seconds, count and its probabilities, number and names of masks."""
-        rows = self._rows()
-        table = io.StringIO()
-        writer = csv.writer(table)
-        writer.writerow(rows[0])
-        for t, row in enumerate(rows):
-            probabilities = [f"{value:.4f}" for name, value in row.items() if name.startswith("p_")]
-            start, end = f"{row['start']:g}", f"{row['end']:g}"
-            writer.writerow([start, end, self.count_text(t), *probabilities, row["masks"], row["sounding"]])
-        return write_text(path, table.getvalue())
-
-    def to_dataframe(self) -> pandas.DataFrame:
-        """The table of `to_csv` in pandas; "count" is a number there, whose highest value means "or more".
-
-        Raises:
-            AcvisError: pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError:
-            raise AcvisError("to_dataframe needs pandas: pip install pandas, or use to_csv") from None
-        return pandas.DataFrame(self._rows())
-
     def _rows(self) -> list[dict[str, Any]]:
         """A row per frame, by the names of the columns."""
         pixels = [track.areas() for track in self.tracks]
@@ -306,76 +256,9 @@ class Prediction:
             shown = [track for track, area in zip(self.tracks, pixels, strict=True) if area[t] > 0]
             numbers = self.count_probs[t].tolist() if self.count_probs is not None else []
             row = {"start": t / self.fps, "end": (t + 1) / self.fps, "count": int(self.counts[t])}
-            names = "; ".join(f"{self.class_names[track.label]} #{track.id}" for track in shown)
+            names = "; ".join(map(self.name_of, shown))
             rows.append(row | dict(zip(columns, numbers, strict=True)) | {"masks": len(shown), "sounding": names})
         return rows
-
-    def frame(self, second: float | None = None) -> Image.Image:
-        """The clip's frame at a second, with masks, labels and count painted on it.
-
-        Args:
-            second: of the clip; None: where most is marked.
-
-        Raises:
-            DataError: a second outside the clip, or a prediction made from bare tensors.
-        """
-        from PIL import Image
-
-        if self.clip is None:
-            raise DataError("this prediction was made from bare tensors: make it from a Clip, or use viz.paint")
-        t = self._liveliest() if second is None else self._frame_at(second)
-        return Image.fromarray(_viz().paint(_viz("pixels").upright(self.clip.frames[t]), self, t))
-
-    def plot(self, second: float | None = None) -> Figure:
-        """Figure of the sound, the counts and the tracks over time, see `viz.timeline_figure`.
-
-        Args:
-            second: marked by a line; None: no line.
-
-        Raises:
-            DataError: a second outside the clip.
-        """
-        figure = _viz().timeline_figure(self)
-        if second is not None:
-            self._frame_at(second)
-            figure.add_vline(x=second, line={"dash": "dot", "width": 2})
-        return figure
-
-    def show(self) -> None:
-        """Open the explorer in a notebook, and elsewhere a picture of several frames in the system's viewer.
-
-        Raises:
-            DataError: a prediction made from bare tensors.
-        """
-        explorer = _viz("explorer").explore(self)
-        if "ipykernel" in sys.modules:
-            from IPython.display import display
-
-            display(explorer)
-        else:
-            explorer.still().show()
-
-    def _frame_at(self, second: float) -> int:
-        seconds = len(self) / self.fps
-        if not 0 <= second < seconds:
-            raise DataError(f"second={second:g} must lie in the clip, from 0 to below {seconds:g}")
-        return min(math.floor(second * self.fps), len(self) - 1)
-
-    def _liveliest(self) -> int:
-        """The first frame in which most is marked, by the tracks' scores."""
-        marked = torch.stack([track.score * (track.areas() > 0) for track in self.tracks]) if self.tracks else None
-        return 0 if marked is None else int(marked.sum(0).argmax())
-
-    def to_video(self, path: str | Path, **options: Any) -> Path:
-        """Write the clip with its masks and the sound that the model was given; see `viz.write_overlay`.
-
-        Raises:
-            MediaError: the file is the clip's own, or cannot be written.
-        """
-        source = self.clip.source if self.clip is not None else None
-        if source is not None and Path(path).resolve() == source.resolve():
-            raise MediaError(f"{path} is the clip itself: choose another name")
-        return _viz().write_overlay(self, path, **options)
 
 
 def _emptied(track: Track, keep: Tensor, size: tuple[int, int]) -> Track:
@@ -383,16 +266,3 @@ def _emptied(track: Track, keep: Tensor, size: tuple[int, int]) -> Track:
     (empty,) = encode_masks(torch.zeros(1, *size, dtype=torch.bool))
     masks = tuple(mask if k else empty for mask, k in zip(track.masks, keep.tolist(), strict=True))
     return replace(track, masks=masks, frame_scores=track.frame_scores * keep)
-
-
-def _viz(part: str | None = None) -> ModuleType:
-    """The room that draws predictions, through the public names of the kit, which load when they are first used.
-
-    viz imports this room; nothing of it is loaded before something is drawn.
-
-    Args:
-        part: a module of this room; None: the room itself.
-    """
-    import acvis_kit
-
-    return acvis_kit.viz if part is None else import_module(f"{acvis_kit.viz.__name__}.{part}")

@@ -1,30 +1,69 @@
-"""The result of a semantic system: which pixels of which class sound, and export to JSON and CSV.
+"""The result of a semantic system: which pixels of which class sound.
 
 Beside `Prediction`, whose tracks say which objects sound.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from acvis_kit.files import write_text
+from acvis_kit.inference.clip_prediction import ClipPrediction, Mark
 from acvis_kit.masks import encode_masks
 
 if TYPE_CHECKING:
     from acvis_kit.clip import Clip
 
 
-@dataclass(frozen=True, repr=False)
-class SemanticPrediction:
+@dataclass(frozen=True, repr=False, eq=False)
+class SoundingClass:
+    """A class over the whole clip.
+
+    Attributes:
+        label: zero-based class.
+        class_name: of `label`.
+        score: in (0, 1], mean probability of its pixels.
+        class_maps: int16 (T, h, w), those of the prediction.
+        pixels: int64 (T,), of this class.
+    """
+
+    label: int
+    class_name: str
+    score: float
+    class_maps: Tensor
+    pixels: Tensor
+
+    @property
+    def id(self) -> int:
+        """The label, on which the colour depends."""
+        return self.label
+
+    @property
+    def name(self) -> str:
+        """As displayed."""
+        return self.class_name
+
+    def __repr__(self) -> str:
+        shown = int((self.pixels > 0).sum())
+        return f"SoundingClass({self.name}, score {self.score:.2f}, in {shown} of {len(self.pixels)} frames)"
+
+    def areas(self) -> Tensor:
+        """Pixels per frame, int64 (T,)."""
+        return self.pixels
+
+    def mask(self, t: int) -> np.ndarray:
+        """Bool (h, w) of frame t."""
+        return (self.class_maps[t] == self.label + 1).numpy()
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class SemanticPrediction(ClipPrediction):
     """Which pixels of which class sound in each of T frames.
 
     Attributes:
@@ -34,6 +73,8 @@ class SemanticPrediction:
         counts: int64 (T,), connected instances that sound; None of a system without instances (RAVS).
         class_scores: float32 (T, K) in [0, 1], the classes that are heard; None of a system without such an output.
         uncertainty: float16 (T, h, w) in [0, 1]; None of a system that states none (AVSC).
+        instances: int64 (T, K), connected instances that are seen, sounding or not; None of a system without them.
+        threshold: a pixel, or an instance of a class, sounds where its score exceeds it.
         fps: frames per second of the prediction.
         clip: the frames, and the sound that the model was given; None if predicted from bare tensors.
         notes: what the user should know, one sentence each.
@@ -45,9 +86,12 @@ class SemanticPrediction:
     counts: Tensor | None = None
     class_scores: Tensor | None = None
     uncertainty: Tensor | None = None
+    instances: Tensor | None = None
+    threshold: float = 0.0
     fps: float = 1.0
     clip: Clip | None = None
     notes: tuple[str, ...] = ()
+    mark_word: ClassVar[str] = "class"
 
     def __len__(self) -> int:
         """Number of frames T."""
@@ -61,6 +105,26 @@ class SemanticPrediction:
         """(h, w) of the maps."""
         return self.class_maps.shape[-2], self.class_maps.shape[-1]
 
+    @property
+    def count_probs(self) -> None:
+        """None: no semantic system has a count head."""
+        return None
+
+    @cached_property
+    def marks(self) -> tuple[SoundingClass, ...]:
+        """The classes that sound somewhere in the clip, the largest first."""
+        pixels, weights = self._tally
+        total = pixels.sum(0)
+        order = [label for label in total.argsort(descending=True, stable=True).tolist() if total[label]]
+        scores = weights.sum(0) / total.clamp(min=1)
+        return tuple(
+            SoundingClass(k, self.class_names[k], float(scores[k]), self.class_maps, pixels[:, k]) for k in order
+        )
+
+    def name_of(self, mark: Mark) -> str:
+        """The name of the class."""
+        return self.class_names[mark.label]
+
     def mask(self, t: int, label: int | None = None) -> np.ndarray:
         """Bool (h, w), the pixels of frame t that sound; of a zero-based class, or of all."""
         one = self.class_maps[t]
@@ -68,13 +132,33 @@ class SemanticPrediction:
 
     def areas(self) -> Tensor:
         """Pixels of each class in each frame, int64 (T, K)."""
-        classes = len(self.class_names) + 1
-        return torch.stack([torch.bincount(one.flatten().long(), minlength=classes)[1:] for one in self.class_maps])
+        return self._tally[0]
+
+    def shares(self) -> Tensor:
+        """Share of each class of the pixels of each frame, float32 (T, K) in [0, 1]."""
+        return self.areas().float() / (self.size[0] * self.size[1])
+
+    @cached_property
+    def _tally(self) -> tuple[Tensor, Tensor]:
+        """Of each class in each frame: pixels, int64, and sum of their probabilities, float64; (T, K) each."""
+        bins = len(self.class_names) + 1
+        pixels, weights = [], []
+        for one, probability in zip(self.class_maps, self.probabilities, strict=True):
+            labels = one.flatten().long()
+            pixels.append(torch.bincount(labels, minlength=bins)[1:])
+            weights.append(torch.bincount(labels, probability.flatten().double(), minlength=bins)[1:])
+        return torch.stack(pixels), torch.stack(weights)
 
     def sounding(self, t: int) -> tuple[str, ...]:
         """Names of the classes with a mask in frame t, in the order of `class_names`."""
-        present = self.class_maps[t].unique().tolist()
-        return tuple(self.class_names[value - 1] for value in present if value)
+        return tuple(self.class_names[label] for label in self._labels(t))
+
+    def _labels(self, t: int) -> list[int]:
+        return self.areas()[t].nonzero()[:, 0].tolist()
+
+    def count_text(self, t: int) -> str | None:
+        """The count of frame t; None of a system without instances."""
+        return None if self.counts is None else str(int(self.counts[t]))
 
     def summary(self) -> str:
         """One sentence: number of frames, and in how many of them each class sounds."""
@@ -84,15 +168,46 @@ class SemanticPrediction:
             " frames" if shown else ""
         )
 
+    def above(self, score_threshold: float) -> SemanticPrediction:
+        """The prediction with a higher threshold; a lower one changes nothing.
+
+        Counts are those of the instances whose class is heard with a higher score.
+        """
+        if score_threshold <= self.threshold:
+            return self
+        maps = torch.where(self.probabilities.float() > score_threshold, self.class_maps, 0)
+        counts = self.counts
+        if self.instances is not None and self.class_scores is not None:
+            counts = heard_instances(self.instances, self.class_scores, score_threshold)
+        return replace(self, class_maps=maps, counts=counts, threshold=score_threshold)
+
+    def without(self, hidden: Collection[int]) -> SemanticPrediction:
+        """The prediction without the pixels of these zero-based classes; the counts stay."""
+        if not hidden:
+            return self
+        unwanted = torch.isin(self.class_maps, torch.tensor([label + 1 for label in hidden], dtype=torch.int16))
+        return replace(self, class_maps=self.class_maps.masked_fill(unwanted, 0))
+
     def to_dict(self, video_id: int = 1) -> dict[str, Any]:
-        """Plain values for JSON; masks are run-length codes, one entry for each class of each frame."""
-        results = []
+        """Plain values for JSON.
+
+        Under "results" there is one entry for each class of each frame: its run-length code, and its share of the
+        frame. Category ids count from 1.
+        """
+        results, shares = [], self.shares()
         for t in range(len(self)):
-            values = [value for value in self.class_maps[t].unique().tolist() if value]
-            masks = torch.stack([self.class_maps[t] == value for value in values]) if values else None
-            for value, code in zip(values, encode_masks(masks) if masks is not None else [], strict=True):
-                segmentation = {"size": code["size"], "counts": code["counts"].decode("ascii")}
-                results.append({"video_id": video_id, "frame": t, "category_id": value, "segmentation": segmentation})
+            labels = self._labels(t)
+            masks = torch.stack([self.class_maps[t] == label + 1 for label in labels]) if labels else None
+            for label, code in zip(labels, encode_masks(masks) if masks is not None else [], strict=True):
+                results.append(
+                    {
+                        "video_id": video_id,
+                        "frame": t,
+                        "category_id": label + 1,
+                        "share": round(float(shares[t, label]), 6),
+                        "segmentation": {"size": code["size"], "counts": code["counts"].decode("ascii")},
+                    }
+                )
         return {
             "video": self.clip.source.name if self.clip is not None and self.clip.source else None,
             "height": self.size[0],
@@ -111,24 +226,33 @@ class SemanticPrediction:
         """The mean over the pixels of each frame, float32 (T,); None without uncertainty."""
         return self.uncertainty.float().flatten(1).mean(1) if self.uncertainty is not None else None
 
-    def to_json(self, path: str | Path, video_id: int = 1) -> Path:
-        """Write `to_dict`."""
-        return write_text(path, json.dumps(self.to_dict(video_id)))
+    def _rows(self) -> list[dict[str, Any]]:
+        """A row per frame: count and uncertainty where there are any, share of all that sounds, classes, their shares.
 
-    def to_csv(self, path: str | Path) -> Path:
-        """Write one row per frame: start and end in seconds, count, share of sounding pixels, classes, uncertainty."""
-        table = io.StringIO()
-        writer = csv.writer(table)
-        uncertainty = self.mean_uncertainty()
-        optional = ["count"] * (self.counts is not None) + ["uncertainty"] * (uncertainty is not None)
-        writer.writerow(["start", "end", *optional, "area", "sounding"])
+        The entries of "sounding" and of "shares" are in the same order.
+        """
+        uncertainty, shares = self.mean_uncertainty(), self.shares()
+        rows = []
         for t in range(len(self)):
-            values = [str(int(self.counts[t]))] if self.counts is not None else []
-            values += [f"{uncertainty[t]:.4f}"] if uncertainty is not None else []
-            area = float((self.class_maps[t] > 0).float().mean())
-            start, end = f"{t / self.fps:g}", f"{(t + 1) / self.fps:g}"
-            writer.writerow([start, end, *values, f"{area:.4f}", "; ".join(self.sounding(t))])
-        return write_text(path, table.getvalue())
+            row: dict[str, Any] = {"start": t / self.fps, "end": (t + 1) / self.fps}
+            if self.counts is not None:
+                row["count"] = int(self.counts[t])
+            if uncertainty is not None:
+                row["uncertainty"] = float(uncertainty[t])
+            own = "; ".join(f"{shares[t, label]:.4f}" for label in self._labels(t))
+            rows.append(row | {"area": float(shares[t].sum()), "sounding": "; ".join(self.sounding(t)), "shares": own})
+        return rows
+
+
+def heard_instances(instances: Tensor, class_scores: Tensor, threshold: float) -> Tensor:
+    """The number of instances whose class is heard, int64 (T,).
+
+    Args:
+        instances: int64 (T, K), that are seen.
+        class_scores: (T, K).
+        threshold: a class is heard where its score exceeds it.
+    """
+    return (instances * (class_scores > threshold)).sum(1)
 
 
 def _rounded(values: Tensor | None) -> Any:

@@ -20,7 +20,7 @@ from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.inference.model_copy import evaluation_copy, version_of, weights_of
 from acvis_kit.inference.precision import Precision, precision_of
-from acvis_kit.inference.semantic import SemanticPrediction
+from acvis_kit.inference.semantic import SemanticPrediction, heard_instances
 from acvis_kit.inference.soundtrack import Sound, soundtrack
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.mel import frame_seconds
@@ -29,7 +29,7 @@ from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.encoders.audio import AudioFeatures
 from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.models.semantic import SemanticMaps
-from acvis_kit.models.semantic_config import SemanticInference
+from acvis_kit.models.semantic_config import SemanticInference, semantic_inference_of
 from acvis_kit.weights.load import load_model
 
 FRAMES_AT_ONCE = 8  # of a model whose frames are independent of each other
@@ -54,7 +54,7 @@ class SemanticFeatures:
     The first map of RAVS takes 0.8 MB a frame of 224 pixels, a candidate of AVSC 0.05 MB.
 
     Attributes:
-        clip: the encoded clip.
+        clip: the encoded clip. Its frames are not needed any more, only their size.
         lengths: frames of each chunk.
         encoder_key: the model and autocast dtype that encoded the frames; only the same can decode them.
     """
@@ -67,6 +67,11 @@ class SemanticFeatures:
     def __len__(self) -> int:
         """Number of frames T."""
         return sum(self.lengths)
+
+    @property
+    def source_size(self) -> tuple[int, int]:
+        """(H, W) of the clip's frames."""
+        return self.clip.size
 
     def append(self, chunk: Tensor | Candidates, frames: int) -> None:
         """Keep what `encode` gave for the next frames."""
@@ -92,9 +97,10 @@ class SemanticPredictor:
 
     Args:
         model: an AVSC or RAVS, or the name or path of weights for `load_model`. It is not changed.
-        threshold: a pixel sounds where its score exceeds it, in [0, 1). None: the value of the configuration.
+        threshold: a pixel sounds where its score exceeds it, in [0, 1). None: the value of `inference`.
         device: None: that of the model.
         dtype: as of `Predictor`: a dtype or its name, "auto", or None, the model's own.
+        inference: threshold and sizes; None: those of the model's configuration.
 
     Raises:
         ConfigError: a value outside its range, or a model of another kind.
@@ -107,12 +113,15 @@ class SemanticPredictor:
         threshold: float | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | str | None = None,
+        inference: SemanticInference | None = None,
     ) -> None:
         found: Any = load_model(model) if isinstance(model, str | Path) else model
         if not isinstance(found, AVSC | RAVS):
             raise ConfigError(f"model is a {type(found).__name__}: pass an AVSC or RAVS; for an ACVIS use Predictor")
-        own = found.config.threshold
-        self.threshold = SemanticInference(threshold=own if threshold is None else threshold).threshold  # checks it
+        self.inference = inference or semantic_inference_of(found.config)
+        if threshold is not None:
+            self.inference = replace(self.inference, threshold=threshold)
+        self.threshold = self.inference.threshold
         self.device = found.pixel_mean.device if device is None else torch.device(device)
         precision = precision_of(dtype, found.pixel_mean.dtype, self.device)
         self.autocast_dtype = precision.autocast
@@ -148,10 +157,12 @@ class SemanticPredictor:
         """
         if isinstance(clip, str | Path):
             clip = load_clip(clip)
+        if not isinstance(clip, Clip):
+            raise DataError(f"the frames are a {type(clip).__name__}: give a Clip (Clip.from_arrays), or a path")
         if not len(clip):
             raise DataError("the clip has 0 frames: give a clip with at least 1")
         features = SemanticFeatures(clip, encoder_key=self.encoder_key)
-        side = self.model.config.input_size
+        side = self.inference.input_size
         for part in clip.frames.split(self.model.window or FRAMES_AT_ONCE):
             image = part.to(self.device, self._exact)
             image = F.interpolate(image, (side, side), mode="bilinear", align_corners=False, antialias=True)
@@ -186,6 +197,11 @@ class SemanticPredictor:
             DataError: the sound does not have the length of T frames, is given twice, or the features are another
                 model's.
         """
+        if not isinstance(features, SemanticFeatures):
+            raise DataError(
+                f"decode takes what encode returns, not a {type(features).__name__}: write "
+                "predictor.decode(predictor.encode(clip)), or predictor(clip)"
+            )
         if features.encoder_key != self.encoder_key:
             raise DataError(
                 "these features were encoded by another model or precision: encode the clip with this predictor"
@@ -228,22 +244,24 @@ class SemanticPredictor:
 
     def _prediction(self, maps: SemanticMaps, size: tuple[int, int]) -> SemanticPrediction:
         """The prediction of one chunk, B = 1, on the CPU at size (h, w)."""
-        scores = _resized(maps.scores[0].float(), size)
-        labels = F.interpolate(maps.labels.float(), size, mode="nearest")[0]
-        class_maps = torch.where(scores > self.threshold, labels + 1, 0).to(torch.int16)
-        heard = maps.class_scores[0].float() if maps.class_scores is not None else None
-        counts = None
+        scores = _resized(maps.scores[0].float(), size).half()  # as it is kept: `above` compares the same numbers
+        labels = F.interpolate(maps.labels.float(), size, mode="nearest-exact")[0]  # aligned with bilinear scores
+        class_maps = torch.where(scores.float() > self.threshold, labels + 1, 0).to(torch.int16)
+        heard = maps.class_scores[0].float().cpu() if maps.class_scores is not None else None
+        counts = instances = None
         if maps.objects is not None and heard is not None:
-            shown = maps.objects[0] & (heard > self.threshold)[..., None, None]
-            counts = count_instances(shown.cpu().numpy(), self.model.config.instance_area)
+            instances = count_instances(maps.objects[0].cpu().numpy(), self.inference.instance_area)
+            counts = heard_instances(instances, heard, self.threshold)
         uncertainty = _resized(maps.uncertainty[0].float(), size).half().cpu() if maps.uncertainty is not None else None
         return SemanticPrediction(
             class_maps=class_maps.cpu(),
-            probabilities=scores.half().cpu(),
+            probabilities=scores.cpu(),
             class_names=self.model.config.class_names,
             counts=counts,
-            class_scores=heard.cpu() if heard is not None else None,
+            class_scores=heard,
             uncertainty=uncertainty,
+            instances=instances,
+            threshold=self.threshold,
         )
 
     @property
@@ -256,7 +274,7 @@ class SemanticPredictor:
 
 
 def count_instances(masks: np.ndarray, least_area: float = 0.0) -> Tensor:
-    """Connected parts (with diagonals) of the masks of all classes in each frame, int64 (T,).
+    """Connected parts (with diagonals) of the mask of each class in each frame, int64 (T, K).
 
     Args:
         masks: bool (T, K, H, W).
@@ -265,10 +283,10 @@ def count_instances(masks: np.ndarray, least_area: float = 0.0) -> Tensor:
     from scipy.ndimage import label  # takes time to import, and only AVSC counts
 
     least = max(1.0, least_area * masks.shape[-2] * masks.shape[-1])
-    counts = np.zeros(len(masks), dtype=np.int64)
+    counts = np.zeros(masks.shape[:2], dtype=np.int64)
     for t, k in np.argwhere(masks.any((2, 3))):
         parts, _ = label(masks[t, k], structure=np.ones((3, 3)))
-        counts[t] += (np.bincount(parts.ravel())[1:] >= least).sum()
+        counts[t, k] = (np.bincount(parts.ravel())[1:] >= least).sum()
     return torch.from_numpy(counts)
 
 
@@ -280,7 +298,7 @@ def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def _joined(parts: list[SemanticPrediction]) -> SemanticPrediction:
     """Predictions of successive frames as one."""
     joined: dict[str, Any] = {}
-    for name in ("class_maps", "probabilities", "counts", "class_scores", "uncertainty"):
+    for name in ("class_maps", "probabilities", "counts", "class_scores", "uncertainty", "instances"):
         values = [getattr(part, name) for part in parts]
         joined[name] = torch.cat(values) if values[0] is not None else None
     return replace(parts[0], **joined)

@@ -31,6 +31,11 @@ class SemanticInference(Checked):
             raise ConfigError(f"input_size={self.input_size} must be a multiple of 32, the largest stride")
 
 
+def semantic_inference_of(config: SemanticInference) -> SemanticInference:
+    """The inference part of a whole configuration, alone."""
+    return SemanticInference(**{f.name: getattr(config, f.name) for f in dataclasses.fields(SemanticInference)})
+
+
 @dataclass(frozen=True)
 class SemanticConfig(Checked):
     """Base of a whole configuration: dictionaries for JSON with one section for each of its parts."""

@@ -1,5 +1,7 @@
 """Interactive view of predictions in a notebook: step through frames, switch soundtracks and tracks, set thresholds.
 
+A class of a semantic prediction takes the place of a track.
+
 The network is not run: there is a ready prediction for each soundtrack, and thresholds only filter it. Without a kernel
 (on a code host, on a printed page) or without ipywidgets the same object is a still picture.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from typing import Any
@@ -20,7 +22,7 @@ from scipy.io import wavfile
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.inference.clip_prediction import ClipPrediction, Mark
 from acvis_kit.viz.overlay import paint, track_hex, track_name
 from acvis_kit.viz.pixels import image_file, upright
 from acvis_kit.viz.sheet import soundtrack_sheet
@@ -38,9 +40,9 @@ class ExplorerState:
     Attributes:
         soundtrack: name of one of the predictions.
         t: frame, 0..T-1.
-        score_threshold: only tracks that score higher are displayed.
+        score_threshold: only tracks, or pixels of classes, that score higher are displayed.
         count_gate: see `Prediction.gated`.
-        hidden: ids of tracks that are not displayed.
+        hidden: ids of tracks, or zero-based classes, that are not displayed.
         opacity: of the masks, 0..1.
     """
 
@@ -52,7 +54,7 @@ class ExplorerState:
     opacity: float = 0.5
 
 
-def explore(prediction: Prediction | Mapping[str, Prediction], /, **others: Prediction) -> Explorer:
+def explore(prediction: ClipPrediction | Mapping[str, ClipPrediction], /, **others: ClipPrediction) -> Explorer:
     """Explore a prediction, or several of one clip under different soundtracks.
 
         explore(own)
@@ -82,7 +84,7 @@ class Explorer:
         DataError: a prediction has no clip, or another length or size than the first.
     """
 
-    def __init__(self, predictions: Mapping[str, Prediction]) -> None:
+    def __init__(self, predictions: Mapping[str, ClipPrediction]) -> None:
         if not predictions:
             raise ConfigError("there is no prediction to explore: give at least one")
         self.predictions = dict(predictions)
@@ -97,12 +99,12 @@ class Explorer:
                 )
         self.start = ExplorerState(first_name)
 
-    def shown(self, view: ExplorerState) -> Prediction:
+    def shown(self, view: ExplorerState) -> ClipPrediction:
         """The prediction of the view's soundtrack, filtered."""
         prediction = self.predictions[view.soundtrack].above(view.score_threshold)
         if view.count_gate:
             prediction = prediction.gated()
-        return replace(prediction, tracks=tuple(t for t in prediction.tracks if t.id not in view.hidden))
+        return prediction.without(view.hidden)
 
     def picture(self, view: ExplorerState, short_side: int = SHOWN_SIDE) -> np.ndarray:
         """The frame with masks, labels and count, uint8 (H, W, 3), scaled to `short_side` pixels."""
@@ -114,9 +116,10 @@ class Explorer:
         return paint(np.asarray(frame), prediction, view.t, view.opacity)
 
     def caption(self, view: ExplorerState) -> str:
-        """One line of HTML: the time in seconds, the count and the probability of each count."""
+        """One line of HTML: the time in seconds, and if the system counts the count and its probabilities."""
         prediction = self.shown(view)
-        line = f"second {view.t / prediction.fps:g}: <b>{prediction.count_text(view.t)} sounding</b>"
+        line, count = f"second {view.t / prediction.fps:g}", prediction.count_text(view.t)
+        line += "" if count is None else f": <b>{count} sounding</b>"
         if prediction.count_probs is not None:
             probabilities = prediction.count_probs[view.t].tolist()
             names = [*map(str, range(len(probabilities) - 1)), f"{len(probabilities) - 1}+"]
@@ -125,9 +128,9 @@ class Explorer:
         return line
 
     def timeline(self, view: ExplorerState) -> str:
-        """An HTML table: a row per track, a cell per frame, filled where the track has a mask."""
+        """An HTML table: a row per track or class, a cell per frame, filled where it has a mask."""
         prediction = self.shown(view)
-        rows = "".join(self._track_row(prediction, track, view.t) for track in prediction.tracks)
+        rows = "".join(self._track_row(prediction, mark, view.t) for mark in prediction.marks)
         return f'<table style="border-spacing:1px;line-height:1">{rows}</table>' if rows else "<i>nothing to show</i>"
 
     def sound(self, name: str) -> bytes:
@@ -163,7 +166,7 @@ class Explorer:
         return "; ".join(f"{name}: {prediction.summary()}" for name, prediction in self.predictions.items())
 
     @staticmethod
-    def _track_row(prediction: Prediction, track: Track, t: int) -> str:
+    def _track_row(prediction: ClipPrediction, track: Mark, t: int) -> str:
         colour = track_hex(track.id)
         cells = ""
         for frame, area in enumerate(track.areas().tolist()):
@@ -220,12 +223,12 @@ class _Controls:
     def _change_sound(self, _: Any = None) -> None:
         name = self.soundtrack.value
         prediction = self._explorer.predictions[name]
-        self._boxes = {track.id: self._box(prediction, track) for track in prediction.tracks}
+        self._boxes = {mark.id: self._box(prediction, mark) for mark in prediction.marks}
         self.tracks.children = tuple(self._boxes.values())
         self.audio.value = self._explorer.sound(name)
         self._draw()
 
-    def _box(self, prediction: Prediction, track: Track) -> Any:
+    def _box(self, prediction: ClipPrediction, track: Mark) -> Any:
         box = self._widgets.Checkbox(True, description=track_name(prediction, track), indent=False)
         box.observe(self._draw, "value")
         return box
@@ -236,7 +239,7 @@ class _Controls:
         self.caption.value, self.timeline.value = self._explorer.caption(view), self._explorer.timeline(view)
 
 
-def _clip_of(prediction: Prediction) -> Clip:
+def _clip_of(prediction: ClipPrediction) -> Clip:
     assert prediction.clip is not None, "the Explorer refuses predictions without a clip"
     return prediction.clip
 

@@ -1,6 +1,8 @@
-"""Figures of a prediction over time: its sound, counts and tracks."""
+"""Figures of a prediction over time: its sound, counts, and tracks or classes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -8,33 +10,41 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE
-from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.inference.clip_prediction import ClipPrediction, Mark
+from acvis_kit.inference.prediction import Prediction
+from acvis_kit.inference.semantic import SemanticPrediction
 from acvis_kit.viz.overlay import COUNT_SCALE, track_hex, track_name
 
 POINTS = 600  # of the drawn waveform, at most
 INK, FAINT = "#6b7689", "rgba(124, 138, 160, 0.25)"  # INK has a contrast of 4.6:1 on white and on black
+UNCERTAINTY = "#cc79a7"
 SOUND, BARS, LANE, GAP = 84, 96, 26, 22  # pixels: heights of the sound, the probabilities and a lane; between the rows
 
 
-def timeline_figure(prediction: Prediction, lanes: int | None = None) -> go.Figure:
+def timeline_figure(prediction: ClipPrediction, lanes: int | None = None) -> go.Figure:
     """Figure of a prediction over time.
 
     From above: the sound that the model was given with the count of each frame; the probability of each count, with a
-    count head; and a lane for each track, in its colour, with bars over the times at which it sounds.
+    count head, or the mean uncertainty of each frame, of a system that states one; and a lane for each track or class,
+    in its colour, with bars over the times at which it sounds.
 
     Args:
         prediction: one made from bare tensors has no sound to draw.
-        lanes: tracks shown, at most; None: all.
+        lanes: tracks or classes shown, at most; None: all.
     """
-    tracks = prediction.tracks[:lanes]
-    heights = [SOUND, *([] if prediction.count_probs is None else [BARS]), LANE * max(1, len(tracks)) + 8]
+    marks = prediction.marks[:lanes]
+    uncertainty = prediction.mean_uncertainty() if isinstance(prediction, SemanticPrediction) else None
+    between = prediction.count_probs is not None or uncertainty is not None
+    heights = [SOUND, *([BARS] if between else []), LANE * max(1, len(marks)) + 8]
     figure = make_subplots(
         rows=len(heights), cols=1, shared_xaxes=True, row_heights=heights, vertical_spacing=GAP / (sum(heights) + 70)
     )
     _add_sound(figure, prediction)
     if prediction.count_probs is not None:
         _add_probabilities(figure, prediction, prediction.count_probs)
-    _add_lanes(figure, prediction, tracks, row=len(heights))
+    if uncertainty is not None:
+        _add_uncertainty(figure, prediction, uncertainty)
+    _add_lanes(figure, prediction, marks, row=len(heights))
     seconds = len(prediction) / prediction.fps
     figure.update_xaxes(range=[0, seconds], dtick=_step(seconds), gridcolor=FAINT, zeroline=False, fixedrange=True)
     figure.update_xaxes(ticksuffix=" s", showticksuffix="last", row=len(heights), col=1)
@@ -72,8 +82,8 @@ def count_figure(prediction: Prediction) -> go.Figure:
     return _dressed(figure, 180 + 160 * (rows - 1))
 
 
-def sounding_spans(track: Track, fps: float) -> list[tuple[float, float]]:
-    """The spans (start, end), in seconds, in which the track has a mask."""
+def sounding_spans(track: Mark, fps: float) -> list[tuple[float, float]]:
+    """The spans (start, end), in seconds, in which the track, or class, has a mask."""
     sounds = np.concatenate([[0], (track.areas() > 0).numpy().astype(np.int8), [0]])
     starts, ends = np.flatnonzero(np.diff(sounds) == 1), np.flatnonzero(np.diff(sounds) == -1)
     return [(start / fps, end / fps) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
@@ -91,8 +101,8 @@ def envelope(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return padded.min(1) / scale, padded.max(1) / scale, times
 
 
-def _add_sound(figure: go.Figure, prediction: Prediction) -> None:
-    """The waveform, and above it the count of each frame; of about 30 frames in long clips."""
+def _add_sound(figure: go.Figure, prediction: ClipPrediction) -> None:
+    """The waveform, and above it the count of each frame, if there is one; of about 30 frames in long clips."""
     if prediction.clip is not None:
         low, high, times = envelope(prediction.clip.waveform.numpy())
         figure.add_scatter(
@@ -107,23 +117,40 @@ def _add_sound(figure: go.Figure, prediction: Prediction) -> None:
             row=1,
             col=1,
         )
-    shown = range(0, len(prediction), max(1, round(len(prediction) / 30)))
-    figure.add_scatter(
-        x=[(t + 0.5) / prediction.fps for t in shown],
-        y=[1.32] * len(shown),
-        mode="text",
-        text=[f"<b>{prediction.count_text(t)}</b>" for t in shown],
-        textfont={"size": 13},
-        hovertemplate="%{text} sounding<extra></extra>",
-        showlegend=False,
-        row=1,
-        col=1,
-    )
+    if prediction.counts is not None:
+        shown = range(0, len(prediction), max(1, round(len(prediction) / 30)))
+        figure.add_scatter(
+            x=[(t + 0.5) / prediction.fps for t in shown],
+            y=[1.32] * len(shown),
+            mode="text",
+            text=[f"<b>{prediction.count_text(t)}</b>" for t in shown],
+            textfont={"size": 13},
+            hovertemplate="%{text} sounding<extra></extra>",
+            showlegend=False,
+            row=1,
+            col=1,
+        )
     label = "no sound" if prediction.clip is None else "sound"
     figure.update_yaxes(range=[-1.05, 1.6], tickvals=[0], ticktext=[label], row=1, col=1)
 
 
-def _add_probabilities(figure: go.Figure, prediction: Prediction, probabilities: Tensor) -> None:
+def _add_uncertainty(figure: go.Figure, prediction: ClipPrediction, uncertainty: Tensor) -> None:
+    """The mean uncertainty of each frame (T,) as bars, in the second row."""
+    figure.add_bar(
+        x=[(t + 0.5) / prediction.fps for t in range(len(prediction))],
+        y=uncertainty.tolist(),
+        width=0.96 / prediction.fps,
+        name="mean uncertainty",
+        marker={"color": UNCERTAINTY, "line": {"width": 1, "color": INK}},
+        hovertemplate="uncertainty: %{y:.3f}<extra></extra>",
+        showlegend=True,
+        row=2,
+        col=1,
+    )
+    figure.update_yaxes(range=[0, max(1e-3, 1.1 * float(uncertainty.max()))], nticks=3, row=2, col=1)
+
+
+def _add_probabilities(figure: go.Figure, prediction: ClipPrediction, probabilities: Tensor) -> None:
     """The count probabilities (T, K_max + 1) as stacked bars, one stack per frame, in the second row."""
     for k in range(probabilities.shape[1]):
         name = _count_name(prediction, k)
@@ -140,24 +167,24 @@ def _add_probabilities(figure: go.Figure, prediction: Prediction, probabilities:
     figure.update_yaxes(range=[0, 1], tickvals=[0, 0.5, 1], tickformat=".0%", row=2, col=1)
 
 
-def _count_name(prediction: Prediction, k: int) -> str:
+def _count_name(prediction: ClipPrediction, k: int) -> str:
     return f"{k}+" if k == prediction.k_max else str(k)
 
 
-def _add_lanes(figure: go.Figure, prediction: Prediction, tracks: tuple[Track, ...], row: int) -> None:
-    """A lane per track, the best on top; a note if there is none."""
-    names = [track_name(prediction, track) for track in tracks]
-    for track, name in zip(tracks, names, strict=True):
-        spans = sounding_spans(track, prediction.fps)
+def _add_lanes(figure: go.Figure, prediction: ClipPrediction, marks: Sequence[Mark], row: int) -> None:
+    """A lane per track or class, the first on top; a note if there is none."""
+    names = [track_name(prediction, mark) for mark in marks]
+    for mark, name in zip(marks, names, strict=True):
+        spans = sounding_spans(mark, prediction.fps)
         figure.add_bar(
             orientation="h",
             y=[name] * len(spans),
             base=[start for start, _ in spans],
             x=[end - start for start, end in spans],
             width=0.62,
-            marker={"color": track_hex(track.id), "line": {"width": 0}},
+            marker={"color": track_hex(mark.id), "line": {"width": 0}},
             customdata=spans,
-            hovertemplate="%{customdata[0]:g} to %{customdata[1]:g} s<extra>" + f"{name}, {track.score:.2f}</extra>",
+            hovertemplate="%{customdata[0]:g} to %{customdata[1]:g} s<extra>" + f"{name}, {mark.score:.2f}</extra>",
             showlegend=False,
             row=row,
             col=1,
@@ -169,7 +196,15 @@ def _add_lanes(figure: go.Figure, prediction: Prediction, tracks: tuple[Track, .
     else:
         figure.update_yaxes(visible=False, range=[0, 1], row=row, col=1)
         middle = len(prediction) / prediction.fps / 2
-        figure.add_annotation(text="no object is marked", x=middle, y=0.5, showarrow=False, row=row, col=1)
+        what = "object" if prediction.mark_word == "track" else prediction.mark_word
+        figure.add_annotation(
+            text=f"no {what} is marked",
+            x=middle,
+            y=0.5,
+            showarrow=False,
+            row=row,
+            col=1,
+        )
 
 
 def _step(seconds: float) -> float:

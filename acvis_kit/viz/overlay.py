@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from acvis_kit.clip import Progress
 from acvis_kit.errors import AcvisError, ConfigError, DataError
-from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.inference.clip_prediction import ClipPrediction, Mark
+from acvis_kit.inference.semantic import SemanticPrediction
 from acvis_kit.media.load import iter_source_frames
 from acvis_kit.media.write import write_video
 from acvis_kit.viz.pixels import resized, resized_mask, shrunk
@@ -51,13 +52,13 @@ def palette(n: int) -> list[RGB]:
     return [track_colour(i) for i in range(n)]
 
 
-def track_name(prediction: Prediction, track: Track) -> str:
-    """The displayed name of a track: "dog #0"."""
-    return f"{prediction.class_names[track.label]} #{track.id}"
+def track_name(prediction: ClipPrediction, track: Mark) -> str:
+    """The displayed name of a track, "dog #0"; of a class, "dog"."""
+    return prediction.name_of(track)
 
 
 class Painter:
-    """Paints a prediction on pictures of one size.
+    """Paints a prediction on pictures of one size: tracks with labels, classes with a legend.
 
     Masks, outlines, labels and the count of a frame are drawn once, as a layer; painting a picture is then a single
     blend. The last layer is cached: in a video many pictures in a row belong to one frame of the prediction.
@@ -71,7 +72,7 @@ class Painter:
         ConfigError: an opacity outside its range.
     """
 
-    def __init__(self, prediction: Prediction, size: tuple[int, int], opacity: float = 0.5) -> None:
+    def __init__(self, prediction: ClipPrediction, size: tuple[int, int], opacity: float = 0.5) -> None:
         if not 0 <= opacity <= 1:
             raise ConfigError(f"opacity={opacity} must lie between 0 (outlines only) and 1 (opaque)")
         self.prediction, self.size = prediction, size
@@ -115,29 +116,60 @@ class Painter:
     def _layer(self, t: int) -> np.ndarray:
         """Everything that frame t adds to a picture, uint8 (H, W, 4), RGBA."""
         layer = np.zeros((*self.size, 4), np.uint8)
-        masks = ((track, resized_mask(track.mask(t), self.size)) for track in self.prediction.tracks)
-        shown = [(track, mask) for track, mask in masks if mask.any()]
-        for track, mask in reversed(shown):  # the best on top
-            layer[mask] = (*track_colour(track.id), self._alpha)
-        for track, mask in reversed(shown):  # above all masks, so that the outline of a covered mask is visible
-            layer[_outline(mask, self._line)] = (*track_colour(track.id), 255)
+        masks = ((mark, resized_mask(mark.mask(t), self.size)) for mark in self.prediction.marks)
+        shown = [(mark, mask) for mark, mask in masks if mask.any()]
+        for mark, mask in reversed(shown):  # the best on top
+            layer[mask] = (*track_colour(mark.id), self._alpha)
+        for mark, mask in reversed(shown):  # above all masks, so that the outline of a covered mask is visible
+            layer[_outline(mask, self._line)] = (*track_colour(mark.id), 255)
         image = Image.fromarray(layer)
-        self._write_texts(ImageDraw.Draw(image), t, shown)
+        draw = ImageDraw.Draw(image)
+        taken = self._write_count(draw, t)
+        if isinstance(self.prediction, SemanticPrediction):  # a class may have many parts: one label is not enough
+            self._write_legend(draw, shown, taken)
+        else:
+            self._write_labels(draw, shown, taken)
         return np.asarray(image)
 
-    def _write_texts(self, draw: ImageDraw.ImageDraw, t: int, shown: list[tuple[Track, np.ndarray]]) -> None:
-        """Write the count into the upper right corner, then a label at each mask, clear of other text."""
+    def _write_count(self, draw: ImageDraw.ImageDraw, t: int) -> list[Box]:
+        """Write the count, if there is one, into the upper right corner; the boxes that are taken then."""
         count = self.prediction.count_text(t)
+        if count is None:
+            return []
         text, (width, height) = self._fitting([f"{count} sounding", count])
         right = self.size[1] - self._line
-        taken: list[Box] = [(right - width, self._line, right, self._line + height)]
-        self._write(draw, taken[0], text, BLACK)
+        box = (right - width, self._line, right, self._line + height)
+        self._write(draw, box, text, BLACK)
+        return [box]
+
+    def _write_labels(self, draw: ImageDraw.ImageDraw, shown: list[tuple[Mark, np.ndarray]], taken: list[Box]) -> None:
+        """Write a label at each mask, clear of the boxes in `taken`."""
         for track, mask in shown:
             name = track_name(self.prediction, track)
             text, extent = self._fitting([f"{name}  {track.score:.2f}", name, f"#{track.id}"])
             box = _free_place(_bounds(mask), extent, self.size, taken)
             taken.append(box)
             self._write(draw, box, text, track_colour(track.id))
+
+    def _write_legend(self, draw: ImageDraw.ImageDraw, shown: list[tuple[Mark, np.ndarray]], taken: list[Box]) -> None:
+        """Write the name of each class and its share of the picture, from the upper left corner downwards.
+
+        As many as there is room for: the last line says how many more there are.
+        """
+        rows = []
+        for mark, mask in shown:
+            name, share = track_name(self.prediction, mark), float(mask.mean())
+            percent = f"{share:.0%}" if share >= 0.005 else "<1%"
+            rows.append(([f"{name}  {percent}", name, percent], track_colour(mark.id)))
+        height = sum(self._font.getmetrics())
+        room = max(1, (self.size[0] - 2 * self._line) // (height + max(1, height // 4)) - len(taken))
+        if len(rows) > room:
+            rows = [*rows[: room - 1], ([f"+{len(rows) - room + 1} more"], BLACK)]
+        for texts, colour in rows:
+            text, extent = self._fitting(texts)
+            box = _free_place((self._line, self._line + extent[1], 0, 0), extent, self.size, taken)
+            taken.append(box)
+            self._write(draw, box, text, colour)
 
     def _fitting(self, texts: list[str]) -> tuple[str, tuple[int, int]]:
         """The first text that is no wider than the picture, else the last; and the (width, height) of its box."""
@@ -154,8 +186,8 @@ class Painter:
         draw.text(middle, text, font=self._font, fill=(*_ink_on(ground), 255), anchor="mm")
 
 
-def paint(picture: np.ndarray, prediction: Prediction, t: int, opacity: float = 0.5) -> np.ndarray:
-    """Paint masks, labels and count of frame t on one picture, uint8 (H, W, 3). For many pictures use a `Painter`.
+def paint(picture: np.ndarray, prediction: ClipPrediction, t: int, opacity: float = 0.5) -> np.ndarray:
+    """Paint masks, names and count of frame t on one picture, uint8 (H, W, 3). For many pictures use a `Painter`.
 
     Raises:
         DataError: see `Painter`.
@@ -166,7 +198,7 @@ def paint(picture: np.ndarray, prediction: Prediction, t: int, opacity: float = 
 
 
 def write_overlay(
-    prediction: Prediction,
+    prediction: ClipPrediction,
     path: str | Path,
     *,
     opacity: float = 0.5,

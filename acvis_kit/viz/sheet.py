@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from acvis_kit.errors import DataError
-from acvis_kit.inference.prediction import Prediction
+from acvis_kit.inference.clip_prediction import ClipPrediction
+from acvis_kit.inference.semantic import SemanticPrediction
 from acvis_kit.viz.overlay import COUNT_SCALE, Painter
 from acvis_kit.viz.pixels import upright
 
@@ -18,14 +19,15 @@ RIGHT, WRONG = "#00795a", "#b3261e"
 
 
 def soundtrack_sheet(
-    predictions: Mapping[str, Prediction],
+    predictions: Mapping[str, ClipPrediction],
     true_counts: Mapping[str, Sequence[int]] | None = None,
     columns: int = 8,
     side: int = 176,
 ) -> Image.Image:
     """Frames of one clip with the predicted masks under each soundtrack, and the count below every frame.
 
-    Below each row two bands show the counts of the whole clip: the predicted ones and, if given, the true ones.
+    Below a frame of a semantic prediction are the classes that sound. Below each row two bands show the counts of the
+    whole clip: the predicted ones, of a system that counts, and, if given, the true ones.
 
     Args:
         predictions: predictions of one clip, which they hold, by the name of the soundtrack.
@@ -79,17 +81,27 @@ def _count(
     pen: ImageDraw.ImageDraw,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     place: tuple[int, int, int],
-    prediction: Prediction,
+    prediction: ClipPrediction,
     t: int,
     true: int | None,
 ) -> None:
     """Write time and count of a frame into the strip below it, coloured by whether the count is right."""
     left, top, wide = place
-    count = int(prediction.counts[t])
-    pen.rectangle((left, top, left + wide - 1, top + 4), fill=COUNT_SCALE[min(count, len(COUNT_SCALE) - 1)])
-    text, colour = f"{t / prediction.fps:g} s: {prediction.count_text(t)} sound", "black"
-    if true is not None:
+    text, colour = f"{t / prediction.fps:g} s: {_sounding(prediction, t)}", "black"
+    if prediction.counts is not None:
+        count = int(prediction.counts[t])
+        pen.rectangle((left, top, left + wide - 1, top + 4), fill=COUNT_SCALE[min(count, len(COUNT_SCALE) - 1)])
+    if true is not None and prediction.counts is not None:
         most = prediction.k_max if prediction.k_max is not None else max(true, count)
         right = min(true, most) == count
         text, colour = text + ("" if right else f" (true {min(true, most)})"), RIGHT if right else WRONG
+    while len(text) > 1 and pen.textlength(text, font=font) > wide - 2:
+        text = text.rstrip("…")[:-1] + "…"
     pen.text((left + 2, top + 5), text, fill=colour, font=font)
+
+
+def _sounding(prediction: ClipPrediction, t: int) -> str:
+    """What sounds in frame t: "2 sound", or the classes of a semantic prediction."""
+    if isinstance(prediction, SemanticPrediction):
+        return ", ".join(prediction.sounding(t)) or "nothing"
+    return f"{prediction.count_text(t)} sound"

@@ -17,12 +17,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from acvis_kit.config import PRESETS
 from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.files import write_errors, write_tensors, write_text
 from acvis_kit.models.acvis.model import ACVIS, rename_keys
 from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.encoders.audio import VGGish
+from acvis_kit.models.presets import ALL_PRESETS
 from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.models.registry import build_model
 from acvis_kit.weights.convert import from_reference, read_checkpoint
@@ -42,7 +42,7 @@ class Loaded:
     """A model and the origin of its weights.
 
     Attributes:
-        model: the model.
+        model: an `ACVIS`, `AVSC` or `RAVS`.
         name: the requested id or place; of a folder or file its last component.
         repository: on the Hub; None for local files.
         commit: on the Hub; None for local files.
@@ -51,7 +51,7 @@ class Loaded:
         notice: that other weights than the requested ones were loaded, and why; None otherwise.
     """
 
-    model: ACVIS
+    model: Any
     name: str
     repository: str | None = None
     commit: str | None = None
@@ -66,7 +66,7 @@ def load_model(
     audio_weights: str | Path | None = None,
     trust_pickle: bool = False,
     **overrides: Any,
-) -> ACVIS:
+) -> Any:
     """Load a model in evaluation mode, on the CPU.
 
     Args:
@@ -79,6 +79,9 @@ def load_model(
         trust_pickle: convert checkpoints that hold more than tensors, and pickles that are not in the table. Only for
             files whose author you trust: such a file can run any code.
         **overrides: for checkpoints of the reference code, see `convert.from_reference`.
+
+    Returns:
+        An `ACVIS`, `AVSC` or `RAVS`, whichever the configuration names.
 
     Raises:
         WeightsError: nothing is there, no access, a pickle, a wrong sha256, or weights that do not fit their
@@ -156,7 +159,7 @@ def _bundled_file(entry: Weights) -> Path | None:
     return file if file is not None and file.is_file() else None
 
 
-def _model_of(file: Path, *, trust_pickle: bool = False, overrides: Mapping[str, Any] | None = None) -> ACVIS:
+def _model_of(file: Path, *, trust_pickle: bool = False, overrides: Mapping[str, Any] | None = None) -> Any:
     """The model in one file: ours with its configuration, or a checkpoint of the reference, which is converted."""
     if file.suffix in PICKLES:
         return from_reference(file, trust_pickle=trust_pickle, **(overrides or {}))
@@ -227,21 +230,25 @@ def save_model(model: ACVIS | AVSC | RAVS, folder: str | Path) -> Path:
     return folder
 
 
-def random_model(preset: str = "acvis-r50", seed: int = 0) -> ACVIS:
+def random_model(preset: str = "acvis-r50", seed: int = 0) -> Any:
     """A preset with random weights, to try the software: its masks mean nothing.
 
     Args:
-        preset: name of the configuration in `PRESETS`.
+        preset: name of the configuration in `ALL_PRESETS`.
         seed: seed of the weights; the global random state is not changed.
+
+    Returns:
+        An `ACVIS`, `AVSC` or `RAVS`.
 
     Raises:
         WeightsError: there is no such preset.
+        ConfigError: an encoder of the preset is not installed.
     """
-    if preset not in PRESETS:
-        raise WeightsError(f"there is no preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    if preset not in ALL_PRESETS:
+        raise WeightsError(f"there is no preset {preset!r}: choose one of {', '.join(ALL_PRESETS)}")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return ACVIS(PRESETS[preset]).eval()
+        return build_model(ALL_PRESETS[preset].to_dict(), preset).eval()
 
 
 def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
@@ -255,9 +262,14 @@ def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
         path: a checkpoint of VGGish, or of ACVIS (the reference's or ours).
 
     Raises:
-        WeightsError: the file has no VGGish, or no PCA if the model needs whitened features.
+        WeightsError: the file has no VGGish, no PCA if the model needs whitened features, or a model of another system.
     """
     path = Path(path)
+    if not isinstance(model, ACVIS):
+        raise WeightsError(
+            f"audio_weights={path} is for ACVIS, and these weights are an {type(model).__name__}, which has its audio "
+            "encoder or takes features: leave it out"
+        )
     if path.suffix == ".safetensors":
         if not path.is_file():
             raise WeightsError(f"{path} is not there: give the path of a file with VGGish's weights")

@@ -35,7 +35,7 @@ def test_a_second_shows_its_masks_at_the_opacity_of_the_view(take) -> None:
         assert mask.shape == (64, 96) and set(np.unique(mask)) <= {0, 0.25}
         assert (mask > 0).mean() == pytest.approx(int(track.areas()[1]) / (64 * 96), abs=0.02)
         assert colours[label].startswith("#")
-    assert "Second 1 to 2" in views.second_caption(take, 1)
+    assert "Second 1 to 2" in views.second_caption(take, VIEW, 1)
 
 
 def test_rows_give_class_score_seconds_and_share(take) -> None:

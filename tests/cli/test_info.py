@@ -10,6 +10,8 @@ import torch
 
 from acvis_kit.cli import main
 from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.weights.load import save_model
+from tests.semantic_models import marking_avsc, marking_ravs
 
 
 def test_info_counts_every_parameter(weights: Path, tiny_model: ACVIS, capsys) -> None:
@@ -33,3 +35,47 @@ def test_gflops_of_a_layer_are_those_computed_by_hand(tiny_model: ACVIS) -> None
 def test_the_environment_names_versions(capsys) -> None:
     assert main(["info", "--env"]) == 0
     assert torch.__version__.split("+")[0] in capsys.readouterr().out
+
+
+def parts_of(source: str, capsys) -> dict[str, dict]:
+    """The rows by part; all but the last must add up to it."""
+    assert main(["info", source, "--json"]) == 0
+    rows = {row["part"]: row for row in json.loads(capsys.readouterr().out)}
+    whole = rows.pop("whole")
+    assert sum(row["parameters"] for row in rows.values()) == whole["parameters"]
+    assert sum(row["gflops"] for row in rows.values()) == pytest.approx(whole["gflops"])
+    return rows | {"whole": whole}
+
+
+@pytest.mark.parametrize("pixel_decoder", ["fpn", "deformable"])
+def test_info_counts_every_parameter_of_avsc(tmp_path: Path, capsys, pixel_decoder: str) -> None:
+    model = marking_avsc(pixel_decoder=pixel_decoder)
+    rows = parts_of(str(save_model(model, tmp_path)), capsys)
+    assert rows["whole"]["parameters"] == sum(p.numel() for p in model.parameters())
+    assert [*rows] == [
+        "backbone", "pixel decoder", "query decoder", "audio encoder", "sound classifier", "correlation", "whole",
+    ]  # fmt: skip
+    layers = model.sound_classifier.layers
+    by_hand = 2 * (layers[0].weight.numel() + layers[2].weight.numel())
+    assert rows["sound classifier"]["gflops"] == pytest.approx(by_hand / 1e9)
+
+
+def test_info_counts_every_parameter_of_ravs(tmp_path: Path, capsys) -> None:
+    model = marking_ravs()
+    rows = parts_of(str(save_model(model, tmp_path)), capsys)
+    assert rows["whole"]["parameters"] == sum(p.numel() for p in model.parameters())
+    assert {"alignment, map 1", "DPC-KNN, map 1", "DPC-KNN, map 3", "temporal attention", "decoder"} < rows.keys()
+    tokens, dim = (32 // 4) ** 2, model.backbone.channels[0]
+    assert rows["DPC-KNN, map 1"]["gflops"] == pytest.approx(2 * tokens**2 * dim / 1e9)  # the distances
+    classes, pixels = 3, (32 // 4) ** 2
+    assert rows["mask head"]["gflops"] == pytest.approx(2 * 32 * classes * pixels / 1e9)
+    bare = marking_ravs(ama=False, ue=False, temporal=False, audio_encoder="precomputed")
+    rows = parts_of(str(save_model(bare, tmp_path)), capsys)
+    assert not {"DPC-KNN, map 1", "temporal attention", "uncertainty head", "audio encoder"} & rows.keys()
+
+
+@pytest.mark.parametrize("preset", ["avsc-synth-tiny", "ravs-synth-tiny"])
+def test_info_knows_the_presets_of_all_systems(preset: str, capsys) -> None:
+    assert parts_of(preset, capsys)["whole"]["gflops"] > 0
+    assert main(["info", preset]) == 0
+    assert "backbone = compact" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -13,8 +14,12 @@ import torch
 from acvis_kit.cli import main
 from acvis_kit.cli.options import RANDOM_WARNING
 from acvis_kit.clip import Clip
+from acvis_kit.masks import decode
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.write import write_video
+from acvis_kit.weights.load import save_model
+from tests.media.videos import every, make_video
+from tests.semantic_models import marking_avsc, marking_ravs
 
 SECONDS, FPS = 3, 5
 
@@ -203,3 +208,90 @@ def test_a_clip_that_lies_where_the_result_is_written_is_kept(
     swap = ["predict", str(clip_file), "-o", str(tmp_path), "--weights", str(weights), "--audio", f"swap:{own}"]
     assert main([*swap, *more]) == 1
     assert own.read_bytes() == clip_file.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def semantic(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Weights of both systems."""
+    folder = tmp_path_factory.mktemp("semantic")
+    return {
+        "avsc": save_model(marking_avsc(), folder / "avsc"),
+        "ravs": save_model(marking_ravs(), folder / "ravs"),
+    }
+
+
+@pytest.mark.parametrize("system", ["avsc", "ravs"])
+def test_a_semantic_system_writes_class_maps_and_shares(
+    clip_file: Path, semantic: dict[str, Path], tmp_path: Path, capsys, system: str
+) -> None:
+    run = ["predict", str(clip_file), "-o", str(tmp_path), "--weights", str(semantic[system]), "--json"]
+    assert main(run) == 0
+    said = capsys.readouterr()
+    assert f"{SECONDS} frames; sounding: " in said.err
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["length"], result["height"], result["width"]) == (SECONDS, 64, 96) and result["results"]
+    maps = np.zeros((SECONDS, 64, 96), int)
+    for entry in result["results"]:
+        mask = decode(entry["segmentation"] | {"counts": entry["segmentation"]["counts"].encode()})
+        assert entry["share"] == pytest.approx(mask.mean(), abs=1e-6) and not maps[entry["frame"]][mask].any()
+        maps[entry["frame"]][mask] = entry["category_id"]
+    assert (result["counts"] is None) == (system == "ravs") == (result["uncertainty"] is not None)
+    rows = list(csv.DictReader((tmp_path / "counts.csv").open()))
+    assert [float(row["area"]) for row in rows] == pytest.approx((maps > 0).mean((1, 2)).tolist(), abs=1e-4)
+    assert ("count" in rows[0]) == (system == "avsc") and rows[0]["sounding"]
+    shown = json.loads(said.out)
+    names = result["class_names"]
+    assert {one["class"] for one in shown["classes"]} == {names[value - 1] for value in np.unique(maps) if value}
+    assert shown["counts"] == result["counts"] and shown["classes"][0]["frames"] == [0, 1, 2]
+    with av.open(str(tmp_path / "overlay.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == SECONDS * FPS
+    assert loudness(tmp_path / "overlay.mp4") > 0.1
+
+
+def test_a_folder_of_a_semantic_system_is_resumable(
+    clip_file: Path, semantic: dict[str, Path], tmp_path: Path, capsys
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clip_file.read_bytes())
+    (folder / "b.mp4").write_text("this is no video")
+    run = ["predict", str(folder), "-o", str(out), "--weights", str(semantic["avsc"]), "--no-video"]
+    assert main(run) == 1
+    written = json.loads((out / "results.json").read_text())
+    assert written["videos"][0]["counts"] and written["class_names"] == ["square", "bar", "ring"]
+    assert {entry["video_id"] for entry in written["results"]} == {1} and written["failed"] == ["b.mp4"]
+    capsys.readouterr()
+    for more, again in (([], True), (["--threshold", "0.9"], False), (["--threshold", "0.9"], True)):
+        assert main([*run, *more]) == 1
+        assert ("done before" in capsys.readouterr().err) == again
+    assert json.loads((out / "a.mp4" / "result.json").read_text())["settings"]["inference"]["threshold"] == 0.9
+
+
+def test_notes_and_errors_are_those_of_tracks(semantic: dict[str, Path], weights: Path, tmp_path: Path, capsys) -> None:
+    silent = make_video(tmp_path / "silent.mp4", every(1 / FPS, 1))
+    notes = []
+    for number, each in enumerate((weights, *semantic.values())):
+        out = tmp_path / str(number)
+        assert main(["predict", str(silent), "-o", str(out), "--weights", str(each), "--no-video"]) == 0
+        notes.append(json.loads((out / "result.json").read_text())["notes"])
+    assert notes[0] and notes == [notes[0]] * 3
+    capsys.readouterr()
+    run = ["predict", str(silent), "-o", str(tmp_path / "out"), "--weights"]
+    for each, option, words in (
+        (
+            semantic["avsc"],
+            "--score-threshold",
+            "--score-threshold 0.5: only for weights of ACVIS, and these are an AVSC",
+        ),
+        (weights, "--threshold", "--threshold 0.5: only for weights of AVSC and RAVS, and these are an ACVIS"),
+    ):
+        assert main([*run, str(each), option, "0.5"]) == 1
+        assert words in capsys.readouterr().err
+    assert main([*run, str(semantic["ravs"]), "--audio-weights", str(silent)]) == 1
+    assert f"--audio-weights {silent} is for ACVIS, and these weights are an RAVS" in capsys.readouterr().err
+
+
+def test_a_semantic_preset_runs_with_random_weights(clip_file: Path, tmp_path: Path, capsys) -> None:
+    run = ["predict", str(clip_file), "-o", str(tmp_path), "--weights", "random", "--preset", "avsc-synth-tiny"]
+    assert main([*run, "--no-video"]) == 0
+    assert RANDOM_WARNING in capsys.readouterr().err

@@ -22,6 +22,7 @@ from acvis_kit.models.ravs.model import RAVS
 from tests.models.avsc.test_model import TINY as AVSC_TINY
 from tests.models.ravs.test_model import SEMANTIC
 from tests.models.ravs.test_model import TINY as RAVS_TINY
+from tests.semantic_models import marking_avsc, marking_ravs
 
 
 def small() -> SemanticPrediction:
@@ -53,6 +54,8 @@ def test_json_restores_the_maps(tmp_path: Path) -> None:
     maps = np.zeros((2, 2, 3), dtype=np.int16)
     for entry in written["results"]:
         code = entry["segmentation"]
+        share = (small().class_maps[entry["frame"]] == entry["category_id"]).float().mean()
+        assert entry["share"] == pytest.approx(float(share), abs=1e-6)
         maps[entry["frame"]][decode({"size": code["size"], "counts": code["counts"].encode()})] = entry["category_id"]
     assert np.array_equal(maps, small().class_maps.numpy())
     assert (
@@ -63,12 +66,12 @@ def test_json_restores_the_maps(tmp_path: Path) -> None:
 def test_csv_has_a_row_for_each_frame_and_only_the_columns_that_exist(tmp_path: Path) -> None:
     rows = list(csv.reader(small().to_csv(tmp_path / "a.csv").open()))
     assert rows == [
-        ["start", "end", "count", "uncertainty", "area", "sounding"],
-        ["0", "0.5", "2", "0.5000", "0.5000", "dog; car"],
-        ["0.5", "1", "0", "0.5000", "0.0000", ""],
+        ["start", "end", "count", "uncertainty", "area", "sounding", "shares"],
+        ["0", "0.5", "2", "0.5000", "0.5000", "dog; car", "0.3333; 0.1667"],
+        ["0.5", "1", "0", "0.5000", "0.0000", "", ""],
     ]
     bare = replace(small(), counts=None, uncertainty=None)
-    assert next(csv.reader(bare.to_csv(tmp_path / "b.csv").open())) == ["start", "end", "area", "sounding"]
+    assert next(csv.reader(bare.to_csv(tmp_path / "b.csv").open())) == ["start", "end", "area", "sounding", "shares"]
 
 
 def test_instances_are_connected_parts_of_each_class() -> None:
@@ -76,8 +79,8 @@ def test_instances_are_connected_parts_of_each_class() -> None:
     masks[0, 0, 0, 0] = masks[0, 0, 1, 1] = True  # touch at a corner: one
     masks[0, 0, 5:, 5:] = True
     masks[0, 1, 0, 0] = True  # of another class: its own
-    assert count_instances(masks).tolist() == [3, 0]
-    assert count_instances(masks, least_area=4 / 64).tolist() == [1, 0]
+    assert count_instances(masks).tolist() == [[2, 1], [0, 0]]
+    assert count_instances(masks, least_area=4 / 64).tolist() == [[1, 0], [0, 0]]
 
 
 def make(kind: type, config, **changes):
@@ -150,11 +153,39 @@ def test_candidates_that_are_heard_are_counted_and_drawn(noise_clip: Clip) -> No
         predictor.decode(features, noise_clip, audio_features=torch.zeros(8, 3))
 
 
+def test_a_pixel_that_sounds_has_the_class_of_a_candidate_that_is_heard(noise_clip: Clip) -> None:
+    """Resized scores exceed the threshold a little beside a mask, where another candidate may be silent."""
+    model = marking_avsc()
+    masks = torch.zeros(8, 3, 64, 64, dtype=torch.bool)
+    masks[:, 0, 3:50, 5:33] = True
+    masks[:, 1] = ~masks[:, 0]  # the bar, around the square, is not heard
+    predictor = SemanticPredictor(model)
+    features = SemanticFeatures(noise_clip, predictor.encoder_key)
+    features.append(Candidates(masks, masks.flatten(2).any(-1) * 0.9), 8)
+    for size in ((63, 101), (64, 96), (200, 150)):
+        found = predictor.decode(features, output_size=size)
+        assert found.sounding(0) == ("square",) and found.counts.tolist() == [1] * 8
+        assert found.instances.tolist() == [[1, 1, 0]] * 8
+
+
+def test_a_lower_threshold_can_be_raised_afterwards(noise_clip: Clip) -> None:
+    for model in (marking_avsc(), marking_ravs()):
+        low, high = (SemanticPredictor(model, threshold=value)(noise_clip) for value in (0.1, 0.8))
+        raised = low.above(0.8)
+        assert torch.equal(raised.class_maps > 0, high.class_maps > 0) and raised.threshold == high.threshold
+        assert high.counts is None or torch.equal(raised.counts, high.counts)
+        assert not torch.equal(low.class_maps, high.class_maps)
+
+
 def test_mistakes_are_named(noise_clip: Clip) -> None:
     model = make(AVSC, AVSC_TINY)
     one, other = SemanticPredictor(model), SemanticPredictor(make(AVSC, AVSC_TINY))
     with pytest.raises(DataError, match="encoded by another model"):
         other.decode(one.encode(noise_clip))
+    with pytest.raises(DataError, match=r"decode takes what encode returns, not a Clip"):
+        one.decode(noise_clip)
+    with pytest.raises(DataError, match=r"the frames are a Tensor: give a Clip"):
+        one.encode(noise_clip.frames)
     with pytest.raises(DataError, match="the clip has 0 frames"):
         one.encode(replace(noise_clip, frames=noise_clip.frames[:0]))
     with pytest.raises(ConfigError, match=r"threshold=1\.0 must lie in \[0, 1\)|threshold=1\.0 must be"):

@@ -16,6 +16,7 @@ from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.masks import encode_masks
 from acvis_kit.viz import explorer as widgets
 from acvis_kit.viz.explorer import Explorer, ExplorerState, explore
+from tests.semantic_models import dog_and_car
 
 FRAMES = 4
 
@@ -145,3 +146,23 @@ class TestWidgets:
     @staticmethod
     def pixels(controls) -> np.ndarray:
         return np.asarray(Image.open(io.BytesIO(controls.image.value)))
+
+
+def test_classes_are_explored_as_tracks_are() -> None:
+    explorer = explore(dog_and_car(), muted=dog_and_car(counts=False).above(0.9))
+    view = ExplorerState("original", t=2)
+    assert explorer.caption(view) == "second 1: <b>3 sounding</b>"
+    assert explorer.caption(ExplorerState("muted", t=2)) == "second 1"
+    assert explorer.timeline(view).count("background:#") == 5 and "car  0.56" in explorer.timeline(view)
+    hidden = ExplorerState("original", t=2, hidden=frozenset({0}), score_threshold=0.52)
+    assert [mark.name for mark in explorer.shown(hidden).marks] == ["car"]
+    assert np.abs(explorer.picture(view).astype(int) - explorer.picture(hidden)).max() > 20
+    assert explorer.still().size[0] > 0 and "dog in 3" in repr(explorer)
+
+
+def test_the_widget_of_classes_has_a_box_for_each() -> None:
+    pytest.importorskip("ipywidgets")
+    controls = explore(dog_and_car()).widget.controls
+    assert [box.description for box in controls.tracks.children] == ["car", "dog"] and controls.gate.disabled
+    controls.threshold.value = 0.6
+    assert "car" not in controls.timeline.value

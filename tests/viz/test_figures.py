@@ -11,6 +11,7 @@ import torch
 from acvis_kit.clip import Clip
 from acvis_kit.viz.figures import INK, POINTS, count_figure, envelope, sounding_spans, timeline_figure
 from acvis_kit.viz.overlay import track_hex
+from tests.semantic_models import dog_and_car
 from tests.viz.test_overlay import LEFT, RIGHT, SIZE, prediction, track
 
 DUO = prediction(track(0, LEFT, [True, True]), track(1, RIGHT, [False, True]), counts=[1, 2])
@@ -83,3 +84,17 @@ def test_texts_are_readable_on_white_and_on_black() -> None:
     channels = [int(INK[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     light = np.dot([0.2126, 0.7152, 0.0722], [((c + 0.055) / 1.055) ** 2.4 for c in channels])
     assert min(1.05 / (light + 0.05), (light + 0.05) / 0.05) >= 4.5
+
+
+def test_the_timeline_of_classes_has_counts_and_uncertainty_where_the_system_states_them() -> None:
+    wave, counts, *lanes = timeline_figure(dog_and_car()).data
+    assert list(counts.text) == ["<b>2</b>", "<b>2</b>", "<b>3</b>", "<b>1</b>"] and max(wave.y) == 1
+    assert [(lane.y[0], list(lane.base), list(lane.x)) for lane in lanes] == [("car", [1], [1]), ("dog", [0], [1.5])]
+    assert lanes[1].marker.color == track_hex(0)
+    _, uncertainty, *lanes = timeline_figure(dog_and_car(counts=False, uncertain=True)).data
+    assert uncertainty.name == "mean uncertainty" and list(uncertainty.y) == pytest.approx(
+        [0.1, 0.2, 0.3, 0.4], abs=1e-3
+    )
+    assert len(lanes) == 2
+    nothing = timeline_figure(dog_and_car(clip=False, counts=False).above(0.9))
+    assert nothing.layout.annotations[0].text == "no class is marked"

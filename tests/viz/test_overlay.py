@@ -13,10 +13,12 @@ import torch
 from acvis_kit.clip import Clip
 from acvis_kit.errors import AcvisError, ConfigError, DataError
 from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.inference.semantic import SemanticPrediction
 from acvis_kit.masks import encode_masks
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.write import write_video
 from acvis_kit.viz.overlay import Painter, paint, palette, track_colour, track_hex, write_overlay
+from tests.semantic_models import dog_and_car
 
 GREY = 100
 SIZE = (120, 160)
@@ -178,3 +180,42 @@ def test_the_overlay_has_the_sound_that_the_model_was_given(duo, grey_clip, tmp_
 def test_an_overlay_needs_a_picture(duo, tmp_path):
     with pytest.raises(AcvisError, match="made from bare tensors"):
         duo.to_video(tmp_path / "out.mp4")
+
+
+def test_classes_are_painted_with_a_legend_in_the_upper_left_corner():
+    given = dog_and_car()
+    small = picture(given.size)
+    painted = paint(small, given, 2, opacity=1)
+    assert tuple(painted[35, 4]) == track_colour(0) and tuple(painted[30, 55]) == track_colour(2)
+    large = picture((200, 300))
+    legend = [(paint(large, given, 2)[:60, :80] == track_colour(label)).all(-1).sum() for label in range(3)]
+    assert min(legend[0], legend[2]) > 100 and legend[1] == 0  # no cat sounds
+    assert not (paint(large, given, 3)[:60, :80] == track_colour(0)).all(-1).any()  # the dog is silent
+
+
+def test_a_legend_names_shares_and_what_it_has_no_room_for(monkeypatch):
+    written = []
+    original = Painter._write
+    monkeypatch.setattr(
+        Painter, "_write", lambda self, d, box, text, c: written.append(text) or original(self, d, box, text, c)
+    )
+    paint(picture((200, 300)), dog_and_car(), 2)
+    assert written == ["3 sounding", "car  13%", "dog  8%"]
+    written.clear()
+    paint(picture((200, 300)), dog_and_car(counts=False), 0)
+    assert written == ["dog  8%"]  # and no count
+    written.clear()
+    maps = torch.arange(30, dtype=torch.int16).repeat_interleave(20)[None, None].expand(1, 40, 600)
+    many = SemanticPrediction(maps, torch.ones(maps.shape).half(), tuple(f"class {n}" for n in range(29)))
+    paint(picture((120, 600)), many, 0)
+    assert len(written) < 12 and written[-1] == f"+{29 - len(written) + 1} more"
+
+
+def test_the_overlay_shows_the_classes_of_each_frame(grey_clip, tmp_path):
+    given = dog_and_car(fps=1.0)
+    maps = given.class_maps[1:3]
+    path = replace(given, class_maps=maps, probabilities=given.probabilities[1:3], clip=grey_clip).to_video(
+        tmp_path / "out.mp4"
+    )
+    marked = [bool(np.abs(image[90, 130].astype(int) - GREY).max() > 20) for image in pictures_of(path)]
+    assert marked == [False] * 10 + [True] * 10  # the car sounds in the second half

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import ImageColor
+from PIL import ImageColor, ImageDraw
 
 from acvis_kit.clip import Clip
 from acvis_kit.errors import DataError
@@ -13,6 +13,7 @@ from acvis_kit.inference.predictor import Predictor
 from acvis_kit.viz.overlay import COUNT_SCALE
 from acvis_kit.viz.sheet import BAND, GAP, MARGIN, STRIP, TITLE, soundtrack_sheet
 from tests.conftest import TINY, make_model
+from tests.semantic_models import dog_and_car
 
 
 def test_a_row_per_soundtrack_and_a_column_per_frame(noise_clip: Clip) -> None:
@@ -61,3 +62,29 @@ def test_predictions_of_different_clips_are_refused(noise_clip: Clip) -> None:
         soundtrack_sheet({"a": prediction, "b": replace(prediction, counts=prediction.counts[:2])})
     with pytest.raises(DataError, match="made from a clip"):
         soundtrack_sheet({"a": replace(prediction, clip=None)})
+
+
+def texts_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    texts: list[str] = []
+    draw = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda self, at, text, **kw: texts.append(text) or draw(self, at, text, **kw)
+    )
+    return texts
+
+
+def test_below_a_frame_of_a_semantic_prediction_are_its_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = texts_of(monkeypatch)
+    counted = soundtrack_sheet({"counted": dog_and_car()}, columns=4)
+    assert {"0 s: dog", "1 s: dog, car", "1.5 s: car"} <= set(texts)
+    muted = dog_and_car(counts=False).above(0.9)
+    uncounted = soundtrack_sheet({"muted": muted}, columns=4)
+    assert "0.5 s: nothing" in texts and uncounted.size == counted.size
+    bands = np.asarray(uncounted)[TITLE + 176 + STRIP :]
+    assert (bands == 255).all()  # of a system that does not count
+
+
+def test_a_text_that_is_wider_than_its_frame_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = texts_of(monkeypatch)
+    soundtrack_sheet({"x": replace(dog_and_car(), class_names=("a dog that barks at a car", "cat", "car"))}, side=60)
+    assert any(text.startswith("0 s: a dog") and text.endswith("…") for text in texts)

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import constants, snapshot_download
 
+import acvis_kit as ak
+from acvis_kit.clip import Clip
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.avsc.model import AVSC
+from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.weights import load as hub
 from acvis_kit.weights import published
 from acvis_kit.weights.download import HubUnreachable
 from tests.parity import shapes
+from tests.semantic_models import marking_avsc, marking_ravs
 from tests.weights.fake_hub import COMMIT, FakeHub
 from tests.weights.test_load import equal
 
@@ -306,6 +312,24 @@ def test_a_model_can_be_pushed_and_loaded_back(fake: FakeHub, tiny_model: ACVIS)
     assert {"README.md", "config.json", "model.safetensors"} <= fake.repositories["me/new"].keys()
     assert b"acvis-kit" in fake.repositories["me/new"]["README.md"]
     assert equal(hub.load_model("me/new"), tiny_model)
+
+
+@pytest.mark.parametrize("make", [marking_avsc, marking_ravs])
+def test_a_semantic_model_can_be_pushed_and_loaded_back(
+    fake: FakeHub, make: Callable[[], AVSC | RAVS], noise_clip: Clip
+) -> None:
+    model = make()
+    model.push_to_hub("me/new", token="hf_made_up")
+    pushed = fake.repositories["me/new"]
+    config = json.loads(pushed["config.json"])
+    assert config["model_type"] == model.config.model_type and b"acvis-kit" in pushed["README.md"]
+    loaded = hub.open_weights("me/new")
+    assert type(loaded.model) is type(model) and loaded.model.config == model.config and not loaded.model.training
+    assert equal(loaded.model, model) and loaded.repository == "me/new"
+    mine, theirs = (ak.predict(noise_clip, weights=each) for each in (model, "me/new"))
+    assert mine.class_maps.any() and torch.equal(mine.class_maps, theirs.class_maps)
+    again = type(model).from_pretrained("me/new")  # the Hub's own way
+    assert again.config == model.config and equal(again, model)
 
 
 def damaged(cache: Path, name: str, damage: str) -> Path:

@@ -107,9 +107,9 @@ class AVSC(
         clips = 1 if sound is None else len(sound.clip)
         probabilities, soft = self._correlate(candidates, sound)
         weighted = probabilities[..., None, None] * candidates.masks  # (N, K, H, W)
-        # Pixels beside a mask have its class, too: a resized S exceeds the threshold there.
+        # Pixels beside a mask that sounds have its class, too: a resized S exceeds the threshold there.
         beside = F.max_pool2d(weighted, 3, stride=1, padding=1).argmax(1)
-        labels = torch.where(weighted.amax(1) > 0, weighted.argmax(1), beside)
+        labels = torch.where(weighted.amax(1) > self.config.threshold, weighted.argmax(1), beside)
         return SemanticMaps(
             scores=soft.unflatten(0, (clips, -1)),
             labels=labels.unflatten(0, (clips, -1)),

@@ -1,0 +1,113 @@
+"""What predictions of all systems share, on a semantic one; `test_prediction` has the same of tracks."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from acvis_kit.errors import DataError, MediaError
+from acvis_kit.media.load import load_clip
+from acvis_kit.media.write import write_video
+from tests.semantic_models import dog_and_car
+
+
+def test_the_marks_are_the_classes_that_sound_the_largest_first() -> None:
+    dog, car = dog_and_car().marks[::-1]
+    assert (car.name, car.id, car.areas().tolist()) == ("car", 2, [0, 0, 312, 312])
+    assert (dog.name, dog.label, dog.areas().tolist()) == ("dog", 0, [184, 184, 184, 0])
+    assert (dog.score, car.score) == (0.75, 0.5625) and dog.mask(2).sum() == 184
+    assert repr(car) == "SoundingClass(car, score 0.56, in 2 of 4 frames)"
+    assert dog_and_car().above(0.8).marks == ()
+
+
+def test_a_higher_threshold_takes_pixels_and_instances_and_a_lower_one_nothing() -> None:
+    given = dog_and_car()
+    assert given.counts.tolist() == [2, 2, 3, 1]
+    higher = given.above(0.6)
+    assert [mark.name for mark in higher.marks] == ["dog"] and higher.counts.tolist() == [2, 2, 2, 0]
+    assert given.above(0.0) is given and higher.above(0.55) is higher
+    assert given.gated() is given and given.k_max is None
+    uncounted = dog_and_car(counts=False).above(0.6)
+    assert uncounted.counts is None and uncounted.count_text(0) is None
+
+
+def test_classes_can_be_hidden() -> None:
+    assert [mark.name for mark in dog_and_car().without({0}).marks] == ["car"]
+    assert dog_and_car().without({0, 2}).summary() == "4 frames; sounding: nothing"
+
+
+def test_shares_are_those_of_the_frame() -> None:
+    assert dog_and_car().shares()[2].tolist() == pytest.approx([184 / 2400, 0, 312 / 2400])
+
+
+def test_a_notebook_shows_summary_picture_and_classes() -> None:
+    html = dog_and_car()._repr_html_()
+    assert "dog in 3, car in 2 frames" in html and html.count("data:image/jpeg;base64,") == 1
+    assert "<th>class</th>" in html and "<td>dog</td><td>0.75</td><td>3 of 4</td>" in html
+    assert "second 1" in html  # frame 2, at two frames per second, has both
+    bare = dog_and_car(clip=False)
+    assert "<img" not in bare._repr_html_()
+    named = replace(bare, class_names=("<b>", "cat", "car"))
+    assert "&lt;b&gt;" in named._repr_html_()
+
+
+def test_a_picture_is_the_frame_at_a_second_with_its_classes() -> None:
+    given = dog_and_car()
+    first, second, liveliest = (np.asarray(given.frame(at)) for at in (0, 1.0, None))
+    assert np.array_equal(second, liveliest) and not np.array_equal(first, second)
+    with pytest.raises(DataError, match="second=2 must lie in the clip, from 0 to below 2"):
+        given.frame(2)
+    with pytest.raises(DataError, match="make it from a Clip"):
+        dog_and_car(clip=False).frame()
+
+
+def test_a_plot_has_a_lane_per_class_and_marks_a_second() -> None:
+    figure = dog_and_car().plot(1.25)
+    assert [bar.y[0] for bar in figure.data if bar.orientation == "h"] == ["car", "dog"]
+    assert {shape.x0 for shape in figure.layout.shapes} == {1.25}
+
+
+def test_show_opens_a_picture_or_in_a_notebook_the_explorer(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[object] = []
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.setattr(Image.Image, "show", lambda picture: shown.append(picture))
+    dog_and_car().show()
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=shown.append))
+    dog_and_car().show()
+    assert isinstance(shown[0], Image.Image) and type(shown[1]).__name__ == "Explorer"
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_dataframe_has_the_columns_of_the_csv_as_numbers(counts: bool, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    given = dog_and_car(counts=counts, uncertain=True)
+    frame = given.to_dataframe()
+    written = pandas.read_csv(given.to_csv(tmp_path / "c.csv"), keep_default_na=False)
+    assert list(frame.columns) == list(written.columns) and ("count" in frame) == counts
+    assert frame["area"].tolist() == pytest.approx([184 / 2400] * 2 + [496 / 2400, 312 / 2400], abs=1e-4)
+    assert frame["uncertainty"].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=1e-3)
+    assert written["sounding"].tolist() == ["dog", "dog", "dog; car", "car"]
+    assert written["shares"][2] == "0.0767; 0.1300"
+
+
+def test_a_prediction_can_be_pickled_before_and_after_it_is_drawn() -> None:
+    given = dog_and_car()
+    for _ in range(2):
+        again = pickle.loads(pickle.dumps(given))
+        assert repr(again) == repr(given) and torch.equal(again.class_maps, given.class_maps)
+        given.frame()
+
+
+def test_the_clip_itself_is_not_overwritten(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", [np.zeros((40, 60, 3), np.uint8)] * 20, 10, torch.zeros(32000))
+    with pytest.raises(MediaError, match="is the clip itself"):
+        replace(dog_and_car(), clip=load_clip(path, fps=2)).to_video(path)

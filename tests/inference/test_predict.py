@@ -1,0 +1,35 @@
+"""`predict`, and the predictor that suits a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import acvis_kit as ak
+from acvis_kit.clip import Clip
+from acvis_kit.errors import ConfigError
+from acvis_kit.inference.predict import predictor_for
+from acvis_kit.models.acvis.model import ACVIS
+from tests.semantic_models import marking_avsc, marking_ravs
+
+
+def test_the_kind_of_prediction_is_that_of_the_weights(noise_clip: Clip, tiny_model: ACVIS, tmp_path: Path) -> None:
+    assert isinstance(ak.predict(noise_clip, weights=tiny_model), ak.Prediction)
+    for model in (marking_avsc(), marking_ravs()):
+        by_model = ak.predict(noise_clip, weights=model)
+        by_path = ak.predict(noise_clip, weights=ak.save_model(model, tmp_path / type(model).__name__))
+        assert isinstance(by_model, ak.SemanticPrediction) and by_model.class_maps.any()
+        assert torch.equal(by_model.class_maps, by_path.class_maps)
+
+
+def test_settings_are_those_of_the_predictor(noise_clip: Clip, tiny_model: ACVIS) -> None:
+    strict = predictor_for(marking_ravs(), threshold=0.9)
+    assert isinstance(strict, ak.SemanticPredictor) and strict.inference.threshold == strict.threshold == 0.9
+    with pytest.raises(ConfigError, match=r"score_threshold: no setting of a SemanticPredictor, which runs the AVSC"):
+        ak.predict(noise_clip, weights=marking_avsc(), score_threshold=0.5)
+    with pytest.raises(ConfigError, match=r"threshold: no setting of a Predictor, which runs the ACVIS: .*top_k"):
+        ak.predict(noise_clip, weights=tiny_model, threshold=0.5)
+    with pytest.raises(ConfigError, match=r"model is a AVSC, which marks pixels of classes: use SemanticPredictor"):
+        ak.Predictor(marking_avsc())
