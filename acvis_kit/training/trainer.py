@@ -23,11 +23,11 @@ from acvis_kit.errors import WeightsError
 from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training import optimizer as optimisation
-from acvis_kit.training.batches import largest_over, widen
+from acvis_kit.training.batches import widen
 from acvis_kit.training.checkpoint import Checkpoints, is_whole, read_checkpoint_folder
 from acvis_kit.training.loading import batches
 from acvis_kit.training.log import RunLog
-from acvis_kit.training.parallel import Stop, total_over
+from acvis_kit.training.parallel import Agreement, Stop, total_over
 from acvis_kit.training.recipe import RuntimeConfig
 from acvis_kit.training.scoring import Validation
 from acvis_kit.training.stages import Stage
@@ -103,6 +103,7 @@ class Trainer:
         self.main = accelerator.is_main_process
         self.say = say if self.main else lambda _: None
         self.world, self.rank = accelerator.num_processes, accelerator.process_index
+        self.agreement = Agreement(self.world)
         self.checkpoints = Checkpoints(out / CHECKPOINTS, self.runtime.shard_mb)
         # Steps between copies of the losses to the host, each of which waits for the device; a CPU is never behind.
         self.read_every = 1 if accelerator.device.type == "cpu" else self.runtime.log_every
@@ -287,7 +288,7 @@ class Trainer:
         name = [newest.name if newest is not None else None]
         torch.distributed.broadcast_object_list(name)
         found = None if name[0] is None else self.checkpoints.folder / name[0]
-        if self._agree(found is not None and not is_whole(found))[0]:
+        if any(self.agreement.largest(found is not None and not is_whole(found))):
             raise WeightsError(f"{self.out} must be a folder that all machines share: one of them has no {name[0]}")
         return found
 
@@ -325,7 +326,8 @@ class Trainer:
                 self.step(parts)
                 now = time.monotonic()
                 save = now - saved > 60 * self.runtime.checkpoint_every
-                stopping, saving = self._agree(stop.asked or (self.main and now > end), self.main and save)
+                asked = self.agreement.largest(stop.asked or (self.main and now > end), self.main and save)
+                stopping, saving = map(bool, asked)
                 step = self.progress.step
                 due = step % self.read_every == 0 or step == stage.steps
                 if due or stopping or saving or self._evaluation_is_due():
@@ -373,8 +375,8 @@ class Trainer:
         batch = batch.to(self.accelerator.device)
         if self.world == 1 or not isinstance(batch, TrainingBatch):
             return batch
-        size = largest_over(batch.frames.shape[-2:], self.world, self.accelerator.device)
-        return widen(batch, size, self.model.config.pixel_mean, self.model.config.size_divisor)
+        height, width = self.agreement.largest(*batch.frames.shape[-2:])
+        return widen(batch, (height, width), self.model.config.pixel_mean, self.model.config.size_divisor)
 
     def _draws(self, step: int) -> list[list[int]]:
         """Draw numbers of this process' samples in a step, by part: every `world`-th of the step's batch."""
@@ -392,13 +394,6 @@ class Trainer:
         if self.validation is None or not self.in_last_stage or step == 0 or self.progress.evaluated == step:
             return False
         return step == self.stage.steps or (every > 0 and step % every == 0)
-
-    def _agree(self, *flags: bool) -> list[bool]:
-        """Combine flags over the processes: each is True everywhere if it is True in one."""
-        if self.world == 1:
-            return list(flags)
-        counts = self._total(torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device))
-        return [count > 0 for count in counts.tolist()]
 
     def _total(self, terms: Tensor) -> Tensor:  # the losses' `reduce`
         return total_over(terms, self.world)

@@ -114,7 +114,8 @@ class DeformableAttention(nn.Module):
 
     def _per_sample(self, shapes: Shapes, like: Tensor) -> Tensor:
         """Height and width of the level of each of a token's samples: (2, heads * L * points)."""
-        sizes = torch.tensor(shapes, dtype=like.dtype, device=like.device).T  # (2, L)
+        # Not on the device at once: the host would wait for it in every layer.
+        sizes = torch.tensor(shapes, dtype=like.dtype).to(like.device, non_blocking=True).T  # (2, L)
         return sizes.repeat_interleave(self.num_points, dim=1).repeat(1, self.num_heads)
 
 
