@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from acvis_kit.clip import Clip, Progress
+from acvis_kit.clip import Clip, Progress, moved
 from acvis_kit.config import InferenceConfig, inference_of
 from acvis_kit.errors import ConfigError, DataError, WeightsError
 from acvis_kit.inference.features import VisualFeatures, ordinary
@@ -155,7 +155,7 @@ class Predictor:
         features.encoder_key = self.encoder_key
         with _Reporter("encode", len(frames), progress) as report:
             for part in frames.split(self.frames_at_once or self._frames_that_fit(size)):
-                image = part.to(self.device)
+                image = moved(part, self.device)
                 if size != source:
                     image = _resized(image, size)
                 with torch.inference_mode(), self._precision():
