@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -184,8 +185,8 @@ def _draw(
 
 
 def _empty_mask(size: tuple[int, int]) -> RLE:
-    (code,) = encode_masks(torch.zeros(1, *size, dtype=torch.bool))
-    return code
+    (text,) = Changes(np.zeros(0, np.int64), np.zeros(1, np.int64), size[0] * size[1]).texts([0])
+    return {"size": list(size), "counts": text}
 
 
 def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
