@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,6 +90,36 @@ class Clip:
         return cls(frames, sound, times, fps, waveform is not None, duration=frames.shape[0] / fps, source_fps=fps)
 
 
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on another device. A copy from the CPU to a GPU waits neither for the GPU nor for its own end."""
+    device = torch.device(device)
+    if tensor.device.type != "cpu":
+        return tensor.to(device)
+    # From pageable memory the host would wait until everything before the copy is computed.
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """What the losses must know of targets before they compute, on the CPU wherever the targets are.
+
+    Attributes:
+        present: bool (N, T), where a mask is not empty.
+        labels: the smallest and the largest; None without objects.
+        least_count: the smallest count; 0 without frames.
+    """
+
+    present: Tensor
+    labels: tuple[int, int] | None
+    least_count: int
+
+    @classmethod
+    def of(cls, labels: Tensor, counts: Tensor, present: Tensor) -> TargetFacts:
+        """From tensors on the CPU."""
+        extremes = (int(labels.min()), int(labels.max())) if len(labels) else None
+        return cls(present, extremes, int(counts.min()) if len(counts) else 0)
+
+
 @dataclass(frozen=True, repr=False)
 class Targets:
     """Ground truth of one clip of T frames with N objects: made by `data`, read by `losses`, no input of the network.
@@ -102,6 +133,7 @@ class Targets:
         audio_labels: bool (T, K), classes that sound, visible or not; None without such labels.
         auxiliary: labels of objects for dense auxiliary targets by name, bool (N, T) each; empty without such labels.
             AVIS-Synth has "cue": objects with a visible cue that they sound (its twins: two objects of one class).
+        facts: what the losses must know on the CPU; None: they read it from the tensors, and wait for their device.
     """
 
     labels: Tensor
@@ -110,15 +142,23 @@ class Targets:
     counts: Tensor
     audio_labels: Tensor | None = None
     auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
+    facts: TargetFacts | None = None
 
     def __repr__(self) -> str:
         objects, frames, height, width = self.masks.shape
         return f"Targets({objects} objects in {frames} frames of {height}x{width}, labels {self.labels.tolist()})"
 
     def to(self, device: torch.device | str) -> Targets:
-        """The targets with all tensors on another device."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **moved, auxiliary={name: value.to(device) for name, value in self.auxiliary.items()})
+        """The targets with all tensors on another device; the facts stay."""
+        return self._each(lambda tensor: moved(tensor, device))
+
+    def pin_memory(self) -> Targets:
+        """The targets in page-locked memory, for copies to a GPU that nobody waits for."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Targets:
+        own: dict[str, Any] = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **own, auxiliary={name: change(value) for name, value in self.auxiliary.items()})
 
 
 @dataclass(frozen=True, repr=False)
@@ -144,4 +184,4 @@ class SemanticTargets:
 
     def to(self, device: torch.device | str) -> SemanticTargets:
         """The targets with all tensors on another device."""
-        return SemanticTargets(self.class_maps.to(device), self.supervised.to(device))
+        return SemanticTargets(moved(self.class_maps, device), moved(self.supervised, device))

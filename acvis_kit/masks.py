@@ -11,7 +11,8 @@ the length of the outlines are within the limits below.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,9 +50,62 @@ def encode(mask: np.ndarray) -> RLE:
 
 
 def encode_masks(masks: Tensor) -> list[RLE]:
-    """The codes of bool masks (N, H, W) on any device; counts as bytes."""
-    columns_first = np.asfortranarray(masks.permute(1, 2, 0).cpu().numpy().astype(np.uint8))  # (H, W, N)
-    return _coco().encode(columns_first)
+    """The codes of bool masks (N, H, W) on any device; counts as bytes.
+
+    pycocotools codes masks on the CPU. Of those on another device only the changes are copied to the host.
+    """
+    if masks.device.type == "cpu":
+        columns_first = np.asfortranarray(masks.permute(1, 2, 0).numpy().astype(np.uint8))  # (H, W, N)
+        return _coco().encode(columns_first)
+    size = list(masks.shape[1:])
+    texts = Changes.of(masks).texts(range(len(masks)))
+    return [{"size": size, "counts": text} for text in texts]
+
+
+class Changes:
+    """Masks as the places where they change, down the columns: what of masks on a GPU is worth copying.
+
+    Args:
+        places: int64 (R,), pixel numbers within each mask, whose value differs from the pixel before or, at the first
+            pixel, from 0; those of one mask after those of another, ascending.
+        numbers: int64 (N,), of each mask.
+        pixels: H * W.
+    """
+
+    def __init__(self, places: NDArray[np.int64], numbers: NDArray[np.int64], pixels: int) -> None:
+        self._places, self._numbers, self._pixels = places, numbers, pixels
+        self._first = np.cumsum(numbers) - numbers
+
+    @classmethod
+    def of(cls, masks: Tensor) -> Changes:
+        """From bool masks (N, H, W) on any device, which is waited for once."""
+        import torch
+
+        n, pixels = len(masks), masks.shape[1] * masks.shape[2]
+        columns = masks.transpose(1, 2).reshape(n, pixels)
+        changed = torch.cat([columns[:, :1], columns[:, 1:] != columns[:, :-1]], 1)
+        where = changed.flatten().nonzero()[:, 0].cpu().numpy()  # (R,), in all masks together
+        mask, places = np.divmod(where, max(pixels, 1))
+        return cls(places, np.bincount(mask, minlength=n), pixels)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Changes]) -> Changes:
+        """The masks of one part after those of another; all of one size, and at least one part."""
+        places = np.concatenate([part._places for part in parts])
+        return cls(places, np.concatenate([part._numbers for part in parts]), parts[0]._pixels)
+
+    def texts(self, masks: Iterable[int]) -> list[bytes]:
+        """The texts of some masks, as pycocotools writes them."""
+        chosen = np.fromiter(masks, np.int64)
+        runs = self._numbers[chosen] + 1  # the last one ends with the mask
+        last = np.cumsum(runs) - 1
+        first = last - runs + 1
+        ends = np.full(runs.sum(), self._pixels, np.int64)  # of the runs, within their mask
+        inner = np.arange(len(ends)) < np.repeat(last, runs)
+        ends[inner] = self._places[(np.arange(len(ends)) + np.repeat(self._first[chosen] - first, runs))[inner]]
+        lengths = np.diff(ends, prepend=0)
+        lengths[first] = ends[first]
+        return _texts(lengths, last)
 
 
 def decode(code: RLE) -> NDArray[np.bool_]:
@@ -255,6 +309,31 @@ def _lengths(codes: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int6
         before = np.where(own > 0, total[own - 1], 0)
         out[parity::2] = total - np.repeat(before, np.diff(own, append=len(total)))
     return out, first
+
+
+def _texts(lengths: NDArray[np.int64], last: NDArray[np.int64]) -> list[bytes]:
+    """The inverse of `_lengths`: the text of each mask.
+
+    Args:
+        lengths: int64 (runs,), end to end.
+        last: int64 (N,), the index of each mask's last run.
+    """
+    within = np.arange(len(lengths)) - np.repeat(last - np.diff(last, prepend=-1) + 1, np.diff(last, prepend=-1))
+    relative = np.flatnonzero(within > 2)
+    numbers = lengths.copy()
+    numbers[relative] -= lengths[relative - 2]
+    size = np.where(numbers < 0, ~numbers, numbers)  # what must fit beside the sign
+    groups = np.ones(len(numbers), np.int64)
+    for width in range(1, WIDEST):
+        groups += size >= 1 << (5 * width - 1)
+    until = np.cumsum(groups)
+    text = np.empty(until[-1] if len(until) else 0, np.uint8)
+    for n in range(int(groups.max(initial=0))):
+        own = groups > n
+        more = np.where(groups[own] > n + 1, MORE, 0)
+        text[until[own] - groups[own] + n] = (numbers[own] >> 5 * n & 31) + more + FIRST
+    whole, ends = text.tobytes(), until[last].tolist()
+    return [whole[start:end] for start, end in pairwise([0, *ends])]
 
 
 def _differences(groups: np.ndarray, run_end: np.ndarray) -> np.ndarray:

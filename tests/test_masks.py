@@ -7,11 +7,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from acvis_kit import masks
 from acvis_kit.errors import DataError
 from acvis_kit.masks import mask_of
+from tests.device import Device
 
 
 def text_of(*lengths: int) -> str:
@@ -325,3 +328,38 @@ def test_without_pycocotools_the_error_names_the_package_to_install(monkeypatch:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     with pytest.raises(DataError, match="pip install pycocotools"):
         masks.encode(np.ones((2, 2), bool))
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> np.ndarray:
+    """Bool (N, H, W): noise of some density, whole columns, empty and full masks."""
+    n, h, w = draw(st.integers(1, 4)), draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    density = np.array(draw(st.lists(st.sampled_from([0, 0.01, 0.5, 0.99, 1]), min_size=n, max_size=n)))
+    width = 1 if draw(st.booleans()) else w
+    return np.broadcast_to(generator.random((n, h, width)) < density[:, None, None], (n, h, w))
+
+
+@given(stacks(), st.data())
+def test_changes_have_pycocotools_texts(drawn: np.ndarray, data: st.DataObject) -> None:
+    want = [code["counts"] for code in coco_mask.encode(np.asfortranarray(drawn.transpose(1, 2, 0), np.uint8))]
+    changes = masks.Changes.of(torch.from_numpy(drawn.copy()))
+    assert changes.texts(range(len(drawn))) == want
+    chosen = data.draw(st.lists(st.integers(0, len(drawn) - 1), max_size=5))
+    assert changes.texts(chosen) == [want[n] for n in chosen]
+    assert masks.Changes.joined([changes, changes]).texts([len(drawn)]) == want[:1]
+
+
+def test_changes_of_a_large_mask_have_runs_of_several_groups() -> None:
+    mask = np.zeros((1, 4000, 5000), bool)
+    mask[0, 5, 100:103] = mask[0, -1, -1] = True
+    (text,) = masks.Changes.of(torch.from_numpy(mask)).texts([0])
+    assert text.decode() == masks.encode(mask[0])["counts"]
+
+
+def test_masks_of_another_device_are_coded_from_their_changes() -> None:
+    drawn = torch.from_numpy(np.stack([np.eye(7, 9, k) > 0 for k in range(3)]))
+    with Device() as device:
+        codes = masks.encode_masks(device.put(drawn))
+    assert codes == masks.encode_masks(drawn)
+    assert sum(device.reads.values()) == 2  # how many changes there are, and these

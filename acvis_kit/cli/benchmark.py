@@ -1,4 +1,4 @@
-"""`acvis benchmark`: speed and memory of the network, speed of the metrics."""
+"""`acvis benchmark`: speed and memory of the network, speed of training, of making data and of the metrics."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from acvis_kit.config import PRESETS
 def add_benchmark(commands: argparse._SubParsersAction) -> None:
     """Register the subcommand."""
     parser = commands.add_parser(
-        "benchmark", help="speed (compared with transformers' Mask2Former), memory, or speed of the metrics"
+        "benchmark", help="speed (compared with transformers' Mask2Former), memory, training, making data, metrics"
     )
     parser.set_defaults(run=_benchmark)
-    parser.add_argument("what", choices=("speed", "memory", "metrics"), nargs="?", default="speed")
+    parser.add_argument("what", choices=("speed", "train", "synth", "metrics", "memory"), nargs="?", default="speed")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="acvis-r50")
     parser.add_argument("--frames", type=int, default=None, help="(12 for speed, 600 for memory)")
+    parser.add_argument("--batch", type=int, default=None, help="clips per step of train (the recipe's)")
+    parser.add_argument("--steps", type=int, default=20, help="of train (20)")
+    parser.add_argument("--clips", type=int, default=24, help="that synth makes (24)")
+    parser.add_argument("--workers", type=int, default=1, help="processes of train and synth (1)")
     parser.add_argument("--runs", type=int, default=3, help="repetitions (3)")
     parser.add_argument("--size", type=int, nargs=2, default=(360, 640), metavar=("H", "W"), help="(360 640)")
     parser.add_argument("--tracks", type=int, default=8, help="masks drawn per frame (8)")
@@ -35,10 +39,26 @@ def _benchmark(arguments: argparse.Namespace) -> None:
 
         show(measure(repeats=arguments.runs))
         return
+    if arguments.what == "synth":
+        show(benchmark.synth(arguments.clips, arguments.workers))
+        return
     height, width = arguments.size
     size = (height, width)
     if arguments.what == "memory":
-        report = benchmark.memory(arguments.preset, arguments.frames or 600, size)
+        report = benchmark.memory(arguments.preset, arguments.frames or 600, size, arguments.device)
+    elif arguments.what == "train":
+        from acvis_kit.training import speed
+
+        names = {None: "float32", "float32": "float32", "bfloat16": "bf16", "float16": "fp16"}
+        report = speed.measure(
+            arguments.preset,
+            size,
+            arguments.batch,
+            arguments.steps,
+            precision=names[arguments.dtype],
+            workers=arguments.workers,
+            device=arguments.device,
+        )
     else:
         report = benchmark.speed(
             arguments.preset,

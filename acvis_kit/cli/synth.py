@@ -91,6 +91,13 @@ def _split(text: str) -> tuple[str, int]:
 
 
 def _synth(arguments: argparse.Namespace) -> None:
+    from acvis_kit.data.synth.workers import one_thread
+
+    with one_thread():  # before NumPy is loaded: this process makes the clips itself where it is the only worker
+        _write(arguments)
+
+
+def _write(arguments: argparse.Namespace) -> None:
     from acvis_kit.data.synth.material import DrawnMaterial
     from acvis_kit.data.synth.writer import write_dataset
 

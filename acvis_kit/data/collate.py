@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from acvis_kit.clip import Targets
+from acvis_kit.clip import TargetFacts, Targets, moved
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.training_clips import TrainingSample
 
@@ -36,15 +37,16 @@ class TrainingBatch:
 
     def to(self, device: torch.device | str) -> TrainingBatch:
         """The batch with all tensors on another device."""
-        tensors = {name: getattr(self, name) for name in ("frames", "log_mel", "audio_features")}
-        moved = {name: value.to(device, non_blocking=True) for name, value in tensors.items() if value is not None}
-        return replace(self, **moved, targets=[targets.to(device) for targets in self.targets])
+        return self._each(lambda tensor: moved(tensor, device), [targets.to(device) for targets in self.targets])
 
     def pin_memory(self) -> TrainingBatch:
-        """The batch with its input tensors in page-locked memory, for faster copies to a GPU; a DataLoader calls it."""
-        tensors = {name: getattr(self, name) for name in ("frames", "log_mel", "audio_features")}
-        pinned = {name: value.pin_memory() for name, value in tensors.items() if value is not None}
-        return replace(self, **pinned)
+        """The batch in page-locked memory, for faster copies to a GPU; a DataLoader calls it."""
+        return self._each(Tensor.pin_memory, [targets.pin_memory() for targets in self.targets])
+
+    def _each(self, change: Callable[[Tensor], Tensor], targets: list[Targets]) -> TrainingBatch:
+        given = {name: getattr(self, name) for name in ("frames", "log_mel", "audio_features")}
+        changed: dict[str, Any] = {name: change(value) for name, value in given.items() if value is not None}
+        return replace(self, **changed, targets=targets)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class SoundBatch:
 
     def to(self, device: torch.device | str) -> SoundBatch:
         """The batch on another device."""
-        return SoundBatch(*(part.to(device, non_blocking=True) for part in (self.log_mel, self.audio_labels)))
+        return SoundBatch(moved(self.log_mel, device), moved(self.audio_labels, device))
 
     def pin_memory(self) -> SoundBatch:
         """The batch in page-locked memory, for faster copies to a GPU; a DataLoader calls it."""
@@ -117,4 +119,5 @@ def _stack(parts: Sequence[Tensor | None]) -> Tensor | None:
 def _pad(targets: Targets, size: tuple[int, int]) -> Targets:
     masks = torch.zeros(*targets.masks.shape[:2], *size, dtype=torch.bool)
     masks[..., : targets.masks.shape[-2], : targets.masks.shape[-1]] = targets.masks
-    return replace(targets, masks=masks)
+    facts = TargetFacts.of(targets.labels, targets.counts, targets.masks.flatten(2).any(-1))
+    return replace(targets, masks=masks, facts=facts)

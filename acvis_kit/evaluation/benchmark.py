@@ -6,9 +6,11 @@ import contextlib
 import re
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from acvis_kit.models.acvis.model import ACVIS
 
 FRAME_SIZE = (360, 640)
 GB = 10**9  # 0.931 GiB
+PEER_BATCHES = (1, 8)  # frames at once; a CPU is not faster with more than one
 
 
 def speed(
@@ -45,7 +48,8 @@ def speed(
         preset: name of the configuration in `PRESETS`.
         frames: number of frames of the clip, one per second.
         runs: number of measurements of each step; medians are reported, and the steps alternate.
-        peer: also measure Mask2Former (ResNet-50, 26 labels, 100 queries), which needs `pip install transformers`.
+        peer: also measure Mask2Former (ResNet-50, 26 labels, 100 queries), which needs `pip install transformers`; on
+            a GPU at several batch sizes, of which the best one counts.
         device: see `Predictor`.
         dtype: see `Predictor`.
         size: (H, W) of the frames, which are not resized.
@@ -69,8 +73,10 @@ def speed(
         predictor.decode(features, clip)
 
     steps: dict[str, Callable[[], Any]] = {"encode": encode, "decode": decode}
+    batches = PEER_BATCHES if predictor.device.type != "cpu" else (1,)
     if peer:
-        steps["peer"] = _peer(clip.frames, predictor.device, dtype)
+        network = _peer(predictor.device, dtype)
+        steps |= {f"peer_of_{batch}": partial(network, clip.frames, batch) for batch in batches}
     seconds = median_seconds(steps, runs, predictor.device)
     report: dict[str, Any] = {
         "preset": preset,
@@ -86,20 +92,58 @@ def speed(
     whole = seconds["encode"] + seconds["decode"]
     report |= {"frames_per_second": frames / whole, "another_soundtrack_share": seconds["decode"] / whole}
     if peer:
-        report["ratio_to_peer"] = whole / seconds["peer"]
+        best = min(batches, key=lambda batch: seconds[f"peer_of_{batch}"])
+        report |= {"peer_batch": best, "ratio_to_peer": whole / seconds[f"peer_of_{best}"]}
     return report
 
 
-def memory(preset: str = "acvis-r50", frames: int = 600, size: tuple[int, int] = FRAME_SIZE) -> dict[str, Any]:
-    """Peak resident memory of encoding and decoding a long clip, in a process that did nothing else before.
+def synth(clips: int = 24, workers: int = 1, size: int = 128, seconds: int = 10, seed: int = 0) -> dict[str, Any]:
+    """Clips of AVIS-Synth per second, written to a temporary folder; without the start of the workers.
 
-    All numbers are in GB of 10^9 bytes. The peak is that of the whole process, including PyTorch and the clip.
+    Args:
+        clips: number of clips.
+        workers: number of processes.
+        size: height and width of the frames, pixels.
+        seconds: length of the clips.
+        seed: of the clips.
+    """
+    from acvis_kit.data.synth.writer import write_dataset
+
+    def write(count: int) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            write_dataset(folder, {"train": count}, seed, size, (seconds, seconds), workers, progress=False)
+            return time.perf_counter() - start
+
+    few = 2 * workers  # a set that costs the start and little more
+    start, whole = write(few), write(few + clips)
+    per_second = clips / (whole - start)
+    return {
+        "clips": clips,
+        "workers": workers,
+        "size": size,
+        "seconds": seconds,
+        "start_s": start,
+        "clips_per_second": per_second,
+        "clips_per_second_per_worker": per_second / workers,
+    }
+
+
+def memory(
+    preset: str = "acvis-r50", frames: int = 600, size: tuple[int, int] = FRAME_SIZE, device: str | None = None
+) -> dict[str, Any]:
+    """Peak memory of encoding and decoding a long clip, in a process that did nothing else before.
+
+    All numbers are in GB of 10^9 bytes. The peak is the resident memory of the whole process, including PyTorch and the
+    clip; `gpu_peak_gb` is what was allocated on a GPU.
     """
     peaks = _Peaks()
     torch.manual_seed(0)
     model = ACVIS(replace(PRESETS[preset], top_k=8, score_threshold=0.0))
     weights = sum(t.nbytes for t in model.state_dict().values())
-    predictor = Predictor(model, short_side="keep")
+    predictor = Predictor(model, short_side="keep", device=device)
+    if predictor.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(predictor.device)
     clip = _noise_clip(frames, size)
     start = time.perf_counter()
     features = predictor.encode(clip, progress=peaks.progress)
@@ -107,7 +151,13 @@ def memory(preset: str = "acvis-r50", frames: int = 600, size: tuple[int, int] =
     predictor.decode(features, progress=peaks.progress)
     by_stage = peaks.bytes()
     peak = max(by_stage.values())
-    return {
+    of_gpu = {}
+    if predictor.device.type == "cuda":
+        of_gpu = {
+            "device": torch.cuda.get_device_name(),
+            "gpu_peak_gb": torch.cuda.max_memory_allocated(predictor.device) / GB,
+        }
+    return of_gpu | {
         "preset": preset,
         "frames": frames,
         "size": list(size),
@@ -167,7 +217,8 @@ def _noise_clip(frames: int, size: tuple[int, int]) -> Clip:
     return Clip.from_arrays(picture, sound)
 
 
-def _peer(frames: torch.Tensor, device: torch.device, dtype: torch.dtype | None) -> Callable[[], None]:
+def _peer(device: torch.device, dtype: torch.dtype | None) -> Callable[[torch.Tensor, int], None]:
+    """Mask2Former, as a function of frames (T, 3, H, W) and how many of them it takes at once."""
     try:
         import transformers
     except ImportError as error:
@@ -176,16 +227,15 @@ def _peer(frames: torch.Tensor, device: torch.device, dtype: torch.dtype | None)
     backbone = peer.ResNetConfig(out_features=["stage1", "stage2", "stage3", "stage4"])
     config = peer.Mask2FormerConfig(backbone_config=backbone, num_labels=26, num_queries=100)
     model = peer.Mask2FormerForUniversalSegmentation(config).eval().to(device)
-    mean, std = PRESETS["acvis-r50"].pixel_mean, PRESETS["acvis-r50"].pixel_std
-    pad = (0, -frames.shape[-1] % 32, 0, -frames.shape[-2] % 32)
+    given = PRESETS["acvis-r50"]
+    mean, std = (torch.tensor(one, device=device).view(3, 1, 1) for one in (given.pixel_mean, given.pixel_std))
 
     @torch.inference_mode()
-    def forward() -> None:
-        for frame in frames:
-            image = (frame.to(device).float() - torch.tensor(mean, device=device).view(3, 1, 1)) / torch.tensor(
-                std, device=device
-            ).view(3, 1, 1)
+    def forward(frames: torch.Tensor, batch: int) -> None:
+        pad = (0, -frames.shape[-1] % 32, 0, -frames.shape[-2] % 32)
+        for part in frames.split(batch):
+            image = (part.to(device).float() - mean) / std
             with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                model(pixel_values=torch.nn.functional.pad(image, pad)[None])
+                model(pixel_values=torch.nn.functional.pad(image, pad))
 
     return forward

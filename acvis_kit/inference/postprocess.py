@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,12 +14,13 @@ from torch import Tensor
 from acvis_kit.config import InferenceConfig
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.prediction import Track
-from acvis_kit.masks import RLE, encode_masks
+from acvis_kit.masks import RLE, Changes, encode_masks
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.acvis.tracker import VideoOutput
 
 SCORED_AT_ONCE = 5  # frames; see _mask_quality
-MASK_BYTES_AT_ONCE = 2**26  # bounds the full-size masks of a frame
+# Of full-size masks that are computed together: of one frame on a CPU, whose caches they exceed; elsewhere of many.
+MASK_BYTES_AT_ONCE, DEVICE_MASK_BYTES_AT_ONCE = 2**26, 2**28
 
 
 class Drawn(NamedTuple):
@@ -42,7 +44,7 @@ def tracks_of(
     inference: InferenceConfig,
     report: Callable[[int], None],
 ) -> Drawn:
-    """Compute tracks and their masks, with the full-size masks of one frame at a time in memory.
+    """Compute tracks and their masks, with the full-size masks of few frames at a time in memory.
 
     A track's score is its class probability times the mean probability of its mask's pixels. The latter is at most 1,
     so pairs whose class probability is below the threshold are dropped before any mask is computed. If queries
@@ -56,7 +58,7 @@ def tracks_of(
         features: visual features of the same clip.
         size: (h, w) of the masks.
         inference: top_k (query, class) pairs are considered, and tracks that score above score_threshold returned.
-        report: called with 1 after every frame.
+        report: called with a number of frames whenever they are done.
     """
     exact = model.pixel_mean.dtype
     probabilities = video.class_logits[-1, 0].to(exact).softmax(-1)[:, :-1]  # (Q_v, K), "none" dropped
@@ -81,12 +83,13 @@ def tracks_of(
     count = torch.empty_like(total, dtype=torch.int64)
     done = 0
     for pixels in features.chunks(embeds.device):
-        for fine in pixels.fine.to(exact).split(1):
-            masks = _MasksOfFrame(model, embeds, fine, features.input_size, size)
-            codes.extend(masks.codes)
-            total[done], count[done] = masks.probability_sum, masks.pixel_count
-            done += 1
-            report(1)
+        at_once = _masks_at_once(pixels.fine, size, exact)
+        together = 1 if pixels.fine.device.type == "cpu" else max(1, at_once // len(queries))
+        for fine in pixels.fine.to(exact).split(together):
+            now = slice(done, done + len(fine))
+            total[now], count[now] = _draw(model, embeds, fine, features.input_size, codes, at_once)
+            done += len(fine)
+            report(len(fine))
     visible = (count > 0).T
     presence = (1 - video.class_logits[-1, 0].to(exact).softmax(-1)[queries, -1:]) * sounding * visible  # (M, T)
     total, count = total * shown.T, count * shown.T
@@ -96,76 +99,96 @@ def tracks_of(
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order] > inference.score_threshold]
     is_shown = shown.cpu().tolist()
+    labels, row, found = (pairs[order] % classes).tolist(), of_query[order].tolist(), scores[order].tolist()
+    wanted = sorted({(t, m) for m in row for t in range(length) if is_shown[m][t]})
+    drawn = dict(zip(wanted, codes.of([t * len(queries) + m for t, m in wanted]), strict=True))
     empty = _empty_mask(size)
-
-    def masks_of(query: int) -> tuple[RLE, ...]:
-        return tuple(codes[t * len(queries) + query] if is_shown[query][t] else empty for t in range(length))
-
     tracks = [
         Track(
             id=rank,
-            label=int(pairs[i]) % classes,
-            score=float(scores[i]),
-            masks=masks_of(int(of_query[i])),
-            frame_scores=frame_quality[:, int(of_query[i])],
-            class_name=model.config.class_names[int(pairs[i]) % classes],
+            label=label,
+            score=score,
+            masks=tuple(drawn.get((t, m), empty) for t in range(length)),
+            frame_scores=frame_quality[:, m],
+            class_name=model.config.class_names[label],
         )
-        for rank, i in enumerate(order.tolist())
+        for rank, (label, m, score) in enumerate(zip(labels, row, found, strict=True))
     ]
     return Drawn(tracks, presence[torch.unique(of_query[order])])
 
 
 class _Codes:
-    """Run-length codes of masks of one size, in one block of memory.
+    """Masks of one size as run-length codes or, from another device than a CPU, as the changes that these describe.
 
-    As thousands of small objects, allocated between the large buffers of every frame, they would fragment the heap: ten
-    minutes of video took 6 GB.
+    The texts of codes lie in one block of memory. As thousands of small objects, allocated between the large buffers of
+    every frame, they would fragment the heap: ten minutes of video took 6 GB.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
-        self._size, self._text, self._ends = size, bytearray(), array("q", [0])
+        self.size, self._text, self._ends = size, bytearray(), array("q", [0])
+        self._changes: list[Changes] = []
 
-    def extend(self, codes: list[RLE]) -> None:
-        for code in codes:
+    def extend(self, masks: Tensor) -> None:
+        """Add masks, bool (N, h, w)."""
+        if masks.device.type != "cpu":
+            self._changes.append(Changes.of(masks))
+            return
+        for code in encode_masks(masks):
             self._text += code["counts"]
             self._ends.append(len(self._text))
 
-    def __getitem__(self, number: int) -> RLE:
-        return {"size": list(self._size), "counts": bytes(self._text[self._ends[number] : self._ends[number + 1]])}
+    def of(self, numbers: list[int]) -> list[RLE]:
+        """The codes of some of the masks, in this order."""
+        if self._changes:
+            texts = Changes.joined(self._changes).texts(numbers)
+        else:
+            texts = [bytes(self._text[self._ends[n] : self._ends[n + 1]]) for n in numbers]
+        return [{"size": list(self.size), "counts": text} for text in texts]
 
 
-class _MasksOfFrame:
-    """Masks of all M candidates in one frame, computed a few at a time.
+def _masks_at_once(fine: Tensor, size: tuple[int, int], exact: torch.dtype) -> int:
+    """Number of full-size masks whose logits fit the memory for them."""
+    limit = MASK_BYTES_AT_ONCE if fine.device.type == "cpu" else DEVICE_MASK_BYTES_AT_ONCE
+    pixels = max(16 * fine.shape[-2] * fine.shape[-1], size[0] * size[1])
+    return max(1, limit // (pixels * exact.itemsize))
 
-    Attributes:
-        codes: M run-length codes at the output size.
-        probability_sum: (M,), sum of probabilities over the mask's pixels at the network's input size.
-        pixel_count: (M,), number of these pixels.
+
+def _draw(
+    model: ACVIS, embeds: Tensor, fine: Tensor, input_size: tuple[int, int], codes: _Codes, at_once: int
+) -> tuple[Tensor, Tensor]:
+    """Compute the masks of all M candidates in F frames at the size of the codes, and add them to these.
+
+    Args:
+        model: has the embedding of pixels.
+        embeds: (M, C), of the candidates.
+        fine: (F, C, H / 4, W / 4); F is 1 where M exceeds `at_once`.
+        input_size: (h, w) of the network's input, before padding.
+        codes: get F * M masks, frame by frame.
+        at_once: masks that are computed together.
+
+    Returns:
+        (F, M), the sum of probabilities over a mask's pixels at the network's input size; and the number of these
+        pixels.
     """
-
-    def __init__(
-        self, model: ACVIS, embeds: Tensor, fine: Tensor, input_size: tuple[int, int], size: tuple[int, int]
-    ) -> None:
-        logits = model.tracker.pixel_embedding.mask_logits(embeds[None], fine)  # (1, M, H / 4, W / 4)
-        padded = tuple(4 * n for n in fine.shape[-2:])
-        largest = max(padded[0] * padded[1], size[0] * size[1]) * logits.element_size()
-        self.codes: list[RLE] = []
-        sums, counts = [], []
-        for part in logits.split(max(1, MASK_BYTES_AT_ONCE // largest), dim=1):
-            full = F.interpolate(part, padded, mode="bilinear", align_corners=False)
-            full = full[..., : input_size[0], : input_size[1]]
-            inside = full > 0
-            sums.append((full.sigmoid() * inside).sum((0, 2, 3)))
-            counts.append(inside.sum((0, 2, 3)))
-            if size != input_size:
-                inside = F.interpolate(full, size, mode="bilinear", align_corners=False) > 0
-            self.codes += encode_masks(inside[0])
-        self.probability_sum, self.pixel_count = torch.cat(sums), torch.cat(counts)
+    frames = len(fine)
+    logits = model.tracker.pixel_embedding.mask_logits(embeds.expand(frames, -1, -1), fine)  # (F, M, H / 4, W / 4)
+    padded = tuple(4 * n for n in fine.shape[-2:])
+    sums, counts = [], []
+    for part in logits.split(max(1, at_once // frames), dim=1):
+        full = F.interpolate(part, padded, mode="bilinear", align_corners=False)
+        full = full[..., : input_size[0], : input_size[1]]
+        inside = full > 0
+        sums.append((full.sigmoid() * inside).sum((2, 3)))
+        counts.append(inside.sum((2, 3)))
+        if codes.size != input_size:
+            inside = F.interpolate(full, codes.size, mode="bilinear", align_corners=False) > 0
+        codes.extend(inside.flatten(0, 1))
+    return torch.cat(sums, 1), torch.cat(counts, 1)
 
 
 def _empty_mask(size: tuple[int, int]) -> RLE:
-    (code,) = encode_masks(torch.zeros(1, *size, dtype=torch.bool))
-    return code
+    (text,) = Changes(np.zeros(0, np.int64), np.zeros(1, np.int64), size[0] * size[1]).texts([0])
+    return {"size": list(size), "counts": text}
 
 
 def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:

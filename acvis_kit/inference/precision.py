@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -13,6 +15,7 @@ DTYPES = {
 }
 LOW = (torch.bfloat16, torch.float16)  # too coarse for positions of pixels: multiplications alone run in them
 AUTO = "auto"
+MATMUL_PRECISIONS = ("highest", "high", "medium")  # of `torch.set_float32_matmul_precision`
 
 
 class Precision(NamedTuple):
@@ -51,6 +54,27 @@ def precision_of(dtype: torch.dtype | str | None, own: torch.dtype, device: torc
             f"dtype={own}, which runs its multiplications in that precision"
         )
     return Precision(weights, chosen if chosen in LOW else None)
+
+
+@contextmanager
+def matmul_precision(name: str | None) -> Iterator[None]:
+    """Context in which products of float32 matrices have a precision; torch's own setting is restored afterwards.
+
+    Args:
+        name: "highest": float32. "high": factors rounded to TensorFloat-32 (10 bits behind the point) where the device
+            multiplies these faster. "medium": to bfloat16. None: torch's own setting.
+
+    Raises:
+        ConfigError: another name.
+    """
+    if name is not None and name not in MATMUL_PRECISIONS:
+        raise ConfigError(f"matmul_precision={name!r} is unknown: choose one of {', '.join(MATMUL_PRECISIONS)}")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name or before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def multiplies_bfloat16_quickly(device: torch.device) -> bool:

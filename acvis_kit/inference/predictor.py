@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from acvis_kit.clip import Clip, Progress
+from acvis_kit.clip import Clip, Progress, moved
 from acvis_kit.config import InferenceConfig, inference_of
 from acvis_kit.errors import ConfigError, DataError, WeightsError
 from acvis_kit.inference.features import VisualFeatures, ordinary
 from acvis_kit.inference.model_copy import COMPILED_PARTS, evaluation_copy, unwrapped, version_of, weights_of
 from acvis_kit.inference.postprocess import tracks_of
-from acvis_kit.inference.precision import Precision, precision_of
+from acvis_kit.inference.precision import Precision, matmul_precision, precision_of
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.soundtrack import Sound, soundtrack
 from acvis_kit.media.load import load_clip
@@ -56,6 +56,7 @@ class Predictor:
         frames_at_once: frames encoded together. None: on a CPU as many as have the pixels of one 360x640 frame (more
             exceed the cache and are slower), 16 times as many elsewhere.
         inference: thresholds and sizes; None: those of the model's configuration.
+        matmul_precision: of float32 products, "highest", "high" or "medium"; see `precision.matmul_precision`.
 
     Raises:
         ConfigError: a value outside its range, an unavailable device, weights in half precision, or something else
@@ -75,6 +76,7 @@ class Predictor:
         dtype: torch.dtype | str | None = None,
         frames_at_once: int | None = None,
         inference: InferenceConfig | None = None,
+        matmul_precision: str | None = None,
     ) -> None:
         named = isinstance(model, str | Path)
         model, compiler = unwrapped(load_model(model) if isinstance(model, str | Path) else model)
@@ -98,7 +100,9 @@ class Predictor:
 
         self.device = model.pixel_mean.device if device is None else _usable(device)
         precision = precision_of(dtype, model.pixel_mean.dtype, self.device)
-        self.autocast_dtype = precision.autocast
+        self.autocast_dtype, self.matmul_precision = precision.autocast, matmul_precision
+        with self._precision():  # refuses a precision that does not exist
+            pass
         self.model = evaluation_copy(model, self.device, precision.weights)
         if compiler is not None:
             for part in COMPILED_PARTS:
@@ -155,7 +159,7 @@ class Predictor:
         features.encoder_key = self.encoder_key
         with _Reporter("encode", len(frames), progress) as report:
             for part in frames.split(self.frames_at_once or self._frames_that_fit(size)):
-                image = part.to(self.device)
+                image = moved(part, self.device)
                 if size != source:
                     image = _resized(image, size)
                 with torch.inference_mode(), self._precision():
@@ -309,8 +313,11 @@ class Predictor:
         """The dtype of masks and probabilities, also under autocast."""
         return self.model.pixel_mean.dtype
 
-    def _precision(self) -> AbstractContextManager:
-        return torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        autocast = torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
+        with matmul_precision(self.matmul_precision), autocast:
+            yield
 
     def _soundtrack(self, features: VisualFeatures, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
         """The encoded clip with the sound to decode, and notes about it for the user.

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from acvis_kit.clip import Targets
+from acvis_kit.clip import Targets, moved
 from acvis_kit.config import LossConfig
 from acvis_kit.errors import AcvisError
 from acvis_kit.losses.count import cross_entropy_loss, ordinal_loss
 from acvis_kit.losses.masks import set_losses
-from acvis_kit.losses.matcher import Matches, assign, set_costs
+from acvis_kit.losses.matcher import assign_levels, set_costs
 from acvis_kit.losses.pixels import auxiliary_loss, pixel_class_loss
 from acvis_kit.losses.points import Generators, draw
 from acvis_kit.losses.similarity import similarity_loss
@@ -91,8 +91,12 @@ class Criterion:
         frames, videos = truth.of_frames(), truth.of_videos(repeats)
         frame_set = (frame_classes.flatten(1, 2), output.frame_mask_logits.flatten(1, 2).unsqueeze(3))
         video_set = (video.class_logits, output.video_mask_logits)
-        frame = self._match(*frame_set, truth, frames, generators)
-        track = self._match(*video_set, truth, videos, generators)
+        frame, track = assign_levels(
+            [
+                (self._costs(*frame_set, truth, frames, generators), frames),
+                (self._costs(*video_set, truth, videos, generators), videos),
+            ]
+        )
 
         sums: dict[str, LossSum] = {}
         for level, given, sets, matches in (("frame", frame_set, frames, frame), ("video", video_set, videos, track)):
@@ -117,13 +121,13 @@ class Criterion:
             sums[f"auxiliary/{name}"] = auxiliary_loss(name, exact(logits), truth, self.config.none_weight)
         return sums, {"the matching of frame queries": frame.finite, "the matching of video queries": track.finite}
 
-    def _match(
+    def _costs(
         self, class_logits: Tensor, mask_logits: Tensor, truth: Truth, sets: Sets, generators: Generators
-    ) -> Matches:
+    ) -> Tensor:
         c = self.config
         points = draw(sets.clips, (c.num_points,), generators, mask_logits.device)
         weights = (c.class_weight, c.mask_weight, c.dice_weight)
-        return assign(set_costs(class_logits.detach(), mask_logits.detach(), truth, sets, points, weights), sets)
+        return set_costs(class_logits.detach(), mask_logits.detach(), truth, sets, points, weights)
 
     def _count(self, logits: Tensor, counts: Tensor) -> LossSum:
         logits = exact(logits)
@@ -160,8 +164,8 @@ def weighted_losses(
 
     def reduce_both(terms: Tensor) -> Tensor:
         broken = [~total.detach().isfinite() for total, _ in sums.values()]
-        broken += list(~torch.tensor(list(finite.values()), dtype=torch.bool, device=terms.device))
-        everywhere = reduce(torch.cat([terms, torch.stack(broken).to(terms)]))
+        of_matching = moved(~torch.tensor(list(finite.values()), dtype=torch.bool), terms.device)
+        everywhere = reduce(torch.cat([terms, torch.stack(broken).to(terms), of_matching.to(terms)]))
         failed.extend(everywhere[len(terms) :].tolist())
         return everywhere[: len(terms)]
 
@@ -191,8 +195,8 @@ def per_term(
     """
     device = next(iter(sums.values()))[0].device
     exact = torch.float32 if device.type == "mps" else torch.float64
-    terms = reduce(torch.stack([torch.as_tensor(n, dtype=exact, device=device) for _, n in sums.values()]))
-    least = torch.tensor([1e-6 if name.endswith("/class") else 1.0 for name in sums], dtype=exact, device=device)
+    terms = reduce(torch.stack([moved(torch.as_tensor(n, dtype=exact), device) for _, n in sums.values()]))
+    least = moved(torch.tensor([1e-6 if name.endswith("/class") else 1.0 for name in sums], dtype=exact), device)
     terms = terms.maximum(least) / world_size
     return {
         name: weight_of(name) * total / n.to(total.dtype)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from acvis_kit.clip import moved
 from acvis_kit.config import LossConfig
 from acvis_kit.losses.matcher import Matches
 from acvis_kit.losses.points import Generators, sample_logits, sample_masks, uncertain_points
@@ -74,7 +75,7 @@ def set_losses(
     device, dtype = class_logits.device, torch.promote_types(class_logits.dtype, torch.float32)
     queries = class_logits.shape[2]
     clips = sets.clips.repeat(sets.repeats)[matches.answers]  # (R,)
-    frames = sets.frames.repeat(sets.repeats, 1)[matches.answers].to(device)  # (R, S)
+    frames = moved(sets.frames.repeat(sets.repeats, 1)[matches.answers], device)  # (R, S)
     found = matches.to(device)
     rows = found.answers * queries + found.queries  # (D, R), in the flat (A, Q)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from acvis_kit.clip import moved
 from acvis_kit.losses.points import sample_logits, sample_masks
 from acvis_kit.losses.truth import Sets, Truth
 
@@ -33,8 +35,12 @@ class Matches(NamedTuple):
     finite: bool
 
     def to(self, device: torch.device) -> Matches:
-        """The same on another device."""
-        return Matches(self.answers.to(device), self.queries.to(device), self.objects.to(device), self.finite)
+        """The same on another device, copied at once."""
+        layers = len(self.queries)
+        answers, queries, objects = moved(torch.cat([self.answers[None], self.queries, self.objects]), device).split(
+            [1, layers, layers]
+        )
+        return Matches(answers[0], queries, objects, self.finite)
 
 
 def mask_costs(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,8 +89,8 @@ def set_costs(
     device = mask_logits.device
     layers, answers, queries = mask_logits.shape[:3]
     dtype = torch.promote_types(mask_logits.dtype, torch.float32)
-    objects = sets.objects.to(device)
-    planes = objects[:, :, None] * truth.frames + sets.frames.to(device)[:, None]  # (N, M, S)
+    objects = moved(sets.objects, device)
+    planes = objects[:, :, None] * truth.frames + moved(sets.frames, device)[:, None]  # (N, M, S)
     if not objects.numel():
         return torch.zeros(layers, answers, queries, objects.shape[1], device=device)
     of_objects = points[:, None, None].expand(-1, *planes.shape[1:], -1, -1)  # (N, M, S, P, 2)
@@ -99,6 +105,13 @@ def set_costs(
         probability = classes.to(dtype).softmax(-1).gather(-1, labels)
         costs.append(weights[1] * entropy + weights[2] * dice - weights[0] * probability)
     return torch.stack(costs)
+
+
+def assign_levels(levels: Sequence[tuple[Tensor, Sets]]) -> list[Matches]:
+    """`assign` for several levels, whose costs are copied to the CPU together: a device is waited for once."""
+    flat = torch.cat([costs.flatten() for costs, _ in levels]).cpu()
+    parts = flat.split([costs.numel() for costs, _ in levels])
+    return [assign(part.view(costs.shape), sets) for part, (costs, sets) in zip(parts, levels, strict=True)]
 
 
 def assign(costs: Tensor, sets: Sets) -> Matches:

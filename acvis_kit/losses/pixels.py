@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from acvis_kit.clip import moved
 from acvis_kit.losses.truth import Truth
 
 
@@ -30,7 +31,7 @@ def pixel_class_loss(logits: Tensor, truth: Truth, none_weight: float) -> tuple[
     labels = logits.new_full((truth.batch, truth.frames, height, width), classes - 1, dtype=torch.int64)
     claims = torch.zeros_like(labels)
     for label, clip, mask in zip(truth.labels, truth.clips.tolist(), _cells(truth, height, width), strict=True):
-        labels[clip][mask] = label
+        labels[clip].masked_fill_(mask, label)
         claims[clip] += mask
     weights = torch.where(claims == 0, none_weight, (claims == 1).to(logits))  # (B, T, h, w)
     losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(0, 1), reduction="none").view_as(weights)
@@ -56,7 +57,7 @@ def auxiliary_loss(name: str, logits: Tensor, truth: Truth, none_weight: float) 
         return logits.sum() * 0, logits.new_zeros(())
     labels, known = truth.auxiliary[name]
     masks = _cells(truth, *logits.shape[-2:]) & known[:, None, None, None]  # (G, T, h, w)
-    of_objects = logits[truth.clips.to(logits.device)]
+    of_objects = logits[moved(truth.clips, logits.device)]
     of_cells = labels[..., None, None].expand_as(masks).to(logits)
     losses = F.binary_cross_entropy_with_logits(of_objects, of_cells, reduction="none")
     weights = masks * (none_weight + (1 - none_weight) * of_cells)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from acvis_kit.clip import moved
+
 Generators = Sequence[torch.Generator] | None
 
 
@@ -32,11 +34,11 @@ def draw(clips: Tensor, shape: tuple[int, ...], generators: Generators, device: 
         return torch.rand(len(clips), *shape, 2, device=device)
     rows = torch.bincount(clips, minlength=len(generators)).tolist()
     per_clip = zip(rows, generators, strict=True)
-    drawn = torch.cat([torch.rand(n, *shape, 2, generator=g, device=g.device).to(device) for n, g in per_clip])
+    drawn = torch.cat([moved(torch.rand(n, *shape, 2, generator=g, device=g.device), device) for n, g in per_clip])
     order = clips.argsort(stable=True)
     if torch.equal(order, torch.arange(len(clips))):
         return drawn
-    return drawn[order.argsort().to(device)]
+    return drawn[moved(order.argsort(), device)]
 
 
 def sample_logits(logits: Tensor, points: Tensor) -> Tensor:
@@ -66,7 +68,8 @@ def sample_masks(masks: Tensor, planes: Tensor, points: Tensor, dtype: torch.dty
         (..., P) in [0, 1].
     """
     height, width = masks.shape[-2:]
-    x, y = (points.to(dtype) * points.new_tensor([width, height], dtype=dtype) - 0.5).unbind(-1)  # of pixel centres
+    x, y = points.to(dtype).unbind(-1)
+    x, y = x * width - 0.5, y * height - 0.5  # of pixel centres
     left, top = x.floor(), y.floor()
     right_weight, lower_weight = x - left, y - top
     first = (planes * (height * width))[..., None]

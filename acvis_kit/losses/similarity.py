@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from acvis_kit.clip import moved
 from acvis_kit.losses.matcher import Matches
 
 
@@ -34,8 +35,8 @@ def similarity_loss(frame_embeds: Tensor, video_embeds: Tensor, frame: Matches, 
     video_rows = video.answers * video_embeds.shape[1] + video.queries[0]
     embeds = torch.cat(
         [
-            frame_embeds.flatten(0, 2).index_select(0, frame_rows.to(device)),
-            video_embeds.flatten(0, 1).index_select(0, video_rows.to(device)),
+            frame_embeds.flatten(0, 2).index_select(0, moved(frame_rows, device)),
+            video_embeds.flatten(0, 1).index_select(0, moved(video_rows, device)),
         ]
     ).to(dtype)  # (X, C)
     group = torch.cat([frame_sets // frames, video.answers])
@@ -48,11 +49,11 @@ def similarity_loss(frame_embeds: Tensor, video_embeds: Tensor, frame: Matches, 
     place[order] = torch.arange(len(order)) - (sizes.cumsum(0) - sizes)[group[order]]
     width = int(sizes.max())
     slots = group * width + place
-    table = embeds.new_zeros(answers * width, embeds.shape[1]).index_copy(0, slots.to(device), embeds)
+    table = embeds.new_zeros(answers * width, embeds.shape[1]).index_copy(0, moved(slots, device), embeds)
     table = table.view(answers, width, embeds.shape[1])
     identity = torch.full((answers * width,), -1).index_copy(0, slots, objects).view(answers, width)
     valid = identity >= 0
-    pairs = (valid[:, :, None] & valid[:, None]).to(device)
-    same = (identity[:, :, None] == identity[:, None]).to(device, dtype)
+    pairs = moved(valid[:, :, None] & valid[:, None], device)
+    same = moved(identity[:, :, None] == identity[:, None], device).to(dtype)
     entropy = F.binary_cross_entropy_with_logits(table @ table.transpose(1, 2), same, reduction="none")
     return (entropy * pairs).sum(), int((sizes**2).sum())

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from acvis_kit.clip import moved
 from acvis_kit.losses.matcher import Matches
 from acvis_kit.losses.truth import Sets, Truth
 
@@ -25,10 +26,10 @@ def sounding_loss(logits: Tensor, truth: Truth, sets: Sets, matches: Matches) ->
     device, dtype = logits.device, torch.promote_types(logits.dtype, torch.float32)
     layers = torch.arange(len(logits), device=device)[:, None]
     frames = sets.frames.repeat(sets.repeats, 1)[matches.answers]  # (R, S)
-    visible = truth.present[matches.objects[..., None], frames].to(device)  # (D, R, S)
+    visible = moved(truth.present[matches.objects[..., None], frames], device)  # (D, R, S)
     found = matches.to(device)
     matched = logits.transpose(2, 3)[layers, found.answers, found.queries].to(dtype)  # (D, R, S)
-    sounds = truth.sounding[found.objects[..., None], frames.to(device)].to(dtype)
+    sounds = truth.sounding[found.objects[..., None], moved(frames, device)].to(dtype)
     entropy = F.binary_cross_entropy_with_logits(matched, sounds, reduction="none")
     return (entropy * visible).sum(), visible.sum() / len(logits)
 

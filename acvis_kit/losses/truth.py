@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from acvis_kit.clip import Targets
+from acvis_kit.clip import TargetFacts, Targets, moved
 from acvis_kit.errors import DataError
 
 
@@ -87,27 +87,26 @@ class Truth:
         if len(targets) != clips:
             raise DataError(f"the batch has {clips} clips, but targets of {len(targets)}: give one Targets per clip")
         for number, target in enumerate(targets):
-            check(number, target, frames, classes, size)
+            check_shapes(number, target, frames, classes, size)
         if len(sizes := {tuple(target.masks.shape[2:]) for target in targets}) > 1:
             raise DataError(f"masks of one batch have different sizes {sorted(sizes)}: pad all clips to one size")
         self.frames = frames
         self.batch = clips
         counts = [len(target.labels) for target in targets]
         self.clips = torch.repeat_interleave(torch.arange(clips), torch.tensor(counts))
-        masks = torch.cat([target.masks for target in targets]).to(device)  # (G, T, H, W)
-        self.present = masks.flatten(2).any(-1).cpu()
-        self.masks = masks.flatten(0, 1)
-        self.labels = torch.cat([target.labels for target in targets]).to(device)
-        self.sounding = torch.cat([target.sounding for target in targets]).to(device)
-        self.counts = torch.stack([target.counts for target in targets]).to(device)
+        self.present = _checked_presence(targets, classes)
+        self.masks = torch.cat([moved(target.masks, device) for target in targets]).flatten(0, 1)
+        self.labels = torch.cat([moved(target.labels, device) for target in targets])
+        self.sounding = torch.cat([moved(target.sounding, device) for target in targets])
+        self.counts = torch.stack([moved(target.counts, device) for target in targets])
         without = torch.zeros(frames, classes, dtype=torch.bool)
         audio_labels = [without if target.audio_labels is None else target.audio_labels for target in targets]
-        self.audio_labels = torch.stack([one.to(device) for one in audio_labels])
-        self.has_audio_labels = torch.tensor([target.audio_labels is not None for target in targets]).to(device)
+        self.audio_labels = torch.stack([moved(one, device) for one in audio_labels])
+        self.has_audio_labels = moved(torch.tensor([target.audio_labels is not None for target in targets]), device)
         self.auxiliary = {
             name: (
-                torch.cat([t.auxiliary.get(name, t.sounding & False) for t in targets]).to(device),
-                torch.tensor([name in target.auxiliary for target in targets])[self.clips].to(device),
+                torch.cat([moved(t.auxiliary.get(name, t.sounding & False), device) for t in targets]),
+                moved(torch.tensor([name in target.auxiliary for target in targets])[self.clips], device),
             )
             for name in dict.fromkeys(name for target in targets for name in target.auxiliary)
         }
@@ -134,8 +133,38 @@ class Truth:
         return Sets(table, sizes, frames, clips, repeats)
 
 
-def check(number: int, target: Targets, frames: int, classes: int, size: Sequence[int]) -> None:
-    """Check that the targets of clip `number` fit an output of T frames, K classes and (H, W) mask logits.
+def _checked_presence(targets: Sequence[Targets], classes: int) -> Tensor:
+    """Where masks are not empty, bool (G, T) on the CPU, of targets whose labels and counts are in range.
+
+    Raises:
+        DataError: a label or a count out of range; names the clip and the value.
+    """
+    known = [target.facts for target in targets if target.facts is not None]
+    all_facts = known if len(known) == len(targets) else _read_facts(targets)
+    for number, facts in enumerate(all_facts):
+        where = f"targets of clip {number} of the batch"
+        if facts.labels is not None and not 0 <= facts.labels[0] <= facts.labels[1] < classes:
+            raise DataError(
+                f"{where}: labels from {facts.labels[0]} to {facts.labels[1]}, but the network has {classes} "
+                f"classes, 0 to {classes - 1}: labels count from 0, in the order of class_names"
+            )
+        if facts.least_count < 0:
+            raise DataError(f"{where}: a count of {facts.least_count} objects; counts are 0 or more")
+    return torch.cat([facts.present for facts in all_facts])
+
+
+def _read_facts(targets: Sequence[Targets]) -> list[TargetFacts]:
+    """The facts of a batch; where its targets are on another device, that is waited for once."""
+    parts = [part for t in targets for part in (t.labels, t.counts, t.masks.flatten(2).any(-1))]
+    if any(part.device.type != "cpu" for part in parts):
+        flat = torch.cat([moved(part, targets[0].masks.device).flatten().long() for part in parts]).cpu()
+        pieces = flat.split([part.numel() for part in parts])
+        parts = [piece.view(part.shape).to(part.dtype) for piece, part in zip(pieces, parts, strict=True)]
+    return [TargetFacts.of(*parts[n : n + 3]) for n in range(0, len(parts), 3)]
+
+
+def check_shapes(number: int, target: Targets, frames: int, classes: int, size: Sequence[int]) -> None:
+    """Check that the targets of clip `number` have the shapes of an output: T frames, K classes, (H, W) mask logits.
 
     Raises:
         DataError: naming the clip, both values and the remedy.
@@ -165,10 +194,3 @@ def check(number: int, target: Targets, frames: int, classes: int, size: Sequenc
     for name, (value, want) in given.items():
         if value is not None and tuple(value.shape) != want:
             raise DataError(f"{where}: {name} has shape {tuple(value.shape)}, it must be {want}")
-    if objects and not 0 <= int(target.labels.min()) <= int(target.labels.max()) < classes:
-        raise DataError(
-            f"{where}: labels from {int(target.labels.min())} to {int(target.labels.max())}, but the network has "
-            f"{classes} classes, 0 to {classes - 1}: labels count from 0, in the order of class_names"
-        )
-    if frames and int(target.counts.min()) < 0:
-        raise DataError(f"{where}: a count of {int(target.counts.min())} objects; counts are 0 or more")

@@ -12,15 +12,6 @@ from torch import Tensor
 from acvis_kit.data.collate import TrainingBatch
 
 
-def largest_over(size: Sequence[int], world: int, device: torch.device) -> tuple[int, int]:
-    """The largest height and the largest width among the batches of all processes, (H, W)."""
-    sides = torch.tensor(tuple(size), device=device)
-    if world > 1:
-        torch.distributed.all_reduce(sides, torch.distributed.ReduceOp.MAX)
-    height, width = sides.tolist()
-    return height, width
-
-
 def widen(batch: TrainingBatch, size: tuple[int, int], pixel_mean: Sequence[float], divisor: int) -> TrainingBatch:
     """Pad a batch to `size`, as `collate` does beside a clip of that size; the network's output depends on padding.
 

@@ -101,12 +101,15 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """The inverse of `optimizer_tensors`."""
     parameters = dict(model.named_parameters())
+    fused = any(group.get("fused") for group in optimizer.param_groups)  # then steps are counted on the device
     optimizer.state.clear()
     for key, value in tensors.items():
         name, _, what = key.rpartition(SEPARATOR)
         parameter = parameters[name]
         if value.shape == parameter.shape and what != "step":  # with the memory format of the parameter
             value = torch.empty_like(parameter).copy_(value)
+        elif fused:
+            value = value.to(parameter.device)
         optimizer.state[parameter][what] = value
 
 

@@ -59,6 +59,29 @@ def total_over(terms: Tensor, world: int) -> Tensor:
     return total
 
 
+class Agreement:
+    """Whole numbers that all processes agree on, without waiting for a device: they never leave the hosts.
+
+    All processes make it, and call it, at the same time.
+
+    Args:
+        world: number of processes.
+    """
+
+    def __init__(self, world: int) -> None:
+        self._world, self._group = world, None
+        if world > 1 and torch.distributed.get_backend() != "gloo":  # NCCL moves what lies on GPUs alone
+            self._group = torch.distributed.new_group(backend="gloo")
+
+    def largest(self, *numbers: int) -> list[int]:
+        """The largest of each number over all processes; of flags, whether one of them is set."""
+        if self._world == 1:
+            return list(numbers)
+        shared = torch.tensor(numbers)
+        torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX, group=self._group)
+        return shared.tolist()
+
+
 class Stop:
     """Context in which the first SIGTERM or Ctrl-C only sets `asked`; a second one has its usual effect.
 

@@ -210,6 +210,8 @@ def recipe_of(config: ACVISConfig, preset: str | None = None) -> Recipe:
 class RuntimeConfig(Checked):
     """How a run is carried out. The final weights do not depend on it; the choice of the best weights may.
 
+    `matmul_precision` is the exception: it rounds what is multiplied.
+
     Raises:
         ConfigError: a value outside its range.
     """
@@ -222,3 +224,6 @@ class RuntimeConfig(Checked):
     log_every: int = number(10, 1, help="steps per line of log.jsonl")
     shard_mb: float | None = number(None, above=0, help="largest file of a checkpoint in 10^6 bytes")
     device: str | None = setting(None, '"cpu": use no GPU')
+    matmul_precision: str = choice(
+        "highest", "high", "medium", help="of float32 products; high: TensorFloat-32 on a GPU that has it"
+    )

@@ -183,7 +183,8 @@ def whole_network(model: ACVIS, clips: TrainingClips, recipe: Recipe, processes:
 
     def losses(network: nn.Module, batch: TrainingBatch, draws: Sequence[int], reduce: Reduce) -> dict[str, Tensor]:
         output = network(batch.frames, batch.log_mel, batch.audio_features)
-        return criterion(output, batch.targets, generators=point_generators(recipe.seed, draws), reduce=reduce)
+        points = point_generators(recipe.seed, draws, output.frame_class_logits.device)
+        return criterion(output, batch.targets, generators=points, reduce=reduce)
 
     only_patches = config.uses_audio_in_frames and config.audio_tokens == "patch"
     return Stage(

@@ -20,16 +20,17 @@ from torch import Tensor
 
 from acvis_kit.data.collate import TrainingBatch
 from acvis_kit.errors import WeightsError
+from acvis_kit.inference.precision import matmul_precision
 from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.training import optimizer as optimisation
-from acvis_kit.training.batches import largest_over, widen
+from acvis_kit.training.batches import widen
 from acvis_kit.training.checkpoint import Checkpoints, is_whole, read_checkpoint_folder
 from acvis_kit.training.loading import batches
 from acvis_kit.training.log import RunLog
-from acvis_kit.training.parallel import Stop, total_over
+from acvis_kit.training.parallel import Agreement, Stop, total_over
 from acvis_kit.training.recipe import RuntimeConfig
 from acvis_kit.training.scoring import Validation
 from acvis_kit.training.stages import Stage
@@ -106,6 +107,7 @@ class Trainer:
         self.main = accelerator.is_main_process
         self.say = say if self.main else lambda _: None
         self.world, self.rank = accelerator.num_processes, accelerator.process_index
+        self.agreement = Agreement(self.world)
         self.checkpoints = Checkpoints(out / CHECKPOINTS, self.runtime.shard_mb)
         # Steps between copies of the losses to the host, each of which waits for the device; a CPU is never behind.
         self.read_every = 1 if accelerator.device.type == "cpu" else self.runtime.log_every
@@ -133,7 +135,8 @@ class Trainer:
             NotFiniteError: a loss or gradient is not finite; the last checkpoint is kept.
         """
         self.resume()
-        with stop or Stop() as stop, self._log() as log:
+        precision = matmul_precision(self.runtime.matmul_precision)
+        with stop or Stop() as stop, self._log() as log, precision:
             end = math.inf
             if self.runtime.max_minutes is not None:
                 end = time.monotonic() + 60 * self.runtime.max_minutes
@@ -157,7 +160,9 @@ class Trainer:
         if self.accelerator.ddp_handler is not None:
             self.accelerator.ddp_handler.find_unused_parameters = stage.idle_parameters
         self.average = optimisation.Average(self.model, stage.ema) if stage.ema else None
-        self.optimizer = torch.optim.AdamW(stage.groups, betas=stage.betas, eps=stage.eps)
+        # One kernel for all parameters; elsewhere the default, whose results stay what they are.
+        fused = True if self.accelerator.device.type == "cuda" else None
+        self.optimizer = torch.optim.AdamW(stage.groups, betas=stage.betas, eps=stage.eps, fused=fused)
         self.network, self.stepper = self.accelerator.prepare(stage.network, self.optimizer)
 
     def step(self, parts: Sequence[tuple[list[int], Any]]) -> None:
@@ -293,7 +298,7 @@ class Trainer:
         name = [newest.name if newest is not None else None]
         torch.distributed.broadcast_object_list(name)
         found = None if name[0] is None else self.checkpoints.folder / name[0]
-        if self._agree(found is not None and not is_whole(found))[0]:
+        if any(self.agreement.largest(found is not None and not is_whole(found))):
             raise WeightsError(f"{self.out} must be a folder that all machines share: one of them has no {name[0]}")
         return found
 
@@ -331,7 +336,8 @@ class Trainer:
                 self.step(parts)
                 now = time.monotonic()
                 save = now - saved > 60 * self.runtime.checkpoint_every
-                stopping, saving = self._agree(stop.asked or (self.main and now > end), self.main and save)
+                asked = self.agreement.largest(stop.asked or (self.main and now > end), self.main and save)
+                stopping, saving = map(bool, asked)
                 step = self.progress.step
                 due = step % self.read_every == 0 or step == stage.steps
                 if due or stopping or saving or self._evaluation_is_due():
@@ -379,9 +385,9 @@ class Trainer:
         batch = batch.to(self.accelerator.device)
         if self.world == 1 or not isinstance(batch, TrainingBatch):
             return batch
-        size = largest_over(batch.frames.shape[-2:], self.world, self.accelerator.device)
+        height, width = self.agreement.largest(*batch.frames.shape[-2:])
         assert isinstance(self.model, ACVIS), "other systems have batches of their own"
-        return widen(batch, size, self.model.config.pixel_mean, self.model.config.size_divisor)
+        return widen(batch, (height, width), self.model.config.pixel_mean, self.model.config.size_divisor)
 
     def _draws(self, step: int) -> list[list[int]]:
         """Draw numbers of this process' samples in a step, by part: every `world`-th of the step's batch."""
@@ -399,13 +405,6 @@ class Trainer:
         if self.validation is None or not self.in_last_stage or step == 0 or self.progress.evaluated == step:
             return False
         return step == self.stage.steps or (every > 0 and step % every == 0)
-
-    def _agree(self, *flags: bool) -> list[bool]:
-        """Combine flags over the processes: each is True everywhere if it is True in one."""
-        if self.world == 1:
-            return list(flags)
-        counts = self._total(torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device))
-        return [count > 0 for count in counts.tolist()]
 
     def _total(self, terms: Tensor) -> Tensor:  # the losses' `reduce`
         return total_over(terms, self.world)

@@ -20,3 +20,15 @@ def test_reported_ratios_and_peaks_agree_with_their_parts(capsys) -> None:
     assert len(report["peak_by_stage_gb"]) == 6 and next(iter(report["peak_by_stage_gb"])) == "start"
     assert report["peak_gb"] == max(report["peak_by_stage_gb"].values()) > 0.1
     assert report["peak_beyond_weights_gb"] == pytest.approx(report["peak_gb"] - report["weights_gb"])
+
+
+@pytest.mark.slow
+def test_training_and_making_data_are_measured(capsys) -> None:
+    run = ["benchmark", "train", "--preset", "acvis-synth-tiny", "--size", "64", "64", "--batch", "1", "--steps", "2"]
+    assert main([*run, "--workers", "0", "--device", "cpu"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["steps"] == 2 and 0 <= report["waiting_per_step"] < report["seconds_per_step"]
+    assert 0 < report["loss"] < float("inf")
+    assert main(["benchmark", "synth", "--clips", "4"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["clips_per_second"] == report["clips_per_second_per_worker"] > 0

@@ -58,3 +58,17 @@ def test_a_name_runs_the_network_in_that_precision(tiny_model: ACVIS, noise_clip
         Predictor(tiny_model, dtype=dtype)(noise_clip).count_probs for dtype in ("bfloat16", torch.bfloat16, None)
     )
     assert torch.equal(by_name, by_dtype) and not torch.equal(by_name, exact)
+
+
+def test_the_precision_of_products_holds_in_its_context_alone() -> None:
+    before = torch.get_float32_matmul_precision()
+    with precision.matmul_precision("medium"):
+        assert torch.get_float32_matmul_precision() == "medium"
+        with precision.matmul_precision(None):
+            assert torch.get_float32_matmul_precision() == "medium"
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_an_unknown_precision_of_products_is_refused(tiny_model: ACVIS) -> None:
+    with pytest.raises(ConfigError, match=r"matmul_precision='tf32' is unknown: choose one of highest, high, medium"):
+        Predictor(tiny_model, matmul_precision="tf32")

@@ -9,7 +9,7 @@ from acvis_kit.clip import Targets
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.collate import collate
 from acvis_kit.data.training_clips import TrainingSample
-from acvis_kit.training.batches import largest_over, widen
+from acvis_kit.training.batches import widen
 
 MEAN, DIVISOR = ACVISConfig.pixel_mean, ACVISConfig.size_divisor
 
@@ -37,4 +37,3 @@ def test_a_widened_batch_equals_the_one_collated_with_the_larger_clip(other: tup
 def test_a_batch_of_the_right_size_does_not_change() -> None:
     batch = collate([sample(40, 50)], MEAN, DIVISOR)
     assert widen(batch, (40, 50), MEAN, DIVISOR) is batch
-    assert largest_over(batch.frames.shape[-2:], 1, torch.device("cpu")) == (40, 50)

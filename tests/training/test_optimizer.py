@@ -146,3 +146,23 @@ def test_the_average_forgets_its_start_quickly() -> None:
     average.update(model, 1000)
     assert average.model.weight.item() == pytest.approx(5)  # half of 9, half of 1
     assert not average.model.weight.requires_grad and model.weight.item() == 1
+
+
+def test_a_fused_optimizer_goes_on_where_it_was_saved() -> None:
+    """As on CUDA, where it counts its steps on the device."""
+
+    def stepped(optimizer: torch.optim.Optimizer, layer: nn.Module) -> None:
+        optimizer.zero_grad()
+        layer(torch.ones(2, 3)).square().sum().backward()
+        optimizer.step()
+
+    torch.manual_seed(0)
+    first = nn.Linear(3, 2)
+    one = torch.optim.AdamW(first.parameters(), fused=True)
+    stepped(one, first)
+    second = copy.deepcopy(first)
+    other = torch.optim.AdamW(second.parameters(), fused=True)
+    load_optimizer_tensors(other, second, {k: v.clone() for k, v in optimizer_tensors(one, first).items()})
+    stepped(one, first)
+    stepped(other, second)
+    assert torch.equal(first.weight, second.weight)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from acvis_kit.errors import AcvisError, ConfigError
-from acvis_kit.training.parallel import Stop, make_accelerator, total_over
+from acvis_kit.training.parallel import Agreement, Stop, make_accelerator, total_over
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -33,6 +33,10 @@ def test_the_first_signal_sets_a_flag_and_the_second_interrupts(number: int) -> 
 
 def test_the_sum_over_one_process_is_the_value_itself() -> None:
     assert total_over(torch.tensor([1.0, 2.0]), 1).tolist() == [1, 2]
+
+
+def test_one_process_agrees_with_itself() -> None:
+    assert Agreement(1).largest(40, 50) == [40, 50]
 
 
 def test_without_accelerate_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,9 @@ STEP = BLOCK / SAMPLE_RATE  # seconds
 TABLE = 1024  # samples of one cycle of a wave table
 HIGHEST = 7600.0  # Hz; no partial above: the mel bands end at 7500 Hz, the sound at 8000 Hz
 NOISE = 2**18  # samples of a noise table, 16 s
+# Rows of one product of `partials`. OpenBLAS shares larger products among threads, and their number decides how it
+# rounds: the bytes of a clip would depend on the number of cores.
+ROWS_AT_ONCE = 32
 NOISE_JOIN = SAMPLE_RATE // 20  # samples over which one second's noise fades into the next one's
 
 _RAMP = (np.arange(BLOCK) / BLOCK).astype(np.float32)
@@ -243,7 +246,10 @@ def partials(frequencies: Signal, phases: Signal, levels: Signal) -> Signal:
     left = np.concatenate([sine * level, cosine * level, sine * slope, cosine * slope])  # (4 P, 125)
     right = np.concatenate([np.cos(inner), np.sin(inner)])
     right = np.concatenate([right, right * _RAMP])  # (4 P, 128)
-    return (left.T @ right).reshape(-1)
+    wave = left[:ROWS_AT_ONCE].T @ right[:ROWS_AT_ONCE]  # (125, 128)
+    for n in range(ROWS_AT_ONCE, len(left), ROWS_AT_ONCE):
+        wave += left[n : n + ROWS_AT_ONCE].T @ right[n : n + ROWS_AT_ONCE]
+    return wave.reshape(-1)
 
 
 def _turn(cycle: Signal) -> Signal:

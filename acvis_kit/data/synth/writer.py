@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +27,7 @@ from acvis_kit.data.synth.records import VERSION, describe
 from acvis_kit.data.synth.rendering import render_frames
 from acvis_kit.data.synth.scenes import Scene, draw_scene
 from acvis_kit.data.synth.who_sounds import COUNTS
+from acvis_kit.data.synth.workers import pool
 from acvis_kit.errors import ConfigError, DataError, brief
 from acvis_kit.files import write_errors, write_text
 
@@ -99,9 +99,12 @@ def write_dataset(
     recipe |= {name: value for name, value in (("counts", counts), ("layout", layout)) if value != USUAL[name]}
     recipes = {split: {**recipe, "split": split, "clips": count} for split, count in splits.items()}
     todo = {split: splits[split] for split, own in recipes.items() if not _is_done(out, split, own)}
-    with _pool(workers if todo else 1, material) as pool:
+    # One worker is this process itself.
+    several: AbstractContextManager[ProcessPoolExecutor | None]
+    several = pool(workers, _Worker.begin, material) if todo and workers > 1 else nullcontext()
+    with several as processes:
         for split, count in todo.items():
-            clips = partial(_run, pool=pool, source=source, chunk=max(1, min(16, count // (4 * workers))))
+            clips = partial(_run, pool=processes, source=source, chunk=max(1, min(16, count // (4 * workers))))
             _write_split(out, split, count, recipes[split], source, clips, progress)
 
 
@@ -179,15 +182,6 @@ def make_clip(job: ClipJob, material: Material) -> WrittenClip:
     described, annotations = describe(scene, video_id, name)
     layout.write_labels(job.out, {**video, "name": name}, annotations, categories(material.classes))
     return video, described, annotations
-
-
-def _pool(workers: int, make: Callable[[], Material]) -> AbstractContextManager[ProcessPoolExecutor | None]:
-    """A pool of processes that make clips; None if this process makes them all."""
-    if workers == 1:
-        return nullcontext()
-    # A fresh interpreter in each process: a fork would copy locks that torch's threads hold.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer=_Worker.begin, initargs=(make,))
 
 
 def _run(jobs: list[ClipJob], pool: ProcessPoolExecutor | None, source: Material, chunk: int) -> Iterator[WrittenClip]:

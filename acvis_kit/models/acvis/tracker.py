@@ -180,11 +180,11 @@ class Windows:
         self.window = window
         self.length = length
         self.shift = math.ceil(window / 2) if shifted else 0
-        self.barrier = self._barrier(length).to(like)  # (windows, W, W)
+        self.barrier = self._barrier(length, like.device).to(like)  # (windows, W, W)
 
-    def _barrier(self, length: int) -> Tensor:
+    def _barrier(self, length: int, device: torch.device) -> Tensor:
         """What is added to the logits between frame i (row) and frame j (column): (windows, W, W)."""
-        padded = torch.arange(self.time).roll(self.shift).view(-1, self.window) >= length
+        padded = torch.arange(self.time, device=device).roll(self.shift).view(-1, self.window) >= length
         apart = padded[:, None, :].expand(-1, self.window, -1).clone()
         if self.shift:
             apart[0, : self.shift, self.shift :] = True

@@ -2,14 +2,15 @@
 
 A token does not attend to every other token. It predicts a few sampling points around itself on each level, samples
 the values there by bilinear interpolation, and sums the samples with predicted weights. A bilinear sample is a weighted
-sum of four rows of a table, and so is the sum of samples. Hence a CPU computes it by `embedding_bag` with weights;
-other devices use `grid_sample`.
+sum of four rows of a table, and so is the sum of samples. Hence a CPU computes it by `embedding_bag` with weights; a
+CUDA device by one kernel (`fused_sampling`) where Triton is installed; other devices use `grid_sample`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -86,8 +87,11 @@ class DeformableAttention(nn.Module):
         Returns:
             (N, S, C).
         """
-        x, y, weights = self.where(query, reference, shapes)
+        x, y, logits = self._points(query, reference, shapes)
         values = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))  # (N, S, heads, C / heads)
+        if (fused := _fused_sampling(values)) is not None:
+            return self.output_proj(fused(values, shapes, x, y, logits))
+        weights = _over_samples(logits)
         # On a CPU `sample_rows` is faster forward, but takes twice as long where gradients go back through it.
         sample = sample_rows if values.device.type == "cpu" and not values.requires_grad else sample_grid
         return self.output_proj(sample(values, shapes, x, y, weights))
@@ -100,6 +104,11 @@ class DeformableAttention(nn.Module):
             of the image that is (x + 0.5) / W. weights (N, S, heads, L, points), which sum to 1 over levels and points
             together.
         """
+        x, y, logits = self._points(query, reference, shapes)
+        return x, y, _over_samples(logits)
+
+    def _points(self, query: Tensor, reference: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor, Tensor]:
+        """As `where`, with the logits of the weights."""
         split = (self.num_heads, self.num_levels, self.num_points)
         offsets, mix = self.sampling_offsets, self.attention_weights
         # One multiplication instead of three; x and y are separate, so that arithmetic runs along whole rows.
@@ -109,13 +118,34 @@ class DeformableAttention(nn.Module):
         # Half precision would be off by a few cells: the sum has the precision of `reference`.
         height, width = self._per_sample(shapes, reference)
         x, y = x + (reference[:, :1] * width - 0.5), y + (reference[:, 1:] * height - 0.5)
-        weights = _softmax(logits.unflatten(-1, (self.num_heads, -1)))
-        return x.unflatten(-1, split), y.unflatten(-1, split), weights.unflatten(-1, split[1:])
+        return x.unflatten(-1, split), y.unflatten(-1, split), logits.unflatten(-1, split)
 
     def _per_sample(self, shapes: Shapes, like: Tensor) -> Tensor:
         """Height and width of the level of each of a token's samples: (2, heads * L * points)."""
-        sizes = torch.tensor(shapes, dtype=like.dtype, device=like.device).T  # (2, L)
+        # Not on the device at once: the host would wait for it in every layer.
+        sizes = torch.tensor(shapes, dtype=like.dtype).to(like.device, non_blocking=True).T  # (2, L)
         return sizes.repeat_interleave(self.num_points, dim=1).repeat(1, self.num_heads)
+
+
+def _over_samples(logits: Tensor) -> Tensor:
+    """Logits (..., L, points) -> weights that sum to 1 over levels and points together."""
+    return _softmax(logits.flatten(-2)).unflatten(-1, logits.shape[-2:])
+
+
+def _fused_sampling(values: Tensor) -> Callable[[Tensor, Shapes, Tensor, Tensor, Tensor], Tensor] | None:
+    """The kernel that samples `values`; None where there is none, or torch.compile makes its own kernels."""
+    if not values.is_cuda or values.dtype == torch.float64 or torch.compiler.is_compiling():
+        return None
+    return _kernel()
+
+
+@lru_cache
+def _kernel() -> Callable[[Tensor, Shapes, Tensor, Tensor, Tensor], Tensor] | None:
+    try:
+        from acvis_kit.models.layers.fused_sampling import sample  # imports Triton
+    except ImportError:  # no Triton: on Windows, or beside a torch for CPUs
+        return None
+    return sample
 
 
 def _softmax(x: Tensor) -> Tensor:

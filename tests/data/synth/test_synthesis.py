@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -24,6 +27,7 @@ from acvis_kit.data.synth.synthesis import (
     unit,
     wavetable,
 )
+from acvis_kit.data.synth.workers import THREADS
 
 
 def test_a_random_number_does_not_depend_on_the_others_that_are_drawn() -> None:
@@ -134,3 +138,24 @@ def test_a_burst_of_noise_has_the_given_level() -> None:
     sound = Second(0, 0)
     sound.hiss(0, np.full(BLOCKS + 1, 0.3), "white")
     assert np.sqrt((sound.finish() ** 2).mean()) == pytest.approx(0.3, rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_sum_of_sines_is_the_same_with_any_number_of_threads() -> None:
+    """A BLAS that shares one product among threads rounds it differently."""
+    code = """
+import hashlib
+import numpy as np
+from acvis_kit.data.synth.synthesis import partials
+numbers = np.random.default_rng(0)
+wave = partials(numbers.uniform(50, 7000, 300), numbers.random(300), numbers.random((300, 126)))
+print(hashlib.sha256(wave.tobytes()).hexdigest())
+"""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | dict.fromkeys(THREADS, threads), capture_output=True,
+            text=True, check=True,
+        ).stdout
+        for threads in ("1", "2", "4")
+    }  # fmt: skip
+    assert len(found) == 1
