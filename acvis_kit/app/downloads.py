@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from acvis_kit.app.clips import CLIPS, clip_of, file_of
+from acvis_kit.app.clips import clip_of, file_of
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.studio import CANDIDATES, Take, TakeView, without_folders
 from acvis_kit.files import atomic_write
@@ -14,9 +14,9 @@ from acvis_kit.inference.prediction import Prediction
 from acvis_kit.models.presets import ALL_PRESETS
 from acvis_kit.viz.pixels import image_file
 from acvis_kit.weights.load import RANDOM, Loaded
-from acvis_kit.weights.published import DRAWN_WEIGHTS
+from acvis_kit.weights.published import ASSETS, DRAWN_WEIGHTS
 
-BUNDLED = "files('acvis_kit') / 'assets/clips"  # the beginning of the expression of a clip that ships
+BUNDLED = "files('acvis_kit') / 'assets"  # the beginning of the expression of a clip that ships
 NAMES = ("overlay.mp4", "result.json", "counts.csv", "masks.zip")
 
 
@@ -87,7 +87,7 @@ def _source_of(loaded: Loaded) -> str:
 
 def _file_code(path: Path) -> str:
     """A file as a Python expression: its place in the package if it ships with it, else its name alone."""
-    return f"{BUNDLED}/{path.name}'" if path.parent == CLIPS else repr(path.name)
+    return f"{BUNDLED}/{path.relative_to(ASSETS).as_posix()}'" if path.is_relative_to(ASSETS) else repr(path.name)
 
 
 def _edit_code(settings: SoundSettings) -> str:

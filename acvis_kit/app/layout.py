@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +62,12 @@ class Results(NamedTuple):
 
 
 def build_app(
-    loaded: Loaded, *, max_seconds: float = MAX_SECONDS, examples: Path | None = None, studio: Studio | None = None
+    loaded: Loaded,
+    *,
+    max_seconds: float = MAX_SECONDS,
+    examples: Path | None = None,
+    studio: Studio | None = None,
+    others: Sequence[Studio] = (),
 ) -> gr.Blocks:
     """The page, not yet served. Its public endpoint is `/predict`, see `Handlers.predict`.
 
@@ -72,34 +78,52 @@ def build_app(
         max_seconds: longer clips are trimmed to this.
         examples: a folder of clips instead of the bundled ones.
         studio: a studio with this model; made from the other arguments if it is not given.
+        others: studios with other weights, each on a page of its own, which the bar at the top names.
     """
     studio = studio or Studio(loaded, max_seconds, examples)
-    handlers = Handlers(studio)
     with gr.Blocks(title=about.TITLE, analytics_enabled=False) as app:
-        gr.HTML(about.header(loaded), elem_id="banner", padding=False)
-        with gr.Row(elem_id="columns"):
-            with gr.Column(scale=2, min_width=320, elem_id="controls"):
-                controls = _controls(studio)
-            with gr.Column(scale=5, min_width=320, elem_id="results"):
-                results = _results(studio)
-        with gr.Accordion("About these weights", open=False, elem_id="about"):
-            gr.HTML(about.panel(loaded), padding=False)
-        _wire(handlers, controls, results)
-        _restore(app, handlers, controls, results)
-        _endpoint(handlers)
-        app.unload(handlers.leave)
+        _endpoint(_page(app, studio, first_example=1))
+    first = 1 + len(studio.examples)
+    for other in others:
+        name = other.loaded.name
+        with app.route(name, name):
+            _page(app, other, first)
+        first += len(other.examples)
     app.studio = studio
     return app
 
 
-def _controls(studio: Studio) -> Controls:
+def _page(app: gr.Blocks, studio: Studio, first_example: int) -> Handlers:
+    """The page of one studio.
+
+    Args:
+        app: what it belongs to.
+        studio: the model and its examples.
+        first_example: number of its first example, over all pages.
+    """
+    handlers = Handlers(studio)
+    gr.HTML(about.header(studio.loaded), elem_id="banner", padding=False)
+    with gr.Row(elem_id="columns"):
+        with gr.Column(scale=2, min_width=320, elem_id="controls"):
+            controls = _controls(studio, first_example)
+        with gr.Column(scale=5, min_width=320, elem_id="results"):
+            results = _results(studio)
+    with gr.Accordion("About these weights", open=False, elem_id="about"):
+        gr.HTML(about.panel(studio.loaded), padding=False)
+    _wire(handlers, controls, results)
+    _restore(app, handlers, controls, results)
+    app.unload(handlers.leave)
+    return handlers
+
+
+def _controls(studio: Studio, first_example: int) -> Controls:
     """The clip, its sound, and the buttons that run and cancel."""
     examples: list[gr.Button] = []
     if studio.examples:
         with gr.Row(elem_id="examples"):
             examples = [
                 gr.Button(example_title(path), size="sm", elem_id=f"example-{i}")
-                for i, path in enumerate(studio.examples.values(), start=1)
+                for i, path in enumerate(studio.examples.values(), start=first_example)
             ]
     clip = gr.Video(
         label="Clip",

@@ -39,6 +39,7 @@ def launch(
     block: bool = True,
     examples: Path | None = None,
     allow_hosts: Sequence[str] = (),
+    others: Sequence[Loaded] = (),
 ) -> gr.Blocks:
     """Serve the page until interrupted.
 
@@ -53,6 +54,7 @@ def launch(
         block: wait until interrupted; False returns at once.
         examples: a folder of clips instead of the bundled ones.
         allow_hosts: names of hosts that a page on a loopback address answers besides, for example of a proxy.
+        others: further weights to choose from, each on a page of its own with its own examples.
 
     Returns:
         The page: `close()` stops the server, `local_url` is its address.
@@ -65,8 +67,12 @@ def launch(
         if block:  # then the process is the page's alone
             tempfile.tempdir = str(folder.work)
             limit_arenas()
-        studio = Studio(loaded, examples=examples, home=folder.examples)
-        app = build_app(loaded, studio=studio)
+        studios = [
+            Studio(one, examples=examples, home=folder.examples / str(number))
+            for number, one in enumerate((loaded, *others))
+        ]
+        clips = [path for studio in studios for path in studio.examples.values()]
+        app = build_app(loaded, studio=studios[0], others=studios[1:])
         app.queue(max_size=64, default_concurrency_limit=4)
         hosts = None if share else allowed_hosts(host, allow_hosts)
         try:
@@ -77,10 +83,10 @@ def launch(
                 inbrowser=open_browser,
                 prevent_thread_lock=True,
                 theme=style.theme(),
-                css=style.CSS + style.posters(studio.examples.values()),
+                css=style.CSS + style.posters(clips),
                 head=style.HEAD,
                 max_file_size=UPLOAD_BYTES,
-                allowed_paths=[*map(str, studio.examples.values()), str(folder.examples)],
+                allowed_paths=[*map(str, clips), str(folder.examples)],
                 app_kwargs=_app_options(hosts),
                 enable_monitoring=False,
                 run_history=False,  # it would keep clips in the browser's storage
@@ -91,8 +97,8 @@ def launch(
             if "port" not in str(error):
                 raise
             raise ConfigError(f"port {port} on {host} is taken: choose another with port= (--port)") from None
-        threading.Thread(target=studio.warm_up, daemon=True).start()
-        threading.Thread(target=_sweep_while_served, args=(app, folder.visitors, studio), daemon=True).start()
+        threading.Thread(target=_warm_up, args=(studios,), daemon=True).start()
+        threading.Thread(target=_sweep_while_served, args=(app, folder.visitors, studios), daemon=True).start()
         if block:
             app.block_thread()
     return app
@@ -132,7 +138,12 @@ def _ended_by_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _sweep_while_served(app: gr.Blocks, folder: Path, studio: Studio) -> None:
+def _warm_up(studios: Sequence[Studio]) -> None:
+    for studio in studios:
+        studio.warm_up()
+
+
+def _sweep_while_served(app: gr.Blocks, folder: Path, studios: Sequence[Studio]) -> None:
     """Delete what is old: files, takes and encoded clips.
 
     gradio's `delete_cache` would know only those files that a component has shown, and its `State` would keep the takes
@@ -143,4 +154,5 @@ def _sweep_while_served(app: gr.Blocks, folder: Path, studio: Studio) -> None:
         if not app.is_running:
             return
         sweep(folder, time.time() - KEEP_SECONDS)
-        studio.expire(KEEP_SECONDS)
+        for studio in studios:
+            studio.expire(KEEP_SECONDS)

@@ -230,7 +230,7 @@ class Studio:
                 feature_budget_mb=FEATURES_MB,
             )
         self.clip_cache = ClipCache(self.predictor, max_seconds)
-        self.examples = {path.stem: path for path in example_files(examples)}
+        self.examples = {path.stem: path for path in example_files(examples, loaded.entry)}
         self._sessions: OrderedDict[str | None, Session] = OrderedDict()
         self._tokens: OrderedDict[str | None, str] = OrderedDict()  # of the open pages, by gradio's session hash
         self._lock = threading.Lock()  # of the sessions
@@ -400,7 +400,7 @@ class Studio:
             try:
                 take = self._take(path, SoundSettings(), lambda *_: None, pin=True)
                 folder = self._home / name
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 began = time.monotonic()
                 video = write_overlay(take.shown(self.view), folder / "overlay.mp4", opacity=self.view.opacity)
                 take.drawing = time.monotonic() - began

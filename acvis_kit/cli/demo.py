@@ -44,13 +44,21 @@ def _demo(arguments: argparse.Namespace) -> None:
         share=arguments.share,
         open_browser=not arguments.no_browser,
         allow_hosts=arguments.allow_host,
+        others=_others(arguments.weights),
     )
+
+
+def _others(name: str) -> list[Loaded]:
+    """The other weights that ship with the package, which the page offers besides."""
+    from acvis_kit.weights.load import open_weights
+    from acvis_kit.weights.published import WEIGHTS
+
+    bundled = [entry.id for entry in WEIGHTS.values() if entry.bundled is not None]
+    return [_placed(open_weights(other)) for other in bundled if other != name]
 
 
 def _load(arguments: argparse.Namespace) -> Loaded:
     """The model that --weights names and its origin; the bundled weights if the Hub cannot be reached."""
-    import torch
-
     from acvis_kit.weights.load import RANDOM, Loaded, open_weights
 
     if arguments.weights == RANDOM:
@@ -59,4 +67,10 @@ def _load(arguments: argparse.Namespace) -> Loaded:
         loaded = open_weights(arguments.weights, audio_weights=arguments.audio_weights, fall_back=DEFAULT_WEIGHTS)
     if loaded.notice:
         say(f"note: {loaded.notice}")
+    return _placed(loaded)
+
+
+def _placed(loaded: Loaded) -> Loaded:
+    import torch
+
     return replace(loaded, model=loaded.model.to("cuda" if torch.cuda.is_available() else "cpu"))

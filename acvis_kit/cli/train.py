@@ -56,7 +56,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     )
     recipe = parser.add_argument_group("recipe (the final weights depend on it; default: the recipe of the preset)")
     add_fields(recipe, Recipe, defaults="")
-    runtime = parser.add_argument_group("runtime (the final weights do not depend on it)")
+    runtime = parser.add_argument_group("runtime (only --matmul-precision changes the final weights)")
     add_fields(runtime, RuntimeConfig)
 
 

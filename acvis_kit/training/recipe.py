@@ -216,14 +216,12 @@ class RuntimeConfig(Checked):
         ConfigError: a value outside its range.
     """
 
-    workers: int = number(1, 0, 1024, help="processes that prepare samples, per training process")
-    max_minutes: float | None = number(None, above=0, help="stop after this time with a checkpoint to resume from")
+    workers: int = number(1, 0, 1024, help="processes that prepare samples")
+    max_minutes: float | None = number(None, above=0, help="stop then, with a checkpoint")
     checkpoint_every: float = number(10.0, 0, help="minutes between checkpoints")
     eval_every: int = number(1000, 0, help="steps between evaluations on the validation split, 0: only at the end")
-    eval_clips: int = number(40, 0, help="videos of that split that are evaluated, 0: none")
+    eval_clips: int = number(40, 0, help="videos that are evaluated, 0: none")
     log_every: int = number(10, 1, help="steps per line of log.jsonl")
     shard_mb: float | None = number(None, above=0, help="largest file of a checkpoint in 10^6 bytes")
     device: str | None = setting(None, '"cpu": use no GPU')
-    matmul_precision: str = choice(
-        "highest", "high", "medium", help="of float32 products; high: TensorFloat-32 on a GPU that has it"
-    )
+    matmul_precision: str = choice("highest", "high", "medium", help="float32 products; high: TF32")

@@ -36,6 +36,7 @@ class Weights:
         bundled: folder of the installed package that holds the weights, or None.
         reference: whether it is a checkpoint of the reference code, which needs conversion.
         online: whether the repository is known to exist.
+        examples: folder of the bundled clips that the page shows with these weights.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Weights:
     bundled: Path | None = None
     reference: bool = False
     online: bool = True
+    examples: Path = ASSETS / "clips"
 
 
 WEIGHTS: dict[str, Weights] = {
