@@ -237,6 +237,8 @@ class InferenceConfig(Checked):
     # With targets="visible".
     sounding_threshold: float = number(0.5, least=0, below=1, help="masks are shown where a track sounds so probably")
     top_k: int = number(100, 1, 1_000_000, help="pairs of query and class that are examined")
+    # Ours, for queries that are few steps old: several stand for one object then.
+    duplicate_iou: float = number(1.0, above=0, most=1, help="drop tracks whose masks overlap a better one's by more")
     count_gate: bool = setting(False, "show no more masks in a frame than the predicted count")
 
 

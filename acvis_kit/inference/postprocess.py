@@ -50,7 +50,8 @@ def tracks_of(
     so pairs whose class probability is below the threshold are dropped before any mask is computed. If queries
     represent all visible objects (`targets="visible"`), a mask is shown only in frames in which the track's sounding
     probability exceeds `sounding_threshold`. The mean of that probability over these frames is then
-    a third factor of the score.
+    a third factor of the score. With `duplicate_iou` below 1, a track is dropped if the IoU of its masks with those of
+    a better track, over the whole clip, exceeds it.
 
     Args:
         model: the model whose tracker computed `video`.
@@ -81,13 +82,14 @@ def tracks_of(
     codes = _Codes(size)  # T x M
     total = torch.empty(length, len(queries), dtype=exact, device=embeds.device)  # (T, M)
     count = torch.empty_like(total, dtype=torch.int64)
+    shared = embeds.new_zeros(len(queries), len(queries)) if inference.duplicate_iou < 1 else None  # pixels, (M, M)
     done = 0
     for pixels in features.chunks(embeds.device):
         at_once = _masks_at_once(pixels.fine, size, exact)
         together = 1 if pixels.fine.device.type == "cpu" else max(1, at_once // len(queries))
         for fine in pixels.fine.to(exact).split(together):
             now = slice(done, done + len(fine))
-            total[now], count[now] = _draw(model, embeds, fine, features.input_size, codes, at_once)
+            total[now], count[now] = _draw(model, embeds, fine, features.input_size, codes, at_once, shared)
             done += len(fine)
             report(len(fine))
     visible = (count > 0).T
@@ -98,6 +100,8 @@ def tracks_of(
     scores = class_scores * (_mask_quality(total, count).to(exact) * _mean_where(sounding, shown & visible))[of_query]
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order] > inference.score_threshold]
+    if shared is not None:
+        order = order[_without_duplicates(of_query[order].tolist(), shared, inference.duplicate_iou)]
     is_shown = shown.cpu().tolist()
     labels, row, found = (pairs[order] % classes).tolist(), of_query[order].tolist(), scores[order].tolist()
     wanted = sorted({(t, m) for m in row for t in range(length) if is_shown[m][t]})
@@ -154,7 +158,13 @@ def _masks_at_once(fine: Tensor, size: tuple[int, int], exact: torch.dtype) -> i
 
 
 def _draw(
-    model: ACVIS, embeds: Tensor, fine: Tensor, input_size: tuple[int, int], codes: _Codes, at_once: int
+    model: ACVIS,
+    embeds: Tensor,
+    fine: Tensor,
+    input_size: tuple[int, int],
+    codes: _Codes,
+    at_once: int,
+    shared: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute the masks of all M candidates in F frames at the size of the codes, and add them to these.
 
@@ -165,6 +175,7 @@ def _draw(
         input_size: (h, w) of the network's input, before padding.
         codes: get F * M masks, frame by frame.
         at_once: masks that are computed together.
+        shared: (M, M), to which the number of places in both masks of each pair is added; on the diagonal in one.
 
     Returns:
         (F, M), the sum of probabilities over a mask's pixels at the network's input size; and the number of these
@@ -172,6 +183,9 @@ def _draw(
     """
     frames = len(fine)
     logits = model.tracker.pixel_embedding.mask_logits(embeds.expand(frames, -1, -1), fine)  # (F, M, H / 4, W / 4)
+    if shared is not None:
+        places = (logits > 0).flatten(2).to(shared.dtype)  # (F, M, H * W / 16)
+        shared += (places @ places.mT).sum(0)
     padded = tuple(4 * n for n in fine.shape[-2:])
     sums, counts = [], []
     for part in logits.split(max(1, at_once // frames), dim=1):
@@ -184,6 +198,23 @@ def _draw(
             inside = F.interpolate(full, codes.size, mode="bilinear", align_corners=False) > 0
         codes.extend(inside.flatten(0, 1))
     return torch.cat(sums, 1), torch.cat(counts, 1)
+
+
+def _without_duplicates(rows: list[int], shared: Tensor, most: float) -> list[int]:
+    """Places in `rows` of the candidates that no better one, further in front, overlaps by more than an IoU of `most`.
+
+    Args:
+        rows: candidates by falling score, as rows of `shared`; the classes of a query share a row.
+        shared: see `_draw`.
+        most: the largest IoU.
+    """
+    areas = shared.diagonal()
+    overlap = (shared / (areas[:, None] + areas - shared).clamp(min=1)).tolist()
+    kept: list[int] = []
+    for place, row in enumerate(rows):
+        if all(overlap[row][rows[better]] <= most for better in kept):
+            kept.append(place)
+    return kept
 
 
 def _empty_mask(size: tuple[int, int]) -> RLE:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from acvis_kit.clip import Clip
 from acvis_kit.config import AVISEG_CLASSES, PRESETS, ACVISConfig
 from acvis_kit.errors import ConfigError
+from acvis_kit.inference.postprocess import _without_duplicates
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.acvis.naming import IMAGENET_CLASSES, MaskClassifier, pool
@@ -160,3 +161,31 @@ def test_a_prediction_does_not_depend_on_how_frames_are_encoded_together(network
     parts = Predictor(network, inference=settings, frames_at_once=2, feature_budget_mb=1)(clip)
     torch.testing.assert_close(whole.scores, parts.scores, atol=1e-5, rtol=1e-4)
     assert whole.tracks and [track.label for track in whole.tracks] == [track.label for track in parts.tracks]
+
+
+@pytest.mark.parametrize(
+    ("most", "kept"),
+    [
+        (0.5, [0, 2, 4]),  # the second shares 8 of 12 places with the first; the fourth is the first once more
+        (0.7, [0, 1, 2, 4]),
+        (0.99, [0, 1, 2, 4]),
+    ],
+)
+def test_a_track_on_the_same_object_as_a_better_one_is_dropped(most: float, kept: list[int]) -> None:
+    """Masks of 10 places each: two that share 8, one that shares 2 with the first, and an empty one."""
+    shared = torch.tensor([[10, 8, 2, 0], [8, 10, 2, 0], [2, 2, 10, 0], [0, 0, 0, 0]], dtype=torch.float32)
+    assert _without_duplicates([0, 1, 2, 0, 3], shared, most) == kept
+
+
+def test_duplicates_are_dropped_from_a_prediction(network: ACVIS) -> None:
+    """Of random queries many stand for the same places; of those that stay none overlaps another by more."""
+    frames = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    clip = Clip.from_arrays(frames, torch.randn(32_000, generator=torch.Generator().manual_seed(1)) * 0.1)
+    settings = replace(SMALL, score_threshold=0.0, sounding_threshold=0.0, short_side=64)
+    everything = Predictor(network, inference=settings)(clip).masks().flatten(1).float()
+    masks = Predictor(network, inference=replace(settings, duplicate_iou=0.3))(clip).masks().flatten(1).float()
+    assert 0 < len(masks) < len(everything)
+    inside = masks @ masks.T
+    areas = inside.diagonal()
+    overlap = inside / (areas[:, None] + areas - inside).clamp(min=1) - torch.eye(len(masks))
+    assert overlap.max() < 0.4  # 0.3 on a grid of a quarter of the resolution
