@@ -10,7 +10,7 @@ with suppress(ImportError):
 import torch
 
 from acvis_kit.app import launch
-from acvis_kit.weights.load import RANDOM, Loaded, open_weights, random_model
+from acvis_kit.weights.load import RANDOM, Loaded, open_bundled, open_weights, random_model
 from acvis_kit.weights.published import DEFAULT_WEIGHTS
 
 weights = os.environ.get("ACVIS_WEIGHTS") or DEFAULT_WEIGHTS
@@ -19,7 +19,8 @@ loaded = (
     if weights == RANDOM
     else open_weights(weights, fall_back=DEFAULT_WEIGHTS)
 )
-loaded = replace(loaded, model=loaded.model.to("cuda" if torch.cuda.is_available() else "cpu"))
+device = "cuda" if torch.cuda.is_available() else "cpu"
+loaded, *others = (replace(one, model=one.model.to(device)) for one in (loaded, *open_bundled(without=weights)))
 
 if __name__ == "__main__":
-    launch(loaded, host="0.0.0.0", port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
+    launch(loaded, host="0.0.0.0", port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")), others=others)

@@ -9,7 +9,7 @@ import torch
 
 import acvis_kit as ak
 from acvis_kit.weights.load import WEIGHTS_FILE
-from acvis_kit.weights.published import ASSETS, DRAWN_WEIGHTS, WEIGHTS
+from acvis_kit.weights.published import ASSETS, DEFAULT_WEIGHTS, DRAWN_WEIGHTS, FILMED_WEIGHTS, WEIGHTS
 
 CLIPS = sorted((ASSETS / "clips").glob("*.mp4"))
 
@@ -22,6 +22,33 @@ def predictor() -> ak.Predictor:
 def test_the_weights_are_small(predictor: ak.Predictor) -> None:
     assert sum(parameter.numel() for parameter in predictor.model.parameters()) <= 5_000_000
     assert (WEIGHTS[DRAWN_WEIGHTS].bundled / WEIGHTS_FILE).stat().st_size <= 20e6
+
+
+def test_the_weights_for_filmed_video_are_the_default_and_small() -> None:
+    model = ak.load_model()
+    assert DEFAULT_WEIGHTS == FILMED_WEIGHTS and model.config.backbone == "efficientnet_lite0"
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 12_000_000
+    assert (WEIGHTS[FILMED_WEIGHTS].bundled / WEIGHTS_FILE).stat().st_size <= 25e6
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+FILMED = sorted(WEIGHTS[FILMED_WEIGHTS].examples.glob("*.mp4"))
+
+
+def test_the_filmed_clips_are_two_and_short() -> None:
+    assert len(FILMED) == 2 and sum(path.stat().st_size for path in FILMED) <= 2e6
+    assert sum(ak.load_clip(path).duration for path in FILMED) <= 20.5
+    credits = (WEIGHTS[FILMED_WEIGHTS].examples / "CREDITS.md").read_text(encoding="utf-8")
+    assert all(path.name in credits for path in FILMED)
+
+
+@pytest.mark.parametrize("path", FILMED, ids=lambda path: path.stem)
+def test_in_every_filmed_clip_what_its_name_says_is_marked_and_nothing_when_muted(path: Path) -> None:
+    clip, filmed = ak.load_clip(path), ak.Predictor(ak.load_model(FILMED_WEIGHTS))
+    features = filmed.encode(clip)
+    marked = {track.class_name for track in filmed.decode(features, clip).tracks}
+    assert marked == {"dog", "piano", "saxophone"} & set(path.stem.split("-"))
+    assert not any(frame.tracks for frame in filmed.decode(features, torch.zeros_like(clip.waveform)))
 
 
 def test_the_clips_are_three_and_short() -> None:

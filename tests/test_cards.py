@@ -12,7 +12,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from acvis_kit.evaluation.listening import rows_table
 from acvis_kit.weights.download import sha256_of
-from acvis_kit.weights.published import DRAWN_WEIGHTS, SPACE, WEIGHTS
+from acvis_kit.weights.published import DRAWN_WEIGHTS, FILMED_WEIGHTS, SPACE, WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 CARD, SPACE_CARD = ROOT / "weights_card" / DRAWN_WEIGHTS / "README.md", ROOT / "space/README.md"
@@ -81,4 +81,33 @@ def test_the_spaces_card_has_no_key_that_the_hub_does_not_know() -> None:
     card = SpaceCard.load(SPACE_CARD)
     assert set(metadata_load(SPACE_CARD)) <= SPACE_KEYS
     assert card.data.sdk == "gradio" and card.data.license == "mit"
-    assert card.data.models == [SHIPPED.repository] and SPACE.partition("/")[0] == SHIPPED.repository.partition("/")[0]
+    assert card.data.models == [WEIGHTS[FILMED_WEIGHTS].repository, SHIPPED.repository]
+    assert SPACE.partition("/")[0] == SHIPPED.repository.partition("/")[0]
+
+
+FILMED_CARD = ROOT / "weights_card" / FILMED_WEIGHTS / "README.md"
+
+
+def test_the_filmed_card_has_the_numbers_that_were_measured_of_the_weights_that_ship() -> None:
+    """When this fails: measure as the card says, and put table, clips.json and listening.json into its folder."""
+    card, measured = ModelCard.load(FILMED_CARD), json.loads((FILMED_CARD.parent / "listening.json").read_text())
+    rows = measured["no_gate"]["rows"]
+    assert rows_table(rows, measured["count_gate"]["rows"]) in card.text
+    assert measured["weights"]["sha256"] == sha256_of(WEIGHTS[FILMED_WEIGHTS].bundled / "model.safetensors")
+    values = {row["name"]: row["value"] for row in rows}
+    for result in card.data.eval_results:
+        assert result.metric_value == pytest.approx(values[result.metric_name], abs=0.0501)
+    assert card.data.license == WEIGHTS[FILMED_WEIGHTS].licence and card.data.model_name == FILMED_WEIGHTS
+    wanted = [row for row in rows if row["target"] is not None]
+    met = sum(row["value"] >= row["target"] for row in wanted)
+    said = re.search(r"\*\*(\d) of (\d) targets are met", card.text)
+    assert said is not None and (int(said[1]), int(said[2])) == (met, len(wanted))
+
+
+def test_the_filmed_card_names_every_source() -> None:
+    lines = (FILMED_CARD.parent / "ATTRIBUTION.tsv").read_text(encoding="utf-8").splitlines()
+    assert lines[0].split("\t") == ["kind", "file", "licence", "author", "source", "recording"]
+    rows = [line.split("\t") for line in lines[1:]]
+    assert len(rows) > 2_000 and all(len(row) == 6 and row[2] and (row[3] or row[4]) for row in rows)
+    assert {row[0] for row in rows} == {"photograph", "recording"}
+    assert "ImageNet's weights are those of EfficientNet-Lite0" in ModelCard.load(FILMED_CARD).text

@@ -35,7 +35,8 @@ def test_the_front_matter_is_what_a_space_needs() -> None:
     assert card["sdk"] == "gradio" and re.fullmatch(r"6\.\d+\.\d+", card["sdk_version"])
     assert card["python_version"] in ("3.11", "3.12")
     assert (SPACE / card["app_file"]).is_file()
-    assert card["models"] == ["acvis-kit/acvis-synth-tiny"] and card["suggested_hardware"]
+    assert card["models"] == ["acvis-kit/acvis-filmed-small", "acvis-kit/acvis-synth-tiny"]
+    assert card["suggested_hardware"]
     assert len(card["short_description"]) <= 60
     assert card["colorFrom"] in ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 
@@ -62,8 +63,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_what_the_space_needs(wheel: Path) -> None:
     assert f"./{wheel.name}" in (SPACE / "requirements.txt").read_text()
     held = set(zipfile.ZipFile(wheel).namelist())
-    assert {f"acvis_kit/assets/acvis-synth-tiny/{name}" for name in ("model.safetensors", "config.json")} <= held
-    assert len([name for name in held if name.startswith("acvis_kit/assets/clips/")]) == 3
+    for weights in ("acvis-filmed-small", "acvis-synth-tiny"):
+        assert {f"acvis_kit/assets/{weights}/{name}" for name in ("model.safetensors", "config.json")} <= held
+    clips = [name for name in held if name.endswith(".mp4")]
+    assert len([name for name in clips if name.startswith("acvis_kit/assets/clips/")]) == 3
+    assert len([name for name in clips if name.startswith("acvis_kit/assets/filmed_clips/")]) == 2
 
 
 @pytest.mark.slow

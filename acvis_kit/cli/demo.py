@@ -49,12 +49,9 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _others(name: str) -> list[Loaded]:
-    """The other weights that ship with the package, which the page offers besides."""
-    from acvis_kit.weights.load import open_weights
-    from acvis_kit.weights.published import WEIGHTS
+    from acvis_kit.weights.load import open_bundled
 
-    bundled = [entry.id for entry in WEIGHTS.values() if entry.bundled is not None]
-    return [_placed(open_weights(other)) for other in bundled if other != name]
+    return [_placed(loaded) for loaded in open_bundled(without=name)]
 
 
 def _load(arguments: argparse.Namespace) -> Loaded:

@@ -215,6 +215,12 @@ def _tensor(archive: Any, name: str, file: Path) -> Tensor:
         raise WeightsError(f"{file}: {cut(name)} cannot be read, dtype {dtype} ({reason(error)})") from error
 
 
+def open_bundled(without: str) -> list[Loaded]:
+    """The weights that ship with the package, but for one id: what the page offers besides those it was given."""
+    ids = [entry.id for entry in WEIGHTS.values() if entry.bundled is not None]
+    return [open_weights(name) for name in ids if name != without]
+
+
 def save_model(model: ACVIS | AVSC | RAVS, folder: str | Path) -> Path:
     """Write model.safetensors (with the configuration in its metadata) and config.json. Returns the folder.
 
