@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from acvis_kit.app import guard, launch, server, storage
+from acvis_kit.app import guard, launch, quota, server, storage
 from acvis_kit.app.guard import BODY_BYTES
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.storage import sweep
@@ -199,11 +199,55 @@ def test_uploads_are_refused_when_they_are_too_large_or_the_disk_is_full(page, m
         return httpx.post(f"{page.local_url}gradio_api/upload", files={"files": ("x.mp4", b"x" * size)})
 
     assert upload(1000).status_code == 200
-    monkeypatch.setattr(guard, "UPLOAD_BYTES", 1000)
-    assert "shorten it" in (refused := upload(200_000)).text and refused.status_code == 413
-    monkeypatch.undo()
+    with monkeypatch.context() as small:
+        small.setattr(guard, "UPLOAD_BYTES", 1000)
+        assert "shorten it" in (refused := upload(200_000)).text and refused.status_code == 413
     monkeypatch.setattr(storage, "DISK_BYTES", 1500)
     assert upload(1000).status_code == 507
+
+
+def test_uploads_have_a_limit_per_visitor(loaded, examples, monkeypatch):
+    import httpx
+
+    monkeypatch.setattr(quota, "VISITOR_BYTES", 2 * quota.LEAST)
+    monkeypatch.delenv(server.FORWARDED, raising=False)
+    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="x.mp4"\r\n\r\n'
+
+    def upload(page: Any, visitor: str, *parts: bytes) -> httpx.Response:
+        headers = {"x-forwarded-for": visitor, "content-type": "multipart/form-data; boundary=b"}
+        parts = (head, *parts, b"\r\n--b--\r\n")
+        return httpx.post(f"{page.local_url}gradio_api/upload", headers=headers, content=iter(parts))
+
+    large = [b"x" * quota.LEAST] * 3
+    page = launch(loaded, port=free_port(), block=False, examples=examples, proxies=1)
+    try:
+        assert [upload(page, "192.0.2.1", b"x").status_code for _ in range(3)] == [200, 200, 429]
+        assert upload(page, "192.0.2.2", b"x").status_code == 200
+        assert (refused := upload(page, "192.0.2.3", *large)).status_code == 429 and "try again" in refused.text
+    finally:
+        page.close()
+    page = launch(loaded, port=free_port(), block=False, examples=examples)
+    try:  # a program on this machine has none, whatever it writes
+        assert [upload(page, "192.0.2.1", b"x").status_code for _ in range(3)] == [200, 200, 200]
+    finally:
+        page.close()
+    assert server.FORWARDED not in os.environ
+    with pytest.raises(ConfigError, match="--proxies"):
+        launch(loaded, block=False, proxies=-1)
+
+
+def test_a_request_with_unusable_values_gets_a_sentence_and_nothing_is_fetched(page):
+    import httpx
+
+    def answer(*values: Any) -> str:
+        inputs = [*values, *[None, "mute", None, 0, 0, 0, 0, 0, False][len(values) :]]
+        event = httpx.post(f"{page.local_url}gradio_api/call/predict", json={"data": inputs}).json()["event_id"]
+        return httpx.get(f"{page.local_url}gradio_api/call/predict/{event}").text
+
+    meta = {"_type": "gradio.FileData"}
+    assert "upload it" in answer({"path": "http://192.0.2.1/x.mp4", "meta": meta})
+    assert "upload it" in answer({"path": "/etc/passwd", "meta": meta})
+    assert "right kind" in answer(3) and "right kind" in answer(None, "mute", "x")
 
 
 @pytest.mark.slow
@@ -257,12 +301,14 @@ def test_gradio_sends_no_usage_reports():
     assert not analytics.analytics_enabled()
 
 
-def test_the_command_passes_on_the_hosts_that_it_allows(monkeypatch):
+def test_the_command_passes_on_the_hosts_that_it_allows_and_the_proxies_before_it(monkeypatch):
     from acvis_kit import app
     from acvis_kit.cli import main
 
     given = []
-    monkeypatch.setattr(app, "launch", lambda loaded, **options: given.append(options["allow_hosts"]))
-    main(["demo", "--weights", "random", "--allow-host", "lab.example", "--allow-host", "proxy"])
+    monkeypatch.setattr(
+        app, "launch", lambda loaded, **options: given.append((options["allow_hosts"], options["proxies"]))
+    )
+    main(["demo", "--weights", "random", "--allow-host", "lab.example", "--allow-host", "proxy", "--proxies", "2"])
     main(["demo", "--weights", "random"])
-    assert given == [["lab.example", "proxy"], []]
+    assert given == [(["lab.example", "proxy"], 2), ([], 0)]
