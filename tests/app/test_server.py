@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,14 +23,10 @@ from acvis_kit.app.studio import TakeView
 from acvis_kit.errors import ConfigError
 from acvis_kit.media.load import load_clip
 from tests.app.conftest import quiet
+from tests.app.pages import free_port, page_process, soon
 
+NO_EXAMPLES = "import os; os.environ['ACVIS_EXAMPLES'] = 'none'"  # to run a model on, when the page starts
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -116,14 +110,6 @@ def test_old_takes_and_files_go_while_the_page_is_served_and_the_sweeper_ends_wi
     served.close()
     sweeper.join(30)
     assert not sweeper.is_alive()
-
-
-def soon(condition, seconds: float = 30) -> bool:
-    """Whether this becomes true within so many seconds."""
-    limit = time.monotonic() + seconds
-    while not condition() and time.monotonic() < limit:
-        time.sleep(0.02)
-    return condition()
 
 
 def test_predict_is_the_one_public_endpoint(page):
@@ -257,42 +243,17 @@ def test_a_page_that_ends_leaves_no_files_and_those_of_a_killed_one_go_when_the_
         left = [*pool.map(lambda end: served_alone(tmp_path / end.name, end), ends)]
     assert [bool(files) for files in left] == [False, False, True]
     assert storage.remove_stale(tmp_path / "SIGKILL") == 1
-    assert not files_in(tmp_path)
+    assert not [path for path in tmp_path.glob("*/**/*") if path.is_file()]
 
 
 def served_alone(around: Path, end: signal.Signals) -> list[Path]:
     """Serve the page in another process, upload a file, end it; the files that it leaves."""
     import httpx
 
-    port = free_port()
-    around.mkdir()
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(around), "TMPDIR": str(around), "ACVIS_EXAMPLES": str(around)}
-    command = [sys.executable, "-m", "acvis_kit.cli", "demo", "--weights", "random", "--no-browser"]
-    with subprocess.Popen(
-        [*command, "--port", str(port)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-    ) as running:
-        try:
-            url = f"http://127.0.0.1:{port}/gradio_api/"
-            assert soon(lambda: answers(f"{url}info"), 90), running.poll()
-            assert httpx.post(f"{url}upload", files={"files": ("x.mp4", b"x")}).status_code == 200
-            assert files_in(around)
-        finally:
-            running.send_signal(end)
-        running.wait(30)
-    return files_in(around)
-
-
-def files_in(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def answers(url: str) -> bool:
-    import httpx
-
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
+    with page_process(around, "--weights", "random", before=NO_EXAMPLES) as page:
+        upload = httpx.post(f"{page.url}gradio_api/upload", files={"files": ("x.mp4", b"x")})
+        assert upload.status_code == 200 and page.files()
+        return page.end(end)
 
 
 def test_gradio_sends_no_usage_reports():
