@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import sys
@@ -38,6 +39,8 @@ from acvis_kit.weights.load import Loaded
 
 SWEEP_EVERY, KEEP_SECONDS = 300, 3000  # seconds; together less than an hour, the limit that the page promises
 FORWARDED = "FORWARDED_ALLOW_IPS"  # uvicorn's variable: peers whose X-Forwarded-For it believes
+
+logger = logging.getLogger(__name__)
 
 
 def launch(
@@ -191,6 +194,9 @@ def _sweep_while_served(app: gr.Blocks, folder: Path, studios: Sequence[Studio])
         time.sleep(SWEEP_EVERY)
         if not app.is_running:
             return
-        sweep(folder, time.time() - KEEP_SECONDS)
-        for studio in studios:
-            studio.expire(KEEP_SECONDS)
+        try:
+            sweep(folder, time.time() - KEEP_SECONDS)
+            for studio in studios:
+                studio.expire(KEEP_SECONDS)
+        except Exception:  # the next sweep deletes what this one left
+            logger.exception("old files could not be deleted")

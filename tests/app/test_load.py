@@ -13,6 +13,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -209,14 +210,13 @@ class Visitor:
 def sample(page: PageProcess, began: float) -> dict[str, float]:
     """Memory and disk of the page at this moment."""
     ages, size = [0.0], 0
-    for path in (page.folder / next(page.folder.glob("acvis-page-*")).name / "visitors").rglob("*"):
-        try:
-            found = path.stat()
-        except OSError:
-            continue
-        if path.is_file():
-            ages.append(time.time() - found.st_ctime)
-            size += found.st_size
+    (visitors,) = page.folder.glob("acvis-page-*/visitors")
+    for parent, _, names in os.walk(visitors):
+        for name in names:
+            with suppress(OSError):  # deleted in the meantime
+                found = os.stat(os.path.join(parent, name))
+                ages.append(time.time() - found.st_ctime)
+                size += found.st_size
     return {
         "seconds": round(time.monotonic() - began),
         "resident_mb": round(resident_bytes(page.process.pid) / 1e6, 1),
@@ -267,6 +267,6 @@ def test_the_result_of_another_visitor_or_sound_would_be_noticed(tmp_path: Path)
     one, other = (OwnClip(number, 0, tmp_path) for number in (1, 2))
     assert one.differences(one.path, "original") == [] == other.differences(other.path, "original")
     assert len(one.differences(other.path, "original")) == 3
-    for sound, wrong in (("mute", "a sound"), ("keep", "beyond the part"), ("swap", "a tone of 500 Hz, not 600")):
+    for sound, wrong in (("mute", "a sound"), ("keep", "beyond the part"), ("swap", "a tone of 500.0 Hz, not 600")):
         (found,) = one.differences(one.path, sound)
         assert wrong in found

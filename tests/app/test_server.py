@@ -101,6 +101,9 @@ def test_old_takes_and_files_go_while_the_page_is_served_and_the_sweeper_ends_wi
     monkeypatch.setattr(server, "SWEEP_EVERY", 0.05)
     monkeypatch.setattr(server, "KEEP_SECONDS", 0.0)
     threads = set(threading.enumerate())
+    failing = iter([OSError("once")])
+    swept = server.sweep
+    monkeypatch.setattr(server, "sweep", lambda *given: _raise(next(failing, None)) or swept(*given))
     served = launch(loaded, port=free_port(), block=False, examples=examples)
     (sweeper,) = [t for t in set(threading.enumerate()) - threads if "_sweep_while_served" in t.name]
     served.studio.session("s").takes[1] = served.studio._take(Path(clip), SoundSettings(), quiet)
@@ -190,6 +193,11 @@ def test_uploads_are_refused_when_they_are_too_large_or_the_disk_is_full(page, m
         assert "shorten it" in (refused := upload(200_000)).text and refused.status_code == 413
     monkeypatch.setattr(storage, "DISK_BYTES", 1500)
     assert upload(1000).status_code == 507
+
+
+def _raise(error: Exception | None) -> None:
+    if error is not None:
+        raise error
 
 
 def test_uploads_have_a_limit_per_visitor(loaded, examples, monkeypatch):
