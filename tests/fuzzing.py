@@ -84,8 +84,7 @@ def attacked(name: str, attack: Attack, seeds: range, until: float = float("inf"
         until: when to stop, by the monotonic clock.
         reader: the process that reads the inputs; None: this one.
     """
-    refused, before, slowest = 0, 0, 0.0
-    count, resident = 0, 0
+    refused, tried, before, resident, slowest = 0, 0, 0, 0, 0.0
     for count, seed in enumerate(seeds):
         if time.monotonic() > until:
             break
@@ -106,6 +105,7 @@ def attacked(name: str, attack: Attack, seeds: range, until: float = float("inf"
         elif fault is not None:
             what = f"{fault!r:.500}"
         else:
+            tried = count + 1
             slowest = max(slowest, time.monotonic() - began)
             resident = resident_bytes(reader)
             before = resident if count == WARM else before
@@ -114,7 +114,7 @@ def attacked(name: str, attack: Attack, seeds: range, until: float = float("inf"
             what = f"{(resident - before) / 1e6:.0f} MB more than after input {WARM}"
         raise AssertionError(f"{name}, seed {seed}: {what}; the input is in {trial.save(name)}") from fault
     print(
-        f"{name}: inputs {seeds[0]} to {seeds[count]}, {refused} refused, the slowest in {slowest:.1f} s, "
+        f"{name}: {tried} inputs from seed {seeds[0]} on, {refused} refused, the slowest in {slowest:.1f} s, "
         f"{(resident - before) / 1e6:+.0f} MB of resident memory since input {WARM}"
     )
     return refused
