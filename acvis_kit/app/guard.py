@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
@@ -16,8 +17,11 @@ from acvis_kit.app.storage import FULL, has_room, upload_folder
 UPLOAD_BYTES = 250 * 10**6  # of one file: 120 seconds at 16 Mbit/s
 BODY_BYTES = 10**6  # of any other request
 FORM_BYTES = 10**5  # that a form may add to its file
+UNUSED = ("/dev/reload", "/component_server")  # of gradio: a stream for developing pages, functions of components
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HEADERS = {"referrer-policy": "no-referrer", "x-content-type-options": "nosniff"}
+
+logger = logging.getLogger(__name__)
 
 
 class TooLargeError(Exception):
@@ -80,7 +84,7 @@ class Guard:
             self.quota.end(upload, received)
 
     def _refusal(self, request: Request) -> PlainTextResponse | None:
-        if request.url.path.rstrip("/").endswith("/dev/reload"):  # gradio's stream for developing pages
+        if request.url.path.rstrip("/").endswith(UNUSED):
             return PlainTextResponse("Not Found", 404)
         if self.hosts is not None and (refused := self._foreign(request)):
             return PlainTextResponse(f"{refused} To allow it, start the page with --allow-host NAME.", 403)
@@ -128,6 +132,12 @@ def allowed_hosts(host: str, further: Iterable[str] = ()) -> set[str] | None:
 async def unknown_function(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request for a function or event that does not exist."""
     return JSONResponse({"detail": "The page has no such function."}, 404)
+
+
+async def unusable_request(request: Request, error: Exception) -> JSONResponse:
+    """The answer to a request that gradio cannot read; its own would repeat the request, or be a server error."""
+    logger.info("unusable request: %s", type(error).__name__)
+    return JSONResponse({"detail": "The page cannot read this request: see its API for what it takes."}, 422)
 
 
 async def too_large(request: Request, error: Exception) -> PlainTextResponse:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from fastapi.exceptions import RequestValidationError
 from gradio.route_utils import FnIndexInferError
 from starlette.middleware import Middleware
 
@@ -28,6 +29,7 @@ from acvis_kit.app.guard import (
     quota_reached,
     too_large,
     unknown_function,
+    unusable_request,
 )
 from acvis_kit.app.layout import build_app
 from acvis_kit.app.memory import limit_arenas
@@ -91,7 +93,7 @@ def launch(
         ]
         clips = [path for studio in studios for path in studio.examples.values()]
         app = build_app(loaded, studio=studios[0], others=studios[1:])
-        app.queue(max_size=64, default_concurrency_limit=4)
+        app.queue(max_size=64, default_concurrency_limit=4, api_open=False)  # no request passes the queue by
         hosts = None if share else allowed_hosts(host, allow_hosts)
         try:
             with _no_forwarded_peers():
@@ -130,6 +132,7 @@ def _app_options(hosts: set[str] | None, proxies: int) -> dict[str, Any]:
         FnIndexInferError: unknown_function,
         TooLargeError: too_large,
         QuotaError: quota_reached,
+        **dict.fromkeys((RequestValidationError, TypeError, ValueError, AttributeError), unusable_request),
     }
     guard = Middleware(Guard, hosts=hosts, kept=KEEP_SECONDS + SWEEP_EVERY, proxies=proxies)
     return {"middleware": [guard], "exception_handlers": faults}

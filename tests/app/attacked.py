@@ -39,7 +39,7 @@ NAMES: tuple[str, ...] = (
 )  # fmt: skip
 FOREIGN = ("Traceback", 'File "', "Error:", "object at 0x", "fault of the page", "upstream Gradio app", "site-packages")
 META = {"meta": {"_type": "gradio.FileData"}}
-FUNCTIONS = (0, 2, 22, 31, 37, 999, -1, None)  # indices: of some that need no queue, of `/predict`, of none
+FUNCTIONS = (*range(40), 999, -1, None)  # indices, of which some stand for no function
 PATHS = (
     "call/predict", "call/v2/predict", "run/predict", "api/predict", "queue/join", "cancel", "reset", "upload",
     "component_server", "stream/x", "heartbeat/x",
@@ -170,15 +170,19 @@ class AttackedPage:
             raise self._refused(str(error["error"] if isinstance(error, dict) else error))
 
     def _refused_request(self, answer: Any) -> Exception:
-        if answer.status_code >= 500:
-            return NoSentenceError(f"status {answer.status_code}: {answer.text:.300}")
-        if len(answer.text) > 2000 or any(word in answer.text for word in FOREIGN):
-            return NoSentenceError(f"status {answer.status_code}: {answer.text:.2000}")
-        return AcvisError(answer.text)
+        """What a status other than 200 says: {"error" or "detail": a sentence}, or a text."""
+        try:
+            content = answer.json()
+        except ValueError:
+            content = answer.text
+        message = str(content.get("error") or content.get("detail")) if isinstance(content, dict) else str(content)
+        if answer.status_code >= 500 and answer.status_code != 507:
+            return NoSentenceError(f"status {answer.status_code}: {message:.300}")
+        return self._refused(message)
 
     def _refused(self, message: str) -> Exception:
         """What the page says, as an AcvisError if it is a clean sentence."""
-        clean = 10 < len(message) <= 700 and len(message.split()) > 2 and str(self.page.folder) not in message
+        clean = len(message) <= 700 and len(message.split()) > 1 and str(self.page.folder) not in message
         if not clean or any(word in message for word in FOREIGN):
             return NoSentenceError(message[:1000])
         return AcvisError(message)

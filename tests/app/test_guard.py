@@ -25,7 +25,7 @@ async def echo(request: Request) -> PlainTextResponse:
 
 def client(host: str = "127.0.0.1", *further: str, peer: str = "192.0.2.1", proxies: int = 0) -> TestClient:
     methods = ["GET", "POST"]
-    routes = [Route(path, echo, methods=methods) for path in ("/", "/gradio_api/upload", "/gradio_api/dev/reload")]
+    routes = [Route(path, echo, methods=methods) for path in ("/", "/gradio_api/upload")]
     app = Starlette(routes=routes, exception_handlers={TooLargeError: too_large, QuotaError: quota_reached})
     guarded = Guard(app, allowed_hosts(host, further), proxies=proxies)
     return TestClient(guarded, base_url="http://localhost:7860", client=(peer, 50_000))
@@ -86,9 +86,9 @@ def test_a_public_address_answers_every_host() -> None:
     assert status(client("0.0.0.0"), {"host": "space.example", "origin": "https://hub.example"}) == 200
 
 
-def test_the_stream_of_development_is_not_served() -> None:
-    for path in ("/gradio_api/dev/reload", "/gradio_api/dev/reload/"):
-        assert client("0.0.0.0").get(path).status_code == 404
+def test_the_parts_of_gradio_that_the_page_has_no_use_for_are_not_served() -> None:
+    for path in ("/gradio_api/dev/reload", "/gradio_api/dev/reload/", "/gradio_api/component_server"):
+        assert client("0.0.0.0").get(path).text == "Not Found"
 
 
 def test_addresses_of_files_are_not_sent_to_other_hosts() -> None:

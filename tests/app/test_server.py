@@ -195,6 +195,27 @@ def test_uploads_are_refused_when_they_are_too_large_or_the_disk_is_full(page, m
     assert upload(1000).status_code == 507
 
 
+def test_requests_that_gradio_cannot_read_get_a_short_answer_and_none_passes_the_queue_by(page):
+    import httpx
+
+    def ask(path: str, content: bytes, kind: str = "application/json") -> httpx.Response:
+        return httpx.post(f"{page.local_url}gradio_api/{path}", content=content, headers={"content-type": kind})
+
+    form = b'--b\r\nContent-Disposition: form-data; name="files"\r\n\r\ntext\r\n--b--\r\n'
+    refused = [
+        ask("call/predict", b'{"data": "' + b"x" * 10**5 + b'"}'),  # gradio repeats it
+        ask("call/predict", b'{"data": NaN}'),
+        ask("call/v2/predict", b'{"nothing": 1}'),
+        ask("queue/join", b"[1]"),
+        ask("upload", form, "multipart/form-data; boundary=b"),
+    ]
+    for answer in refused:
+        assert answer.status_code == 422 and len(answer.text) < 200, answer.text[:300]
+    values = json.dumps({"data": [None, "mute", None, 0, 0, 0, 0, 0, False]}).encode()
+    for path in ("run/predict", "api/predict"):
+        assert ask(path, values).status_code == 404
+
+
 def _raise(error: Exception | None) -> None:
     if error is not None:
         raise error
