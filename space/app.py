@@ -1,4 +1,7 @@
-"""The Space: the kit's page with the weights named by $ACVIS_WEIGHTS, else the bundled ones."""
+"""The Space: the kit's page with the weights named by $ACVIS_WEIGHTS, else the bundled ones.
+
+Visitors are told apart by what the Hub's proxy, or $ACVIS_PROXIES of them, says (see `acvis_kit.app.quota.Visitors`).
+"""
 
 import os
 from contextlib import suppress
@@ -23,4 +26,10 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 loaded, *others = (replace(one, model=one.model.to(device)) for one in (loaded, *open_bundled(without=weights)))
 
 if __name__ == "__main__":
-    launch(loaded, host="0.0.0.0", port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")), others=others)
+    launch(
+        loaded,
+        host="0.0.0.0",
+        port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+        others=others,
+        proxies=int(os.environ.get("ACVIS_PROXIES", "1")),
+    )

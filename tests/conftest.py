@@ -49,11 +49,12 @@ def unavailable(reason: str) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long run of damaged files is only for those who ask for it."""
-    if "fuzz" not in (config.option.markexpr or ""):
-        long = [item for item in items if item.get_closest_marker("fuzz")]
-        items[:] = [item for item in items if item not in long]
-        config.hook.pytest_deselected(items=long)
+    """Runs of many minutes are only for those who ask for them."""
+    for mark in ("fuzz", "load"):
+        if mark not in (config.option.markexpr or ""):
+            long = [item for item in items if item.get_closest_marker(mark)]
+            items[:] = [item for item in items if item not in long]
+            config.hook.pytest_deselected(items=long)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

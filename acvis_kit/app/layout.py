@@ -12,6 +12,7 @@ from acvis_kit.app import about, style
 from acvis_kit.app.clips import example_title
 from acvis_kit.app.downloads import NAMES
 from acvis_kit.app.handlers import ORIGINAL, Handlers
+from acvis_kit.app.inputs import Page
 from acvis_kit.app.sound_settings import NEEDS, SOUNDS
 from acvis_kit.app.studio import MAX_SECONDS, Studio
 from acvis_kit.weights.load import Loaded
@@ -81,7 +82,7 @@ def build_app(
         others: studios with other weights, each on a page of its own, which the bar at the top names.
     """
     studio = studio or Studio(loaded, max_seconds, examples)
-    with gr.Blocks(title=about.TITLE, analytics_enabled=False) as app:
+    with Page(title=about.TITLE, analytics_enabled=False) as app:
         _endpoint(_page(app, studio, first_example=1))
     first = 1 + len(studio.examples)
     for other in others:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import sys
@@ -15,19 +16,33 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from fastapi.exceptions import RequestValidationError
 from gradio.route_utils import FnIndexInferError
 from starlette.middleware import Middleware
 
 from acvis_kit.app import style
-from acvis_kit.app.guard import UPLOAD_BYTES, Guard, TooLargeError, allowed_hosts, too_large, unknown_function
+from acvis_kit.app.guard import (
+    UPLOAD_BYTES,
+    Guard,
+    TooLargeError,
+    allowed_hosts,
+    quota_reached,
+    too_large,
+    unknown_function,
+    unusable_request,
+)
 from acvis_kit.app.layout import build_app
 from acvis_kit.app.memory import limit_arenas
+from acvis_kit.app.quota import QuotaError
 from acvis_kit.app.storage import PREFIX, PageFolder, sweep
 from acvis_kit.app.studio import Studio
 from acvis_kit.errors import ConfigError
 from acvis_kit.weights.load import Loaded
 
 SWEEP_EVERY, KEEP_SECONDS = 300, 3000  # seconds; together less than an hour, the limit that the page promises
+FORWARDED = "FORWARDED_ALLOW_IPS"  # uvicorn's variable: peers whose X-Forwarded-For it believes
+
+logger = logging.getLogger(__name__)
 
 
 def launch(
@@ -40,6 +55,7 @@ def launch(
     examples: Path | None = None,
     allow_hosts: Sequence[str] = (),
     others: Sequence[Loaded] = (),
+    proxies: int = 0,
 ) -> gr.Blocks:
     """Serve the page until interrupted.
 
@@ -55,13 +71,17 @@ def launch(
         examples: a folder of clips instead of the bundled ones.
         allow_hosts: names of hosts that a page on a loopback address answers besides, for example of a proxy.
         others: further weights to choose from, each on a page of its own with its own examples.
+        proxies: how many proxies stand in front of the page; the addresses that they give in X-Forwarded-For tell
+            visitors apart, each of whom may upload `quota.VISITOR_BYTES`. `share` adds one.
 
     Returns:
         The page: `close()` stops the server, `local_url` is its address.
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the port is taken, or the number of proxies is negative.
     """
+    if proxies < 0:
+        raise ConfigError(f"proxies={proxies} (--proxies) must be 0 or more: the number of proxies before the page")
     folder = _own_folder()
     with _ended_by_signals() if block else nullcontext():
         if block:  # then the process is the page's alone
@@ -73,26 +93,27 @@ def launch(
         ]
         clips = [path for studio in studios for path in studio.examples.values()]
         app = build_app(loaded, studio=studios[0], others=studios[1:])
-        app.queue(max_size=64, default_concurrency_limit=4)
+        app.queue(max_size=64, default_concurrency_limit=4, api_open=False)  # no request passes the queue by
         hosts = None if share else allowed_hosts(host, allow_hosts)
         try:
-            app.launch(
-                server_name=host,
-                server_port=port,
-                share=share,
-                inbrowser=open_browser,
-                prevent_thread_lock=True,
-                theme=style.theme(),
-                css=style.CSS + style.posters(clips),
-                head=style.HEAD,
-                max_file_size=UPLOAD_BYTES,
-                allowed_paths=[*map(str, clips), str(folder.examples)],
-                app_kwargs=_app_options(hosts),
-                enable_monitoring=False,
-                run_history=False,  # it would keep clips in the browser's storage
-                footer_links=["api"],
-                ssr_mode=False,
-            )
+            with _no_forwarded_peers():
+                app.launch(
+                    server_name=host,
+                    server_port=port,
+                    share=share,
+                    inbrowser=open_browser,
+                    prevent_thread_lock=True,
+                    theme=style.theme(),
+                    css=style.CSS + style.posters(clips),
+                    head=style.HEAD,
+                    max_file_size=UPLOAD_BYTES,
+                    allowed_paths=[*map(str, clips), str(folder.examples)],
+                    app_kwargs=_app_options(hosts, proxies + share),
+                    enable_monitoring=False,
+                    run_history=False,  # it would keep clips in the browser's storage
+                    footer_links=["api"],
+                    ssr_mode=False,
+                )
         except OSError as error:
             if "port" not in str(error):
                 raise
@@ -104,10 +125,33 @@ def launch(
     return app
 
 
-def _app_options(hosts: set[str] | None) -> dict[str, Any]:
+def _app_options(hosts: set[str] | None, proxies: int) -> dict[str, Any]:
     """Arguments of gradio's FastAPI: the guard, and answers to faulty requests instead of a server error."""
-    faults = {KeyError: unknown_function, FnIndexInferError: unknown_function, TooLargeError: too_large}
-    return {"middleware": [Middleware(Guard, hosts=hosts)], "exception_handlers": faults}
+    faults = {
+        KeyError: unknown_function,
+        FnIndexInferError: unknown_function,
+        TooLargeError: too_large,
+        QuotaError: quota_reached,
+        **dict.fromkeys((RequestValidationError, TypeError, ValueError, AttributeError), unusable_request),
+    }
+    guard = Middleware(Guard, hosts=hosts, kept=KEEP_SECONDS + SWEEP_EVERY, proxies=proxies)
+    return {"middleware": [guard], "exception_handlers": faults}
+
+
+@contextmanager
+def _no_forwarded_peers() -> Iterator[None]:
+    """Let a server that is started here keep the address of its peer.
+
+    Uvicorn puts in its place what a peer on this machine writes into X-Forwarded-For; the guard decides about that.
+    """
+    if FORWARDED in os.environ:
+        yield
+        return
+    os.environ[FORWARDED] = ""
+    try:
+        yield
+    finally:
+        del os.environ[FORWARDED]
 
 
 def _own_folder() -> PageFolder:
@@ -153,6 +197,9 @@ def _sweep_while_served(app: gr.Blocks, folder: Path, studios: Sequence[Studio])
         time.sleep(SWEEP_EVERY)
         if not app.is_running:
             return
-        sweep(folder, time.time() - KEEP_SECONDS)
-        for studio in studios:
-            studio.expire(KEEP_SECONDS)
+        try:
+            sweep(folder, time.time() - KEEP_SECONDS)
+            for studio in studios:
+                studio.expire(KEEP_SECONDS)
+        except Exception:  # the next sweep deletes what this one left
+            logger.exception("old files could not be deleted")

@@ -7,6 +7,7 @@ one that starts removes it.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -106,9 +107,10 @@ def upload_folder() -> Path:
 def bytes_in(folder: Path) -> int:
     """The size of all files in a folder and below."""
     total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # deleted in the meantime
-            total += path.lstat().st_size if path.is_file() else 0
+    for parent, _, names in os.walk(folder):  # which passes over folders that are deleted in the meantime
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_size
     return total
 
 
@@ -137,16 +139,14 @@ def sweep(folder: Path, before: float) -> int:
         The number of files deleted.
     """
     deleted = 0
-    for path in sorted(folder.rglob("*"), reverse=True):  # contents come before their folder
-        try:
-            if path.lstat().st_ctime >= before:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                if not any(path.iterdir()):
+    for parent, folders, files in os.walk(folder, topdown=False):  # contents come before their folder
+        for path in (Path(parent, name) for name in (*files, *folders)):
+            with suppress(OSError):  # in use, not empty, or deleted already
+                if path.lstat().st_ctime >= before:
+                    continue
+                if path.is_dir() and not path.is_symlink():
                     path.rmdir()
-            else:
-                path.unlink()
-                deleted += 1
-        except OSError:  # in use, or deleted already
-            continue
+                else:
+                    path.unlink()
+                    deleted += 1
     return deleted

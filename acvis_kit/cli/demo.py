@@ -28,6 +28,14 @@ def add_demo(commands: argparse._SubParsersAction) -> None:
         metavar="NAME",
         help="a host name that a page on 127.0.0.1 answers besides, for example of a proxy; may be repeated",
     )
+    parser.add_argument(
+        "--proxies",
+        type=int,
+        default=0,
+        metavar="N",
+        help="proxies in front of the page, each of which appends the address of whom it answers to X-Forwarded-For: "
+        "uploads have a limit per visitor, who is otherwise known by the address of the last proxy (0)",
+    )
     parser.add_argument("--share", action="store_true", help="a public link through gradio's servers")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
@@ -45,6 +53,7 @@ def _demo(arguments: argparse.Namespace) -> None:
         open_browser=not arguments.no_browser,
         allow_hosts=arguments.allow_host,
         others=_others(arguments.weights),
+        proxies=arguments.proxies,
     )
 
 

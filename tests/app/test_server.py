@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from acvis_kit.app import guard, launch, server, storage
+from acvis_kit.app import guard, launch, quota, server, storage
 from acvis_kit.app.guard import BODY_BYTES
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.storage import sweep
@@ -25,14 +23,10 @@ from acvis_kit.app.studio import TakeView
 from acvis_kit.errors import ConfigError
 from acvis_kit.media.load import load_clip
 from tests.app.conftest import quiet
+from tests.app.pages import free_port, page_process, soon
 
+NO_EXAMPLES = "import os; os.environ['ACVIS_EXAMPLES'] = 'none'"  # to run a model on, when the page starts
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -107,6 +101,9 @@ def test_old_takes_and_files_go_while_the_page_is_served_and_the_sweeper_ends_wi
     monkeypatch.setattr(server, "SWEEP_EVERY", 0.05)
     monkeypatch.setattr(server, "KEEP_SECONDS", 0.0)
     threads = set(threading.enumerate())
+    failing = iter([OSError("once")])
+    swept = server.sweep
+    monkeypatch.setattr(server, "sweep", lambda *given: _raise(next(failing, None)) or swept(*given))
     served = launch(loaded, port=free_port(), block=False, examples=examples)
     (sweeper,) = [t for t in set(threading.enumerate()) - threads if "_sweep_while_served" in t.name]
     served.studio.session("s").takes[1] = served.studio._take(Path(clip), SoundSettings(), quiet)
@@ -116,14 +113,6 @@ def test_old_takes_and_files_go_while_the_page_is_served_and_the_sweeper_ends_wi
     served.close()
     sweeper.join(30)
     assert not sweeper.is_alive()
-
-
-def soon(condition, seconds: float = 30) -> bool:
-    """Whether this becomes true within so many seconds."""
-    limit = time.monotonic() + seconds
-    while not condition() and time.monotonic() < limit:
-        time.sleep(0.02)
-    return condition()
 
 
 def test_predict_is_the_one_public_endpoint(page):
@@ -199,11 +188,81 @@ def test_uploads_are_refused_when_they_are_too_large_or_the_disk_is_full(page, m
         return httpx.post(f"{page.local_url}gradio_api/upload", files={"files": ("x.mp4", b"x" * size)})
 
     assert upload(1000).status_code == 200
-    monkeypatch.setattr(guard, "UPLOAD_BYTES", 1000)
-    assert "shorten it" in (refused := upload(200_000)).text and refused.status_code == 413
-    monkeypatch.undo()
+    with monkeypatch.context() as small:
+        small.setattr(guard, "UPLOAD_BYTES", 1000)
+        assert "shorten it" in (refused := upload(200_000)).text and refused.status_code == 413
     monkeypatch.setattr(storage, "DISK_BYTES", 1500)
     assert upload(1000).status_code == 507
+
+
+def test_requests_that_gradio_cannot_read_get_a_short_answer_and_none_passes_the_queue_by(page):
+    import httpx
+
+    def ask(path: str, content: bytes, kind: str = "application/json") -> httpx.Response:
+        return httpx.post(f"{page.local_url}gradio_api/{path}", content=content, headers={"content-type": kind})
+
+    form = b'--b\r\nContent-Disposition: form-data; name="files"\r\n\r\ntext\r\n--b--\r\n'
+    refused = [
+        ask("call/predict", b'{"data": "' + b"x" * 10**5 + b'"}'),  # gradio repeats it
+        ask("call/predict", b'{"data": NaN}'),
+        ask("call/v2/predict", b'{"nothing": 1}'),
+        ask("queue/join", b"[1]"),
+        ask("upload", form, "multipart/form-data; boundary=b"),
+    ]
+    for answer in refused:
+        assert answer.status_code == 422 and len(answer.text) < 200, answer.text[:300]
+    values = json.dumps({"data": [None, "mute", None, 0, 0, 0, 0, 0, False]}).encode()
+    for path in ("run/predict", "api/predict"):
+        assert ask(path, values).status_code == 404
+
+
+def _raise(error: Exception | None) -> None:
+    if error is not None:
+        raise error
+
+
+def test_uploads_have_a_limit_per_visitor(loaded, examples, monkeypatch):
+    import httpx
+
+    monkeypatch.setattr(quota, "VISITOR_BYTES", 2 * quota.LEAST)
+    monkeypatch.delenv(server.FORWARDED, raising=False)
+    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="x.mp4"\r\n\r\n'
+
+    def upload(page: Any, visitor: str, *parts: bytes) -> httpx.Response:
+        headers = {"x-forwarded-for": visitor, "content-type": "multipart/form-data; boundary=b"}
+        parts = (head, *parts, b"\r\n--b--\r\n")
+        return httpx.post(f"{page.local_url}gradio_api/upload", headers=headers, content=iter(parts))
+
+    large = [b"x" * quota.LEAST] * 3
+    page = launch(loaded, port=free_port(), block=False, examples=examples, proxies=1)
+    try:
+        assert [upload(page, "192.0.2.1", b"x").status_code for _ in range(3)] == [200, 200, 429]
+        assert upload(page, "192.0.2.2", b"x").status_code == 200
+        assert (refused := upload(page, "192.0.2.3", *large)).status_code == 429 and "try again" in refused.text
+    finally:
+        page.close()
+    page = launch(loaded, port=free_port(), block=False, examples=examples)
+    try:  # a program on this machine has none, whatever it writes
+        assert [upload(page, "192.0.2.1", b"x").status_code for _ in range(3)] == [200, 200, 200]
+    finally:
+        page.close()
+    assert server.FORWARDED not in os.environ
+    with pytest.raises(ConfigError, match="--proxies"):
+        launch(loaded, block=False, proxies=-1)
+
+
+def test_a_request_with_unusable_values_gets_a_sentence_and_nothing_is_fetched(page):
+    import httpx
+
+    def answer(*values: Any) -> str:
+        inputs = [*values, *[None, "mute", None, 0, 0, 0, 0, 0, False][len(values) :]]
+        event = httpx.post(f"{page.local_url}gradio_api/call/predict", json={"data": inputs}).json()["event_id"]
+        return httpx.get(f"{page.local_url}gradio_api/call/predict/{event}").text
+
+    meta = {"_type": "gradio.FileData"}
+    assert "upload it" in answer({"path": "http://192.0.2.1/x.mp4", "meta": meta})
+    assert "upload it" in answer({"path": "/etc/passwd", "meta": meta})
+    assert "right kind" in answer(3) and "right kind" in answer(None, "mute", "x")
 
 
 @pytest.mark.slow
@@ -213,42 +272,17 @@ def test_a_page_that_ends_leaves_no_files_and_those_of_a_killed_one_go_when_the_
         left = [*pool.map(lambda end: served_alone(tmp_path / end.name, end), ends)]
     assert [bool(files) for files in left] == [False, False, True]
     assert storage.remove_stale(tmp_path / "SIGKILL") == 1
-    assert not files_in(tmp_path)
+    assert not [path for path in tmp_path.glob("*/**/*") if path.is_file()]
 
 
 def served_alone(around: Path, end: signal.Signals) -> list[Path]:
     """Serve the page in another process, upload a file, end it; the files that it leaves."""
     import httpx
 
-    port = free_port()
-    around.mkdir()
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(around), "TMPDIR": str(around), "ACVIS_EXAMPLES": str(around)}
-    command = [sys.executable, "-m", "acvis_kit.cli", "demo", "--weights", "random", "--no-browser"]
-    with subprocess.Popen(
-        [*command, "--port", str(port)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-    ) as running:
-        try:
-            url = f"http://127.0.0.1:{port}/gradio_api/"
-            assert soon(lambda: answers(f"{url}info"), 90), running.poll()
-            assert httpx.post(f"{url}upload", files={"files": ("x.mp4", b"x")}).status_code == 200
-            assert files_in(around)
-        finally:
-            running.send_signal(end)
-        running.wait(30)
-    return files_in(around)
-
-
-def files_in(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def answers(url: str) -> bool:
-    import httpx
-
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.TransportError:
-        return False
+    with page_process(around, "--weights", "random", before=NO_EXAMPLES) as page:
+        upload = httpx.post(f"{page.url}gradio_api/upload", files={"files": ("x.mp4", b"x")})
+        assert upload.status_code == 200 and page.files()
+        return page.end(end)
 
 
 def test_gradio_sends_no_usage_reports():
@@ -257,12 +291,14 @@ def test_gradio_sends_no_usage_reports():
     assert not analytics.analytics_enabled()
 
 
-def test_the_command_passes_on_the_hosts_that_it_allows(monkeypatch):
+def test_the_command_passes_on_the_hosts_that_it_allows_and_the_proxies_before_it(monkeypatch):
     from acvis_kit import app
     from acvis_kit.cli import main
 
     given = []
-    monkeypatch.setattr(app, "launch", lambda loaded, **options: given.append(options["allow_hosts"]))
-    main(["demo", "--weights", "random", "--allow-host", "lab.example", "--allow-host", "proxy"])
+    monkeypatch.setattr(
+        app, "launch", lambda loaded, **options: given.append((options["allow_hosts"], options["proxies"]))
+    )
+    main(["demo", "--weights", "random", "--allow-host", "lab.example", "--allow-host", "proxy", "--proxies", "2"])
     main(["demo", "--weights", "random"])
-    assert given == [["lab.example", "proxy"], []]
+    assert given == [(["lab.example", "proxy"], 2), ([], 0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 
 import pytest
@@ -23,6 +24,42 @@ def test_old_files_are_deleted_and_new_ones_stay(tmp_path):
     assert storage.sweep(tmp_path, before) == 1
     assert not old.exists() and new.exists()
     assert server.SWEEP_EVERY + server.KEEP_SECONDS < 3600
+
+
+@pytest.mark.parametrize("gone", ["folder", "a", "b"])
+def test_folders_may_be_deleted_while_they_are_counted_or_swept(tmp_path, monkeypatch, gone):
+    """A visitor's takes make room, and closed pages go, at any moment."""
+    folder = tmp_path / "folder"
+    scandir = os.scandir
+
+    def make():
+        for name in ("a", "b"):
+            (folder / name / "c").mkdir(parents=True)
+            (folder / name / "c" / "file").write_bytes(b"x" * 100)
+
+    def late(path):
+        if not isinstance(path, int) and os.path.basename(path) == gone:  # shutil uses descriptors
+            shutil.rmtree(path, ignore_errors=True)
+        return scandir(path)
+
+    make()
+    with monkeypatch.context() as changed:
+        changed.setattr(os, "scandir", late)
+        assert storage.bytes_in(folder) == (0 if gone == "folder" else 100)
+    shutil.rmtree(folder, ignore_errors=True)
+    make()
+    with monkeypatch.context() as changed:
+        changed.setattr(os, "scandir", late)
+        assert storage.sweep(folder, time.time() + 10) == (0 if gone == "folder" else 1)
+
+
+def test_a_link_is_swept_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    (tmp_path / "visitors").mkdir()
+    (tmp_path / "visitors" / "link").symlink_to(tmp_path / "kept")
+    assert storage.sweep(tmp_path / "visitors", time.time() + 10) == 1
+    assert (tmp_path / "kept" / "file").exists() and not (tmp_path / "visitors" / "link").is_symlink()
 
 
 def test_a_new_copy_of_an_old_file_is_not_old(tmp_path):
