@@ -26,7 +26,7 @@ from acvis_kit.media.decoding import find_stream, opened
 from acvis_kit.media.load import iter_source_frames, load_clip
 from acvis_kit.media.write import write_video
 from acvis_kit.viz.pixels import image_file, resized, shrunk, upright
-from acvis_kit.weights.published import DEFAULT_WEIGHTS, WEIGHTS, Weights
+from acvis_kit.weights.published import DRAWN_WEIGHTS, WEIGHTS, Weights
 
 SHORT_SIDE = 720  # pixels of overlays and masks, at most; two cores write such a video in about its duration
 STILL_SIDE = 480  # pixels of the pictures that the timeline shows
@@ -195,10 +195,10 @@ def original_for_browsers(clip: Clip, folder: Path, report: Progress) -> Path:
 def example_files(folder: Path | None = None, weights: Weights | None = None) -> list[Path]:
     """The MP4 files of `folder`, else of $ACVIS_EXAMPLES, else the bundled clips that suit the weights; sorted by name.
 
-    Weights that are not in the table get the examples of the default weights.
+    Weights that are not in the table get the drawn examples.
     """
     named = os.environ.get(EXAMPLES_VARIABLE)
-    bundled = (weights or WEIGHTS[DEFAULT_WEIGHTS]).examples
+    bundled = (weights or WEIGHTS[DRAWN_WEIGHTS]).examples
     folder = folder or (Path(named) if named else bundled)
     return sorted(folder.glob("*.mp4")) if folder.is_dir() else []
 

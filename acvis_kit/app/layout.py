@@ -83,6 +83,8 @@ def build_app(
     """
     studio = studio or Studio(loaded, max_seconds, examples)
     with Page(title=about.TITLE, analytics_enabled=False) as app:
+        if others:
+            gr.Navbar(main_page_name=loaded.name)
         _endpoint(_page(app, studio, first_example=1))
     first = 1 + len(studio.examples)
     for other in others:

@@ -13,7 +13,7 @@ from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.inference.soundtrack import Sound
-from acvis_kit.masks import empty
+from acvis_kit.masks import encode_masks
 
 BASELINES = ("nothing", "largest")
 SOUND_DB = -50.0  # RMS of a second above which there is sound, dB of full scale
@@ -61,9 +61,8 @@ class Baseline(Predictor):
             return []
         track = max(prediction.tracks, key=lambda one: (int(one.areas().sum()), one.score))
         heard = is_sound(waveform, len(prediction))
-        masks = tuple(
-            mask if sounds else empty(prediction.size) for mask, sounds in zip(track.masks, heard.tolist(), strict=True)
-        )
+        (blank,) = encode_masks(torch.zeros(1, *prediction.size, dtype=torch.bool))
+        masks = tuple(mask if sounds else blank for mask, sounds in zip(track.masks, heard.tolist(), strict=True))
         return [replace(track, masks=masks, frame_scores=track.frame_scores * heard)]
 
 
