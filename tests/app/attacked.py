@@ -176,7 +176,8 @@ class AttackedPage:
         except ValueError:
             content = answer.text
         message = str(content.get("error") or content.get("detail")) if isinstance(content, dict) else str(content)
-        if answer.status_code >= 500 and answer.status_code != 507:
+        told = isinstance(content, dict) and content.get("error")  # with 500, gradio's status for all of them
+        if answer.status_code >= 500 and answer.status_code != 507 and not told:
             return NoSentenceError(f"status {answer.status_code}: {message:.300}")
         return self._refused(message)
 
