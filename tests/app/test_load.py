@@ -23,10 +23,10 @@ import torch
 
 pytest.importorskip("gradio", reason="the page needs the extra: pip install acvis-kit[demo]")
 
-from acvis_kit.app.clips import CLIPS
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.write import write_video
+from acvis_kit.weights.published import ASSETS
 from tests.app.pages import PageProcess, page_process, resident_bytes
 
 CLIENTS = int(os.environ.get("ACVIS_LOAD_CLIENTS", "6"))
@@ -63,7 +63,7 @@ class OwnClip:
         self.tone = 300 + 200 * self.number  # Hz
         self.other_tone = self.tone + 100
         name = f"visitor-{self.number}-round-{self.round}"
-        source = load_clip(sorted(CLIPS.glob("*.mp4"))[self.round % 3], end=self.seconds).frames
+        source = load_clip(sorted((ASSETS / "clips").glob("*.mp4"))[self.round % 3], end=self.seconds).frames
         frames = source[:, :, : self.size[0], : self.size[1]].permute(0, 2, 3, 1).repeat_interleave(FPS, 0).clone()
         frames[:, :8, :8] = self.round % 256  # other content in every round
         self.path = write_video(self.folder / f"{name}.mp4", frames.numpy(), FPS, self._sine(self.tone))
