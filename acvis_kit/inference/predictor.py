@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -315,7 +315,9 @@ class Predictor:
 
     @contextmanager
     def _precision(self) -> Iterator[None]:
-        autocast = torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
+        autocast: AbstractContextManager = nullcontext()  # a device may have no autocast ("meta")
+        if self.autocast_dtype is not None:
+            autocast = torch.autocast(self.device.type, self.autocast_dtype)
         with matmul_precision(self.matmul_precision), autocast:
             yield
 

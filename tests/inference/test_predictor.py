@@ -293,7 +293,8 @@ def test_a_name_and_a_path_are_taken_for_the_model_and_the_clip() -> None:
     loaded = Predictor(load_model("acvis-synth-tiny"))(load_clip(path))
     assert same(by_name(path), loaded) and same(by_name(str(path)), loaded)
     assert same(by_name.decode(by_name.encode(str(path))), loaded)
-    assert same(predict(path), loaded) and loaded.tracks
+    assert same(predict(path, weights="acvis-synth-tiny"), loaded) and loaded.tracks
+    assert same(predict(path), Predictor(load_model())(load_clip(path)))
     muted = predict(str(path), AudioEdit.mute(), weights=by_name.model, score_threshold=0.6)
     assert same(muted, Predictor(by_name.model, score_threshold=0.6)(load_clip(path), AudioEdit.mute()))
     assert {track.class_name for track in loaded.tracks} <= set(loaded.class_names)

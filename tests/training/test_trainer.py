@@ -225,8 +225,8 @@ def test_a_loss_that_is_not_finite_is_never_written_to_a_checkpoint(
 ) -> None:
     original = TrainingClips.sound
 
-    def sound(clips: TrainingClips, draw: int, count: int) -> Any:
-        log_mel, labels = original(clips, draw, count)
+    def sound(clips: TrainingClips, draw: int, count: int, mixed: bool = False) -> Any:
+        log_mel, labels = original(clips, draw, count, mixed)
         return (log_mel * float("nan") if draw == 5 else log_mel), labels
 
     monkeypatch.setattr(TrainingClips, "sound", sound)
