@@ -64,10 +64,12 @@ def test_torchrun_without_a_gpu_joins_its_processes(tmp_path: Path) -> None:
     """accelerate alone left them apart: each trained for itself, into one folder."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from acvis_kit.training.parallel import make_accelerator\nprint('of', make_accelerator().num_processes)\n",
+        "import pathlib\nfrom acvis_kit.training.parallel import make_accelerator\njoined = make_accelerator()\n"
+        "pathlib.Path(__file__).with_name(f'{joined.process_index}.txt').write_text(str(joined.num_processes))\n",
         encoding="utf-8",
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
-    assert run.stdout.split() == ["of", "2"] * 2, run.stderr
+    told = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.txt")}
+    assert told == {"0.txt": "2", "1.txt": "2"}, run.stderr
