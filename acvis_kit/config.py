@@ -67,7 +67,8 @@ class NetworkConfig(Checked):
     pixel_feedforward_dim: int = number(1024, 1, 65_536)
 
     # --- sound
-    audio_encoder: str = choice("vggish", "compact", "precomputed")
+    # "efficientnet_lite0" sees the spectrogram as a picture, and starts from ImageNet's weights (ours).
+    audio_encoder: str = choice("vggish", "compact", "efficientnet_lite0", "precomputed")
     # VGGish embeddings: whitened and rounded to 0..255, or raw.
     audio_features: str = choice("vggish_quantized", "vggish_raw")
     # "clip": one vector a frame (the papers); "patch": the encoder's last map, 6 time steps x 4 frequency bands.
@@ -114,6 +115,9 @@ class NetworkConfig(Checked):
 
     # --- heads for training only
     pixel_classes: bool = False  # classify every pixel too: for backbones with random weights
+    # Size of the embeddings of another audio encoder that the vector of a frame is trained to predict, see
+    # `training.teacher`; 0: none.
+    audio_teacher_dim: int = number(0, 0, 65_536)
     # Dense auxiliary targets: for each name a head predicts at every pixel of an object whether the object has this
     # label. The data must supply the labels, see `Targets.auxiliary`; AVIS-Synth has "cue".
     auxiliary_targets: tuple[str, ...] = ()
@@ -153,6 +157,10 @@ class NetworkConfig(Checked):
         ):
             raise ConfigError(
                 f"auxiliary_targets={self.auxiliary_targets!r} must be different names, of letters, digits and _"
+            )
+        if self.audio_teacher_dim and (self.audio_encoder == "precomputed" or not self.uses_audio):
+            raise ConfigError(
+                f"audio_teacher_dim={self.audio_teacher_dim} needs a network with an audio encoder: set 0"
             )
         if self.audio_classes and not self.uses_audio:
             raise ConfigError("audio_classes=True needs a network with audio input: set frame_fusion or video_fusion")
@@ -218,6 +226,7 @@ class LossConfig(Checked):
     saoc_reduction: str = choice("corn", "paper")  # the reference's; "paper": eq. 7
     sounding_weight: float = number(2.0, least=0, most=1e6)  # with targets="visible"
     audio_class_weight: float = number(1.0, least=0, most=1e6)  # with audio_classes
+    audio_teacher_weight: float = number(0.15, least=0, most=1e6)  # with audio_teacher_dim, in audio pretraining
     pixel_class_weight: float = number(1.0, least=0, most=1e6)  # with pixel_classes
     auxiliary_weight: float = number(1.0, least=0, most=1e6)  # of each of the auxiliary_targets
 
@@ -386,7 +395,7 @@ PRESETS: dict[str, ACVISConfig] = {
         pixel_decoder="pyramid",
         hidden_dim=96,
         num_heads=4,
-        audio_encoder="compact",
+        audio_encoder="efficientnet_lite0",
         audio_tokens="patch",
         num_frame_queries=20,
         num_video_queries=20,
@@ -400,6 +409,7 @@ PRESETS: dict[str, ACVISConfig] = {
         class_names=(*FILMED_CLASSES, "other"),
         voiceless=("other",),
         audio_classes=True,
+        audio_teacher_dim=1024,
         count_from="queries",
         audio_class_weight=5.0,
         pixel_classes=True,

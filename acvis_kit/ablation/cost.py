@@ -13,7 +13,7 @@ from torch import Tensor
 from acvis_kit.config import ACVISConfig
 from acvis_kit.evaluation.cost import FRAME_SIZE, median_seconds, number_of_parameters, with_operations
 from acvis_kit.models.acvis.query_generator import QueryGenerator
-from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures, CompactAudioEncoder, VGGish
+from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures, build_audio_encoder
 
 STRIDES = (32, 16, 8)
 KINDS: Mapping[str, dict[str, Any]] = {  # fields of ACVISConfig
@@ -21,7 +21,6 @@ KINDS: Mapping[str, dict[str, Any]] = {  # fields of ACVISConfig
     f"ACQG, {NUM_PATCHES} tokens a second": {"query_generator": "acqg", "audio_tokens": "patch"},
     "additive (AVISM)": {"query_generator": "additive", "audio_tokens": "clip"},
 }
-PATCH_DIMS = {"vggish": VGGish.patch_dim, "compact": CompactAudioEncoder.patch_dim}
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,10 @@ def generator_costs(
     shapes = [(frames, (frame[0] // s) * (frame[1] // s), config.hidden_dim) for s in STRIDES]  # (T, H W / s^2, C)
     tokens = [torch.randn(shape, generator=random).to(device) for shape in shapes]
     encoder = "vggish" if config.audio_encoder == "precomputed" else config.audio_encoder  # one with patches
-    patch_dim = PATCH_DIMS[encoder]
+    with torch.device("meta"):
+        built_encoder = build_audio_encoder(replace(config, audio_encoder=encoder, frame_fusion=True))
+    assert built_encoder is not None, "this configuration has an audio encoder"
+    patch_dim = built_encoder.patch_dim
     sound = AudioFeatures(
         torch.randn(1, frames, config.audio_dim, generator=random).to(device),
         torch.randn(1, frames, NUM_PATCHES, patch_dim, generator=random).to(device),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from acvis_kit.clip import TargetFacts, Targets, moved
 from acvis_kit.config import ACVISConfig
-from acvis_kit.data.training_clips import TrainingSample
+from acvis_kit.data.training_clips import SoundSample, TrainingSample
 
 
 @dataclass(frozen=True)
@@ -56,27 +56,33 @@ class SoundBatch:
     Attributes:
         log_mel: float32 (B, T, 96, 64).
         audio_labels: bool (B, T, K), the classes that sound.
+        teacher: float32 (B, T, E), embeddings of another encoder, or None.
     """
 
     log_mel: Tensor
     audio_labels: Tensor
+    teacher: Tensor | None = None
 
     def __len__(self) -> int:
         return self.log_mel.shape[0]
 
     def to(self, device: torch.device | str) -> SoundBatch:
         """The batch on another device."""
-        return SoundBatch(moved(self.log_mel, device), moved(self.audio_labels, device))
+        return self._each(lambda tensor: moved(tensor, device))
 
     def pin_memory(self) -> SoundBatch:
         """The batch in page-locked memory, for faster copies to a GPU; a DataLoader calls it."""
-        return SoundBatch(self.log_mel.pin_memory(), self.audio_labels.pin_memory())
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> SoundBatch:
+        teacher = None if self.teacher is None else change(self.teacher)
+        return SoundBatch(change(self.log_mel), change(self.audio_labels), teacher)
 
 
-def collate_sounds(sounds: Sequence[tuple[Tensor, Tensor]]) -> SoundBatch:
+def collate_sounds(sounds: Sequence[SoundSample]) -> SoundBatch:
     """A batch of the sounds of `TrainingClips.sound`."""
-    log_mel, audio_labels = zip(*sounds, strict=True)
-    return SoundBatch(torch.stack(log_mel), torch.stack(audio_labels))
+    log_mel, audio_labels, teacher = zip(*sounds, strict=True)
+    return SoundBatch(torch.stack(log_mel), torch.stack(audio_labels), _stack(teacher))
 
 
 def collate(

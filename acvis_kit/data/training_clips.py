@@ -7,9 +7,9 @@ one frame per second, so `seconds` number the frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -52,6 +52,20 @@ class TrainingSample:
     video_id: int = 0
     seconds: tuple[int, ...] = ()
     sound: str = "original"
+
+
+class SoundSample(NamedTuple):
+    """Seconds of sound and what sounds in them.
+
+    Attributes:
+        log_mel: float32 (T, 96, 64).
+        audio_labels: bool (T, K), the classes that sound.
+        teacher: float32 (T, E), embeddings of another encoder, or None.
+    """
+
+    log_mel: Tensor
+    audio_labels: Tensor
+    teacher: Tensor | None = None
 
 
 class TrainingClips(Dataset):
@@ -158,7 +172,9 @@ class TrainingClips(Dataset):
             sound=soundtrack.kind,
         )
 
-    def sound(self, draw: int, count: int, mixed: bool = False) -> tuple[Tensor, Tensor]:
+    def sound(
+        self, draw: int, count: int, mixed: bool = False, teacher: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> SoundSample:
         """Only the sound of `count` seconds of a video, counterfactual as often as in samples: a separate stream.
 
         Args:
@@ -166,9 +182,7 @@ class TrainingClips(Dataset):
             count: seconds, drawn with replacement.
             mixed: in place of counterfactual sounds, which take long to render, mix as often with seconds of another
                 video, at any level from its own to 12 dB below.
-
-        Returns:
-            log_mel float32 (count, 96, 64), and audio labels bool (count, K), the classes that sound.
+            teacher: embeds seconds of sound, float32 (count, 16000) -> (count, E), in [-1, 1] at 16 kHz.
 
         Raises:
             DataError: data without audio labels (only AVIS-Synth has them).
@@ -186,7 +200,8 @@ class TrainingClips(Dataset):
             level = np.float32(10 ** (-rng.uniform(0, MIXED_BELOW_DB) / 20))
             seconds, classes = seconds + level * second.seconds, classes | second.classes
         sound = change_sound(self.augmentation, seconds, rng)
-        return log_mel(torch.from_numpy(sound)), torch.from_numpy(classes)
+        embedded = torch.from_numpy(teacher(sound)) if teacher is not None else None
+        return SoundSample(log_mel(torch.from_numpy(sound)), torch.from_numpy(classes), embedded)
 
     def picture(self, draw: int) -> TrainingSample:
         """One frame of a video without sound, T = 1: a separate stream.

@@ -14,7 +14,7 @@ from acvis_kit.training.recipe import Recipe
 
 Network = TypeVar("Network", bound=nn.Module)
 
-NORMS = (nn.LayerNorm, nn.GroupNorm)
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 # Learned queries, positions and level embeddings; Swin's bias tables.
 EMBEDDINGS = (
     "query_features", "query_positions", "slot_positions", "count_token", "patch_position", "level_embed",
@@ -35,7 +35,7 @@ def freeze(model: Network, parts: Sequence[str]) -> Network:
     """
     found: set[str] = set()
     for name, parameter in model.named_parameters():
-        matching = [part for part in parts if f"{name}.".startswith(f"{part}.")]
+        matching = belongs(name, parts)
         parameter.requires_grad_(not matching)
         found.update(matching)
     if unknown := [part for part in parts if part not in found]:
@@ -44,6 +44,11 @@ def freeze(model: Network, parts: Sequence[str]) -> Network:
             + ", ".join(dict.fromkeys(name.partition(".")[0] for name, _ in model.named_parameters()))
         )
     return model
+
+
+def belongs(name: str, parts: Sequence[str]) -> list[str]:
+    """The parts, as in `freeze`, to which the parameter of this name belongs."""
+    return [part for part in parts if f"{name}.".startswith(f"{part}.")]
 
 
 def decays(model: nn.Module) -> dict[str, bool]:
@@ -64,12 +69,16 @@ def decays(model: nn.Module) -> dict[str, bool]:
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Up to eight groups: backbone or not, with weight decay or not, pretrained or not.
 
+    Parts that the recipe freezes after their pretraining are in none of them.
+
     "base_lr" is the rate of a group before the factors of `set_rates`; "pretrained" is a bool.
     """
     groups: dict[tuple[bool, bool, bool], list[Tensor]] = {}
     parameters = dict(model.named_parameters())
     for name, decay in decays(model).items():
         part = name.partition(".")[0]
+        if belongs(name, recipe.frozen_after_pretraining):
+            continue
         groups.setdefault((part == "backbone", decay, part in recipe.pretrained), []).append(parameters[name])
     return [
         {

@@ -14,9 +14,8 @@ from acvis_kit.models.avsc.config import AVSC_PRESETS
 from acvis_kit.models.ravs.config import RAVS_PRESETS
 
 # Parts of the network that are pretrained, each by its stage.
-AUDIO_PARTS = ("audio_encoder", "audio_class_head")
-VISUAL_PARTS = ("backbone", "pixel_decoder", "pixel_class_head", "auxiliary_heads")
-AUDIO_SECONDS = 8  # of each clip in audio pretraining
+AUDIO_PARTS = ("audio_encoder", "audio_class_head", "audio_teacher_head")
+VISUAL_PARTS = ("backbone", "pixel_decoder", "pixel_class_head", "auxiliary_heads", "mask_classifier")
 # Fields of earlier versions, with their present names.
 RENAMED = {
     "audio_steps": "audio_pretraining_steps",
@@ -50,7 +49,8 @@ class Recipe(Checked):
     # --- pretraining stages, before the training of the whole network (ours); see `stages`
     audio_pretraining_steps: int = number(0, 0, help="of the audio encoder alone, on sound classes")
     audio_pretraining_sounds: str = choice("counterfactual", "mixed", help="of its counterfactual clips")
-    audio_pretraining_batch: int = number(4, 1, help=f"clips of {AUDIO_SECONDS} s per step, over all processes")
+    audio_pretraining_batch: int = number(4, 1, help="clips per step, over all processes")
+    audio_pretraining_seconds: int = number(8, 1, help="seconds of each clip, drawn with replacement")
     visual_pretraining_steps: int = number(0, 0, help="of the visual parts, on pixel classes")
     visual_pretraining_batch: int = number(32, 1, help="frames per step, over all processes")
 
@@ -65,6 +65,7 @@ class Recipe(Checked):
     betas: tuple[float, float] = setting((0.9, 0.999), "of AdamW")
     eps: float = number(1e-8, above=0, help="of AdamW")
     frozen: tuple[str, ...] = setting((), 'parts not trained, such as "backbone", "tracker.class_head"')
+    frozen_after_pretraining: tuple[str, ...] = setting((), "parts not trained with the whole network")
     weight_decay: float = number(0.05, 0, help="not of norms, embeddings, Swin's bias tables")  # biases decay
     clip_norm: float = number(0.01, above=0, help="maximum norm of the gradient")
 
@@ -151,8 +152,8 @@ SYNTH = Recipe(
 # within one: a step shows more clips, of two frames each.
 FILMED = replace(
     SYNTH, steps=1050, batch=8, clip_frames=2, augmentation="filmed", frozen=("backbone",), ema=0.995,
-    audio_pretraining_sounds="mixed", audio_pretraining_steps=4000, audio_pretraining_batch=8,
-    visual_pretraining_steps=700, visual_pretraining_batch=16,
+    frozen_after_pretraining=AUDIO_PARTS, audio_pretraining_sounds="mixed", audio_pretraining_steps=4000,
+    audio_pretraining_batch=32, audio_pretraining_seconds=2, visual_pretraining_steps=700, visual_pretraining_batch=16,
 )  # fmt: skip
 
 # AVSC on AVSBench-object (section 6.1): Adam, 32 frames a step for the proposals and 64 for the correlation. Where the

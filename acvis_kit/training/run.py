@@ -25,6 +25,7 @@ from acvis_kit.training.recipe import Recipe, RuntimeConfig
 from acvis_kit.training.scoring import Validation
 from acvis_kit.training.stages import stages_of
 from acvis_kit.training.start import about, class_names_of, initial_model
+from acvis_kit.training.teacher import YAMNet
 from acvis_kit.training.trainer import BEST, CHECKPOINTS, LAST, Trainer
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ def train(
     val_split: str = "val",
     class_names: Sequence[str] | None = None,
     init_from: str | Path | None = None,
+    init_without: Sequence[str] = (),
     backbone_weights: str | Path | None = None,
     audio_weights: str | Path | None = None,
+    audio_teacher: str | Path | None = None,
     overwrite: bool = False,
     allow_outside: bool = False,
     stop: Stop | None = None,
@@ -69,8 +72,10 @@ def train(
         val_split: name of the split to evaluate on, unless `runtime.eval_clips` is 0.
         class_names: None: the categories of the data, in the order of their ids.
         init_from: see `start.initial_model`.
+        init_without: see `start.initial_model`.
         backbone_weights: see `start.initial_model`.
         audio_weights: see `start.initial_model`.
+        audio_teacher: YAMNet's TFLite file, for audio pretraining; see `teacher.YAMNet`.
         overwrite: start again where OUT holds another run.
         allow_outside: read frames that the data name outside their folder.
         stop: receives the signals while training runs; afterwards it says which one came. None: one of its own.
@@ -125,12 +130,14 @@ def train(
         "backbone_weights": backbone_weights,
         "audio_weights": audio_weights,
     }
-    model = freeze(initial_model(config, recipe.seed, **weights, say=say), recipe.frozen)
+    teacher = YAMNet(audio_teacher) if audio_teacher is not None else None
+    model = freeze(initial_model(config, recipe.seed, **weights, init_without=init_without, say=say), recipe.frozen)
+    weights["audio_teacher"] = audio_teacher
     if recipe.precision == "float64":
         model = model.double()
     for name in sorted(set(config.auxiliary_targets) - set(clips.auxiliary_targets)):
         say(f"the auxiliary target {name!r} has no effect: the data have no such labels")
-    stages = stages_of(model, clips, recipe, accelerator.num_processes)
+    stages = stages_of(model, clips, recipe, accelerator.num_processes, teacher)
     if accelerator.is_main_process:
         claim(out, about(config, recipe.to_dict(), split, weights), overwrite)
     accelerator.wait_for_everyone()

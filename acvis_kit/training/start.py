@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 
 import acvis_kit
-from acvis_kit.config import TIMM, ACVISConfig
+from acvis_kit.config import TIMM, TIMM_BACKBONES, ACVISConfig
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.semantic import SemanticSplit
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.load import load_model, open_weights, with_vggish
-from acvis_kit.weights.transfer import PACKAGE, copy_weights, load_imagenet_weights
+from acvis_kit.weights.transfer import PACKAGE, copy_weights, load_imagenet_audio_weights, load_imagenet_weights
+
+if TYPE_CHECKING:
+    from acvis_kit.models.encoders.timm_audio import TimmAudioEncoder
 
 Say = Callable[[str], None]
 
@@ -38,6 +41,7 @@ def initial_model(
     seed: int = 0,
     *,
     init_from: str | Path | None = None,
+    init_without: Sequence[str] = (),
     backbone_weights: str | Path | None = None,
     audio_weights: str | Path | None = None,
     say: Say = lambda _: None,
@@ -49,7 +53,8 @@ def initial_model(
         seed: of the random weights.
         init_from: weights to fine-tune, as `load_model` accepts them; see `copy_weights`.
         backbone_weights: ImageNet's, see `load_imagenet_weights`.
-        audio_weights: VGGish, see `weights.load.with_vggish`.
+        init_without: beginnings of names of tensors that are not copied from `init_from`.
+        audio_weights: VGGish, see `weights.load.with_vggish`; or for the encoder of timm ImageNet's, as for a backbone.
         say: for messages.
 
     Raises:
@@ -62,11 +67,14 @@ def initial_model(
         given = load_model(init_from)
         if not isinstance(given, ACVIS):
             raise WeightsError(f"{init_from} holds a {type(given).__name__}: training an ACVIS needs weights of one")
-        say(copy_weights(given, model))
+        say(copy_weights(given, model, without=tuple(init_without)))
     if backbone_weights is not None:
         load_imagenet_weights(model.backbone, backbone_weights)
         say(f"backbone from {backbone_weights}")
-    if audio_weights is not None:
+    if audio_weights is not None and config.audio_encoder.startswith(TIMM_BACKBONES):
+        load_imagenet_audio_weights(cast("TimmAudioEncoder", model.audio_encoder), audio_weights)
+        say(f"audio encoder from {audio_weights}")
+    elif audio_weights is not None:
         model = with_vggish(model, audio_weights)
         say(f"VGGish from {audio_weights}")
     elif init_from is None and config.uses_audio and config.audio_encoder == "vggish":

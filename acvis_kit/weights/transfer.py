@@ -19,10 +19,13 @@ from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.fit import cut, listed, require_fit, wrong_shapes
 
 if TYPE_CHECKING:
+    from acvis_kit.models.encoders.timm_audio import TimmAudioEncoder
     from acvis_kit.models.encoders.timm_backbones import TimmBackbone
 
 PACKAGE = "package:"  # before the name of a model whose ImageNet weights an installed package holds
-CLASS_HEADS = ("frame_decoder.class_head", "tracker.class_head", "audio_class_head", "pixel_class_head")
+CLASS_HEADS = (
+    "frame_decoder.class_head", "tracker.class_head", "audio_class_head", "pixel_class_head", "mask_classifier.learned",
+)  # fmt: skip
 
 
 def copy_weights(source: ACVIS, target: ACVIS, only: Sequence[str] | None = None, without: tuple[str, ...] = ()) -> str:
@@ -47,7 +50,7 @@ def copy_weights(source: ACVIS, target: ACVIS, only: Sequence[str] | None = None
     given = {key: value for key, value in given.items() if not key.startswith(without)}
     names, new_names = source.config.class_names, target.config.class_names
     shared = [name for name in new_names if name in names]
-    heads = [key for key in own if key.rpartition(".")[0] in CLASS_HEADS and key in given]
+    heads = [key for key in own if key.rpartition(".")[0] in CLASS_HEADS and key in given and len(own[key]) > 1]
     if wrong := wrong_shapes(own, {key: value for key, value in given.items() if key not in heads}):
         raise WeightsError(
             f"the initial weights are of another configuration: {listed(wrong, 'shapes differ')}. Leave out preset to "
@@ -62,9 +65,17 @@ def copy_weights(source: ACVIS, target: ACVIS, only: Sequence[str] | None = None
     new = [name for name in new_names if name not in names]
     parts = [f"{len(merged)} of {len(own)} tensors copied, class heads for {len(shared)} of {len(new_names)} classes"]
     parts += [f"new classes: {', '.join(new)}"] if new else []
-    parts += [f"new modules: {', '.join(fresh)}"] if fresh else []
-    parts += [f"not copied: {', '.join(left)}"] if left else []
+    parts += [f"new modules: {_shortened(fresh)}"] if fresh else []
+    parts += [f"not copied: {_shortened(left)}"] if left else []
     return "; ".join(parts)
+
+
+def _shortened(modules: Sequence[str]) -> str:
+    """Names of modules in a line: where a part has more than three, their number."""
+    found: dict[str, list[str]] = {}
+    for module in modules:
+        found.setdefault(module.partition(".")[0], []).append(module)
+    return ", ".join(", ".join(m) if len(m) <= 3 else f"{part} ({len(m)} modules)" for part, m in found.items())
 
 
 def _rows(given: Tensor, own: Tensor, names: tuple[str, ...], new_names: tuple[str, ...]) -> Tensor:
@@ -102,7 +113,7 @@ def load_imagenet_weights(backbone: nn.Module, weights: Mapping[str, Tensor] | s
     own = backbone.state_dict()
     needed = {k: v for k, v in own.items() if not k.startswith("norms.")}
     if isinstance(getattr(backbone, "body", None), nn.Module):
-        named = _under_timms_names(cast("TimmBackbone", backbone), state)
+        named = _under_timms_names(cast("TimmBackbone", backbone).name, state)
         given, origin = {k: v for k, v in named.items() if k in own}, "timm"
     else:
         ignored = ("fc.", "head.", "norm.")
@@ -113,6 +124,26 @@ def load_imagenet_weights(backbone: nn.Module, weights: Mapping[str, Tensor] | s
     except WeightsError as error:
         raise WeightsError(f"these are not {origin}'s weights of this {type(backbone).__name__}: {error}") from error
     backbone.load_state_dict({**own, **given})
+
+
+def load_imagenet_audio_weights(encoder: TimmAudioEncoder, weights: Mapping[str, Tensor] | str | Path) -> None:
+    """Copy ImageNet classification weights into an audio encoder: as `load_imagenet_weights`, for its one channel.
+
+    The filters of the first layer for red, green and blue are added: they see a grey picture.
+
+    Raises:
+        WeightsError: see `load_imagenet_weights`.
+    """
+    from acvis_kit.models.encoders.timm_audio import STEM
+
+    state = weights if isinstance(weights, Mapping) else _read_weights(str(weights))
+    own, named = encoder.state_dict(), _under_timms_names(encoder.name, state)
+    given = {k: v.sum(1, keepdim=True) if k == STEM else v for k, v in named.items() if k in own}
+    try:
+        require_fit({k: v for k, v in own.items() if k.startswith("body.")}, given)
+    except WeightsError as error:
+        raise WeightsError(f"these are not ImageNet weights of {encoder.name}: {error}") from error
+    encoder.load_state_dict({**own, **given})
 
 
 def _read_weights(origin: str) -> Mapping[str, Tensor]:
@@ -153,26 +184,26 @@ def _file_in_package(model: str) -> Path:
     return files[0]
 
 
-def _under_timms_names(backbone: TimmBackbone, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a backbone of timm under its own names: matched by timm's names, else by order and shape.
+def _under_timms_names(model: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of timm's `model` under its own names: matched by timm's names, else by order and shape.
 
     Raises:
         WeightsError: neither names nor order and shapes are those of timm's model; the first difference named.
     """
     from acvis_kit.models.encoders.timm_backbones import imagenet_state
 
-    theirs = imagenet_state(backbone)
+    theirs = imagenet_state(model)
     if set(theirs) <= set(state) or not set(theirs).isdisjoint(state):
         return {f"body.{name}": tensor for name, tensor in state.items()}
     for number, ((name, expected), (other, tensor)) in enumerate(zip(theirs.items(), state.items(), strict=False)):
         if expected.shape != tensor.shape:
             raise WeightsError(
                 f"tensor {number + 1}, {cut(other)}, has shape {tuple(tensor.shape)}, but {name} of timm's "
-                f"{backbone.name} has {tuple(expected.shape)}: these are not ImageNet weights of this backbone"
+                f"{model} has {tuple(expected.shape)}: these are not its ImageNet weights"
             )
     if len(state) != len(theirs):
         raise WeightsError(
-            f"{len(state)} tensors are given, but timm's {backbone.name} has {len(theirs)}: these are not ImageNet "
+            f"{len(state)} tensors are given, but timm's {model} has {len(theirs)}: these are not ImageNet "
             "weights of this backbone"
         )
     return {f"body.{name}": tensor for name, tensor in zip(theirs, state.values(), strict=True)}

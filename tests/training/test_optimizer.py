@@ -75,7 +75,8 @@ def test_the_backbone_has_a_tenth_of_the_learning_rate(tiny_model: ACVIS) -> Non
 
 
 def test_pretrained_parts_stay_frozen_while_the_others_are_trained() -> None:
-    model = make_model(SEEING)
+    model = make_model(replace(SEEING, audio_teacher_dim=4))
+    absent = {"mask_classifier"}  # classes come from the queries
 
     def frozen_parts(**steps: int) -> set[str]:
         optimizer = build_optimizer(model, replace(SYNTH, **steps))
@@ -84,9 +85,9 @@ def test_pretrained_parts_stay_frozen_while_the_others_are_trained() -> None:
         return {name.partition(".")[0] for name, p in model.named_parameters() if rates[id(p)] == 0}
 
     parts = {name.partition(".")[0] for name, _ in model.named_parameters()}
-    assert {*AUDIO_PARTS, *VISUAL_PARTS} <= parts
+    assert {*AUDIO_PARTS, *VISUAL_PARTS} - absent <= parts
     assert frozen_parts(audio_pretraining_steps=1, visual_pretraining_steps=0) == set(AUDIO_PARTS)
-    assert frozen_parts(audio_pretraining_steps=0, visual_pretraining_steps=1) == set(VISUAL_PARTS)
+    assert frozen_parts(audio_pretraining_steps=0, visual_pretraining_steps=1) == set(VISUAL_PARTS) - absent
     assert frozen_parts(audio_pretraining_steps=0, visual_pretraining_steps=0) == set()
 
 

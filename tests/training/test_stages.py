@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training import stages
 from acvis_kit.training.optimizer import freeze
 from acvis_kit.training.parallel import make_accelerator
-from acvis_kit.training.recipe import AUDIO_SECONDS, SYNTH, Recipe, RuntimeConfig
+from acvis_kit.training.recipe import SYNTH, Recipe, RuntimeConfig
 from acvis_kit.training.stages import Stage, audio_pretraining, stages_of, visual_pretraining, whole_network
 from acvis_kit.training.trainer import Trainer
 from tests.conftest import SEEING, TINY, make_model
@@ -64,9 +65,10 @@ def test_the_audio_encoder_improves_and_nothing_else_changes(clips: TrainingClip
 
     def loss() -> float:
         with torch.no_grad():
-            pairs = [clips.sound(draw, AUDIO_SECONDS) for draw in range(8)]
-            logits = model.hear(torch.stack([log_mel for log_mel, _ in pairs])).class_logits
-            return float(F.binary_cross_entropy_with_logits(logits, torch.stack([h for _, h in pairs]).float()))
+            pairs = [clips.sound(draw, Recipe.audio_pretraining_seconds) for draw in range(8)]
+            logits = model.hear(torch.stack([sound.log_mel for sound in pairs])).class_logits
+            labels = torch.stack([sound.audio_labels for sound in pairs]).float()
+            return float(F.binary_cross_entropy_with_logits(logits, labels))
 
     before, initial = copied(model), loss()
     run(model, audio(model, clips, 24), tmp_path)
@@ -100,6 +102,81 @@ def test_a_repeated_stage_ends_with_the_same_weights_with_and_without_workers(
     run(second, stage(second, clips, 3), tmp_path / "second", workers=1)
     assert changed_parts(first, before)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_the_classifier_of_masks_learns_from_annotated_masks(
+    clips: TrainingClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "WARMUP", 1)
+    small = replace(
+        PRESETS["acvis-filmed-small"], hidden_dim=32, num_frame_queries=4, num_video_queries=4, feedforward_dim=32,
+        class_names=clips.class_names,
+    )  # fmt: skip
+    model = freeze(make_model(small), ("backbone",))
+    stage = visual(model, clips, 6)
+    batch = stage.collate([stage.sample(draw) for draw in range(4)])
+
+    def loss() -> float:
+        return stage.losses(stage.network, batch, [0], lambda terms: terms)["mask_class"].item()
+
+    before, initial = copied(model), loss()
+    run(model, stage, tmp_path)
+    assert changed_parts(model, before) == {"pixel_decoder", "pixel_class_head", "mask_classifier"}
+    assert loss() < initial
+
+
+class Loudness:
+    """A teacher whose embeddings are the level of each quarter of a second, about 0 to 6."""
+
+    dim = 4
+
+    def __call__(self, seconds: np.ndarray) -> np.ndarray:
+        return 40 * np.abs(seconds).reshape(len(seconds), 4, -1).mean(-1, dtype=np.float32)
+
+
+def test_the_audio_encoder_learns_to_predict_its_teacher(clips: TrainingClips, tmp_path: Path) -> None:
+    model = make_model(replace(model_for(clips).config, audio_teacher_dim=4))
+    stage = audio_pretraining(model, clips, 24, teacher=Loudness())
+    batch = stage.collate([stage.sample(draw) for draw in range(4)])
+    assert batch.teacher.shape == (4, 4)
+
+    def losses() -> dict[str, float]:
+        found = stage.losses(stage.network, batch, [0], lambda terms: terms)
+        return {name: loss.item() for name, loss in found.items()}
+
+    before = losses()
+    run(model, stage, tmp_path)
+    after = losses()
+    assert after["audio_teacher"] < 0.8 * before["audio_teacher"] and after["audio_class"] < before["audio_class"]
+    # the mean squared error to standardised targets is about 1 where nothing is predicted
+    assert before["audio_teacher"] == pytest.approx(model.config.audio_teacher_weight, rel=0.5)
+
+
+def test_a_teacher_that_does_not_fit_is_refused(clips: TrainingClips) -> None:
+    with pytest.raises(ConfigError, match="set audio_teacher_dim=4"):
+        audio_pretraining(model_for(clips), clips, 1, teacher=Loudness())
+    recipe = replace(SYNTH, audio_pretraining_steps=0)
+    with pytest.raises(ConfigError, match="used in audio pretraining"):
+        stages_of(model_for(clips), clips, recipe, teacher=Loudness())
+
+
+@pytest.mark.slow
+def test_a_part_can_be_frozen_after_its_pretraining(clips: TrainingClips, tmp_path: Path) -> None:
+    """Its batch norms too: they use and keep the statistics of their pretraining."""
+    model = make_model(replace(model_for(clips).config, audio_encoder="efficientnet_lite0"))
+    heard = ("audio_encoder", "audio_class_head")
+    recipe = replace(
+        SYNTH, steps=2, batch=2, clip_frames=2, audio_pretraining_steps=2, visual_pretraining_steps=0,
+        frozen_after_pretraining=heard,
+    )  # fmt: skip
+    first, second = stages_of(model, clips, recipe)
+    initial = copied(model)
+    run(model, first, tmp_path / "first")
+    assert changed_parts(model, initial) == set(heard)
+    before = copied(model)
+    run(model, second, tmp_path / "second")
+    changed = changed_parts(model, before)
+    assert "tracker" in changed and not changed & set(heard)
 
 
 def test_a_frozen_part_does_not_change(clips: TrainingClips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +257,7 @@ def test_data_without_the_labels_of_a_stage_are_refused(synth_data: Path) -> Non
 
 
 def test_a_sample_depends_only_on_its_draw_number(clips: TrainingClips) -> None:
-    (mel, labels), (again, _), (other, _) = clips.sound(5, 3), clips.sound(5, 3), clips.sound(6, 3)
+    (mel, labels, _), (again, *_), (other, *_) = clips.sound(5, 3), clips.sound(5, 3), clips.sound(6, 3)
     assert mel.shape == (3, 96, 64) and labels.shape == (3, len(clips.class_names)) and labels.dtype == torch.bool
     assert torch.equal(mel, again) and not torch.equal(mel, other)
     one, same, another = clips.picture(5), clips.picture(5), clips.picture(6)

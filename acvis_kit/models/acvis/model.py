@@ -37,6 +37,7 @@ from acvis_kit.models.encoders.pixel_decoder import PixelDecoder, PixelFeatures
 if TYPE_CHECKING:
     from acvis_kit.models.encoders.timm_backbones import TimmBackbone
 
+SURE = 10.0  # mask logit of what is known
 RENAMED = {"pixel_sign_head.": "auxiliary_heads.cue."}  # beginnings of keys in weights of earlier versions
 
 
@@ -118,6 +119,9 @@ class ACVIS(
         )
         self.audio_encoder = build_audio_encoder(config)
         self.audio_class_head = nn.Linear(config.audio_dim, config.num_classes) if config.audio_classes else None
+        self.audio_teacher_head = (
+            nn.Linear(config.audio_dim, config.audio_teacher_dim) if config.audio_teacher_dim else None
+        )
         patch_dim = self.audio_encoder.patch_dim if self.audio_encoder is not None else None
         self.query_generator = QueryGenerator(config, patch_dim)
         self.frame_decoder = FrameDecoder(config)
@@ -200,6 +204,21 @@ class ACVIS(
         if self.mask_classifier is None:
             return self.tracker(queries, sound)
         return self.tracker(queries, sound, partial(self._classify_tracks, pixels=pixels))
+
+    def name_masks(self, masks: Tensor, pixels: PixelFeatures, frames: Tensor) -> Tensor | None:
+        """Log-probabilities of the classes of given masks, (G, K + 1); None with `class_head="queries"`.
+
+        Args:
+            masks: bool (G, H, W), at the padded size.
+            pixels: of N frames.
+            frames: int64 (G,), the frame of each mask.
+        """
+        if self.mask_classifier is None:
+            return None
+        assert pixels.semantics is not None, "this backbone returns what its classifier pools"
+        logits = torch.where(masks, SURE, -SURE)[:, None, None]  # (G, 1, 1, H, W)
+        pooled = pool([(logits, pixels.semantics[frames, None])]).squeeze(1)  # (G, E)
+        return self.mask_classifier.of_objects(pooled, cast("TimmBackbone", self.backbone).classifier)
 
     def forward(
         self, frames: Tensor, log_mel: Tensor | None = None, audio_features: Tensor | None = None

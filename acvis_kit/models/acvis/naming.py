@@ -58,12 +58,16 @@ class MaskClassifier(nn.Module):
         Returns:
             (..., K + 1).
         """
-        pooled = pooled.to(self.learned.weight.dtype)
-        logits = torch.cat([classifier(pooled), self.learned(pooled)], -1)
-        of_object = (logits.softmax(-1) @ self.groups + TINY).log()  # (..., K + 1): the last is of no class
+        of_object = self.of_objects(pooled, classifier)
         present, absent = F.logsigmoid(objectness), F.logsigmoid(-objectness)
         none = torch.logaddexp(absent, present + of_object[..., -1:])
         return torch.cat([present + of_object[..., :-1], none], -1)
+
+    def of_objects(self, pooled: Tensor, classifier: nn.Module) -> Tensor:
+        """Log-probabilities of the classes of objects, (..., K + 1): the last is of no class. See `forward`."""
+        pooled = pooled.to(self.learned.weight.dtype)
+        logits = torch.cat([classifier(pooled), self.learned(pooled)], -1)
+        return (logits.softmax(-1) @ self.groups + TINY).log()
 
 
 def _groups(class_names: Sequence[str]) -> Tensor:
@@ -91,7 +95,7 @@ def pool(parts: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
         height, width = features.shape[-2:]
         inside = mask_logits.sigmoid() * (OUTSIDE + (mask_logits > 0).to(mask_logits))
         steps = mask_logits.shape[-2] // height, mask_logits.shape[-1] // width
-        cells = F.avg_pool2d(inside.flatten(0, -3)[:, None], steps).view(*mask_logits.shape[:-2], -1)
+        cells = F.avg_pool2d(inside.flatten(0, -3)[:, None], steps).view(*mask_logits.shape[:-2], height * width)
         cells = cells.flatten(-2)  # (..., Q, P * h' * w')
         places = features.transpose(-3, -1).transpose(-3, -2).flatten(-4, -2)  # (..., P * h' * w', E)
         total = total + cells @ places.to(cells.dtype)

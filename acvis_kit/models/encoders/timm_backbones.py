@@ -82,10 +82,10 @@ class TimmBackbone(nn.Module):
         return logits.softmax(1)
 
 
-def imagenet_state(backbone: TimmBackbone) -> dict[str, Tensor]:
+def imagenet_state(name: str) -> dict[str, Tensor]:
     """The state dict of timm's whole model, without values: with the classifier and the counters of batch norm."""
     with torch.device("meta"):
-        return dict(_create(backbone.name).state_dict())
+        return dict(_create(name).state_dict())
 
 
 def _create(name: str, **options: Any) -> nn.Module:

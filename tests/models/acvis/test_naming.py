@@ -47,6 +47,23 @@ def probabilities(classifier: MaskClassifier, objectness: float, given: Given) -
     return logits.softmax(-1)[0].tolist()
 
 
+def test_masks_can_be_named_without_queries(network: ACVIS) -> None:
+    """A mask is named by what is inside it, in its own frame; no masks have no names."""
+    frames = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    with torch.no_grad():
+        pixels = network.encode(frames)
+        masks = torch.zeros(3, 64, 96, dtype=torch.bool)
+        masks[:2, :32, :32] = True
+        masks[2] = True
+        names = network.name_masks(masks, pixels, torch.tensor([0, 1, 1]))
+        assert names is not None
+        alone = network.mask_classifier.of_objects(pixels.semantics[1, :, 0, 0], network.backbone.classifier)
+        none = network.name_masks(masks[:0], pixels, torch.zeros(0, dtype=torch.int64))
+    assert names.shape == (3, len(NAMES) + 1) and torch.allclose(names.exp().sum(-1), torch.ones(3), atol=1e-2)
+    assert torch.allclose(names[1], alone, atol=1e-2) and not torch.allclose(names[0], names[1], atol=1e-4)
+    assert none.shape == (0, len(NAMES) + 1)
+
+
 def test_the_breeds_of_dogs_are_one_class() -> None:
     """Two breeds with logit log(400): 2 * 400 / (2 * 400 + 998 + 3 learned rows), times 3/4 that there is an object."""
     breed = torch.tensor(400.0).log().item()
