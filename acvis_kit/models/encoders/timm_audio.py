@@ -34,7 +34,8 @@ class TimmAudioEncoder(nn.Module):
     def __init__(self, name: str, dim: int = 128) -> None:
         super().__init__()
         self.name = name
-        self.body = timm.create_model(name, pretrained=False, in_chans=1, features_only=True, out_indices=(3, 4))
+        body = timm.create_model(name, pretrained=False, in_chans=1, features_only=True, out_indices=(3, 4))
+        self.body = body.to(memory_format=torch.channels_last)  # twice as fast on a CPU
         self.patch_dim, last = cast(Any, self.body.feature_info).channels()
         self.embedding = nn.Sequential(nn.Linear(2 * (PATCH_GRID[1] // 2) * last, dim), nn.ReLU())
 

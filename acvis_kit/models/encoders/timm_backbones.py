@@ -55,7 +55,9 @@ class TimmBackbone(nn.Module):
             )
         whole = class_map or classifier
         body = _create(name) if whole else _create(name, features_only=True, out_indices=stages)
-        self.body, self._stages = freeze_batch_norm_2d(body), stages
+        # Depthwise convolutions are twice as fast on a CPU with channels last.
+        self.body = freeze_batch_norm_2d(body).to(memory_format=torch.channels_last)
+        self._stages = stages
         self.channels: tuple[int, ...] = tuple(outline.channels()[n] for n in stages)
         if whole:
             linear = _linear_classifier(body, name)
