@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
@@ -34,9 +34,9 @@ class TimmAudioEncoder(nn.Module):
     def __init__(self, name: str, dim: int = 128) -> None:
         super().__init__()
         self.name = name
-        body = timm.create_model(name, pretrained=False, in_chans=1, features_only=True, out_indices=(3, 4))
-        self.body = body.to(memory_format=torch.channels_last)  # twice as fast on a CPU
-        self.patch_dim, last = cast(Any, self.body.feature_info).channels()
+        body: Any = timm.create_model(name, pretrained=False, in_chans=1, features_only=True, out_indices=(3, 4))
+        self.patch_dim, last = body.feature_info.channels()
+        self.body: nn.Module = body.to(memory_format=torch.channels_last)  # twice as fast on a CPU
         self.embedding = nn.Sequential(nn.Linear(2 * (PATCH_GRID[1] // 2) * last, dim), nn.ReLU())
 
     def forward(self, log_mel: Tensor) -> AudioFeatures:
