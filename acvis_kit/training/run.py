@@ -132,7 +132,7 @@ def train(
     }
     teacher = YAMNet(audio_teacher) if audio_teacher is not None else None
     model = freeze(initial_model(config, recipe.seed, **weights, init_without=init_without, say=say), recipe.frozen)
-    weights["audio_teacher"] = audio_teacher
+    weights |= {"audio_teacher": audio_teacher, "init_without": " ".join(sorted(init_without)) or None}
     if recipe.precision == "float64":
         model = model.double()
     for name in sorted(set(config.auxiliary_targets) - set(clips.auxiliary_targets)):

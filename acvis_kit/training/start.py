@@ -112,6 +112,8 @@ def _identity(name: str, source: str) -> str:
     """What two runs with equal initial weights have in common: a checksum, or the name of timm's or a package's."""
     if name == "init_from":
         return open_weights(source).sha256 or source
+    if name == "init_without":
+        return source
     return source if source.startswith((TIMM, PACKAGE)) else sha256_of(Path(source))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 
+from acvis_kit.config import PRESETS
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.transfer import copy_weights
@@ -52,3 +54,28 @@ def test_parts_can_be_chosen_and_beginnings_left_out() -> None:
     changed = {name for name, value in target.state_dict().items() if not torch.equal(value, fresh[name])}
     assert {name.partition(".")[0] for name in changed} == {"backbone", "tracker"}
     assert not [name for name in changed if name.startswith("tracker.feed_forward.")]
+
+
+def test_the_classifier_of_masks_is_copied_by_class_name_and_the_objectness_as_it_is() -> None:
+    """With class_head="backbone" the class heads of queries have one row: whether there is an object."""
+    small = replace(
+        PRESETS["acvis-filmed-small"], hidden_dim=32, num_frame_queries=4, num_video_queries=4, feedforward_dim=32,
+        audio_encoder="compact",
+    )  # fmt: skip
+    source, target = (
+        make_model(replace(small, class_names=names, voiceless=()), seed)
+        for names, seed in ((CATS.class_names, 5), (BIRDS.class_names, 6))
+    )
+    torch.nn.init.normal_(source.mask_classifier.learned.weight)
+    copy_weights(source, target)
+    rows = target.mask_classifier.learned.weight
+    assert torch.equal(rows[[0, 2]], source.mask_classifier.learned.weight[[2, 0]]) and not rows[1].any()
+    assert torch.equal(target.tracker.class_head.weight, source.tracker.class_head.weight)
+
+
+def test_many_new_modules_are_counted() -> None:
+    said = copy_weights(
+        make_model(CATS, 5), make_model(replace(CATS, audio_encoder="efficientnet_lite0"), 6),
+        without=("audio_encoder.", "query_generator."),
+    )  # fmt: skip
+    assert re.search(r"new modules: audio_encoder \(\d+ modules\)", said) and "body" not in said
