@@ -13,7 +13,8 @@ from torch import Tensor
 from acvis_kit.config import ACVISConfig
 from acvis_kit.evaluation.cost import FRAME_SIZE, median_seconds, number_of_parameters, with_operations
 from acvis_kit.models.acvis.query_generator import QueryGenerator
-from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures, build_audio_encoder
+from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures
+from acvis_kit.models.encoders.audio_encoders import build_audio_encoder
 
 STRIDES = (32, 16, 8)
 KINDS: Mapping[str, dict[str, Any]] = {  # fields of ACVISConfig

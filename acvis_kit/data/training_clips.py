@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, Sampler
 from acvis_kit.clip import Targets
 from acvis_kit.data.aviseg import AVISegSplit, TrackEntry, VideoEntry
 from acvis_kit.data.soundtracks import Counterfactual, DrawnSoundtrack, RecordedSounds, SceneSounds, load_scenes
-from acvis_kit.data.transforms import PAPER, Augmentation, Views, change_sound, draw_views, recolour
+from acvis_kit.data.transforms import PAPER, Augmentation, Views, change_sound, change_spectrum, draw_views, recolour
 from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.media.mel import log_mel
 
@@ -201,7 +201,8 @@ class TrainingClips(Dataset):
             seconds, classes = seconds + level * second.seconds, classes | second.classes
         sound = change_sound(self.augmentation, seconds, rng)
         embedded = torch.from_numpy(teacher(sound)) if teacher is not None else None
-        return SoundSample(log_mel(torch.from_numpy(sound)), torch.from_numpy(classes), embedded)
+        spectrum = change_spectrum(self.augmentation, log_mel(torch.from_numpy(sound)).numpy(), rng)
+        return SoundSample(torch.from_numpy(spectrum), torch.from_numpy(classes), embedded)
 
     def picture(self, draw: int) -> TrainingSample:
         """One frame of a video without sound, T = 1: a separate stream.

@@ -42,6 +42,9 @@ class Augmentation:
         noise_share: fraction of clips whose sound gets white noise.
         noise_snr_db: least and largest dB of that noise below the RMS of the loudest drawn second, or below an RMS of
             0.1 where all are silent.
+        spectrum: in audio pretraining, shift every second in time, in a circle, and cover a band of frequencies of
+            one in three (SpecAugment, Park et al. 2019).
+        tilt: in audio pretraining, largest change of a log-mel at either end of the frequencies.
 
     Raises:
         ConfigError: a fraction outside [0, 1], or a range whose ends are in the wrong order.
@@ -61,6 +64,8 @@ class Augmentation:
     gain_db: float = 0.0
     noise_share: float = 0.0
     noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    spectrum: bool = False
+    tilt: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):  # JSON turns tuples into lists
@@ -89,11 +94,14 @@ SYNTH = Augmentation(
 # Scenes of photographs, whose camera and phone have changed them already.
 FILMED = Augmentation(
     short_sides=(192,), zoom=(0.8, 1.5), flip=0.5, brightness=0.25, contrast=0.25, tint=0.1, gain_db=9.0,
-    noise_share=0.3, noise_snr_db=(15.0, 40.0),
+    noise_share=0.3, noise_snr_db=(15.0, 40.0), spectrum=True, tilt=0.6,
 )  # fmt: skip
 # AVSC's: mirrored and recoloured, and nothing else.
 COLOUR = Augmentation(flip=0.5, brightness=0.2, contrast=0.2, tint=0.1)
 AUGMENTATIONS = {"none": Augmentation(), "paper": PAPER, "synth": SYNTH, "filmed": FILMED, "colour": COLOUR}
+
+
+COVERED, WIDEST = 1 / 3, 12  # share of the seconds of which a band of frequencies is covered; less than so many
 
 
 @dataclass(frozen=True)
@@ -199,6 +207,21 @@ def change_sound(augmentation: Augmentation, seconds: np.ndarray, rng: np.random
         level = 10 ** (-snr_db / 20) * (loudest if loudest > SILENT_RMS else REFERENCE_RMS)
         seconds = seconds + rng.standard_normal(seconds.shape, np.float32) * np.float32(level)
     return np.clip(seconds, -1, 1) if augmentation.gain_db or noisy else seconds
+
+
+def change_spectrum(augmentation: Augmentation, log_mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Randomly tilt log-mels float32 (T, 96, 64), shift them in time and cover bands of frequency; same shape."""
+    count, times, bands = log_mel.shape
+    if augmentation.tilt:
+        slopes = rng.uniform(-augmentation.tilt, augmentation.tilt, count).astype(np.float32)
+        log_mel = log_mel + slopes[:, None, None] * np.linspace(-1, 1, bands, dtype=np.float32)
+    if augmentation.spectrum:
+        log_mel = np.stack([np.roll(one, int(rng.integers(times)), axis=0) for one in log_mel])
+        for number in np.flatnonzero(rng.random(count) < COVERED):
+            width = int(rng.integers(1, WIDEST))
+            first = int(rng.integers(bands - width))
+            log_mel[number, :, first : first + width] = log_mel[number].mean()
+    return log_mel
 
 
 def _nearest(start: float, stop: float, count: int, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,11 +9,13 @@ from PIL import Image
 from acvis_kit.data.transforms import (
     AUGMENTATIONS,
     FILL,
+    FILMED,
     PAPER,
     SYNTH,
     Augmentation,
     Views,
     change_sound,
+    change_spectrum,
     draw_views,
     recolour,
     scaled_size,
@@ -147,3 +149,20 @@ def test_a_wrong_value_is_named() -> None:
     for wrong in ({"flip": 1.5}, {"zoom": (1.2, 0.8)}, {"zoom": (0.0, 1.0)}, {"noise_share": -0.1}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             Augmentation(**wrong)
+
+
+def test_spectra_are_shifted_tilted_and_covered_only_for_filmed_scenes() -> None:
+    rng = np.random.default_rng(0)
+    log_mel = rng.standard_normal((30, 96, 64)).astype(np.float32)
+    assert change_spectrum(SYNTH, log_mel, rng) is log_mel
+    changed = change_spectrum(FILMED, log_mel, rng)
+    assert changed.shape == log_mel.shape and changed.dtype == np.float32
+    covered = (changed.std(axis=1) < 1e-5).sum(axis=1)  # bands without any change in time
+    assert covered.max() < 12 and 0.1 < (covered > 0).mean() < 0.6
+    whole = np.flatnonzero(covered == 0)
+    # the rows of a second are those before, in a circle, each with the same slope over the bands
+    before, after = log_mel[whole[0]], changed[whole[0]]
+    shift = int(np.argmin([np.abs(np.roll(before, n, axis=0) - after).max() for n in range(96)]))
+    slope = (after - np.roll(before, shift, axis=0))[0]
+    assert np.allclose(after - np.roll(before, shift, axis=0), slope, atol=1e-5)
+    assert np.allclose(np.diff(slope), np.diff(slope)[0], atol=1e-5) and np.abs(slope).max() <= 0.6 + 1e-5

@@ -29,7 +29,8 @@ from acvis_kit.models.acvis.frame_decoder import FrameDecoder
 from acvis_kit.models.acvis.naming import MaskClassifier, pool
 from acvis_kit.models.acvis.query_generator import QueryGenerator
 from acvis_kit.models.acvis.tracker import Tracker, VideoOutput
-from acvis_kit.models.encoders.audio import AudioFeatures, build_audio_encoder
+from acvis_kit.models.encoders.audio import AudioFeatures
+from acvis_kit.models.encoders.audio_encoders import build_audio_encoder
 from acvis_kit.models.encoders.backbones import build_backbone
 from acvis_kit.models.encoders.feature_pyramid import FeaturePyramid
 from acvis_kit.models.encoders.pixel_decoder import PixelDecoder, PixelFeatures

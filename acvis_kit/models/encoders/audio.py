@@ -1,21 +1,16 @@
-"""From log-mel spectrograms to tokens: VGGish (Hershey et al. 2017), a compact encoder, EfficientNet.
+"""From log-mel spectrograms to tokens: VGGish (Hershey et al. 2017) and a compact encoder.
 
-The input is the log-mel of one second of sound per frame. All encoders return one vector per frame ("clip") and the
+The input is the log-mel of one second of sound per frame. Both encoders return one vector per frame ("clip") and the
 last feature map as tokens of time and frequency ("patch"). The papers use only the vector, see `query_generator`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-
-from acvis_kit.config import ACVISConfig
-
-if TYPE_CHECKING:
-    from acvis_kit.models.encoders.timm_audio import TimmAudioEncoder
 
 # Output channels of VGGish's 3x3 convolutions; M is a 2x2 max pooling.
 VGGISH_LAYERS = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M")
@@ -54,19 +49,6 @@ class AudioFeatures(NamedTuple):
         """Concatenation in time of parts of the same clips."""
         clip, *others = zip(*parts, strict=True)
         return cls(torch.cat(clip, 1), *(None if other[0] is None else torch.cat(other, 1) for other in others))
-
-
-def build_audio_encoder(config: ACVISConfig) -> VGGish | CompactAudioEncoder | TimmAudioEncoder | None:
-    """The encoder that `config.audio_encoder` names; None with precomputed features or without audio input."""
-    if config.audio_encoder == "precomputed" or not config.uses_audio:
-        return None
-    if config.audio_encoder == "vggish":
-        return VGGish(quantize=config.audio_features == "vggish_quantized")
-    if config.audio_encoder == "compact":
-        return CompactAudioEncoder(config.audio_dim)
-    from acvis_kit.models.encoders.timm_audio import TIMM_NAMES, TimmAudioEncoder  # timm takes a second to import
-
-    return TimmAudioEncoder(TIMM_NAMES[config.audio_encoder], config.audio_dim)
 
 
 class VGGish(nn.Module):

@@ -9,9 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from acvis_kit.models.encoders.audio import LOG_MEL_MEAN, PATCH_GRID, AudioFeatures
-from acvis_kit.models.encoders.timm_backbones import TIMM_NAMES
-
-__all__ = ["TIMM_NAMES", "TimmAudioEncoder"]
 
 PICTURE_STD = 2.25  # divides log-mels, which then vary as much as pictures do, by about 0.7
 STEM = "body.conv_stem.weight"  # of EfficientNet, of one channel here
