@@ -213,7 +213,7 @@ def change_spectrum(augmentation: Augmentation, log_mel: np.ndarray, rng: np.ran
     """Randomly tilt log-mels float32 (T, 96, 64), shift them in time and cover bands of frequency; same shape."""
     count, times, bands = log_mel.shape
     if augmentation.tilt:
-        slopes = rng.uniform(-augmentation.tilt, augmentation.tilt, count).astype(np.float32)
+        slopes = np.asarray(rng.uniform(-augmentation.tilt, augmentation.tilt, count), np.float32)
         log_mel = log_mel + slopes[:, None, None] * np.linspace(-1, 1, bands, dtype=np.float32)
     if augmentation.spectrum:
         log_mel = np.stack([np.roll(one, int(rng.integers(times)), axis=0) for one in log_mel])
