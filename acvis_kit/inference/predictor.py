@@ -370,7 +370,7 @@ class Predictor:
                 audio = self.model.hear(part[None])
                 assert audio is not None, "the model uses audio"
                 encoded.append(audio)
-        return AudioFeatures.join(encoded)
+        return AudioFeatures.join(encoded).smoothed(self.inference.audio_smoothing)
 
 
 class _Reporter:

@@ -37,6 +37,15 @@ class AudioFeatures(NamedTuple):
         """Only the frames from `start` up to `stop`."""
         return self._map(lambda part: part[:, start:stop])
 
+    def smoothed(self, weight: float) -> AudioFeatures:
+        """The class logits of each frame with those of the frames before and after, each of this weight, 0 to 1/3."""
+        if self.class_logits is None or not weight:
+            return self
+        logits = self.class_logits
+        before = torch.cat([logits[:, :1], logits[:, :-1]], 1)
+        after = torch.cat([logits[:, 1:], logits[:, -1:]], 1)
+        return self._replace(class_logits=(1 - 2 * weight) * logits + weight * (before + after))
+
     def repeat(self, times: int) -> AudioFeatures:
         """The B clips `times` over, one block after another."""
         return self._map(lambda part: part.repeat(times, *[1] * (part.ndim - 1)))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from acvis_kit.models.encoders.audio import CompactAudioEncoder, VGGish
+from acvis_kit.models.encoders.audio import AudioFeatures, CompactAudioEncoder, VGGish
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +50,12 @@ def test_frames_are_encoded_independently() -> None:
     together, alone = encoder(mel), encoder(mel[1:, 2:])
     torch.testing.assert_close(together.clip[1:, 2:], alone.clip)
     torch.testing.assert_close(together.patches[1:, 2:], alone.patches)
+
+
+def test_class_logits_are_smoothed_over_neighbouring_frames() -> None:
+    logits = torch.tensor([[[0.0], [4.0], [0.0], [8.0]]])  # (B, T, K)
+    sound = AudioFeatures(torch.zeros(1, 4, 2), None, logits)
+    assert sound.smoothed(0.0) is sound
+    assert sound.smoothed(0.25).class_logits.flatten().tolist() == [1.0, 2.0, 3.0, 6.0]
+    assert AudioFeatures(torch.zeros(1, 4, 2)).smoothed(0.25).class_logits is None
+    assert torch.equal(sound.smoothed(0.25).clip, sound.clip)
