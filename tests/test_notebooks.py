@@ -34,8 +34,8 @@ def without_magic(source: str) -> str:
     return re.sub(r"^(\s*)%.*$", r"\1pass", source, flags=re.MULTILINE)
 
 
-def test_there_are_thirteen_in_order() -> None:
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02d}" for number in range(13)]
+def test_there_are_fifteen_in_order() -> None:
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02d}" for number in range(15)]
 
 
 def test_every_code_cell_but_the_first_two_ends_in_an_assertion_or_a_checked_output(cells) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from acvis_kit.cli import main
+from acvis_kit.data.semantic_layouts import open_split
 from acvis_kit.data.synth.writer import write_dataset
 from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.models.avsc.config import AVSC_PRESETS, AVSCConfig
@@ -18,6 +19,7 @@ from acvis_kit.models.ravs.config import RAVS_PRESETS, RAVSConfig
 from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.training.recipe import AVSC_SYNTH, RAVS_SYNTH, RECIPES, Recipe, RuntimeConfig
 from acvis_kit.training.semantic_run import train_semantic
+from acvis_kit.training.semantic_stages import semantic_stages
 from acvis_kit.weights.load import load_model
 
 AVSC_TINY = replace(
@@ -65,6 +67,18 @@ def test_avsc_learns_proposals_and_then_the_correlation(data: Path, tmp_path: Pa
 
     assert train_semantic(AVSC_TINY, AVSC_RECIPE, data, tmp_path / "b", **QUIET)
     assert changed(load_model(tmp_path / "b" / "last"), first) == {"sound_encoder", "sound_classifier"}
+
+
+def test_avsc_hears_sounds_without_a_source_in_its_second_stage_alone(data: Path) -> None:
+    """`neg_audio_prob`: with silence or a foreign sound the truth is an empty map."""
+    split = open_split(data, "train")
+    model = initial(replace(AVSC_TINY, class_names=split.class_names, neg_audio_prob=1.0))
+    assert isinstance(model, AVSC)
+    proposals, correlation = semantic_stages(model, split, AVSC_RECIPE)
+    first, second = ([stage.sample(draw) for draw in range(8)] for stage in (proposals, correlation))
+    assert {sample.sound for sample in first} == {"original"} and any(s.targets.class_maps.any() for s in first)
+    assert {sample.sound for sample in second} == {"mute", "foreign"}
+    assert all(s.targets.supervised.all() and not s.targets.class_maps.any() for s in second)
 
 
 def test_ravs_learns_as_a_whole(data: Path, tmp_path: Path) -> None:
