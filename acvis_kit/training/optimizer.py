@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -33,17 +33,23 @@ def freeze(model: Network, parts: Sequence[str]) -> Network:
     Raises:
         ConfigError: a part that the network does not have.
     """
+    model.requires_grad_(True)
+    exclude(model, parts)
+    return model
+
+
+def exclude(model: nn.Module, parts: Sequence[str]) -> None:
+    """Set `requires_grad` to False for the parameters of some parts, and change no others; see `freeze`."""
     found: set[str] = set()
     for name, parameter in model.named_parameters():
-        matching = belongs(name, parts)
-        parameter.requires_grad_(not matching)
-        found.update(matching)
+        if matching := belongs(name, parts):
+            parameter.requires_grad_(False)
+            found.update(matching)
     if unknown := [part for part in parts if part not in found]:
         raise ConfigError(
             f"frozen={unknown[0]!r} is no part of the network: its parts are "
             + ", ".join(dict.fromkeys(name.partition(".")[0] for name, _ in model.named_parameters()))
         )
-    return model
 
 
 def belongs(name: str, parts: Sequence[str]) -> list[str]:
@@ -66,24 +72,35 @@ def decays(model: nn.Module) -> dict[str, bool]:
     }
 
 
-def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, recipe: Recipe, *, parts: Collection[str] | None = None, lr: float | None = None
+) -> list[dict[str, Any]]:
     """Up to eight groups: backbone or not, with weight decay or not, pretrained or not.
 
     Parts that the recipe freezes after their pretraining are in none of them.
 
     "base_lr" is the rate of a group before the factors of `set_rates`; "pretrained" is a bool.
+
+    Args:
+        model: its parameters that require gradients are trained.
+        recipe: see `Recipe`.
+        parts: modules of the network that are trained; None: all.
+        lr: in place of the recipe's.
     """
+    lr = recipe.lr if lr is None else lr
     groups: dict[tuple[bool, bool, bool], list[Tensor]] = {}
     parameters = dict(model.named_parameters())
     for name, decay in decays(model).items():
         part = name.partition(".")[0]
-        if belongs(name, recipe.frozen_after_pretraining):
+        if belongs(name, (*recipe.frozen, *recipe.frozen_after_pretraining)) or (
+            parts is not None and part not in parts
+        ):
             continue
         groups.setdefault((part == "backbone", decay, part in recipe.pretrained), []).append(parameters[name])
     return [
         {
             "params": members,
-            "base_lr": recipe.lr * (recipe.backbone_lr if of_backbone else 1.0),
+            "base_lr": lr * (recipe.backbone_lr if of_backbone else 1.0),
             "weight_decay": recipe.weight_decay if decay else 0.0,
             "pretrained": pretrained,
         }

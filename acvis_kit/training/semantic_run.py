@@ -19,6 +19,7 @@ from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.ravs.config import RAVSConfig
 from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.models.registry import MODEL_TYPES
+from acvis_kit.training.optimizer import exclude
 from acvis_kit.training.parallel import Stop, make_accelerator
 from acvis_kit.training.recipe import Recipe, RuntimeConfig
 from acvis_kit.training.run import claim, described, remaining
@@ -78,6 +79,7 @@ def train_semantic(
     config = with_classes_of(config, split)
     weights: dict[str, str | Path | None] = {"init_from": init_from, "backbone_weights": backbone_weights}
     model = _initial(config, recipe.seed, init_from, backbone_weights)
+    exclude(model, recipe.frozen)  # an unknown part is an error before the first step
     stages = semantic_stages(model, split, recipe, accelerator.num_processes)
     if accelerator.is_main_process:
         claim(out, about(config, recipe.to_dict(), split, weights), overwrite, type(config))

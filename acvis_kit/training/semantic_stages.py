@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,7 +15,7 @@ from acvis_kit.losses.avsc import AVSCCriterion
 from acvis_kit.losses.ravs import RAVSCriterion
 from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.ravs.model import RAVS
-from acvis_kit.training.optimizer import decays
+from acvis_kit.training.optimizer import exclude, parameter_groups
 from acvis_kit.training.randomness import seed_step
 from acvis_kit.training.recipe import Recipe
 from acvis_kit.training.schedule import cosine_factor, lr_factor
@@ -75,14 +74,14 @@ def _proposals(model: AVSC, split: SemanticSplit, recipe: Recipe, processes: int
         sample=clips.sample,
         collate=collate_semantic,
         losses=losses,
-        groups=_groups(model, ("backbone", "proposal_head"), recipe.proposal_lr, recipe),
+        groups=parameter_groups(model, recipe, parts=("backbone", "proposal_head"), lr=recipe.proposal_lr),
         rates=lambda step: (cosine_factor(step, recipe.warmup, recipe.proposal_steps), 1.0),
         clip_norm=recipe.clip_norm,
         seed=partial(seed_step, recipe.seed),
         finished=f"proposals finished: {recipe.proposal_steps * recipe.proposal_batch} frames, loss {{loss:.3f}}",
         betas=recipe.betas,
         eps=recipe.eps,
-        prepare=partial(model.train_stage, "proposals"),
+        prepare=partial(_prepare, model, recipe, "proposals"),
     )
 
 
@@ -97,7 +96,7 @@ def _correlation(model: AVSC, split: SemanticSplit, recipe: Recipe, processes: i
 
     assert model.sound_encoder is not None, "a network with a classifier of the sound has its encoder"
     heard = ("sound_classifier",) if model.sound_encoder.frozen else ("sound_encoder", "sound_classifier")
-    return _whole("correlation", model, clips, recipe, losses, heard, partial(model.train_stage, "correlation"))
+    return _whole("correlation", model, clips, recipe, losses, heard, "correlation")
 
 
 def _ravs(model: RAVS, split: SemanticSplit, recipe: Recipe, processes: int) -> Stage:
@@ -119,8 +118,8 @@ def _whole(
     clips: SemanticClips,
     recipe: Recipe,
     losses: Callable[..., dict[str, Tensor]],
-    parts: Iterable[str],
-    prepare: Callable[[], None] | None = None,
+    parts: Collection[str],
+    stage: str | None = None,
 ) -> Stage:
     return Stage(
         name,
@@ -131,7 +130,7 @@ def _whole(
         clips.sample,
         collate_semantic,
         losses,
-        groups=_groups(model, parts, recipe.lr, recipe),
+        groups=parameter_groups(model, recipe, parts=parts),
         rates=lambda step: (lr_factor(recipe, step), 1.0),
         clip_norm=recipe.clip_norm,
         seed=partial(seed_step, recipe.seed),
@@ -140,24 +139,13 @@ def _whole(
         eps=recipe.eps,
         ema=recipe.ema,
         idle_parameters=True,  # without uncertainty or groups, parts of RAVS contribute to no loss
-        prepare=prepare,
+        prepare=partial(_prepare, model, recipe, stage),
     )
 
 
-def _groups(model: nn.Module, parts: Iterable[str], lr: float, recipe: Recipe) -> list[dict[str, Any]]:
-    """AdamW's groups of some parts: backbone or not, with weight decay or not."""
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for part in parts:
-        module = getattr(model, part)
-        parameters = dict(module.named_parameters())
-        for name, decay in decays(module).items():
-            groups.setdefault((part == "backbone", decay), []).append(parameters[name])
-    return [
-        {
-            "params": members,
-            "base_lr": lr * (recipe.backbone_lr if of_backbone else 1.0),
-            "weight_decay": recipe.weight_decay if decay else 0.0,
-            "pretrained": False,
-        }
-        for (of_backbone, decay), members in sorted(groups.items())
-    ]
+def _prepare(model: AVSC | RAVS, recipe: Recipe, stage: str | None) -> None:
+    """Choose what is trained: the parts of AVSC's stage, without those that the recipe freezes."""
+    if isinstance(model, AVSC):
+        assert stage is not None, "AVSC is trained in two stages"
+        model.train_stage(stage)
+    exclude(model, recipe.frozen)

@@ -89,6 +89,19 @@ def test_ravs_learns_as_a_whole(data: Path, tmp_path: Path) -> None:
     assert changed(model, initial(model.config)) == parts
 
 
+@pytest.mark.parametrize(("tiny", "recipe"), [(AVSC_TINY, AVSC_RECIPE), (RAVS_TINY, RAVS_RECIPE)])
+def test_a_frozen_part_is_not_trained(
+    data: Path, tmp_path: Path, tiny: AVSCConfig | RAVSConfig, recipe: Recipe
+) -> None:
+    frozen = replace(recipe, frozen=("backbone",))
+    assert train_semantic(tiny, frozen, data, tmp_path, **QUIET)
+    trained = load_model(tmp_path / "last")
+    parts = changed(trained, initial(trained.config))
+    assert parts and "backbone" not in parts
+    with pytest.raises(ConfigError, match="no part of the network"):
+        train_semantic(tiny, replace(recipe, frozen=("tracker",)), data, tmp_path / "other", **QUIET)
+
+
 def test_the_classes_are_those_of_the_data(data: Path, tmp_path: Path) -> None:
     train_semantic(AVSC_TINY, replace(AVSC_RECIPE, proposal_steps=0, steps=1), data, tmp_path / "run", **QUIET)
     assert "dog" in load_model(tmp_path / "run" / "last").config.class_names
