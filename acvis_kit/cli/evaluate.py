@@ -82,7 +82,10 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="also measure whether masks follow the sound (mute, swap, foreign, off-screen, noise); AVIS-Synth only",
     )
     evaluate.add_argument(
-        "--pictures", type=Path, metavar="FOLDER", help="with --listen: ten clips under three soundtracks"
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="with --listen: ten clips under three soundtracks; with --clips: all",
     )
     evaluate.add_argument("--seed", type=int, default=0, help="seed of the sounds that --listen draws (0)")
     add_inference(evaluate)
@@ -253,7 +256,7 @@ def _clips(arguments: argparse.Namespace) -> None:
     if arguments.weights is None:
         raise ConfigError("--clips needs --weights")
     truth = read_clip_truth(arguments.truth)
-    scores = score_clips(_predictor(arguments), arguments.clips, truth, say)
+    scores = score_clips(_predictor(arguments), arguments.clips, truth, say, arguments.pictures)
     if arguments.json:
         show(scores.to_dict())
     else:

@@ -21,6 +21,7 @@ import torch
 
 from acvis_kit.data.schema import field, finite, items, read_json, text
 from acvis_kit.errors import DataError, brief
+from acvis_kit.files import atomic_write
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.masks import boxes, whole
@@ -160,7 +161,11 @@ def read_clip_truth(path: str | Path) -> ClipTruth:
 
 
 def score_clips(
-    predictor: Predictor, folder: str | Path, truth: ClipTruth, say: Callable[[str], None] = lambda _: None
+    predictor: Predictor,
+    folder: str | Path,
+    truth: ClipTruth,
+    say: Callable[[str], None] = lambda _: None,
+    pictures: Path | None = None,
 ) -> ClipScores:
     """Predict every clip of which something is known, with its own sound and muted.
 
@@ -169,6 +174,7 @@ def score_clips(
         folder: holds the clips.
         truth: what is known of them.
         say: called with a line of text after every clip.
+        pictures: a folder for a picture of every clip, with its own sound and muted: "NAME.jpg".
 
     Raises:
         MediaError: a clip is missing or cannot be read.
@@ -188,8 +194,19 @@ def score_clips(
         quiet += empty_seconds(prediction, range(first, end))
         silent = predictor.decode(features, torch.zeros_like(clip.waveform))
         muted += empty_seconds(silent, range(len(clip)))
+        if pictures is not None:
+            _draw({f"{file}, its own sound": prediction, "muted": silent}, pictures / f"{Path(file).stem}.jpg")
         say(f"{file}: {prediction.summary()}")
     return ClipScores(tuple(found), (int(quiet[0]), int(quiet[1])), (int(muted[0]), int(muted[1])))
+
+
+def _draw(predictions: dict[str, Prediction], path: Path) -> None:
+    from acvis_kit.viz.sheet import soundtrack_sheet
+
+    sheet = soundtrack_sheet(predictions, columns=6, side=150)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as draft:
+        sheet.save(draft, format="JPEG", quality=80)
 
 
 def empty_seconds(prediction: Prediction, seconds: Sequence[int]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from acvis_kit.cli import main
@@ -144,3 +146,21 @@ def test_a_wrong_span_is_named(tmp_path: Path, span: Any) -> None:
 def test_the_command_wants_both_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--clips", str(tmp_path), "--weights", "random"]) != 0
     assert "--clips and --truth go together" in capsys.readouterr().err
+
+
+def test_a_picture_shows_every_clip_with_its_own_sound_and_muted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = Clip.from_arrays(torch.zeros(4, 3, 10, 20, dtype=torch.uint8), torch.ones(64_000))
+    monkeypatch.setattr(clips, "load_clip", lambda path: clip)
+    own, muted = (
+        replace(predicted(*tracks), clip=clip) for tracks in ([(0, {t: box_of(0, 10) for t in range(4)})], [])
+    )
+    truth = read_clip_truth(truth_file(tmp_path, [DOG]))
+    score_clips(Given(own, muted), tmp_path, truth, pictures=tmp_path / "pictures")  # type: ignore[arg-type]
+    (file,) = (tmp_path / "pictures").iterdir()
+    assert file.name == "a.jpg"
+    sheet = np.asarray(Image.open(file)).astype(int)
+    first, second = sheet[: len(sheet) // 2], sheet[len(sheet) // 2 :]
+    dark = lambda row: (row.max(-1) < 12).sum()  # noqa: E731
+    assert dark(first) < 0.8 * dark(second)  # the black frames are half covered by a coloured mask
