@@ -151,8 +151,8 @@ SYNTH = Recipe(
 # The same for filmed scenes, whose backbone keeps ImageNet's weights. Pictures differ more from clip to clip than
 # within one: a step shows more clips, of two frames each.
 FILMED = replace(
-    SYNTH, steps=1050, batch=8, clip_frames=2, augmentation="filmed", frozen=("backbone",), ema=0.995,
-    frozen_after_pretraining=AUDIO_PARTS, audio_pretraining_sounds="mixed", audio_pretraining_steps=4000,
+    SYNTH, steps=2750, batch=8, clip_frames=2, augmentation="filmed", frozen=("backbone",), ema=0.995,
+    frozen_after_pretraining=AUDIO_PARTS, audio_pretraining_sounds="mixed", audio_pretraining_steps=2400,
     audio_pretraining_batch=32, audio_pretraining_seconds=2, visual_pretraining_steps=700, visual_pretraining_batch=16,
 )  # fmt: skip
 
