@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from acvis_kit.errors import DataError
+
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the kit
 Progress = Callable[[str, int, int], None]  # (step, frames done, frames in total)
 IGNORED = 255  # in class maps: the pixel is not compared
@@ -80,7 +82,22 @@ class Clip:
         """A clip from uint8 frames (T, 3, H, W) and, if there is sound, a float waveform (S,) at 16 kHz.
 
         The waveform is cut or padded with silence to T / fps seconds.
+
+        Raises:
+            DataError: not a tensor, frames of another type or shape, or a waveform of integers or of several channels.
         """
+        for name, value in (("frames", frames), ("waveform", waveform)):
+            if value is not None and not isinstance(value, Tensor):
+                raise DataError(f"{name} has the type {type(value).__name__}: give a tensor (torch.as_tensor)")
+        if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8 or not len(frames):
+            raise DataError(
+                f"frames are {frames.dtype} {tuple(frames.shape)}: expected uint8 (T, 3, H, W) with T at least 1"
+            )
+        if waveform is not None and (waveform.ndim != 1 or not waveform.is_floating_point()):
+            raise DataError(
+                f"waveform is {waveform.dtype} {tuple(waveform.shape)}: expected floats (S,), mono, in [-1, 1]; divide "
+                "int16 by 32768, and take the mean of several channels"
+            )
         samples = round(frames.shape[0] / fps * SAMPLE_RATE)
         sound = torch.zeros(samples)
         if waveform is not None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from acvis_kit.clip import SAMPLE_RATE, Clip, SemanticTargets, Targets
+from acvis_kit.errors import DataError
 
 FRAMES = torch.zeros(3, 3, 4, 6, dtype=torch.uint8)
 
@@ -24,6 +25,23 @@ def test_the_waveform_is_cut_or_padded_to_the_frames(samples: int) -> None:
     clip = Clip.from_arrays(FRAMES, torch.ones(samples), fps=2)
     assert clip.waveform.shape == (1.5 * SAMPLE_RATE,)
     assert clip.waveform.sum() == min(samples, 1.5 * SAMPLE_RATE)
+
+
+@pytest.mark.parametrize(
+    ("frames", "waveform", "message"),
+    [
+        (FRAMES.numpy(), None, "frames has the type ndarray"),
+        (FRAMES.float(), None, "frames are torch.float32"),
+        (FRAMES.permute(0, 2, 3, 1), None, "expected uint8"),
+        (FRAMES[:0], None, "at least 1"),
+        (FRAMES, torch.ones(SAMPLE_RATE).numpy(), "waveform has the type ndarray"),
+        (FRAMES, torch.ones(SAMPLE_RATE, dtype=torch.int16), "divide int16 by 32768"),
+        (FRAMES, torch.ones(2, SAMPLE_RATE), "mean of several channels"),
+    ],
+)
+def test_arrays_that_are_no_clip_are_refused(frames, waveform, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Clip.from_arrays(frames, waveform)
 
 
 def test_a_clip_without_sound_has_no_audio_until_it_gets_some() -> None:

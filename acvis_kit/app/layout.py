@@ -90,6 +90,7 @@ def build_app(
     for other in others:
         name = other.loaded.name
         with app.route(name, name):
+            gr.Navbar(main_page_name=loaded.name)  # of this page: without it the first page is called Home here
             _page(app, other, first)
         first += len(other.examples)
     app.studio = studio

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import torch
 
 from acvis_kit.app.clips import picture_of
-from acvis_kit.app.studio import Take, TakeView, without_folders
+from acvis_kit.app.studio import FLOOR, Take, TakeView, without_folders
 from acvis_kit.inference.semantic import SemanticPrediction
 from acvis_kit.viz.figures import sounding_spans, timeline_figure
 from acvis_kit.viz.overlay import track_hex, track_name
@@ -96,8 +96,8 @@ def track_table(take: Take, view: TakeView) -> str:
     rows = track_rows(take, view)
     word, title = _word(take), {"object": "Objects", "class": "Classes"}[_word(take)]
     if not rows:
-        advice = "Lower the threshold to see weaker detections."
-        return f"<p class='nothing'>No {word} scores above the threshold. {advice}</p>"
+        advice = " Lower the threshold to see weaker detections." if view.threshold > FLOOR else ""
+        return f"<p class='nothing'>No {word} scores above the threshold.{advice}</p>"
     body = "".join(
         f"<tr><td><span class='chip' style='background:{row['colour']}'></span>{html.escape(row['object'])}</td>"
         f"<td>{row['score']:.2f}</td><td>{_when(row)}</td><td>{row['share']:.1%}</td></tr>"

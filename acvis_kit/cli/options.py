@@ -51,9 +51,8 @@ def add_weights(parser: argparse.ArgumentParser, *, default: str | None = None, 
         help="a published id, a repository of the Hub (user/repo[@revision]), a folder or a .safetensors file; "
         "'random' runs the preset untrained" + (f" ({default})" if default else ""),
     )
-    parser.add_argument(
-        "--preset", choices=tuple(ALL_PRESETS), default=preset, help=f"with --weights random ({preset})"
-    )
+    parser.add_argument("--preset", choices=tuple(ALL_PRESETS), help=f"with --weights random ({preset})")
+    parser.set_defaults(usual_preset=preset)
     parser.add_argument(
         "--audio-weights", type=Path, metavar="VGGISH.pth", help="VGGish, for models that do not contain one"
     )
@@ -80,13 +79,23 @@ def add_semantic_inference(parser: argparse.ArgumentParser) -> None:
 
 
 def load(arguments: argparse.Namespace) -> Any:
-    """The model that --weights names: an ACVIS, AVSC or RAVS."""
+    """The model that --weights names: an ACVIS, AVSC or RAVS.
+
+    Raises:
+        ConfigError: --preset beside weights that have their own configuration.
+        WeightsError: there are no such weights.
+    """
     from acvis_kit.weights.load import load_model, random_model, with_vggish
 
     if arguments.weights == "random":
         say(RANDOM_WARNING)
-        model = random_model(arguments.preset)
+        model = random_model(arguments.preset or arguments.usual_preset)
         return with_vggish(model, arguments.audio_weights) if arguments.audio_weights else model
+    if arguments.preset:
+        raise ConfigError(
+            f"--preset {arguments.preset} is for --weights random only, and the weights are {arguments.weights}, which "
+            "have their own configuration: leave --preset out, or add --weights random"
+        )
     if arguments.weights in WEIGHTS:
         say(f"{arguments.weights}: {WEIGHTS[arguments.weights].limits}")
     return load_model(arguments.weights, audio_weights=arguments.audio_weights)

@@ -34,8 +34,8 @@ def predict(
     Args:
         clip: a clip, or the path of a video file.
         audio: the sound, see `Predictor.decode`; None: the clip's own.
-        weights: a model, or a name or path for `load_model`. The default is part of the installation, and made for
-            drawn scenes: on filmed video its masks mean little.
+        weights: a model, or a name or path for `load_model`. The default is part of the installation, made for filmed
+            video of 18 classes, and often wrong; "acvis-synth-tiny" is for drawn scenes.
         **settings: of the `Predictor` or `SemanticPredictor`, for example score_threshold=0.5 or device="cuda".
 
     Returns:

@@ -195,8 +195,8 @@ class Prediction(ClipPrediction):
         """One sentence: number of frames, number of tracks, and in how many frames each count occurs."""
         texts = [self.count_text(t) for t in range(len(self))]
         counted = ", ".join(f"{text} in {texts.count(text)}" for text in sorted(set(texts)))
-        plural = "" if len(self.tracks) == 1 else "s"
-        return f"{len(self)} frames, {len(self.tracks)} track{plural}; objects sounding: {counted} frames"
+        frames, tracks = ("" if len(them) == 1 else "s" for them in (self, self.tracks))
+        return f"{len(self)} frame{frames}, {len(self.tracks)} track{tracks}; objects sounding: {counted} frame{frames}"
 
     def above(self, score_threshold: float) -> Prediction:
         """The prediction with only those tracks that score higher."""

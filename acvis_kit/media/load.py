@@ -327,7 +327,7 @@ class Stretch:
         if self.end is not None:
             check_number("end", self.end, 0, 2 * DAY, "seconds; None is the end of the file")
             if not self.end > self.start:
-                raise ConfigError(f"end={self.end} must be later than start={self.start}; None is the end of the file.")
+                raise ConfigError(f"end={self.end} must be later than start={self.start}, or left out.")
         if self.too_long not in ("error", "trim"):
             raise ConfigError(f'too_long="{self.too_long}" must be "error" or "trim".')
 

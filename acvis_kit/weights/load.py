@@ -338,6 +338,11 @@ def _find(source: Path, trust_pickle: bool) -> Path:
             "trust_pickle=True if you trust its author"
         )
     if not os.path.isfile(source):
+        if str(source) in ALL_PRESETS:
+            raise WeightsError(
+                f"{str(source)!r} is a preset, a configuration, and no weights of this name are published: give "
+                f"weights that `acvis convert` or `acvis train` wrote, or published ones ({known_ids()})"
+            )
         raise WeightsError(
             f"{cut(str(source))!r} is neither a folder nor a file, nor one of the published weights ({known_ids()}), "
             "nor a repository of the Hub (user/repo)"

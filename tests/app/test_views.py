@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from acvis_kit.app import views
 from acvis_kit.app.sound_settings import SoundSettings
-from acvis_kit.app.studio import Take, TakeView
+from acvis_kit.app.studio import FLOOR, Take, TakeView
 from tests.app.conftest import quiet
 
 VIEW = TakeView(0.0)
@@ -47,7 +48,9 @@ def test_rows_give_class_score_seconds_and_share(take) -> None:
     assert 0 <= rows[0]["share"] <= 1
     table = views.track_table(take, VIEW)
     assert table.count("<tr>") == 4 and rows[0]["object"] in table
-    assert "No object scores" in views.track_table(take, TakeView(0.94))
+    assert "No object scores above the threshold. Lower" in views.track_table(take, TakeView(0.94))
+    empty = replace(take, prediction=replace(take.prediction, tracks=()))
+    assert "Lower" not in views.track_table(empty, TakeView(FLOOR)), "the slider begins there"
 
 
 def test_the_summary_gives_durations_and_escapes_names(studio, clip, tmp_path) -> None:

@@ -76,6 +76,7 @@ def test_each_page_runs_its_own_weights(visit: Page) -> None:
 def test_the_address_of_a_page_is_its_name(served: Blocks, visit: Page) -> None:
     visit.goto(f"{served.local_url}{NAMES[1]}")
     visit.locator("#banner", has_text=NAMES[1]).wait_for()
+    assert visit.locator("nav a").all_inner_texts() == list(NAMES), "the bar has the same names on every page"
 
 
 def test_a_program_calls_the_first_page(served: Blocks, tmp_path: Path) -> None:

@@ -156,6 +156,12 @@ def test_an_output_folder_that_cannot_be_written_is_refused(clip_file: Path, wei
     assert str(clip_file.parent) in capsys.readouterr().err
 
 
+def test_a_preset_beside_weights_is_refused(clip_file: Path, tmp_path: Path, capsys) -> None:
+    assert main(["predict", str(clip_file), "-o", str(tmp_path), "--preset", "acvis-r50"]) == 1
+    message = capsys.readouterr().err
+    assert "--preset acvis-r50 is for --weights random only" in message and "acvis-filmed-small" in message
+
+
 def test_random_weights_cause_a_warning(clip_file: Path, tmp_path: Path, capsys) -> None:
     run = ["predict", str(clip_file), "-o", str(tmp_path), "--weights", "random", "--preset", "acvis-synth-tiny"]
     assert main([*run, "--no-video"]) == 0

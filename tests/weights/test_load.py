@@ -95,6 +95,12 @@ def test_an_unknown_configuration_field_is_refused(tiny_model: ACVIS, tmp_path) 
         hub.load_model(folder)
 
 
+def test_a_preset_is_no_weights(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where no folder has this name
+    with pytest.raises(WeightsError, match="'acvis-r50' is a preset, a configuration"):
+        hub.load_model("acvis-r50")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
