@@ -12,6 +12,7 @@ all clips (B * T) in the network, objects in `Targets`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,8 +75,18 @@ class Clip:
         return self.frames.shape[-2], self.frames.shape[-1]
 
     def with_audio(self, waveform: Tensor) -> Clip:
-        """The same frames with another soundtrack, float32 (S,) of the same length."""
-        return replace(self, waveform=waveform, has_audio=True)
+        """The same frames with another soundtrack, float32 (S,) of the same length.
+
+        Raises:
+            DataError: not a tensor, or one of another type or shape.
+        """
+        _check_waveform(waveform)
+        if len(waveform) != len(self.waveform):
+            raise DataError(
+                f"the waveform has {len(waveform)} samples: expected the clip's {len(self.waveform)}; predictor.decode "
+                "with AudioEdit.swap(...) cuts or pads any sound"
+            )
+        return replace(self, waveform=waveform.to(torch.float32), has_audio=True)
 
     @classmethod
     def from_arrays(cls, frames: Tensor, waveform: Tensor | None = None, fps: float = 1.0) -> Clip:
@@ -84,20 +95,18 @@ class Clip:
         The waveform is cut or padded with silence to T / fps seconds.
 
         Raises:
-            DataError: not a tensor, frames of another type or shape, or a waveform of integers or of several channels.
+            DataError: not a tensor, frames of another type or shape, a waveform of integers, of several channels or not
+                finite, or a number of frames per second that is not above 0.
         """
-        for name, value in (("frames", frames), ("waveform", waveform)):
-            if value is not None and not isinstance(value, Tensor):
-                raise DataError(f"{name} has the type {type(value).__name__}: give a tensor (torch.as_tensor)")
+        _check_tensor("frames", frames)
+        if not 0 < fps < math.inf:
+            raise DataError(f"fps={fps!r} must be a number above 0")
         if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8 or not len(frames):
             raise DataError(
                 f"frames are {frames.dtype} {tuple(frames.shape)}: expected uint8 (T, 3, H, W) with T at least 1"
             )
-        if waveform is not None and (waveform.ndim != 1 or not waveform.is_floating_point()):
-            raise DataError(
-                f"waveform is {waveform.dtype} {tuple(waveform.shape)}: expected floats (S,), mono, in [-1, 1]; divide "
-                "int16 by 32768, and take the mean of several channels"
-            )
+        if waveform is not None:
+            _check_waveform(waveform)
         samples = round(frames.shape[0] / fps * SAMPLE_RATE)
         sound = torch.zeros(samples)
         if waveform is not None:
@@ -105,6 +114,23 @@ class Clip:
             sound[: given.shape[0]] = given
         times = (torch.arange(frames.shape[0], dtype=torch.float64) + 0.5) / fps
         return cls(frames, sound, times, fps, waveform is not None, duration=frames.shape[0] / fps, source_fps=fps)
+
+
+def _check_tensor(name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise DataError(f"{name} has the type {type(value).__name__}: give a tensor (torch.as_tensor)")
+
+
+def _check_waveform(waveform: Tensor) -> None:
+    """Check that this is a waveform, float (S,), finite; DataError if it is not."""
+    _check_tensor("waveform", waveform)
+    if waveform.ndim != 1 or not waveform.is_floating_point():
+        raise DataError(
+            f"waveform is {waveform.dtype} {tuple(waveform.shape)}: expected floats (S,), mono, in [-1, 1]; divide "
+            "int16 by 32768, and take the mean of several channels"
+        )
+    if not waveform.isfinite().all():
+        raise DataError("waveform holds NaN or infinite samples: expected finite floats, in [-1, 1]")
 
 
 def moved(tensor: Tensor, device: torch.device | str) -> Tensor:

@@ -37,11 +37,33 @@ def test_the_waveform_is_cut_or_padded_to_the_frames(samples: int) -> None:
         (FRAMES, torch.ones(SAMPLE_RATE).numpy(), "waveform has the type ndarray"),
         (FRAMES, torch.ones(SAMPLE_RATE, dtype=torch.int16), "divide int16 by 32768"),
         (FRAMES, torch.ones(2, SAMPLE_RATE), "mean of several channels"),
+        (FRAMES, torch.full((SAMPLE_RATE,), float("nan")), "NaN"),
     ],
 )
 def test_arrays_that_are_no_clip_are_refused(frames, waveform, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Clip.from_arrays(frames, waveform)
+
+
+@pytest.mark.parametrize("fps", [0, -1.0, float("nan"), float("inf")])
+def test_frames_per_second_must_be_above_0(fps: float) -> None:
+    with pytest.raises(DataError, match="above 0"):
+        Clip.from_arrays(FRAMES, fps=fps)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "message"),
+    [
+        (torch.ones(3 * SAMPLE_RATE, dtype=torch.int16), "divide int16 by 32768"),
+        (torch.ones(3 * SAMPLE_RATE).numpy(), "waveform has the type ndarray"),
+        (torch.ones(SAMPLE_RATE), "expected the clip's 48000"),
+        (torch.ones(2, 3 * SAMPLE_RATE), "mean of several channels"),
+        (torch.full((3 * SAMPLE_RATE,), float("inf")), "infinite"),
+    ],
+)
+def test_another_soundtrack_must_fit(waveform, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Clip.from_arrays(FRAMES).with_audio(waveform)
 
 
 def test_a_clip_without_sound_has_no_audio_until_it_gets_some() -> None:

@@ -72,13 +72,14 @@ def predict_split(
 
 
 def category_ids_of(model: ACVIS, split: AVISegSplit) -> dict[str, int]:
-    """The data set's category ids by class name.
+    """The data set's category ids by class name. It need not have the voiceless classes, which are never predicted.
 
     Raises:
-        DataError: the data set lacks a class of the model.
+        DataError: the data set lacks a class that the model predicts.
     """
     category_ids = {name: number for number, name in split.categories.items()}
-    unknown = [name for name in model.config.class_names if name not in category_ids]
+    predicted = [name for name in model.config.class_names if name not in model.config.voiceless]
+    unknown = [name for name in predicted if name not in category_ids]
     if unknown:
         raise DataError(
             f"{split.truth_file.name} lacks the model's classes {', '.join(unknown[:5])}; its categories are "

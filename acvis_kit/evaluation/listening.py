@@ -12,6 +12,7 @@ Only AVIS-Synth provides all of them (`{split}_scenes.json`); it has one frame p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -196,7 +197,10 @@ def rows_table(plain_rows: Sequence[Mapping[str, Any]], gated_rows: Sequence[Map
         target = "-" if plain["target"] is None else f"{plain['target']:g}"
         if plain["sense"] == "<=" and plain["target"] is not None:
             target = f"at most {target}"
-        cells = [f"{row['value']:.1f} ({row['low']:.1f} to {row['high']:.1f})" for row in (plain, gated)]
+        cells = [
+            "undefined" if math.isnan(row["value"]) else f"{row['value']:.1f} ({row['low']:.1f} to {row['high']:.1f})"
+            for row in (plain, gated)
+        ]
         lines.append(f"| {plain['name']} | {target} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 

@@ -26,6 +26,7 @@ def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
     Raises:
         DataError: a sound of another type or length.
     """
+    clip = replace(clip, waveform=_of_length(torch.as_tensor(clip.waveform), clip))
     waveform, has_audio = clip.waveform, clip.has_audio
     if isinstance(sound, AudioEdit):
         waveform = sound.apply(clip)
@@ -49,7 +50,7 @@ def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
 
 def _of_length(waveform: Tensor, clip: Clip) -> Tensor:
     """`waveform` (S,) as float32 of the clip's length; at most one second is cut or padded with silence."""
-    samples = len(clip.waveform)
+    samples = round(len(clip) / clip.fps * SAMPLE_RATE)
     if waveform.ndim != 1 or abs(len(waveform) - samples) > SAMPLE_RATE:
         raise DataError(
             f"the sound has shape {tuple(waveform.shape)}: expected about {samples} samples (mono, 16 kHz) for "

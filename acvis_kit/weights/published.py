@@ -109,7 +109,7 @@ class Remote:
     def __str__(self) -> str:
         revision = f"@{self.revision}" if self.revision else ""
         file = f":{self.file}" if self.file and not self.entry else ""
-        return f"{self.repository}{revision}{file}"
+        return f"{self.repository}{revision}{file:.200}" if len(self.repository) <= 200 else f"{self.repository:.200}…"
 
 
 def remote_of(source: str) -> Remote | None:

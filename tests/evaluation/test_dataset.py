@@ -37,6 +37,18 @@ def test_results_have_the_category_ids_of_the_data_set(aviseg_folder: Path, tiny
     assert set(ak.metrics.evaluate(truth, results)) >= {"AP_all", "HOTA", "FA"}
 
 
+def test_the_data_need_not_have_the_voiceless_classes(aviseg_folder: Path) -> None:
+    """The weights for filmed video have "other" besides AVISeg's names; it is never part of a prediction."""
+    names = ("dog", "cat", "other")
+    config = replace(TINY, targets="visible", class_names=names, voiceless=("other",))
+    split = AVISegSplit(aviseg_folder)
+    results = predict_split(Predictor(make_model(config), score_threshold=0.0), split)["results"]
+    category_ids = {split.categories[result["category_id"]] for result in results}
+    assert results and category_ids <= {"dog", "cat"}
+    with pytest.raises(DataError, match="lacks the model's classes other"):
+        predict_split(Predictor(make_model(replace(config, voiceless=()))), split)
+
+
 def test_counts_are_scored_against_the_annotated_objects(aviseg_folder: Path, tiny_model: ACVIS) -> None:
     """One object sounds in second 1 of video 1 and in seconds 1 and 3 of video 2: 3 of 7 seconds."""
     split = AVISegSplit(aviseg_folder)

@@ -1,5 +1,7 @@
 """The sound to decode a clip with: kinds, lengths, and the notes that tell of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,21 @@ def test_a_second_too_little_is_silence_and_more_is_refused() -> None:
         soundtrack(clip, TONE.to(torch.int16))
     with pytest.raises(DataError, match=r"not 'dog': for a file or a word"):
         soundtrack(clip, "dog")
+
+
+@pytest.mark.parametrize(
+    ("waveform", "message"),
+    [
+        ((TONE * 32767).to(torch.int16), "divide int16 by 32768"),
+        (TONE[: SAMPLE_RATE // 2], "expected about 32000 samples"),
+        (torch.stack([TONE, TONE]), "expected about 32000 samples"),
+        (TONE * float("nan"), "NaN"),
+    ],
+)
+def test_a_clips_own_sound_is_checked_too(waveform: torch.Tensor, message: str) -> None:
+    clip = replace(Clip.from_arrays(FRAMES, TONE), waveform=waveform)
+    with pytest.raises(DataError, match=message):
+        soundtrack(clip, None)
 
 
 def test_silence_is_told_unless_a_sound_replaces_it() -> None:
