@@ -56,7 +56,7 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from acvis_kit.distributed import is_main
-    from acvis_kit.inference.batch import FOLDER_RESULT, PredictionJob, predict_clip, predict_folder
+    from acvis_kit.inference.batch import FOLDER_RESULT, PredictionJob, predict_clip, predict_folder, replaced
     from acvis_kit.media.edit import AudioEdit
     from acvis_kit.media.load import check_options
     from acvis_kit.media.opening import check_file
@@ -89,6 +89,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         return 1 if failed else 0
     if not is_main():  # several processes share the clips of a folder; a single clip needs only one of them
         return 0
+    if (other := replaced(arguments.out, Path(arguments.source))) is not None:
+        say(f"{arguments.out} holds the result of {other}, which is replaced")
     prediction = predict_clip(job, arguments.source, arguments.out)
     say(prediction.summary())
     say(f"written to {arguments.out}")

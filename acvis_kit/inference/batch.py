@@ -87,6 +87,16 @@ def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int =
     return prediction
 
 
+def replaced(out: Path, clip_path: Path) -> str | None:
+    """Name of the other clip whose result in `out` `predict_clip` would replace; None if there is none."""
+    try:
+        files = json.loads(read_text(out / RESULT))["files"]
+        earlier = Path(next(iter(files)))
+    except (OSError, ValueError, RecursionError, TypeError, KeyError, StopIteration):  # no result, or a damaged one
+        return None
+    return None if earlier.resolve() == clip_path.resolve() else earlier.name
+
+
 def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[str], None]) -> int:
     """Predict every clip of `folder` into a folder of its own below `out`; finished clips are skipped.
 
@@ -140,8 +150,9 @@ def _predict_file(
         if done is not None:
             say(f"{which} {path.name}: done before")
             return done
+        again = " (made again: settings or files have changed)" if (target / RESULT).is_file() else ""
         prediction = predict_clip(job, path, target, video_id)
-        say(f"{which} {path.name}: {prediction.summary()}")
+        say(f"{which} {path.name}: {prediction.summary()}{again}")
         return json.loads(read_text(target / RESULT))
     except Exception as error:  # whatever goes wrong with one clip, the others are done
         say(f"{which} {path.name}: FAILED: {failure(error, path.name, target.parent / LOG)}")

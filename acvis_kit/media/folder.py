@@ -16,31 +16,39 @@ CLIP_SUFFIXES = (
     ".3g2 .3gp .asf .avi .f4v .flv .m2ts .m2v .m4v .mjpeg .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogv .rm .rmvb .ts "
     ".vob .webm .wmv"
 )
+STILL_SUFFIXES = ".bmp .jpeg .jpg .png .tif .tiff"
 
 
 def clips_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """A folder's clips and its other files, each in the order of names; hidden files and subfolders are skipped.
+    """A folder's clips and what else is in it, each in the order of names; hidden files are skipped.
 
     A file is a clip if its suffix says so, whether it can be read or not, or if it has a picture, whatever its name.
-    Notes, tables and sound files are not clips.
+    Still pictures, notes, tables, sound files, subfolders and links to nothing are not clips.
 
     Raises:
         MediaError: the folder cannot be listed, or has no clips.
     """
     try:
-        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise MediaError(f"{folder} cannot be listed ({error.strerror}): give a folder of video clips") from None
     suffixes = CLIP_SUFFIXES.split()
-    clips = [path for path in files if path.suffix.lower() in suffixes or _has_picture(path)]
+    stills = STILL_SUFFIXES.split()
+    clips = [
+        path
+        for path in found
+        if path.is_file()
+        and path.suffix.lower() not in stills
+        and (path.suffix.lower() in suffixes or _has_picture(path))
+    ]
     if not clips:
         raise MediaError(f"{folder} holds no clips: give a folder of video clips")
-    return clips, [path for path in files if path not in clips]
+    return clips, [path for path in found if path not in clips]
 
 
 def left_out(others: list[Path]) -> str:
-    """A sentence that names the files of a folder that are not clips."""
-    names = ", ".join(path.name for path in others[:NAMED])
+    """A sentence that names what is in a folder and is no clip; subfolders end with a slash."""
+    names = ", ".join(path.name + "/" * path.is_dir() for path in others[:NAMED])
     more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
     return f"not clips, left out: {names}{more}"
 

@@ -98,6 +98,9 @@ def test_an_error_that_nobody_foresaw_ends_one_clip_and_is_logged(
     for name in ("a.mp4", "b.mp4", "c.mp4"):
         (folder / name).write_bytes(clip_file.read_bytes())
     (folder / "notes.txt").write_text("these are words")
+    (folder / "cover.png").write_bytes(b"no picture at all")
+    (folder / "more").mkdir()
+    (folder / "nothing.mp4").symlink_to(folder / "is not there.mp4")
     faults = {"b.mp4": ZeroDivisionError("a fault of the kit")}
 
     def load(path: Path, **options: object) -> Clip:
@@ -109,7 +112,7 @@ def test_an_error_that_nobody_foresaw_ends_one_clip_and_is_logged(
     run = ["predict", str(folder), "-o", str(out), "--weights", str(weights), "--no-video"]
     assert main(run) == 1
     said = capsys.readouterr().err
-    assert "not clips, left out: notes.txt" in said and "2 of 3 clips" in said
+    assert "not clips, left out: cover.png, more/, nothing.mp4, notes.txt" in said and "2 of 3 clips" in said
     assert f"b.mp4: FAILED: ZeroDivisionError: a fault of the kit (traceback in {out / 'errors.log'})" in said
     assert "b.mp4\nTraceback" in (out / "errors.log").read_text()
     faults["b.mp4"] = KeyboardInterrupt()
@@ -194,13 +197,25 @@ def test_another_threshold_makes_a_result_anew(
     folder.mkdir()
     (folder / "a.mp4").write_bytes(clip_file.read_bytes())
     run = ["predict", str(folder), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video"]
-    for more, again in (
-        (["--long-side", "100"], False),
-        (["--long-side", "100"], True),
-        (["--long-side", "90"], False),
+    for more, again, anew in (
+        (["--long-side", "100"], False, False),
+        (["--long-side", "100"], True, False),
+        (["--long-side", "90"], False, True),
     ):
         assert main([*run, *more]) == 0
-        assert ("done before" in capsys.readouterr().err) == again
+        said = capsys.readouterr().err
+        assert ("done before" in said) == again
+        assert ("made again: settings or files have changed" in said) == anew
+
+
+def test_a_result_of_another_clip_is_named_before_it_is_replaced(
+    clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.mp4"
+    other.write_bytes(clip_file.read_bytes())
+    for source, told in ((clip_file, False), (clip_file, False), (other, True)):
+        assert main(["predict", str(source), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video"]) == 0
+        assert (f"holds the result of {clip_file.name}, which is replaced" in capsys.readouterr().err) == told
 
 
 @pytest.mark.parametrize("more", [[], ["--no-video"]])
