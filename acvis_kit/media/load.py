@@ -300,8 +300,8 @@ def _load_sound(
 def _no_picture(path: Path, has_sound: bool) -> str:
     if has_sound:
         return (
-            f"{path} has sound but no picture: use it as the sound of another clip, with AudioEdit.swap({path.name!r}) in "
-            f"Python or --audio swap:{path.name} in a command."
+            f"{path} has sound but no picture: use it as the sound of another clip, "
+            f"AudioEdit.swap({path.name!r}) in Python, --audio swap:{path.name} in a command."
         )
     return f"{path} has neither a picture nor a sound that can be decoded: give a video file."
 

@@ -112,7 +112,7 @@ def test_an_error_that_nobody_foresaw_ends_one_clip_and_is_logged(
     run = ["predict", str(folder), "-o", str(out), "--weights", str(weights), "--no-video"]
     assert main(run) == 1
     said = capsys.readouterr().err
-    assert "not clips, left out: cover.png, more/, nothing.mp4, notes.txt" in said and "2 of 3 clips" in said
+    assert "not clips, left out: cover.png, more/, notes.txt, nothing.mp4" in said and "2 of 3 clips" in said
     assert f"b.mp4: FAILED: ZeroDivisionError: a fault of the kit (traceback in {out / 'errors.log'})" in said
     assert "b.mp4\nTraceback" in (out / "errors.log").read_text()
     faults["b.mp4"] = KeyboardInterrupt()
