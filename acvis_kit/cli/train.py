@@ -25,8 +25,8 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         "train",
         help="train weights on a data set, resumably",
         usage="acvis train --data DIR --out RUN [--preset NAME] [OPTION ...]",
-        description="Trains a network on a data set in AVISeg's layout. The same command resumes a run that was "
-        "stopped or killed. acvis-synth-tiny: 160 minutes on 2 CPU cores. Several GPUs: torchrun "
+        description="Trains a network on a data set. The same command resumes a run that was stopped or killed. "
+        "acvis-synth-tiny: 160 minutes on 2 CPU cores. Several GPUs: torchrun "
         f"--nproc_per_node N -m acvis_kit.cli train ... Presets: {', '.join(ALL_PRESETS)}.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=WIDTH),
     )

@@ -64,13 +64,13 @@ class Recipe(Checked):
     backbone_lr: float = number(0.1, 0, help="of the backbone, times lr")
     betas: tuple[float, float] = setting((0.9, 0.999), "of AdamW")
     eps: float = number(1e-8, above=0, help="of AdamW")
-    frozen: tuple[str, ...] = setting((), 'parts not trained, such as "backbone", "tracker.class_head"')
+    frozen: tuple[str, ...] = setting((), 'parts not trained, such as "backbone"')
     frozen_after_pretraining: tuple[str, ...] = setting((), "parts not trained with the whole network")
     weight_decay: float = number(0.05, 0, help="not of norms, embeddings, Swin's bias tables")  # biases decay
     clip_norm: float = number(0.01, above=0, help="maximum norm of the gradient")
 
     # --- learning rate over time
-    schedule: str = choice("paper", "cosine", help="paper: lr, then lr * drop; cosine: from lr to 0")
+    schedule: str = choice("paper", "cosine", help="paper: lr, lr * drop; cosine: lr to 0")
     drop_at: float = number(2 / 3, 0, 1, help="fraction of the steps before the drop")  # 32,000 of 48,000
     drop: float = number(0.1, 0, 1, help="factor on lr")
     warmup: int = number(0, 0, help="steps from 0 to lr")  # the reference warms up from a factor of 1, so not at all

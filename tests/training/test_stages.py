@@ -138,7 +138,7 @@ def test_the_audio_encoder_learns_to_predict_its_teacher(clips: TrainingClips, t
     model = make_model(replace(model_for(clips).config, audio_teacher_dim=4))
     stage = audio_pretraining(model, clips, 24, teacher=Loudness())
     batch = stage.collate([stage.sample(draw) for draw in range(4)])
-    assert batch.teacher.shape == (4, 4)
+    assert batch.teacher.shape == (4, Recipe.audio_pretraining_seconds, 4)
 
     def losses() -> dict[str, float]:
         found = stage.losses(stage.network, batch, [0], lambda terms: terms)

@@ -225,9 +225,9 @@ def test_a_loss_that_is_not_finite_is_never_written_to_a_checkpoint(
 ) -> None:
     original = TrainingClips.sound
 
-    def sound(clips: TrainingClips, draw: int, count: int, mixed: bool = False) -> Any:
-        log_mel, labels = original(clips, draw, count, mixed)
-        return (log_mel * float("nan") if draw == 5 else log_mel), labels
+    def sound(clips: TrainingClips, draw: int, count: int, **options: Any) -> Any:
+        made = original(clips, draw, count, **options)
+        return made._replace(log_mel=made.log_mel * float("nan")) if draw == 5 else made
 
     monkeypatch.setattr(TrainingClips, "sound", sound)
     with pytest.raises(NotFiniteError, match=r"audio pretraining, step 2 \(draw 4, draw 5, .*look for NaN"):
