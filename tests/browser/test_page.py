@@ -149,7 +149,9 @@ def test_an_example_runs_with_one_click(visit, hosts, tmp_path):
         assert video.evaluate("video => [video.videoWidth, video.videoHeight]") == [160, 120]
         assert video.evaluate("video => video.duration") == pytest.approx(SECONDS, abs=0.1)
     visit.locator("#timeline .main-svg").first.wait_for()
-    assert visit.get_by_role("table", name="Objects").get_by_role("row").count() == 4
+    rows = visit.get_by_role("table", name="Objects").get_by_role("row")
+    rows.nth(3).wait_for()
+    assert rows.count() == 4
     assert rms(download(visit, "overlay.mp4", tmp_path)) > 0.1
     assert hosts == {urlsplit(visit.url).netloc}
 

@@ -71,7 +71,8 @@ def test_the_sound_laboratory_shows_class_maps_with_a_legend(
     assert "disc.mp4 with its original sound" in summary
     assert "class is marked" in summary or "classes are marked" in summary
     rows = visit.get_by_role("table", name="Classes").get_by_role("row")
-    assert rows.count() >= 2 and rows.nth(1).inner_text().split()[0] in names
+    rows.nth(1).wait_for()  # the table comes after the summary
+    assert rows.nth(1).inner_text().split()[0] in names
     legend = visit.locator("#frame .legend-item")
     legend.first.wait_for()
     assert all(text.split()[0] in names and text.endswith("%") for text in legend.all_inner_texts())
