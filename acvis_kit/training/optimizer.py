@@ -92,9 +92,7 @@ def parameter_groups(
     parameters = dict(model.named_parameters())
     for name, decay in decays(model).items():
         part = name.partition(".")[0]
-        if belongs(name, (*recipe.frozen, *recipe.frozen_after_pretraining)) or (
-            parts is not None and part not in parts
-        ):
+        if belongs(name, recipe.frozen_after_pretraining) or (parts is not None and part not in parts):
             continue
         groups.setdefault((part == "backbone", decay, part in recipe.pretrained), []).append(parameters[name])
     return [

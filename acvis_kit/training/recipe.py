@@ -152,8 +152,9 @@ SYNTH = Recipe(
 # within one: a step shows more clips, of two frames each.
 FILMED = replace(
     SYNTH, steps=2750, batch=8, clip_frames=2, augmentation="filmed", frozen=("backbone",), ema=0.995,
-    frozen_after_pretraining=AUDIO_PARTS, audio_pretraining_sounds="mixed", audio_pretraining_steps=2400,
-    audio_pretraining_batch=32, audio_pretraining_seconds=2, visual_pretraining_steps=700, visual_pretraining_batch=16,
+    frozen_after_pretraining=("audio_encoder", "audio_class_head"), audio_pretraining_sounds="mixed",
+    audio_pretraining_steps=2400, audio_pretraining_batch=32, audio_pretraining_seconds=2,
+    visual_pretraining_steps=700, visual_pretraining_batch=16,
 )  # fmt: skip
 
 # AVSC on AVSBench-object (section 6.1): Adam, 32 frames a step for the proposals and 64 for the correlation. Where the

@@ -28,7 +28,7 @@ from acvis_kit.losses.criterion import Criterion, LossSum, per_term
 from acvis_kit.losses.pixels import auxiliary_loss, pixel_class_loss
 from acvis_kit.losses.truth import Truth
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.training.optimizer import freeze, parameter_groups
+from acvis_kit.training.optimizer import exclude, parameter_groups
 from acvis_kit.training.randomness import point_generators, seed_step
 from acvis_kit.training.recipe import AUDIO_PARTS, VISUAL_PARTS, Recipe
 from acvis_kit.training.schedule import lr_factor, pretrained_factor
@@ -217,11 +217,6 @@ def whole_network(model: ACVIS, clips: TrainingClips, recipe: Recipe, processes:
         points = point_generators(recipe.seed, draws, output.frame_class_logits.device)
         return criterion(output, batch.targets, generators=points, reduce=reduce)
 
-    frozen = (*recipe.frozen, *recipe.frozen_after_pretraining)
-
-    def freeze_parts() -> None:
-        freeze(model, frozen)
-
     only_patches = config.uses_audio_in_frames and config.audio_tokens == "patch"
     return Stage(
         "training",
@@ -244,8 +239,8 @@ def whole_network(model: ACVIS, clips: TrainingClips, recipe: Recipe, processes:
         # precomputed features.
         idle_parameters=(only_patches and not config.video_fusion and not config.audio_classes)
         or (recipe.audio_folder is not None and model.audio_encoder is not None)
-        or (model.audio_teacher_head is not None and "audio_teacher_head" not in frozen),
-        prepare=freeze_parts if recipe.frozen_after_pretraining else None,
+        or (model.audio_teacher_head is not None and "audio_teacher_head" not in recipe.frozen_after_pretraining),
+        prepare=partial(exclude, model, recipe.frozen_after_pretraining),
     )
 
 

@@ -50,8 +50,7 @@ class YAMNet:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._opened: tuple[Any, int, int] | None = None
-        self._open()  # a wrong file is an error before the first step
-        self._opened = None
+        self._open()  # a wrong file is an error before the first step; workers open their own
 
     def __call__(self, seconds: np.ndarray) -> np.ndarray:
         """Float32 (T, 16000), 16 kHz, in [-1, 1] -> float32 (T, 1024), of the middle 0.975 s of each."""

@@ -50,7 +50,8 @@ def copy_weights(source: ACVIS, target: ACVIS, only: Sequence[str] | None = None
     given = {key: value for key, value in given.items() if not key.startswith(without)}
     names, new_names = source.config.class_names, target.config.class_names
     shared = [name for name in new_names if name in names]
-    heads = [key for key in own if key.rpartition(".")[0] in CLASS_HEADS and key in given and len(own[key]) > 1]
+    by_class = CLASS_HEADS if target.config.class_head == "queries" else CLASS_HEADS[2:]  # else they have one row
+    heads = [key for key in own if key.rpartition(".")[0] in by_class and key in given]
     if wrong := wrong_shapes(own, {key: value for key, value in given.items() if key not in heads}):
         raise WeightsError(
             f"the initial weights are of another configuration: {listed(wrong, 'shapes differ')}. Leave out preset to "

@@ -19,7 +19,7 @@ from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.training import stages
 from acvis_kit.training.optimizer import freeze
 from acvis_kit.training.parallel import make_accelerator
-from acvis_kit.training.recipe import SYNTH, Recipe, RuntimeConfig
+from acvis_kit.training.recipe import FILMED, SYNTH, Recipe, RuntimeConfig
 from acvis_kit.training.stages import Stage, audio_pretraining, stages_of, visual_pretraining, whole_network
 from acvis_kit.training.trainer import Trainer
 from tests.conftest import SEEING, TINY, make_model
@@ -123,6 +123,14 @@ def test_the_classifier_of_masks_learns_from_annotated_masks(
     run(model, stage, tmp_path)
     assert changed_parts(model, before) == {"pixel_decoder", "pixel_class_head", "mask_classifier"}
     assert loss() < initial
+
+
+def test_filmed_weights_without_the_teachers_head_can_be_trained_on(clips: TrainingClips) -> None:
+    """The weights that ship have no such head; the recipe must not freeze what is not there."""
+    config = replace(PRESETS["acvis-filmed-small"], class_names=clips.class_names, audio_teacher_dim=0)
+    model = make_model(config)
+    whole_network(model, clips, FILMED).prepare()
+    assert not any(p.requires_grad for p in model.audio_encoder.parameters())
 
 
 class Loudness:
