@@ -64,6 +64,7 @@ def add_synth(commands: argparse._SubParsersAction) -> None:
         metavar=("COCO_JSON", "IMAGES"),
         help="photographs seen by a moving camera, with cut-outs before them, instead of drawn scenes; see --sounds",
     )
+    parser.add_argument("--classes", nargs="+", metavar="CLASS", help="of drawn objects (all twelve)")
     parser.add_argument(
         "--named",
         nargs="+",
@@ -101,7 +102,9 @@ def _write(arguments: argparse.Namespace) -> None:
     from acvis_kit.data.synth.material import DrawnMaterial
     from acvis_kit.data.synth.writer import write_dataset
 
-    material: Callable[[], Material] = DrawnMaterial
+    material: Callable[[], Material] = partial(DrawnMaterial, arguments.classes)
+    if arguments.classes and (arguments.photos or arguments.cutouts or arguments.sounds):
+        raise ConfigError("--classes chooses drawn objects: leave out --photos, --cutouts and --sounds")
     if arguments.photos:
         from acvis_kit.data.synth.filmed import PhotoMaterial
 

@@ -42,10 +42,18 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--train-split", default="train", metavar="NAME", help="(train)")
     parser.add_argument("--val-split", default="val", metavar="NAME", help="(val)")
     parser.add_argument("--subset", metavar="NAME", help="of AVSBench-semantic or VPO (all)")
-    parser.add_argument("--init-from", metavar="W", help="weights to fine-tune")
+    parser.add_argument(
+        "--init-from", metavar="W", help="weights to fine-tune; AVSC, RAVS: or an ACVIS, for its encoders"
+    )
     parser.add_argument("--init-without", nargs="+", default=[], metavar="PART", help="parts of W to leave out")
-    parser.add_argument("--backbone-weights", metavar="F", help="ImageNet's: FILE, package:NAME, timm:NAME")
-    parser.add_argument("--audio-weights", metavar="F", help="VGGish's FILE; package:NAME, ImageNet's")
+    parser.add_argument(
+        "--backbone-weights", metavar="F", help="ImageNet's: FILE, USER/REPO:FILE, package:NAME, timm:NAME"
+    )
+    parser.add_argument(
+        "--audio-weights",
+        metavar="F",
+        help="VGGish's FILE; package:NAME, ImageNet's; AVSC, RAVS: BEATs', VGGish's, HTSAT's",
+    )
     parser.add_argument("--audio-teacher", type=Path, metavar="F", help="YAMNet's TFLite file, for audio pretraining")
     parser.add_argument("--overwrite", action="store_true", help="start again where RUN holds another run")
     parser.add_argument("--allow-outside", action="store_true", help="read frames outside of --data")
@@ -112,7 +120,7 @@ def _train_semantic(arguments: argparse.Namespace, config: AVSCConfig | RAVSConf
     from acvis_kit.training.parallel import Stop
     from acvis_kit.training.semantic_run import train_semantic
 
-    apart = ("audio_weights", "audio_teacher", "init_without", "allow_outside", "eval_clips", "eval_every")
+    apart = ("audio_teacher", "init_without", "allow_outside", "eval_clips", "eval_every")
     if unused := [f"--{name.replace('_', '-')}" for name in apart if getattr(arguments, name)]:
         raise ConfigError(f"AVSC and RAVS are trained without {', '.join(unused)}: leave them out")
     system = arguments.preset or next(name for name, of in ALL_PRESETS.items() if type(of) is type(config))
@@ -128,6 +136,7 @@ def _train_semantic(arguments: argparse.Namespace, config: AVSCConfig | RAVSConf
         subset=arguments.subset,
         init_from=arguments.init_from,
         backbone_weights=arguments.backbone_weights,
+        audio_weights=arguments.audio_weights,
         overwrite=arguments.overwrite,
         stop=stop,
         say=say,

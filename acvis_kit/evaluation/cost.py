@@ -41,21 +41,38 @@ class Cost:
         part: its name.
         parameters: number of parameters.
         gflops: 10^9 operations per frame; a multiply-add counts as two, as in `FlopCounterMode`.
+        milliseconds: per frame; None where it was not measured.
     """
 
     part: str
     parameters: int
     gflops: float
+    milliseconds: float | None = None
+
+    def without(self, part: str, *others: Cost) -> Cost:
+        """What remains of this part without some within it, under another name."""
+        less = None if self.milliseconds is None else self.milliseconds - sum(o.milliseconds or 0 for o in others)
+        return Cost(
+            part,
+            self.parameters - sum(o.parameters for o in others),
+            self.gflops - sum(o.gflops for o in others),
+            less,
+        )
 
 
 class CostTable:
     """The costs of the parts of a model, which are run one after another.
 
+    Args:
+        runs: of each part that are timed, after a first one; the median counts. 0: none.
+        device: that the parts run on.
+
     Attributes:
         rows: in the order in which they were counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, runs: int = 0, device: torch.device | str = "cpu") -> None:
+        self.runs, self.device = runs, torch.device(device)
         self.rows: list[Cost] = []
 
     def count(
@@ -72,12 +89,17 @@ class CostTable:
         """
         result, operations = with_operations(run)
         parameters = number_of_parameters(module) if module is not None else 0
-        self.rows.append(Cost(part, parameters, (operations / frames + extra) / 1e9))
+        milliseconds = None
+        if self.runs:
+            milliseconds = 1e3 * median_seconds({part: run}, self.runs, self.device)[part] / frames
+        self.rows.append(Cost(part, parameters, (operations / frames + extra) / 1e9, milliseconds))
         return result
 
     def add_total(self, model: nn.Module) -> None:
         """Add the row "whole"."""
-        self.rows.append(Cost("whole", number_of_parameters(model), sum(row.gflops for row in self.rows)))
+        milliseconds = sum(row.milliseconds or 0 for row in self.rows) if self.runs else None
+        gflops = sum(row.gflops for row in self.rows)
+        self.rows.append(Cost("whole", number_of_parameters(model), gflops, milliseconds))
 
 
 def sampling_operations(config: PixelDecoderConfig, maps: Sequence[Tensor]) -> float:
@@ -87,8 +109,10 @@ def sampling_operations(config: PixelDecoderConfig, maps: Sequence[Tensor]) -> f
 
 
 @torch.no_grad()
-def costs(model: ACVIS) -> list[Cost]:
+def costs(model: ACVIS, runs: int = 0) -> list[Cost]:
     """Parameters and GFLOPs per 360x640 frame of each part, in the order of the data, then of two query generators.
+
+    With `runs` also milliseconds, medians of so many runs of one frame.
 
     Operations are counted by torch's FlopCounterMode. It omits the samples of deformable attention, which are added by
     formula: each of C channels, L levels and `points` samples takes 4 corners, one multiply-add each.
@@ -97,7 +121,7 @@ def costs(model: ACVIS) -> list[Cost]:
     model = copy.deepcopy(model).eval().requires_grad_(False)  # the counter's hooks need this
     dtype, device = model.pixel_mean.dtype, model.pixel_mean.device
     image = torch.zeros(1, 3, *FRAME_SIZE, dtype=dtype, device=device)
-    table = CostTable()
+    table = CostTable(runs, device)
     rows, count = table.rows, table.count
     maps = count("backbone", model.backbone, lambda: model.backbone(image))
     sampled = sampling_operations(config, maps)
@@ -122,7 +146,7 @@ def costs(model: ACVIS) -> list[Cost]:
 
     for name, head in {"class": model.pixel_class_head, **model.auxiliary_heads}.items():
         if head is not None:
-            rows.append(Cost(f"pixel {name} head, in training", number_of_parameters(head), 0.0))
+            rows.append(Cost(f"pixel {name} head, in training", number_of_parameters(head), 0.0, 0.0 if runs else None))
     table.add_total(model)
     for kind, audio_tokens in (("acqg", config.audio_tokens), ("additive", "clip")):
         variant = replace(config, query_generator=kind, audio_tokens=audio_tokens, frame_fusion=True)
@@ -178,8 +202,11 @@ def _silence(model: ACVIS) -> AudioFeatures:
 def cost_table(rows: list[Cost]) -> str:
     """Plain-text table of the parts."""
     width = max(len(row.part) for row in rows)
-    lines = [f"{'part':<{width}}  {'parameters':>12}  {'GFLOPs a frame':>14}"]
-    lines += [f"{row.part:<{width}}  {row.parameters:>12,}  {row.gflops:>14.3f}" for row in rows]
+    timed = any(row.milliseconds is not None for row in rows)
+    lines = [f"{'part':<{width}}  {'parameters':>12}  {'GFLOPs a frame':>14}" + f"  {'ms a frame':>10}" * timed]
+    for row in rows:
+        shown = "" if row.milliseconds is None else f"  {row.milliseconds:>10.2f}"
+        lines.append(f"{row.part:<{width}}  {row.parameters:>12,}  {row.gflops:>14.3f}" + shown)
     return "\n".join(lines)
 
 

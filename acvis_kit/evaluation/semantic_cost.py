@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -19,8 +20,10 @@ from acvis_kit.models.semantic import normalised
 
 
 @torch.no_grad()
-def semantic_costs(model: AVSC | RAVS) -> list[Cost]:
+def semantic_costs(model: AVSC | RAVS, runs: int = 0) -> list[Cost]:
     """Parameters and GFLOPs per frame of each part, in the order of the data; frames have the size of the input.
+
+    With `runs` also milliseconds, medians of so many runs of one frame.
 
     What torch's FlopCounterMode omits is added by formula: the samples of deformable attention (see `costs`), and the
     N x N distances of DPC-KNN, products of N x C matrices. Sorting, resizing and pointwise operations count nothing.
@@ -29,7 +32,7 @@ def semantic_costs(model: AVSC | RAVS) -> list[Cost]:
     side = model.config.input_size
     frame = torch.zeros(1, 3, side, side, dtype=model.pixel_mean.dtype, device=model.pixel_mean.device)
     image = normalised(frame, model.pixel_mean, model.pixel_std)
-    table = CostTable()
+    table = CostTable(runs, model.pixel_mean.device)
     if isinstance(model, AVSC):
         _count_avsc(table, model, image)
     else:
@@ -46,8 +49,7 @@ def _count_avsc(table: CostTable, model: AVSC, image: Tensor) -> None:
     decoder = table.rows.pop()
     table.count("whole head", head, lambda: head(maps), extra=extra)
     whole = table.rows.pop()
-    rest = Cost("query decoder", whole.parameters - decoder.parameters, whole.gflops - decoder.gflops)
-    table.rows += [decoder, rest]
+    table.rows += [decoder, whole.without("query decoder", decoder)]
     if model.sound_encoder is None or model.sound_classifier is None:
         return
     classifier = model.sound_classifier
@@ -89,6 +91,9 @@ def _count_alignment(table: CostTable, alignment: Alignment, level: Tensor, vect
         distances = 2.0 * number**2 * dim
         groups = min(alignment.groups, number)
         table.count(f"DPC-KNN, {name}", None, lambda: alignment.group(tokens, groups), extra=distances)
+        grouping, whole = table.rows.pop(), table.rows.pop()  # the counter does not see the grouping's operations
+        own = replace(grouping, gflops=grouping.gflops - distances / 1e9)
+        table.rows += [whole.without(whole.part, own), grouping]
     return aligned.map
 
 

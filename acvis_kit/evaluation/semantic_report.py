@@ -123,3 +123,62 @@ def semantic_table(report: SemanticReport) -> str:
 
 def _percent(value: float) -> str:
     return "-" if np.isnan(value) else f"{100 * value:.2f}"
+
+
+# Columns of the comparison: heading, and where the value lies in a report as `SemanticReport.to_dict` gives it.
+_COMPARED: dict[str, tuple[str, ...]] = {
+    "J": ("tpavi", "sounding", "j"),
+    "F": ("tpavi", "sounding", "f"),
+    "J, one class": ("sources", "one class", "j"),
+    "J, several": ("sources", "several classes", "j"),
+    "mIoU, classes": ("tpavi", "classes", "miou_seen"),
+    "silence: blank": ("robustness", "silent", "ra"),
+    "unmatched: blank": ("robustness", "unmatched", "ra"),
+    "follows a swap": ("control", "follows_swap"),
+    "AUC of changes": ("uncertainty", "auc_of_changes"),
+}
+
+
+def comparison_table(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """A Markdown table with a row for each of several reports, in percent; candidates are numbers per frame.
+
+    Columns that no report has are left out. Several reports whose names begin with "seed" have one row: the mean, and
+    in brackets the least and the greatest value.
+
+    Args:
+        reports: by the name of the row, as `SemanticReport.to_dict` gives them.
+    """
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for name, report in reports.items():
+        rows.setdefault("seeds" if name.startswith("seed") else name, []).append(report)
+    if "seeds" in rows:
+        rows = {f"{len(rows['seeds'])} seeds": rows.pop("seeds"), **rows}
+    paths = {**_COMPARED, "candidates": ("candidates_per_frame",)}
+    cells = {
+        heading: [
+            _mean_and_range([_at(one, path) for one in of], 1 if heading == "candidates" else 100)
+            for of in rows.values()
+        ]
+        for heading, path in paths.items()
+    }
+    kept = {heading: column for heading, column in cells.items() if any(column)}
+    lines = [f"| | {' | '.join(kept)} |", "|---" * (len(kept) + 1) + "|"]
+    lines += [f"| {name} | {' | '.join(column[n] or '-' for column in kept.values())} |" for n, name in enumerate(rows)]
+    return "\n".join(lines)
+
+
+def _at(report: Mapping[str, Any], path: tuple[str, ...]) -> float | None:
+    value: Any = report
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _mean_and_range(values: list[float | None], scale: float) -> str:
+    """One value, or the mean of several and their range; "" if one is missing."""
+    known = [scale * value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return ""
+    digits = 2 if scale == 1 else 1
+    mean = f"{np.mean(known):.{digits}f}"
+    return mean if len(known) == 1 else f"{mean} ({min(known):.{digits}f} to {max(known):.{digits}f})"

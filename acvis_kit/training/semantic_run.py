@@ -14,6 +14,7 @@ from torch import nn
 from acvis_kit.data.semantic import SemanticSplit
 from acvis_kit.data.semantic_layouts import open_split
 from acvis_kit.errors import WeightsError
+from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.config import AVSCConfig
 from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.ravs.config import RAVSConfig
@@ -26,8 +27,9 @@ from acvis_kit.training.run import claim, described, remaining
 from acvis_kit.training.semantic_stages import semantic_stages
 from acvis_kit.training.start import about
 from acvis_kit.training.trainer import LAST, Trainer
+from acvis_kit.weights.encoders import load_audio_weights, load_imagenet_weights
 from acvis_kit.weights.load import load_model
-from acvis_kit.weights.transfer import load_imagenet_weights
+from acvis_kit.weights.transfer import copy_encoders
 
 
 def train_semantic(
@@ -41,6 +43,7 @@ def train_semantic(
     subset: str | None = None,
     init_from: str | Path | None = None,
     backbone_weights: str | Path | None = None,
+    audio_weights: str | Path | None = None,
     overwrite: bool = False,
     stop: Stop | None = None,
     say: Callable[[str], None] = print,
@@ -55,8 +58,10 @@ def train_semantic(
         runtime: settings that do not change the final weights. There is no evaluation during training.
         train_split: name of the split to train on.
         subset: see `open_split`.
-        init_from: weights of the same system and classes to go on from, as `load_model` accepts them.
+        init_from: weights of the same system and classes to go on from, as `load_model` accepts them; or of an ACVIS,
+            whose encoders are taken, see `copy_encoders`.
         backbone_weights: ImageNet's, see `load_imagenet_weights`.
+        audio_weights: of BEATs, VGGish or HTSAT, see `load_audio_weights`.
         overwrite: start again where OUT holds another run.
         stop: receives the signals while training runs; None: one of its own.
         say: for messages.
@@ -77,8 +82,8 @@ def train_semantic(
         say = lambda _: None  # noqa: E731
     split = open_split(data, train_split, subset)
     config = with_classes_of(config, split)
-    weights: dict[str, str | Path | None] = {"init_from": init_from, "backbone_weights": backbone_weights}
-    model = _initial(config, recipe.seed, init_from, backbone_weights)
+    weights = {"init_from": init_from, "backbone_weights": backbone_weights, "audio_weights": audio_weights}
+    model = _initial(config, recipe.seed, **weights, say=say)
     exclude(model, recipe.frozen)  # an unknown part is an error before the first step
     stages = semantic_stages(model, split, recipe, accelerator.num_processes)
     if accelerator.is_main_process:
@@ -102,22 +107,42 @@ def with_classes_of(config: AVSCConfig | RAVSConfig, split: SemanticSplit) -> AV
 
 
 def _initial(
-    config: AVSCConfig | RAVSConfig, seed: int, init_from: str | Path | None, backbone_weights: str | Path | None
+    config: AVSCConfig | RAVSConfig,
+    seed: int,
+    init_from: str | Path | None,
+    backbone_weights: str | Path | None,
+    audio_weights: str | Path | None,
+    say: Callable[[str], None],
 ) -> AVSC | RAVS:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = cast(AVSC | RAVS, MODEL_TYPES[config.model_type].model(config))
+    sound = model.sound_encoder
     if init_from is not None:
-        given = load_model(init_from)
-        if type(given) is not type(model) or given.config.class_names != model.config.class_names:
-            raise WeightsError(
-                f"{init_from} holds a {type(given).__name__} for {len(given.config.class_names)} classes: going on "
-                f"needs a {type(model).__name__} for the {len(model.config.class_names)} classes of the data"
-            )
-        try:
-            model.load_state_dict(given.state_dict())
-        except RuntimeError as error:
-            raise WeightsError(f"{init_from} is of another configuration: {str(error)[:300]}") from error
+        _copy(load_model(init_from), model, init_from, say)
     if backbone_weights is not None:
         load_imagenet_weights(cast(nn.Module, model.backbone), backbone_weights)
+        say(f"backbone from {backbone_weights}")
+    if audio_weights is not None:
+        if sound is None:
+            raise WeightsError(f"audio_weights={audio_weights}: with audio_use=False there is no audio encoder")
+        say(f"{load_audio_weights(sound, audio_weights)} from {audio_weights}")
+    elif init_from is None and sound is not None and sound.network is not None and sound.frozen:
+        say(f"{sound.name} has random weights and stays untrained: pass --audio-weights, or set audio_frozen=false")
     return model
+
+
+def _copy(given: nn.Module, model: AVSC | RAVS, source: str | Path, say: Callable[[str], None]) -> None:
+    if isinstance(given, ACVIS):
+        say(copy_encoders(given, model))
+        return
+    if type(given) is not type(model) or given.config.class_names != model.config.class_names:
+        raise WeightsError(
+            f"{source} holds a {type(given).__name__} for {len(given.config.class_names)} classes: going on "  # type: ignore[union-attr,arg-type]
+            f"needs a {type(model).__name__} for the {len(model.config.class_names)} classes of the data, or an ACVIS "
+            "for its encoders"
+        )
+    try:
+        model.load_state_dict(given.state_dict())
+    except RuntimeError as error:
+        raise WeightsError(f"{source} is of another configuration: {str(error)[:300]}") from error

@@ -5,22 +5,21 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
+from torch import nn
 
 import acvis_kit
-from acvis_kit.config import TIMM, TIMM_BACKBONES, ACVISConfig
+from acvis_kit.config import TIMM_BACKBONES, ACVISConfig
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.semantic import SemanticSplit
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.download import sha256_of
+from acvis_kit.weights.encoders import load_imagenet_weights
 from acvis_kit.weights.load import load_model, open_weights, with_vggish
-from acvis_kit.weights.transfer import PACKAGE, copy_weights, load_imagenet_audio_weights, load_imagenet_weights
-
-if TYPE_CHECKING:
-    from acvis_kit.models.encoders.timm_audio import TimmAudioEncoder
+from acvis_kit.weights.transfer import copy_weights
 
 Say = Callable[[str], None]
 
@@ -72,7 +71,7 @@ def initial_model(
         load_imagenet_weights(model.backbone, backbone_weights)
         say(f"backbone from {backbone_weights}")
     if audio_weights is not None and config.audio_encoder.startswith(TIMM_BACKBONES):
-        load_imagenet_audio_weights(cast("TimmAudioEncoder", model.audio_encoder), audio_weights)
+        load_imagenet_weights(cast(nn.Module, model.audio_encoder), audio_weights)
         say(f"audio encoder from {audio_weights}")
     elif audio_weights is not None:
         model = with_vggish(model, audio_weights)
@@ -109,12 +108,12 @@ def about(
 
 
 def _identity(name: str, source: str) -> str:
-    """What two runs with equal initial weights have in common: a checksum, or the name of timm's or a package's."""
+    """What two runs with equal initial weights have in common: the checksum of a file, or a name."""
     if name == "init_from":
         return open_weights(source).sha256 or source
-    if name == "init_without":
-        return source
-    return source if source.startswith((TIMM, PACKAGE)) else sha256_of(Path(source))
+    return (
+        sha256_of(Path(source)) if Path(source).is_file() else source
+    )  # else timm's, a package's, a folder, the Hub's
 
 
 def git_revision() -> str | None:

@@ -29,9 +29,6 @@ from acvis_kit.config import ACVISConfig
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.models.avsc.config import AVSCConfig
-from acvis_kit.models.ravs.config import RAVSConfig
-from acvis_kit.models.registry import MODEL_TYPES
 from acvis_kit.viz.pixels import image_file
 from acvis_kit.weights.load import load_model, save_model
 from acvis_kit.weights.transfer import copy_weights
@@ -122,28 +119,6 @@ def initial_weights(config: ACVISConfig, folder: Path, audio: bool = False) -> P
     model = ACVIS(config)
     random_parts = tuple(name for name in AUDIO_PATH if not (audio and name in AUDIO_PARTS))
     copy_weights(load_model("acvis-synth-tiny"), model, without=random_parts)
-    return save_model(model, folder)
-
-
-def initial_semantic_weights(config: AVSCConfig | RAVSConfig, folder: Path) -> Path:
-    """Write weights for a short training of a semantic system: the bundled weights' encoders, the rest random.
-
-    The encoders of frames and sound are copied, and a deformable pixel decoder. The papers start from encoders that
-    were trained on ImageNet or COCO, and on AudioSet.
-
-    Args:
-        config: its encoders have the sizes of acvis-synth-tiny.
-        folder: where to write, for `init_from`.
-
-    Returns:
-        The folder.
-    """
-    model = MODEL_TYPES[config.model_type].model(config)
-    source = load_model("acvis-synth-tiny")
-    model.backbone.load_state_dict(source.backbone.state_dict())
-    model.sound_encoder.network.load_state_dict(source.audio_encoder.state_dict())
-    if isinstance(config, AVSCConfig) and config.pixel_decoder == "deformable":
-        model.proposal_head.pixel_decoder.load_state_dict(source.pixel_decoder.state_dict())
     return save_model(model, folder)
 
 

@@ -27,13 +27,13 @@ from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.models.registry import build_model
 from acvis_kit.weights.convert import from_reference, read_checkpoint
 from acvis_kit.weights.download import CONFIG_FILE, HubUnreachable, fetch, sha256_of
+from acvis_kit.weights.encoders import vggish_state
 from acvis_kit.weights.fit import build_and_load, cut, load_exactly, reason, require_layers
 from acvis_kit.weights.published import DEFAULT_WEIGHTS, PICKLES, WEIGHTS, Weights, known_ids, remote_of
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_KEY = "acvis_config"  # key in the metadata of a safetensors file
 LONGEST_CONFIG = 10**6  # characters
-VGGISH_PREFIXES = ("audio_backbone.", "audio_encoder.", "")  # reference checkpoint, ours, VGGish alone
 RANDOM = "random"  # the displayed name of an untrained model
 
 
@@ -286,7 +286,7 @@ def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
         given = {str(k): v for k, v in given.items() if isinstance(v, Tensor)}
     config = replace(model.config, audio_encoder="vggish")
     vggish = VGGish(quantize=config.audio_features == "vggish_quantized")
-    load_exactly(vggish, _vggish_state(given, vggish, path))
+    load_exactly(vggish, vggish_state(given, vggish, path))
     if model.audio_encoder is None or model.config.audio_encoder != "vggish":
         extended = ACVIS(config)
         state = {k: v for k, v in model.state_dict().items() if not k.startswith("audio_encoder.")}
@@ -295,31 +295,6 @@ def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
         model = extended.eval()
     model.audio_encoder = vggish.to(model.pixel_mean.device, model.pixel_mean.dtype).eval()
     return model
-
-
-def _vggish_state(given: Mapping[str, Tensor], vggish: VGGish, path: Path) -> dict[str, Tensor]:
-    """The state of `vggish` among the tensors of a file.
-
-    Raises:
-        WeightsError: the file has no VGGish, or no PCA if `vggish` needs one.
-    """
-    for prefix in VGGISH_PREFIXES:
-        if f"{prefix}features.0.weight" in given:
-            break
-    else:
-        raise WeightsError(f"{path} holds no VGGish: expected 'features.0.weight', ..., 'embeddings.4.bias'")
-    state = {k.removeprefix(prefix).removeprefix("pproc."): v for k, v in given.items() if k.startswith(prefix)}
-    state = {k: v for k, v in state.items() if k.startswith(("features.", "embeddings.", "pca_"))}
-    if not vggish.quantize:
-        state = {k: v for k, v in state.items() if not k.startswith("pca_")}
-    elif "pca_means" not in state:
-        raise WeightsError(
-            f"{path} has no PCA (pca_eigen_vectors, pca_means), and this model whitens VGGish's embedding: merge "
-            "VGGish's PCA file into it, or take the VGGish of an ACVIS checkpoint"
-        )
-    else:
-        state["pca_means"] = state["pca_means"].flatten()
-    return state
 
 
 def _find(source: Path, trust_pickle: bool) -> Path:

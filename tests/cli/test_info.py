@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from acvis_kit.cli import main
+from acvis_kit.evaluation.cost import Cost
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.load import save_model
 from tests.semantic_models import marking_avsc, marking_ravs
@@ -79,3 +80,24 @@ def test_info_knows_the_presets_of_all_systems(preset: str, capsys) -> None:
     assert parts_of(preset, capsys)["whole"]["gflops"] > 0
     assert main(["info", preset]) == 0
     assert "backbone = compact" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("preset", ["acvis-synth-tiny", "avsc-synth-tiny", "ravs-synth-tiny"])
+def test_parts_are_timed_on_request(preset: str, capsys) -> None:
+    assert main(["info", preset, "--times", "1", "--json"]) == 0
+    rows = {row["part"]: row["milliseconds"] for row in json.loads(capsys.readouterr().out)}
+    names = list(rows)
+    parts = [name for name in names[: names.index("whole")] if "in training" not in name]
+    assert all(rows[name] > 0 for name in parts) and rows["whole"] == pytest.approx(sum(rows[n] for n in parts))
+    assert main(["info", preset]) == 0
+    assert "ms a frame" not in capsys.readouterr().out
+
+
+def test_a_part_without_another_loses_its_share() -> None:
+    rest = Cost("all", 10, 3.0, 5.0).without("rest", Cost("one", 4, 1.0, 2.0))
+    assert rest == Cost("rest", 6, 2.0, 3.0)
+
+
+def test_a_negative_number_of_runs_is_refused(capsys) -> None:
+    assert main(["info", "acvis-r50", "--times", "-1"]) == 1
+    assert "--times -1 must be 0 or more" in capsys.readouterr().err

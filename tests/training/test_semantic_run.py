@@ -24,9 +24,16 @@ from acvis_kit.weights.load import load_model
 
 AVSC_TINY = replace(
     AVSC_PRESETS["avsc-synth-tiny"], hidden_dim=32, num_queries=4, decoder_layers=1, feedforward_dim=32,
-    audio_hidden=16, input_size=64,
+    audio_hidden=16, input_size=64, pixel_layers=1, pixel_feedforward_dim=32, audio_frozen=False,
 )  # fmt: skip
-RAVS_TINY = replace(RAVS_PRESETS["ravs-synth-tiny"], decoder_dim=16, temporal_dim=16, groups=(4, 3, 2), input_size=64)
+RAVS_TINY = replace(
+    RAVS_PRESETS["ravs-synth-tiny"],
+    decoder_dim=16,
+    temporal_dim=16,
+    groups=(4, 3, 2),
+    input_size=64,
+    audio_frozen=False,
+)
 AVSC_RECIPE = replace(AVSC_SYNTH, steps=2, batch=2, proposal_steps=2, proposal_batch=2)
 RAVS_RECIPE = replace(RAVS_SYNTH, steps=2, batch=2, clip_frames=2)
 QUIET: dict[str, Any] = {"runtime": RuntimeConfig(workers=0, device="cpu"), "say": lambda _: None}
@@ -132,6 +139,33 @@ def test_weights_of_another_system_are_refused(data: Path, tmp_path: Path) -> No
         train_semantic(AVSC_TINY, AVSC_RECIPE, data, tmp_path / "avsc", init_from=tmp_path / "ravs" / "last", **QUIET)
 
 
+def test_encoders_come_from_an_acvis_and_the_frozen_one_stays(data: Path, tmp_path: Path) -> None:
+    """Untrained encoders of sound that stay frozen are named."""
+    said: list[str] = []
+    frozen = replace(RAVS_TINY, audio_frozen=True, input_size=32)
+    runtime = QUIET["runtime"]
+    train_semantic(
+        frozen, RAVS_RECIPE, data, tmp_path / "run", runtime=runtime, init_from="acvis-synth-tiny", say=said.append
+    )
+    given, trained = load_model("acvis-synth-tiny"), load_model(tmp_path / "run" / "last")
+    theirs, own = given.audio_encoder.state_dict(), trained.sound_encoder.network.state_dict()
+    assert "copied: backbone, audio encoder" in said and all(torch.equal(theirs[name], own[name]) for name in theirs)
+    start, end = given.backbone.state_dict(), trained.backbone.state_dict()
+    moved = [float((start[name] - end[name]).abs().max()) for name in start]
+    assert 0 < max(moved) < 0.02  # trained on from there
+
+    train_semantic(frozen, replace(RAVS_RECIPE, steps=1), data, tmp_path / "b", runtime=runtime, say=said.append)
+    assert "compact has random weights and stays untrained: pass --audio-weights, or set audio_frozen=false" in said
+
+
+def test_audio_weights_need_an_encoder_that_has_some(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"audio_encoder='compact' has no published weights"):
+        train_semantic(RAVS_TINY, RAVS_RECIPE, data, tmp_path, audio_weights=tmp_path / "x.pt", **QUIET)
+    picture = replace(AVSC_TINY, audio_use=False)
+    with pytest.raises(WeightsError, match=r"with audio_use=False there is no audio encoder"):
+        train_semantic(picture, AVSC_RECIPE, data, tmp_path, audio_weights=tmp_path / "x.pt", **QUIET)
+
+
 def test_the_command_trains_a_preset(data: Path, tmp_path: Path) -> None:
     command = ["train", "--preset", "ravs-synth-tiny", "--data", str(data), "--out", str(tmp_path / "run")]
     small = [f"{name}={value}" for name, value in (("decoder_dim", 16), ("temporal_dim", 16), ("input_size", 64))]
@@ -143,7 +177,7 @@ def test_the_command_trains_a_preset(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--preset", "avsc-r50", "--audio-weights", "x.pth"], "AVSC and RAVS are trained without --audio-weights"),
+        (["--preset", "avsc-r50", "--audio-teacher", "x"], "AVSC and RAVS are trained without --audio-teacher"),
         (["--preset", "acvis-r50", "--subset", "v2"], "--subset chooses videos of AVSBench or VPO"),
     ],
 )

@@ -18,8 +18,6 @@ from acvis_kit.data.synth.records import load_scenes
 from acvis_kit.errors import ConfigError
 from acvis_kit.media.mel import log_mel
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.models.avsc.config import AVSC_PRESETS, AVSCConfig
-from acvis_kit.models.ravs.config import RAVS_PRESETS, RAVSConfig
 from acvis_kit.viz import tutorial
 from acvis_kit.weights.load import load_model
 
@@ -193,20 +191,3 @@ def test_visual_parts_are_copied_and_audio_parts_are_random(tmp_path) -> None:
     assert audio_names and all(name.startswith(tutorial.AUDIO_PATH) for name in audio_names)  # none is copied
     initial = load_model(tutorial.initial_weights(silent, tmp_path / "silent"))
     assert initial.config == silent and torch.equal(initial.backbone.stem[0].weight, shipped.backbone.stem[0].weight)
-
-
-AVSC = replace(AVSC_PRESETS["avsc-synth-tiny"], pixel_decoder="deformable", pixel_layers=2, pixel_feedforward_dim=192)
-
-
-@pytest.mark.parametrize("config", [AVSC, RAVS_PRESETS["ravs-synth-tiny"]], ids=["avsc", "ravs"])
-def test_semantic_systems_start_from_the_bundled_encoders(config: AVSCConfig | RAVSConfig, tmp_path) -> None:
-    shipped = load_model("acvis-synth-tiny")
-    torch.manual_seed(0)
-    model = load_model(tutorial.initial_semantic_weights(config, tmp_path))
-    copied = {"backbone": model.backbone, "audio_encoder": model.sound_encoder.network}
-    if isinstance(config, AVSCConfig):
-        copied["pixel_decoder"] = model.proposal_head.pixel_decoder
-    for name, part in copied.items():
-        theirs = getattr(shipped, name).state_dict()
-        assert all(torch.equal(tensor, theirs[key]) for key, tensor in part.state_dict().items())
-    assert model.config == config

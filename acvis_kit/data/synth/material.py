@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from acvis_kit.data.synth.classes import SLENDER, SYNTH_CLASSES
 from acvis_kit.data.synth.sounds import Recordings, Voice
 from acvis_kit.data.synth.sprites import BASE, Sprite, draw_sprite
+from acvis_kit.errors import ConfigError
 
 UPRIGHT = frozenset({"person", "piano", "cat", "car", "dog", "horse"})  # classes that never lie on their side
 
@@ -42,14 +44,25 @@ class Material(Protocol):
 
 
 class DrawnMaterial:
-    """The procedural source: drawn objects and synthetic voices."""
+    """The procedural source: drawn objects and synthetic voices.
 
-    classes: tuple[str, ...] = SYNTH_CLASSES
+    Args:
+        classes: of the objects; None: all twelve. Sounds from outside the picture are of all twelve in any case.
+
+    Raises:
+        ConfigError: a class that is not drawn.
+    """
+
     voiced: tuple[str, ...] = SYNTH_CLASSES
     recordings: Recordings | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, classes: Sequence[str] | None = None) -> None:
+        if unknown := sorted(set(classes or ()) - set(SYNTH_CLASSES)):
+            raise ConfigError(f"there are no drawn objects of {', '.join(unknown)}: choose {', '.join(SYNTH_CLASSES)}")
+        self.classes = tuple(name for name in SYNTH_CLASSES if classes is None or name in classes)
         self.recipe: dict[str, Any] = {"source": "drawn"}
+        if classes is not None:
+            self.recipe["classes"] = list(self.classes)
         self.voice_files: dict[str, list[str]] = {}
 
     def sprite(self, class_name: str, rng: np.random.Generator, size: int) -> Sprite:

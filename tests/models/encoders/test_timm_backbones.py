@@ -16,7 +16,7 @@ from acvis_kit.config import PRESETS, ACVISConfig
 from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.models.encoders.backbones import build_backbone
 from acvis_kit.models.encoders.timm_backbones import CLASS_SCALE, TimmBackbone
-from acvis_kit.weights.transfer import load_imagenet_weights
+from acvis_kit.weights.encoders import load_imagenet_weights
 from tests.conftest import SHARED, make_model, unavailable
 
 LITE = ACVISConfig(backbone="efficientnet_lite0")
