@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import acvis_kit as ak
+from acvis_kit.inference.semantic_predictor import SemanticPredictor
 from acvis_kit.weights.load import WEIGHTS_FILE
-from acvis_kit.weights.published import ASSETS, DEFAULT_WEIGHTS, DRAWN_WEIGHTS, FILMED_WEIGHTS, WEIGHTS
+from acvis_kit.weights.published import ASSETS, CLASS_WEIGHTS, DEFAULT_WEIGHTS, DRAWN_WEIGHTS, FILMED_WEIGHTS, WEIGHTS
 
 CLIPS = sorted((ASSETS / "clips").glob("*.mp4"))
 
@@ -30,6 +31,18 @@ def test_the_weights_for_filmed_video_are_the_default_and_small() -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) <= 12_000_000
     assert (WEIGHTS[FILMED_WEIGHTS].bundled / WEIGHTS_FILE).stat().st_size <= 25e6
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_the_weights_of_avsc_are_small_and_follow_the_sound() -> None:
+    """On a drawn clip the classes that are marked change with the sound; a muted clip has none."""
+    assert (WEIGHTS[CLASS_WEIGHTS].bundled / WEIGHTS_FILE).stat().st_size <= 10e6
+    avsc = SemanticPredictor(ak.load_model(CLASS_WEIGHTS), device="cpu")
+    clip, other = (ak.load_clip(path) for path in CLIPS[:2])
+    features = avsc.encode(clip)
+    own, muted = avsc.decode(features), avsc.decode(features, torch.zeros_like(clip.waveform))
+    assert (own.class_maps > 0).any() and not (muted.class_maps > 0).any()
+    swapped = avsc.decode(features, other.waveform[: len(clip.waveform)])
+    assert not torch.equal(swapped.class_maps, own.class_maps)
 
 
 FILMED = sorted(WEIGHTS[FILMED_WEIGHTS].examples.glob("*.mp4"))

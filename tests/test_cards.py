@@ -11,8 +11,9 @@ from huggingface_hub import ModelCard, SpaceCard, metadata_load
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from acvis_kit.evaluation.listening import rows_table
+from acvis_kit.evaluation.semantic_report import comparison_table
 from acvis_kit.weights.download import sha256_of
-from acvis_kit.weights.published import DRAWN_WEIGHTS, FILMED_WEIGHTS, SPACE, WEIGHTS
+from acvis_kit.weights.published import CLASS_WEIGHTS, DRAWN_WEIGHTS, FILMED_WEIGHTS, SPACE, WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 CARD, SPACE_CARD = ROOT / "weights_card" / DRAWN_WEIGHTS / "README.md", ROOT / "space/README.md"
@@ -81,7 +82,9 @@ def test_the_spaces_card_has_no_key_that_the_hub_does_not_know() -> None:
     card = SpaceCard.load(SPACE_CARD)
     assert set(metadata_load(SPACE_CARD)) <= SPACE_KEYS
     assert card.data.sdk == "gradio" and card.data.license == "mit"
-    assert card.data.models == [WEIGHTS[FILMED_WEIGHTS].repository, SHIPPED.repository]
+    assert card.data.models == [
+        entry.repository for entry in (WEIGHTS[FILMED_WEIGHTS], SHIPPED, WEIGHTS[CLASS_WEIGHTS])
+    ]
     assert SPACE.partition("/")[0] == SHIPPED.repository.partition("/")[0]
 
 
@@ -111,3 +114,24 @@ def test_the_filmed_card_names_every_source() -> None:
     assert len(rows) > 2_000 and all(len(row) == 6 and row[2] and (row[3] or row[4]) for row in rows)
     assert {row[0] for row in rows} == {"photograph", "recording"}
     assert "ImageNet's weights are those of EfficientNet-Lite0" in ModelCard.load(FILMED_CARD).text
+
+
+@pytest.mark.parametrize("name", ["avsc-synth-tiny", "ravs-synth-tiny"])
+def test_the_cards_of_the_semantic_systems_have_the_numbers_that_were_measured(name: str) -> None:
+    """When this fails: measure as the card says, and put table and scores.json into its folder."""
+    folder = ROOT / "weights_card" / name
+    card, scores = ModelCard.load(folder / "README.md"), json.loads((folder / "scores.json").read_text())
+    assert comparison_table(scores) in card.text
+    assert card.data.license == "mit" and card.data.library_name == "acvis-kit"
+    assert set(re.findall(r"^## (.+)$", card.text, re.M)) >= {"How they were made", "What was measured", "Limits"}
+
+
+def test_the_weights_of_avsc_that_ship_are_measured_and_meet_their_targets() -> None:
+    scores = json.loads((ROOT / "weights_card" / CLASS_WEIGHTS / "scores.json").read_text())
+    shipped = scores["as shipped (seed 0, float16)"]
+    assert shipped["weights"]["sha256"] == sha256_of(WEIGHTS[CLASS_WEIGHTS].bundled / "model.safetensors")
+    for report in (shipped, *(value for key, value in scores.items() if key.startswith("seed"))):
+        assert report["control"]["follows_swap"] >= 0.85
+        assert report["robustness"]["silent"]["ra"] >= 0.95 and report["robustness"]["unmatched"]["ra"] >= 0.85
+    candidates = {key: report["candidates_per_frame"] for key, report in scores.items()}
+    assert candidates["seed 0"] > candidates["no L_soas"]

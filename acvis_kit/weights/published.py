@@ -12,6 +12,7 @@ from acvis_kit.errors import WeightsError
 ASSETS = Path(__file__).parents[1] / "assets"
 DRAWN_WEIGHTS = "acvis-synth-tiny"  # for drawn scenes: the tutorials, the tests and the drawn examples use them
 FILMED_WEIGHTS = "acvis-filmed-small"  # for filmed video
+CLASS_WEIGHTS = "avsc-synth-tiny"  # of AVSC, for drawn scenes
 DEFAULT_WEIGHTS = FILMED_WEIGHTS  # of load_model, the page and the command
 SPACE = "acvis-kit/acvis"  # Space of the Hub where the page will be published
 
@@ -76,6 +77,15 @@ WEIGHTS: dict[str, Weights] = {
             bundled=ASSETS / FILMED_WEIGHTS,
             online=False,
             examples=ASSETS / "filmed_clips",
+        ),
+        Weights(
+            id=CLASS_WEIGHTS,
+            repository="acvis-kit/avsc-synth-tiny",
+            licence="mit",
+            trained_on="AVIS-Synth: scenes that the kit draws, with sounds that it synthesises.",
+            limits="For drawn scenes only: AVSC marks the pixels of each class that sounds, not single objects.",
+            bundled=ASSETS / CLASS_WEIGHTS,
+            online=False,
         ),
         Weights(
             id="avis-reference",
