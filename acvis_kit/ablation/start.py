@@ -34,7 +34,7 @@ from acvis_kit.training.start import class_names_of, initial_model
 from acvis_kit.training.trainer import Trainer
 from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.fit import load_exactly
-from acvis_kit.weights.load import WEIGHTS_FILE, load_model, read_safetensors
+from acvis_kit.weights.load import load_model, open_weights, read_safetensors
 from acvis_kit.weights.transfer import copy_weights
 
 AUDIO_WEIGHTS = "audio"  # folder of the pretrained audio encoders
@@ -62,6 +62,7 @@ class Plan:
 
     Raises:
         ConfigError: a value outside its range.
+        WeightsError: there are no such visual weights.
     """
 
     data: dict[str, Path]
@@ -71,7 +72,7 @@ class Plan:
     recipe: Recipe = ABLATION_RECIPE
     audio_pretraining_steps: int = AUDIO_PRETRAINING_STEPS
     eval_clips: int = EVAL_CLIPS
-    visual_weights: Path | None = None
+    visual_weights: str | Path | None = None
     workers: int = 1
     threads: int | None = None
 
@@ -82,13 +83,13 @@ class Plan:
             raise ConfigError(
                 f"audio_pretraining_steps={self.audio_pretraining_steps} must not be negative; 0 leaves the stage out"
             )
+        if self.visual_weights is not None:
+            _identity(self.visual_weights)  # weights that are not there are an error before the first run
 
     @property
     def setting(self) -> dict[str, Any]:
         """See `tables.setting`."""
-        given, visual = self.visual_weights, None
-        if given is not None:
-            visual = sha256_of(given / WEIGHTS_FILE if given.is_dir() else given)[:12]
+        visual = None if self.visual_weights is None else _identity(self.visual_weights)
         return setting(self.base, self.recipe, self.audio_pretraining_steps, self.eval_clips, visual)
 
 
@@ -187,6 +188,12 @@ def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:
         given = load_model(run.plan.visual_weights)
         copy_weights(given, model, only=PARTS_WITHOUT_AUDIO if given.config.uses_audio else None)
     return model
+
+
+@cache
+def _identity(weights: str | Path) -> str:
+    """The beginning of the checksum of weights, which are opened once."""
+    return (open_weights(weights).sha256 or str(weights))[:12]
 
 
 def data_print(folder: Path) -> str:

@@ -288,7 +288,8 @@ class Handlers:
 
         Args:
             clip: a video file; trimmed to its first 120 s.
-            sound: the model's input: "original", "mute", "swap", "noise", "mix", "shift" or "keep".
+            sound: the model's input: "original", "mute", "swap", "noise", "mix", "shift" or "keep". The arguments below
+                that it does not use are refused.
             other_sound: a sound or video file, for "swap" and "mix".
             level: dB, -100..100; for "noise", how far it lies below the sound; for "mix", the gain of the other sound.
             seconds: delay for "shift", -3600..3600 and less than the clip's duration; negative is earlier.
@@ -313,6 +314,7 @@ class Handlers:
             threshold = self.studio.view.threshold if threshold is None else threshold
             view = TakeView.given(threshold, count_gate, self.studio.view.opacity)
             settings = SoundSettings.given(sound, other_sound, level, seconds, start, end)
+            settings.check_used()
             take = self.studio.run(session_of(request), Path(clip), settings, view, reporter(progress))
             video, *others = (str(file) for file in downloads.write_files(take, view, take.videos[view]))
             return video, views.summary(take, view), views.track_rows(take, view), *others

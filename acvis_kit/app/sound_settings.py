@@ -68,6 +68,22 @@ class SoundSettings:
             number_within("end", end, 0, LONGEST) or None,
         )
 
+    def check_used(self) -> None:
+        """Refuse values that this sound does not use, as a program may send them.
+
+        Raises:
+            ConfigError: names them, and the sounds that use them.
+        """
+        groups = {"other": ("other_sound",), "level": ("level",), "shift": ("seconds",), "range": ("start", "end")}
+        values = {"other_sound": self.other, "level": self.level, "seconds": self.seconds}
+        values |= {"start": self.start, "end": self.end}
+        known = {value for _, value in SOUNDS}  # another one is refused by `edit`
+        for group, names in groups.items():
+            sent = [name for name in names if values[name]]
+            if sent and self.sound in known and group not in NEEDS.get(self.sound, ()):
+                users = " or ".join(f"sound={sound!r}" for sound, needs in NEEDS.items() if group in needs)
+                raise ConfigError(f"{', '.join(sent)}: only with {users}, not with {self.sound!r}. Leave it out.")
+
     def check_within(self, seconds: float) -> None:
         """Refuse a part that lies outside a clip of this duration, and a shift that leaves nothing of it.
 

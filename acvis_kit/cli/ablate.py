@@ -39,7 +39,6 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
     setting.add_argument("--eval-clips", type=int, metavar="N", help="clips of val that are evaluated")
     setting.add_argument(
         "--visual-weights",
-        type=Path,
         metavar="W",
         help="weights that all rows start from (random weights); backbone and pixel decoder stay frozen; of a network "
         "with audio input only these two parts are taken",

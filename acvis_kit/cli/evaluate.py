@@ -66,7 +66,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         choices=("nothing", "largest"),
         help="in place of listening: mark nothing, or the largest object that the weights see whenever there is sound",
     )
-    evaluate.add_argument("--split", default="test", help="split of the data set (test)")
+    evaluate.add_argument("--split", help="split of the data set (test)")
     evaluate.add_argument(
         "--allow-outside", action="store_true", help="read frames whose names in the JSON leave the data set's folder"
     )
@@ -87,7 +87,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         metavar="FOLDER",
         help="with --listen: ten clips under three soundtracks; with --clips: all",
     )
-    evaluate.add_argument("--seed", type=int, default=0, help="seed of the sounds that --listen draws (0)")
+    evaluate.add_argument("--seed", type=int, help="seed of the sounds that --listen draws (0)")
     add_inference(evaluate)
     avs = evaluate.add_argument_group("--task avs")
     avs.add_argument("--subset", metavar="NAMES", help="v1s,v1m,v2 of AVSBench-semantic (all); ss, ms or msmi of VPO")
@@ -98,6 +98,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     add_json(evaluate)
 
 
+SPLIT = "test"  # usual one of a data set
 AVS_ONLY = ("subset", "threshold", "resize", "batch_videos", "no_robustness")
 AVIS_ONLY = (
     "gt", "results", "html", "clips", "truth", "baseline", "allow_outside", "save_results", "as_published", "listen",
@@ -125,6 +126,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise ConfigError("--as-published fixes how weights predict: give --weights and --data, or --protocol official")
     if (arguments.clips is None) != (arguments.truth is None):
         raise ConfigError("--clips and --truth go together: give both, and --weights")
+    if arguments.pictures is not None and not arguments.listen and arguments.clips is None:
+        raise ConfigError("--pictures shows what --listen or --clips measures: add one of them")
     if arguments.clips is not None:
         return _clips(arguments)
     if arguments.listen:
@@ -134,6 +137,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         if not is_main():  # several processes share the clips; one evaluates the results
             return
     elif arguments.gt and arguments.results:
+        _check_files_only(arguments)
         gt, results = arguments.gt, arguments.results
     else:
         raise ConfigError("give --gt and --results, or --weights and --data")
@@ -151,6 +155,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         write_text(arguments.out, json.dumps(to_dict(report, counting), indent=1) + "\n")
     if arguments.html:
         write_text(arguments.html, to_html(report, Path(arguments.weights or arguments.results).name))
+
+
+def _check_files_only(arguments: argparse.Namespace) -> None:
+    """Raise a ConfigError for options that need weights, beside --gt and --results."""
+    names = ("data", "baseline", "split", "seed", "allow_outside", "save_results", "audio_weights", "device", "dtype")
+    wrong = [name for name in (*names, "preset") if getattr(arguments, name) not in (None, False)]
+    wrong += list(given(arguments, InferenceConfig))
+    if wrong:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise ConfigError(f"{flags}: only with --weights, not with --gt and --results, whose masks are there already")
 
 
 def _check_task(arguments: argparse.Namespace) -> None:
@@ -183,7 +197,7 @@ def _evaluate_avs(arguments: argparse.Namespace) -> None:
         return
     if arguments.out is not None:
         writable_folder(arguments.out.parent)
-    split = open_split(arguments.data, arguments.split, arguments.subset)
+    split = open_split(arguments.data, arguments.split or SPLIT, arguments.subset)
     weights = open_weights(arguments.weights)
     model: Any = weights.model
     predictor = SemanticPredictor(model, arguments.threshold, device(arguments), arguments.dtype)
@@ -194,7 +208,7 @@ def _evaluate_avs(arguments: argparse.Namespace) -> None:
         robustness=not arguments.no_robustness,
         batch_videos=1 if arguments.batch_videos is None else arguments.batch_videos,
         size=arguments.resize,
-        seed=arguments.seed,
+        seed=arguments.seed or 0,
         say=say,
     )
     found = {
@@ -204,7 +218,7 @@ def _evaluate_avs(arguments: argparse.Namespace) -> None:
             "threshold": predictor.threshold,
             "resize": arguments.resize,
             "batch_videos": arguments.batch_videos or 1,
-            "seed": arguments.seed,
+            "seed": arguments.seed or 0,
         },
         **report.to_dict(),
     }
@@ -229,8 +243,8 @@ def _listen(arguments: argparse.Namespace) -> None:
     if arguments.weights is None or arguments.data is None:
         raise ConfigError("--listen exchanges the clips' sound: give --weights and --data, not --gt and --results")
     arguments.count_gate = False  # `listen` measures with and without the gate
-    split = AVISegSplit(arguments.data, arguments.split, allow_outside=arguments.allow_outside)
-    listened = listen(_predictor(arguments), split, arguments.seed, say, arguments.pictures)
+    split = AVISegSplit(arguments.data, arguments.split or SPLIT, allow_outside=arguments.allow_outside)
+    listened = listen(_predictor(arguments), split, arguments.seed or 0, say, arguments.pictures)
     if not is_main():
         return
     if not arguments.json:
@@ -281,7 +295,7 @@ def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
 
     if arguments.data is None:
         raise ConfigError("--weights needs --data: a folder in AVISeg's layout")
-    split = AVISegSplit(arguments.data, arguments.split, allow_outside=arguments.allow_outside)
+    split = AVISegSplit(arguments.data, arguments.split or SPLIT, allow_outside=arguments.allow_outside)
     if arguments.as_published:
         fixed = ("score_threshold", "top_k", "count_gate", "dtype")
         if given := [f"--{name.replace('_', '-')}" for name in fixed if getattr(arguments, name) is not None]:

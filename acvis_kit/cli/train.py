@@ -13,7 +13,7 @@ from acvis_kit.errors import ConfigError
 from acvis_kit.models.avsc.config import AVSCConfig
 from acvis_kit.models.presets import ALL_PRESETS
 from acvis_kit.models.ravs.config import RAVSConfig
-from acvis_kit.training.recipe import RECIPES, Recipe, RuntimeConfig, recipe_of
+from acvis_kit.training.recipe import Recipe, RuntimeConfig, recipe_of, semantic_recipe_of
 
 DEFAULT_PRESET = "acvis-r50"
 WIDTH = 34  # columns of the option names in the help
@@ -40,7 +40,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder in AVISeg's layout")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--train-split", default="train", metavar="NAME", help="(train)")
-    parser.add_argument("--val-split", default="val", metavar="NAME", help="(val)")
+    parser.add_argument("--val-split", metavar="NAME", help="(val)")
     parser.add_argument("--subset", metavar="NAME", help="of AVSBench-semantic or VPO (all)")
     parser.add_argument(
         "--init-from", metavar="W", help="weights to fine-tune; AVSC, RAVS: or an ACVIS, for its encoders"
@@ -89,9 +89,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.init_from is not None:  # these weights are pretrained
         recipe = replace(recipe, audio_pretraining_steps=0, visual_pretraining_steps=0)
     if arguments.steps is not None:
-        recipe = _scaled(
-            recipe, arguments.steps, {text.partition("=")[0] for text in arguments.set} | set(given(arguments, Recipe))
-        )
+        recipe = _scaled(recipe, arguments.steps, _fixed(arguments))
     config, recipe = with_fields(arguments.set, config, recipe)
     stop = Stop()
     finished = train(
@@ -101,7 +99,7 @@ def _train(arguments: argparse.Namespace) -> int:
         arguments.out,
         runtime=RuntimeConfig(**given(arguments, RuntimeConfig)),
         train_split=arguments.train_split,
-        val_split=arguments.val_split,
+        val_split=arguments.val_split or "val",
         class_names=config.class_names if any(text.startswith("class_names=") for text in arguments.set) else None,
         init_from=arguments.init_from,
         init_without=arguments.init_without,
@@ -121,10 +119,14 @@ def _train_semantic(arguments: argparse.Namespace, config: AVSCConfig | RAVSConf
     from acvis_kit.training.semantic_run import train_semantic
 
     apart = ("audio_teacher", "init_without", "allow_outside", "eval_clips", "eval_every")
-    if unused := [f"--{name.replace('_', '-')}" for name in apart if getattr(arguments, name)]:
+    unused = [f"--{name.replace('_', '-')}" for name in apart if getattr(arguments, name)]
+    if arguments.val_split is not None:
+        unused.append("--val-split")
+    if unused:
         raise ConfigError(f"AVSC and RAVS are trained without {', '.join(unused)}: leave them out")
-    system = arguments.preset or next(name for name, of in ALL_PRESETS.items() if type(of) is type(config))
-    config, recipe = with_fields(arguments.set, config, RECIPES[system])
+    config, recipe = with_fields(arguments.set, config, semantic_recipe_of(config, arguments.preset))
+    if arguments.steps is not None:
+        recipe = _scaled(recipe, arguments.steps, _fixed(arguments))
     stop = Stop()
     finished = train_semantic(
         config,
@@ -144,14 +146,19 @@ def _train_semantic(arguments: argparse.Namespace, config: AVSCConfig | RAVSConf
     return 0 if finished or stop.number is None else INTERRUPTED + stop.number
 
 
+def _fixed(arguments: argparse.Namespace) -> set[str]:
+    """The fields that the command sets, which stay as they are."""
+    return {text.partition("=")[0] for text in arguments.set} | set(given(arguments, Recipe))
+
+
 def _scaled(recipe: Recipe, steps: int, fixed: set[str]) -> Recipe:
-    """The recipe with pretraining stages in proportion to `steps` of the whole network, but for `fixed` fields."""
+    """The recipe with the stages before the last in proportion to its `steps`, but for `fixed` fields."""
     scaled = {
         name: -(-getattr(recipe, name) * steps // recipe.steps)  # rounded up
-        for name in ("audio_pretraining_steps", "visual_pretraining_steps")
+        for name in ("audio_pretraining_steps", "visual_pretraining_steps", "proposal_steps")
         if getattr(recipe, name) and name not in fixed
     }
     if scaled and steps != recipe.steps:
         shown = ", ".join(f"{name}={value}" for name, value in scaled.items())
-        say(f"--steps {steps} of {recipe.steps}: pretraining in proportion, {shown}")
+        say(f"--steps {steps} of {recipe.steps}: earlier stages in proportion, {shown}")
     return replace(recipe, **scaled)

@@ -141,6 +141,14 @@ class ClipPrediction(ABC):
     def _rows(self) -> list[dict[str, Any]]:
         """A row per frame, by the names of the columns."""
 
+    def interval(self, t: int) -> dict[str, float]:
+        """Seconds of the file at which frame t's interval begins and ends, as "start" and "end".
+
+        Of a prediction from bare tensors they count from 0.
+        """
+        begin = self.clip.start if self.clip is not None else 0.0
+        return {"start": begin + t / self.fps, "end": begin + (t + 1) / self.fps}
+
     @property
     def k_max(self) -> int | None:
         """The count that means "or more"; None without a count head."""
@@ -155,7 +163,10 @@ class ClipPrediction(ABC):
         return write_text(path, json.dumps(self.to_dict(video_id)))
 
     def to_csv(self, path: str | Path) -> Path:
-        """Write the table of `to_dataframe`, one row per frame; a count as it is displayed, such as "2+"."""
+        """Write the table of `to_dataframe`, one row per frame; a count as it is displayed, such as "2+".
+
+        Times are those of the file, also where only a stretch of it was loaded.
+        """
         rows = self._rows()
         table = io.StringIO()
         writer = csv.writer(table)

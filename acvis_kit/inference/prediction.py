@@ -222,12 +222,17 @@ class Prediction(ClipPrediction):
         return replace(self, tracks=tuple(track for track in tracks if track.frame_scores.any()))
 
     def to_dict(self, video_id: int = 1) -> dict[str, Any]:
-        """Plain values for JSON, with AVISeg's result list under "results". Category ids count from 1."""
+        """Plain values for JSON, with AVISeg's result list under "results". Category ids count from 1.
+
+        The lists of several clips may be joined for `evaluate`, which goes by "category_name": ids of a data set may
+        count otherwise.
+        """
         results = [
             {
                 "video_id": video_id,
                 "score": track.score,
                 "category_id": track.label + 1,
+                "category_name": self.class_names[track.label],
                 "track_id": track.id,
                 "segmentations": [{"size": m["size"], "counts": m["counts"].decode("ascii")} for m in track.masks],
             }
@@ -239,6 +244,7 @@ class Prediction(ClipPrediction):
             "width": self.size[1],
             "length": len(self),
             "fps": self.fps,
+            "start": self.interval(0)["start"],
             "class_names": list(self.class_names),
             "k_max": self.k_max,
             "counts": self.counts.tolist(),
@@ -255,7 +261,7 @@ class Prediction(ClipPrediction):
         for t in range(len(self)):
             shown = [track for track, area in zip(self.tracks, pixels, strict=True) if area[t] > 0]
             numbers = self.count_probs[t].tolist() if self.count_probs is not None else []
-            row = {"start": t / self.fps, "end": (t + 1) / self.fps, "count": int(self.counts[t])}
+            row = {**self.interval(t), "count": int(self.counts[t])}
             names = "; ".join(map(self.name_of, shown))
             rows.append(row | dict(zip(columns, numbers, strict=True)) | {"masks": len(shown), "sounding": names})
         return rows

@@ -204,6 +204,7 @@ class SemanticPrediction(ClipPrediction):
                         "video_id": video_id,
                         "frame": t,
                         "category_id": label + 1,
+                        "category_name": self.class_names[label],
                         "share": round(float(shares[t, label]), 6),
                         "segmentation": {"size": code["size"], "counts": code["counts"].decode("ascii")},
                     }
@@ -214,6 +215,7 @@ class SemanticPrediction(ClipPrediction):
             "width": self.size[1],
             "length": len(self),
             "fps": self.fps,
+            "start": self.interval(0)["start"],
             "class_names": list(self.class_names),
             "counts": self.counts.tolist() if self.counts is not None else None,
             "class_scores": _rounded(self.class_scores),
@@ -234,7 +236,7 @@ class SemanticPrediction(ClipPrediction):
         uncertainty, shares = self.mean_uncertainty(), self.shares()
         rows = []
         for t in range(len(self)):
-            row: dict[str, Any] = {"start": t / self.fps, "end": (t + 1) / self.fps}
+            row: dict[str, Any] = {**self.interval(t)}
             if self.counts is not None:
                 row["count"] = int(self.counts[t])
             if uncertainty is not None:

@@ -91,6 +91,11 @@ def load_clip(
     if findings.jumps:  # then the file's own lengths are wrong
         facts = replace(facts, sound_end=math.inf)
     waveform, has_audio = _load_sound(stretch, facts, len(frames), screen.end, notes)
+    if has_audio and fps > 1 and (start > 0 or (end is not None and end < screen.end)):
+        notes.append(
+            f"At {fps:g} frames per second a frame hears the second around it: at the edges of this stretch a part of "
+            "that is silence, because only the stretch is loaded."
+        )
     for note in notes:
         warnings.warn(f"{stretch.path.name}: {note}", stacklevel=2)
     # In hundredths, the precision of moviepy's writer: the overlay then lasts as long as the source.

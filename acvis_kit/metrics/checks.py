@@ -93,6 +93,8 @@ def read_results(source: JSONSource, truth: GroundTruth, protocol: Protocol = "p
     if isinstance(data, dict):
         own_ids = _videos_by_name(data, truth)
         names, data = data.get("class_names"), data.get("results")
+    if isinstance(data, list | tuple) and data and all(isinstance(one, dict) and "results" in one for one in data):
+        data = [entry for one in data for entry in schema.items(one["results"], "results")]  # of whole predictions
     if not isinstance(data, list | tuple):
         raise DataError('results must be a list of tracks, or an object that has the list under "results".')
     tracks: dict[Any, list[MaskTrack]] = {number: [] for number in truth.videos}
@@ -103,7 +105,8 @@ def read_results(source: JSONSource, truth: GroundTruth, protocol: Protocol = "p
                 number = plain(schema.field(entry, "video_id", where))
                 entry = {**entry, "video_id": own_ids.get(number if isinstance(number, int) else None, number)}
             video = truth.videos[schema.known_video(entry, truth.videos, where)]
-            entry = entry if names is None else _with_own_id(entry, names, truth.categories, where)
+            if names is not None or (isinstance(entry, dict) and "category_name" in entry):
+                entry = _with_own_id(entry, names, truth.categories, where)
             tracks[video.id].append(_predicted_track(entry, video, truth.categories, protocol, where))
     return tracks
 
@@ -133,14 +136,17 @@ def _videos_by_name(data: dict[str, Any], truth: GroundTruth) -> dict[Any, Any]:
 
 
 def _with_own_id(entry: Any, names: Any, categories: Mapping[int, str], where: str) -> Any:
-    """An entry of `predict`, whose category_id counts its file's class_names from 1, with the truth's own id."""
-    given = schema.items(names, "class_names")
-    number = plain(schema.field(entry, "category_id", where))
-    if not isinstance(number, int) or not 1 <= number <= len(given):
-        raise DataError(f"{where}: category_id is {brief(number)}, not one of the {len(given)} class_names.")
-    own = [category for category, name in categories.items() if name == given[number - 1]]
+    """An entry of `predict` with the truth's own id: by its category_name, else by its place among class_names."""
+    wanted = entry.get("category_name") if isinstance(entry, dict) else None
+    if wanted is None:
+        given = schema.items(names, "class_names")
+        number = plain(schema.field(entry, "category_id", where))
+        if not isinstance(number, int) or not 1 <= number <= len(given):
+            raise DataError(f"{where}: category_id is {brief(number)}, not one of the {len(given)} class_names.")
+        wanted = given[number - 1]
+    own = [category for category, name in categories.items() if name == wanted]
     if not own:
-        raise DataError(f"{where}: the class {brief(given[number - 1])} is none of the ground truth's categories.")
+        raise DataError(f"{where}: the class {brief(wanted)} is none of the ground truth's categories.")
     return {**entry, "category_id": own[0]}
 
 

@@ -65,7 +65,8 @@ class Checkpoints:
                 _sync(self.folder)
         except AcvisError as error:
             raise AcvisError(
-                f"the checkpoint of step {step} was not written: {error}. {self._left()}; the same command resumes it"
+                f"the checkpoint of step {step} was not written: {error}. {self._left()}; the same command, without "
+                "--overwrite, resumes it"
             ) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from acvis_kit.config import PRESETS, ACVISConfig
 from acvis_kit.errors import ConfigError
 from acvis_kit.fields import Checked, choice, number, setting
-from acvis_kit.models.avsc.config import AVSC_PRESETS
-from acvis_kit.models.ravs.config import RAVS_PRESETS
+from acvis_kit.models.avsc.config import AVSC_PRESETS, AVSCConfig
+from acvis_kit.models.ravs.config import RAVS_PRESETS, RAVSConfig
 
 # Parts of the network that are pretrained, each by its stage.
 AUDIO_PARTS = ("audio_encoder", "audio_class_head", "audio_teacher_head")
@@ -133,6 +133,22 @@ class Recipe(Checked):
         return cls(**values)
 
 
+PROPOSALS = ("proposal_steps", "proposal_batch", "proposal_lr")  # fields that AVSC alone reads
+
+
+def require_read(recipe: Recipe, unread: Iterable[str], system: str) -> None:
+    """Refuse fields that a system does not read, where they differ from their defaults.
+
+    Raises:
+        ConfigError: names them.
+    """
+    usual = Recipe()
+    if given := [name for name in unread if getattr(recipe, name) != getattr(usual, name)]:
+        shown = ", ".join(f"{name}={getattr(recipe, name)!r}" for name in given)
+        hint = "; the share of other sounds is neg_audio_prob" * ("counterfactual_audio" in given)
+        raise ConfigError(f"training {system} does not use {shown}: leave it out{hint}")
+
+
 def renamed_text(names: Iterable[str]) -> str:
     """Present names of fields of `RENAMED`, in words: "audio_steps is now called audio_pretraining_steps"."""
     return ", ".join(f"{name} is now called {RENAMED[name]}" for name in names)
@@ -174,7 +190,8 @@ AVSC_SYNTH = replace(
     proposal_steps=600, proposal_batch=16, proposal_lr=1e-3,
 )  # fmt: skip
 RAVS_SYNTH = replace(
-    RAVS_PAPER, steps=1_500, batch=4, lr=1e-3, weight_decay=0.02, warmup=100, counterfactual_audio=0.4
+    RAVS_PAPER, steps=500, batch=4, augmentation="none", lr=2e-3, backbone_lr=0.3, weight_decay=0.02, warmup=30,
+    counterfactual_audio=0.7,
 )  # fmt: skip
 
 # of the presets
@@ -185,6 +202,15 @@ RECIPES: dict[str, Recipe] = (
     | dict.fromkeys(RAVS_PRESETS, RAVS_PAPER)
     | {"avsc-synth-tiny": AVSC_SYNTH, "ravs-synth-tiny": RAVS_SYNTH}
 )
+
+
+def semantic_recipe_of(config: AVSCConfig | RAVSConfig, preset: str | None = None) -> Recipe:
+    """The default recipe of a semantic system: of the preset, else for the compact backbone that of small networks."""
+    if preset is not None:
+        return RECIPES[preset]
+    if isinstance(config, AVSCConfig):
+        return AVSC_SYNTH if config.backbone == "compact" else AVSC_PAPER
+    return RAVS_SYNTH if config.backbone == "compact" else RAVS_PAPER
 
 
 def recipe_of(config: ACVISConfig, preset: str | None = None) -> Recipe:

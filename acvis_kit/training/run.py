@@ -21,7 +21,7 @@ from acvis_kit.files import read_text, write_text
 from acvis_kit.training.log import LOG
 from acvis_kit.training.optimizer import freeze
 from acvis_kit.training.parallel import Stop, make_accelerator
-from acvis_kit.training.recipe import Recipe, RuntimeConfig
+from acvis_kit.training.recipe import PROPOSALS, Recipe, RuntimeConfig, require_read
 from acvis_kit.training.scoring import Validation
 from acvis_kit.training.stages import stages_of
 from acvis_kit.training.start import about, class_names_of, initial_model
@@ -93,6 +93,7 @@ def train(
     out, runtime = Path(out), runtime or RuntimeConfig()
     accelerator = make_accelerator(recipe.precision, runtime.device)
     recipe = recipe.for_processes(accelerator.num_processes)
+    require_read(recipe, PROPOSALS, "ACVIS")
     if not accelerator.is_main_process:
         say = _nothing
     split = AVISegSplit(data, train_split, allow_outside=allow_outside)
@@ -147,8 +148,14 @@ def train(
     if finished:
         say(f"done: weights in {out / LAST}" + (f", the best in {out / BEST}" if validation is not None else ""))
     else:
-        say(f"{trainer.stage.name} stopped after step {trainer.progress.step}; the same command resumes the run")
+        say(stopped(trainer, overwrite))
     return finished
+
+
+def stopped(trainer: Trainer, overwrite: bool) -> str:
+    """That a run stopped early, and how to go on."""
+    command = "the same command" + " without --overwrite" * overwrite
+    return f"{trainer.stage.name} stopped after step {trainer.progress.step}; {command} resumes the run"
 
 
 def described(model: nn.Module, classes: int, videos: int, recipe: Recipe, accelerator: Accelerator) -> str:

@@ -22,14 +22,25 @@ from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.models.registry import MODEL_TYPES
 from acvis_kit.training.optimizer import exclude
 from acvis_kit.training.parallel import Stop, make_accelerator
-from acvis_kit.training.recipe import Recipe, RuntimeConfig
-from acvis_kit.training.run import claim, described, remaining
+from acvis_kit.training.recipe import PROPOSALS, Recipe, RuntimeConfig, require_read
+from acvis_kit.training.run import claim, described, remaining, stopped
 from acvis_kit.training.semantic_stages import semantic_stages
 from acvis_kit.training.start import about
 from acvis_kit.training.trainer import LAST, Trainer
 from acvis_kit.weights.encoders import load_audio_weights, load_imagenet_weights
 from acvis_kit.weights.load import load_model
 from acvis_kit.weights.transfer import copy_encoders
+
+# Fields of a recipe that a system does not read.
+_NOT_SEMANTIC = (
+    "frame_sampling", "audio_folder", "audio_pretraining_steps", "audio_pretraining_sounds", "audio_pretraining_batch",
+    "audio_pretraining_seconds", "visual_pretraining_steps", "visual_pretraining_batch", "frozen_after_pretraining",
+    "frozen_fraction",
+)  # fmt: skip
+_UNREAD = {
+    "avsc": (*_NOT_SEMANTIC, "counterfactual_audio"),  # see `neg_audio_prob` of its configuration
+    "ravs": (*_NOT_SEMANTIC, *PROPOSALS),
+}
 
 
 def train_semantic(
@@ -80,6 +91,7 @@ def train_semantic(
     recipe = recipe.for_processes(accelerator.num_processes)
     if not accelerator.is_main_process:
         say = lambda _: None  # noqa: E731
+    require_read(recipe, _UNREAD[config.model_type], config.model_type.upper())
     split = open_split(data, train_split, subset)
     config = with_classes_of(config, split)
     weights = {"init_from": init_from, "backbone_weights": backbone_weights, "audio_weights": audio_weights}
@@ -95,7 +107,7 @@ def train_semantic(
     if finished:
         say(f"done: weights in {out / LAST}")
     else:
-        say(f"{trainer.stage.name} stopped after step {trainer.progress.step}; the same command resumes the run")
+        say(stopped(trainer, overwrite))
     return finished
 
 

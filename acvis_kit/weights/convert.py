@@ -140,13 +140,15 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path} is not there: give the path of a checkpoint file")
+    if path.suffix == ".safetensors":
+        raise WeightsError(f"{path} needs no conversion: use it as it is, --weights or load_model")
     try:
         loaded = _unpickled(path) if trust_pickle else torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not trust_pickle and "weights_only" in str(error):
             raise WeightsError(
                 f"{path} holds more than tensors and could run code when opened: if you trust its author, convert it "
-                "with --trust-pickle (trust_pickle=True)"
+                "with --trust-pickle, or trust_pickle=True in Python"
             ) from error
         raise WeightsError(f"{path} is not a PyTorch checkpoint ({reason(error)})") from error
     except ImportError as error:

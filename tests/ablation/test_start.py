@@ -53,6 +53,12 @@ def test_a_damaged_file_of_an_audio_encoder_is_named(data: Path, tmp_path: Path)
         start_of(run, ("a", "b"))
 
 
+def test_visual_weights_have_a_path_or_a_name_and_are_looked_for_at_once(data: Path, tmp_path: Path) -> None:
+    assert plan(data, tmp_path, visual_weights="acvis-synth-tiny").setting["eyes"]
+    with pytest.raises(WeightsError, match="nowhere"):
+        plan(data, tmp_path, visual_weights=tmp_path / "nowhere")
+
+
 def test_visual_parts_can_be_taken_from_other_weights(data: Path, tmp_path: Path) -> None:
     given = plan(data, tmp_path, audio_pretraining_steps=0)
     visual = initial_model(given.base, 9)

@@ -94,8 +94,10 @@ class AttackedPage:
     def _values(self, rng: random.Random) -> dict[str, Any]:
         """Values of the parameters other than files, a few of them odd."""
         values: dict[str, Any] = {"sound": rng.choice(SOUNDS if rng.random() < 0.8 else TEXTS)}
+        used = {"noise": ("level",), "mix": ("level",), "shift": ("seconds",), "keep": ("start", "end")}
+        wanted = ("threshold", *used.get(values["sound"], ()))
         for name in ("level", "seconds", "start", "end", "threshold"):
-            if rng.random() < 0.3:
+            if rng.random() < (0.5 if name in wanted else 0.03):  # the endpoint refuses what a sound does not use
                 values[name] = rng.choice(NUMBERS)
         return {**values, "count_gate": rng.choice((False, False, True, None, "x", 3))}
 
@@ -106,7 +108,8 @@ class AttackedPage:
 
         clip, other = self._file(rng, "clip"), self._file(rng, "other")
         values = self._values(rng)
-        files = {"clip": clip, **({"other_sound": other} if rng.random() < 0.7 else {})}
+        needs_other = values["sound"] in ("swap", "mix")
+        files = {"clip": clip, **({"other_sound": other} if rng.random() < (0.9 if needs_other else 0.1) else {})}
 
         def read() -> None:
             try:

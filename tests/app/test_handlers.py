@@ -322,6 +322,20 @@ def test_the_endpoint_refuses_other_numbers_and_texts_briefly(page, clip, given,
     assert len(caught.value.message) < 200
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"start": 2, "end": 4}, "start, end: only with sound='keep', not with 'original'"),
+        ({"sound": "mute", "level": -3}, "level: only with sound='noise' or sound='mix', not with 'mute'"),
+        ({"sound": "noise", "seconds": 1}, "seconds: only with sound='shift'"),
+        ({"sound": "mute", "other_sound": "x.wav"}, "other_sound: only with sound='swap' or sound='mix'"),
+    ],
+)
+def test_the_endpoint_refuses_what_the_sound_does_not_use(page, clip, given, message):
+    with pytest.raises(gr.Error, match=message):
+        page.predict(clip, request=visitor(), **given)
+
+
 def test_the_endpoint_without_a_threshold_uses_that_of_the_weights(page, clip):
     _, _, rows, *_ = page.predict(clip, request=visitor())
     assert page.studio.view.threshold == 0 and len(rows) == 3

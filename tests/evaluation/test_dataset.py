@@ -112,6 +112,13 @@ def test_a_model_of_other_classes_is_refused(aviseg_folder: Path) -> None:
         (["--weights", "random", "--gt", "a.json"], "either --gt and --results, or --weights and --data"),
         (["--gt", "a.json", "--results", "b.json", "--as-published"], "--as-published"),
         (["--gt", "nowhere.json", "--results", "nowhere.json"], "nowhere.json"),
+        (["--gt", "a.json", "--results", "b.json", "--count-gate"], "--count-gate: only with --weights"),
+        (["--gt", "a.json", "--results", "b.json", "--baseline", "largest", "--data", "x"], "--data, --baseline: only"),
+        (["--gt", "a.json", "--results", "b.json", "--split", "val", "--seed", "7"], "--split, --seed: only"),
+        (
+            ["--weights", "random", "--data", "x", "--pictures", "y"],
+            "--pictures shows what --listen",
+        ),
     ],
 )
 def test_a_wrong_combination_of_options_is_reported(arguments: list[str], message: str, capsys) -> None:

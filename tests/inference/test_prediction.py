@@ -103,6 +103,10 @@ def test_csv_has_a_row_per_frame_with_the_sounding_tracks(prediction: Prediction
     assert [row["count"] for row in rows] == ["0", "1", "2+", "1"]
     assert (rows[1]["start"], rows[1]["end"], rows[1]["p_1"], rows[1]["masks"]) == ("1", "2", "0.8000", "3")
     assert rows[3]["sounding"] == "dog #1; dog #2"
+    later = replace(prediction, clip=replace(Clip.from_arrays(torch.zeros(4, 3, 8, 8, dtype=torch.uint8)), start=2.5))
+    with later.to_csv(tmp_path / "later.csv").open() as file:
+        assert [(row["start"], row["end"]) for row in csv.DictReader(file)][:2] == [("2.5", "3.5"), ("3.5", "4.5")]
+    assert later.to_dict()["start"] == 2.5 and prediction.to_dict()["start"] == 0
 
 
 @pytest.fixture

@@ -99,6 +99,11 @@ def test_start_and_end_choose_a_stretch(tmp_path):
     clip = load_clip(path, start=1.5, end=4.0)
     assert numbers(clip) == [20, 30, 39] or numbers(clip) == [20, 30, 40]
     assert clip.start == 1.5 and clip.duration == 2.5 and clip.times.tolist() == [2.0, 3.0, 4.0]
+    assert not clip.notes
+    for stretch in ({"start": 1.5}, {"end": 4.0}):  # frames hear beyond its edges, which are not loaded
+        with pytest.warns(UserWarning, match="at the edges of this stretch"):
+            assert any("a frame hears the second around it" in note for note in load_clip(path, fps=4, **stretch).notes)
+    assert not load_clip(path, fps=4).notes
     loud = clip.waveform.abs() > 0.05
     first, last = loud.nonzero()[0].item() / SAMPLE_RATE, loud.nonzero()[-1].item() / SAMPLE_RATE
     assert first == pytest.approx(0.5, abs=0.03) and last == pytest.approx(1.5, abs=0.03)

@@ -217,6 +217,17 @@ def test_results_may_be_the_object_that_the_kit_writes() -> None:
         read(GT, {"fps": 1.0})
 
 
+def test_a_category_name_decides_over_the_number_and_lists_may_be_joined() -> None:
+    """`to_dict` counts the weights' own classes: the numbers of a data set are others."""
+    named = [{**RESULTS[0], "category_id": 5, "category_name": GT["categories"][0]["name"]}]
+    assert read(GT, named) == read(GT, RESULTS)
+    assert read(GT, [{"class_names": ["x"], "results": named}, {"class_names": ["x"], "results": []}]) == read(
+        GT, RESULTS
+    )
+    with pytest.raises(DataError, match=r"results\[0\]: the class 'walrus' is none of the ground truth's categories"):
+        read(GT, [{**RESULTS[0], "category_name": "walrus"}])
+
+
 def test_sources_may_be_paths(tmp_path: Path) -> None:
     gt, results = tmp_path / "gt.json", tmp_path / "results.json"
     gt.write_text(json.dumps(GT)), results.write_text(json.dumps(RESULTS))

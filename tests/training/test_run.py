@@ -129,7 +129,7 @@ def test_max_minutes_stops_with_a_checkpoint(data: Path, finished: Path, tmp_pat
     for step in (1, 2):  # one step each time
         said: list[str] = []
         assert not train(CONFIG, RECIPE, data, tmp_path, runtime=short, say=said.append)
-        assert f"step {step};" in said[-1]
+        assert f"step {step}; the same command resumes" in said[-1]
     assert train(CONFIG, RECIPE, data, tmp_path, runtime=RUNTIME, say=lambda _: None)
     assert_equal(finished, tmp_path)
 
@@ -158,6 +158,15 @@ def test_another_recipe_in_the_same_folder_is_refused_and_overwrite_starts_again
     quick = replace(SHORT, steps=1)
     assert train(CONFIG, quick, data, out, runtime=replace(RUNTIME, eval_clips=0), overwrite=True, say=lambda _: None)
     assert [line["step"] for line in log(out)] == [1] and not (out / "best").exists()
+    said: list[str] = []  # with overwrite the same command would begin anew
+    short = replace(RUNTIME, eval_clips=0, max_minutes=1e-9)
+    assert not train(CONFIG, replace(SHORT, steps=2), data, out, runtime=short, overwrite=True, say=said.append)
+    assert "the same command without --overwrite resumes the run" in said[-1]
+
+
+def test_fields_that_only_avsc_reads_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training ACVIS does not use proposal_steps=3: leave it out"):
+        train(CONFIG, replace(SHORT, proposal_steps=3), data, tmp_path, runtime=RUNTIME)
 
 
 def test_a_run_without_a_newer_field_can_be_resumed(data: Path, finished: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from acvis_kit.models.avsc.config import AVSC_PRESETS, AVSCConfig
 from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.ravs.config import RAVS_PRESETS, RAVSConfig
 from acvis_kit.models.ravs.model import RAVS
-from acvis_kit.training.recipe import AVSC_SYNTH, RAVS_SYNTH, RECIPES, Recipe, RuntimeConfig
+from acvis_kit.training.recipe import AVSC_SYNTH, RAVS_SYNTH, RECIPES, Recipe, RuntimeConfig, semantic_recipe_of
 from acvis_kit.training.semantic_run import train_semantic
 from acvis_kit.training.semantic_stages import semantic_stages
 from acvis_kit.weights.load import load_model
@@ -164,6 +164,43 @@ def test_audio_weights_need_an_encoder_that_has_some(data: Path, tmp_path: Path)
     picture = replace(AVSC_TINY, audio_use=False)
     with pytest.raises(WeightsError, match=r"with audio_use=False there is no audio encoder"):
         train_semantic(picture, AVSC_RECIPE, data, tmp_path, audio_weights=tmp_path / "x.pt", **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("tiny", "changes", "message"),
+    [
+        (AVSC_TINY, {"counterfactual_audio": 0.9}, r"counterfactual_audio=0\.9: leave it out; .* is neg_audio_prob"),
+        (AVSC_TINY, {"audio_pretraining_steps": 5}, "training AVSC does not use audio_pretraining_steps=5"),
+        (
+            RAVS_TINY,
+            {"proposal_steps": 3, "proposal_lr": 0.1},
+            "training RAVS does not use proposal_steps=3, proposal_lr",
+        ),
+        (RAVS_TINY, {"frozen_after_pretraining": ("nonsense",)}, "frozen_after_pretraining"),
+    ],
+)
+def test_fields_of_the_recipe_that_the_system_does_not_read_are_refused(
+    data: Path, tmp_path: Path, tiny: AVSCConfig | RAVSConfig, changes: dict[str, Any], message: str
+) -> None:
+    recipe = AVSC_RECIPE if isinstance(tiny, AVSCConfig) else RAVS_RECIPE
+    with pytest.raises(ConfigError, match=message):
+        train_semantic(tiny, replace(recipe, **changes), data, tmp_path, **QUIET)
+
+
+def test_small_weights_are_trained_on_with_the_recipe_of_small_networks() -> None:
+    assert semantic_recipe_of(AVSC_TINY) == AVSC_SYNTH and semantic_recipe_of(RAVS_TINY) == RAVS_SYNTH
+    for name in ("avsc-r50", "ravs-pvt-b5"):
+        assert semantic_recipe_of({**AVSC_PRESETS, **RAVS_PRESETS}[name]) == RECIPES[name]
+
+
+def test_the_command_scales_the_proposals_and_names_what_it_does_not_use(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = ["train", "--preset", "avsc-synth-tiny", "--data", str(data), "--out", str(tmp_path), "--device", "cpu"]
+    assert main([*command, "--val-split", "nosuch"]) == 1
+    assert "AVSC and RAVS are trained without --val-split" in capsys.readouterr().err
+    assert main([*command, "--steps", "4", "--max-minutes", "1e-9", "--workers", "0"]) == 0
+    assert "earlier stages in proportion, proposal_steps=6" in capsys.readouterr().err
 
 
 def test_the_command_trains_a_preset(data: Path, tmp_path: Path) -> None:

@@ -113,6 +113,13 @@ class Harmful:
         return open, (self.path, "w")
 
 
+def test_a_safetensors_file_needs_no_conversion(tmp_path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"any")
+    for trusted in (False, True):
+        with pytest.raises(WeightsError, match=r"model\.safetensors needs no conversion: use it as it is"):
+            convert.from_reference(tmp_path / "model.safetensors", trust_pickle=trusted)
+
+
 def test_a_pickle_with_code_is_not_run_unless_trusted(tmp_path) -> None:
     trace = tmp_path / "ran"
     torch.save({"model": {}, "extra": Harmful(str(trace))}, tmp_path / "bad.pth")
