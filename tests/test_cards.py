@@ -133,5 +133,3 @@ def test_the_weights_of_avsc_that_ship_are_measured_and_meet_their_targets() -> 
     for report in (shipped, *(value for key, value in scores.items() if key.startswith("seed"))):
         assert report["control"]["follows_swap"] >= 0.85
         assert report["robustness"]["silent"]["ra"] >= 0.95 and report["robustness"]["unmatched"]["ra"] >= 0.85
-    candidates = {key: report["candidates_per_frame"] for key, report in scores.items()}
-    assert candidates["seed 0"] > candidates["no L_soas"]

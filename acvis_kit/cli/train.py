@@ -42,17 +42,13 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--train-split", default="train", metavar="NAME", help="(train)")
     parser.add_argument("--val-split", metavar="NAME", help="(val)")
     parser.add_argument("--subset", metavar="NAME", help="of AVSBench-semantic or VPO (all)")
-    parser.add_argument(
-        "--init-from", metavar="W", help="weights to fine-tune; AVSC, RAVS: or an ACVIS, for its encoders"
-    )
+    parser.add_argument("--init-from", metavar="W", help="weights to fine-tune or take encoders of")
     parser.add_argument("--init-without", nargs="+", default=[], metavar="PART", help="parts of W to leave out")
-    parser.add_argument(
-        "--backbone-weights", metavar="F", help="ImageNet's: FILE, USER/REPO:FILE, package:NAME, timm:NAME"
-    )
+    parser.add_argument("--backbone-weights", metavar="F", help="ImageNet's: FILE, package:NAME, timm:NAME")
     parser.add_argument(
         "--audio-weights",
         metavar="F",
-        help="VGGish's FILE; package:NAME, ImageNet's; AVSC, RAVS: BEATs', VGGish's, HTSAT's",
+        help="VGGish's, BEATs' FILE; package:NAME",
     )
     parser.add_argument("--audio-teacher", type=Path, metavar="F", help="YAMNet's TFLite file, for audio pretraining")
     parser.add_argument("--overwrite", action="store_true", help="start again where RUN holds another run")

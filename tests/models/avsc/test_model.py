@@ -70,7 +70,7 @@ def test_losses_of_stage_1_reach_every_parameter_of_stage_1_alone(pixel_decoder:
 
 
 def test_stage_2_trains_the_sound_alone_and_can_use_candidates_of_before() -> None:
-    network = make().train()
+    network = make(audio_frozen=False).train()
     network.train_stage("correlation")
     assert not network.backbone.training and not network.proposal_head.training and network.sound_classifier.training
     mel = torch.randn(2, 3, 96, 64)

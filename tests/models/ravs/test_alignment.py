@@ -10,7 +10,13 @@ from acvis_kit.models.ravs.alignment import Alignment
 from acvis_kit.models.ravs.config import RAVS_PRESETS
 
 CONFIG = replace(
-    RAVS_PRESETS["ravs-synth-tiny"], num_heads=4, neighbours=3, audio_encoder="precomputed", precomputed_dim=6
+    RAVS_PRESETS["ravs-synth-tiny"],
+    num_heads=4,
+    neighbours=3,
+    audio_encoder="precomputed",
+    precomputed_dim=6,
+    merge_src="fv",
+    remap_scale_init=None,
 )
 
 
