@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -86,14 +85,15 @@ def _count_alignment(table: CostTable, alignment: Alignment, level: Tensor, vect
     """Rows of one aligned level, the grouping apart; the map that it returns."""
     tokens = level.flatten(2).transpose(1, 2)  # (1, N, D)
     number, dim = tokens.shape[1:]
+    if not alignment.config.ama:
+        return table.count(f"alignment, {name}", alignment, lambda: alignment(level, vectors)).map
+    groups = min(alignment.groups, number)
+    distances = 2.0 * number**2 * dim
+    of_token = table.count(f"DPC-KNN, {name}", None, lambda: alignment.group(tokens, groups), extra=distances)
+    grouping = table.rows.pop()
+    alignment.group = lambda *_: of_token  # type: ignore[method-assign]  # of a copy of the model
     aligned = table.count(f"alignment, {name}", alignment, lambda: alignment(level, vectors))
-    if alignment.config.ama:
-        distances = 2.0 * number**2 * dim
-        groups = min(alignment.groups, number)
-        table.count(f"DPC-KNN, {name}", None, lambda: alignment.group(tokens, groups), extra=distances)
-        grouping, whole = table.rows.pop(), table.rows.pop()  # the counter does not see the grouping's operations
-        own = replace(grouping, gflops=grouping.gflops - distances / 1e9)
-        table.rows += [whole.without(whole.part, own), grouping]
+    table.rows.append(grouping)
     return aligned.map
 
 
