@@ -101,7 +101,7 @@ def load_audio_weights(encoder: SoundEncoder, weights: str | Path) -> str:
             given = BEATs.from_published(_read_weights(str(weights))).state_dict()
             load_exactly(network, {key: value for key, value in given.items() if key in own})  # without a classifier
         case VGGish():
-            content = _read_weights(str(weights))
+            content: Mapping[str, Any] = _read_weights(str(weights))
             content = content["model"] if isinstance(content.get("model"), Mapping) else content
             state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
             load_exactly(network, vggish_state(state, network, weights))

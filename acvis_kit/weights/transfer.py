@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
@@ -75,12 +75,13 @@ def copy_encoders(source: ACVIS, target: AVSC | RAVS) -> str:
     Raises:
         WeightsError: the picture encoders differ; what differs is named.
     """
-    pairs = {"backbone": (source.backbone, target.get_submodule("backbone"))}
+    pairs: dict[str, tuple[nn.Module, nn.Module]] = {"backbone": (source.backbone, target.get_submodule("backbone"))}
     if source.audio_encoder is not None and target.sound_encoder is not None and target.sound_encoder.network:
         pairs["audio encoder"] = (source.audio_encoder, target.sound_encoder.network)
     if isinstance(target, AVSC) and target.config.pixel_decoder == "deformable":
         pairs["pixel decoder"] = (source.pixel_decoder, target.proposal_head.pixel_decoder)
-    copied, left = [], []
+    copied: list[str] = []
+    left: list[str] = []
     for name, (given, own) in pairs.items():
         try:
             load_exactly(own, given.state_dict())
