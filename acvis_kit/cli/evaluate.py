@@ -18,7 +18,7 @@ from acvis_kit.cli.options import (
     show,
     writable_folder,
 )
-from acvis_kit.cli.settings import given
+from acvis_kit.cli.settings import flag, given
 from acvis_kit.config import InferenceConfig
 from acvis_kit.errors import ConfigError
 from acvis_kit.files import write_text
@@ -163,7 +163,7 @@ def _check_files_only(arguments: argparse.Namespace) -> None:
     wrong = [name for name in (*names, "preset") if getattr(arguments, name) not in (None, False)]
     wrong += list(given(arguments, InferenceConfig))
     if wrong:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        flags = ", ".join(map(flag, wrong))
         raise ConfigError(f"{flags}: only with --weights, not with --gt and --results, whose masks are there already")
 
 
@@ -174,7 +174,7 @@ def _check_task(arguments: argparse.Namespace) -> None:
     if avs:
         wrong += list(given(arguments, InferenceConfig))
     if wrong:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        flags = ", ".join(map(flag, wrong))
         raise ConfigError(f"{flags} cannot be used with --task {arguments.task}: leave them out")
     protocols = ("tpavi", "dataset") if avs else ("official", "paper")
     if arguments.protocol not in (None, *protocols):
@@ -238,7 +238,7 @@ def _listen(arguments: argparse.Namespace) -> None:
     from acvis_kit.weights.load import open_weights
 
     apart = ("as_published", "protocol", "html", "save_results")
-    if given := [f"--{name.replace('_', '-')}" for name in apart if getattr(arguments, name)]:
+    if given := [flag(name) for name in apart if getattr(arguments, name)]:
         raise ConfigError(f"--listen cannot be combined with {', '.join(given)}: leave one of them out")
     if arguments.weights is None or arguments.data is None:
         raise ConfigError("--listen exchanges the clips' sound: give --weights and --data, not --gt and --results")
@@ -265,7 +265,7 @@ def _clips(arguments: argparse.Namespace) -> None:
     from acvis_kit.evaluation.clips import read_clip_truth, score_clips
 
     apart = ("gt", "results", "data", "listen", "as_published", "protocol", "html", "save_results")
-    if given := [f"--{name.replace('_', '-')}" for name in apart if getattr(arguments, name)]:
+    if given := [flag(name) for name in apart if getattr(arguments, name)]:
         raise ConfigError(f"--clips cannot be combined with {', '.join(given)}: leave one of them out")
     if arguments.weights is None:
         raise ConfigError("--clips needs --weights")
@@ -298,7 +298,7 @@ def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
     split = AVISegSplit(arguments.data, arguments.split or SPLIT, allow_outside=arguments.allow_outside)
     if arguments.as_published:
         fixed = ("score_threshold", "top_k", "count_gate", "dtype")
-        if given := [f"--{name.replace('_', '-')}" for name in fixed if getattr(arguments, name) is not None]:
+        if given := [flag(name) for name in fixed if getattr(arguments, name) is not None]:
             raise ConfigError(f"--as-published fixes {', '.join(given)}: leave them out, or leave --as-published out")
         predictor = published_predictor(load(arguments), device(arguments), arguments.short_side)
     else:

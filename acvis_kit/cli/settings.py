@@ -35,13 +35,13 @@ def add_fields(
         text = f"{field.metadata.get('help', '')} ({default})" if default else field.metadata.get("help", "")
         more: dict[str, Any] = {"default": None, "help": text.strip().replace("%", "%%")}
         if field.type == "bool":
-            parser.add_argument(_flag(field), action=argparse.BooleanOptionalAction, **more)
+            parser.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, **more)
             continue
         if "choices" not in field.metadata:
             more["metavar"] = METAVARS[_kind(field)]
         else:
             more["choices"] = field.metadata["choices"]
-        parser.add_argument(_flag(field), type=partial(_argument, field), **more)
+        parser.add_argument(flag(field.name), type=partial(_argument, field), **more)
 
 
 def given(arguments: argparse.Namespace, part: type[Any]) -> dict[str, Any]:
@@ -127,8 +127,9 @@ def _kind(field: Field[Any]) -> str:
     return name if name in ("int", "float", "bool", "tuple") else "str"
 
 
-def _flag(field: Field[Any]) -> str:
-    return "--" + field.name.replace("_", "-")
+def flag(name: str) -> str:
+    """The option of a field or an argument: "--clip-frames" of "clip_frames"."""
+    return "--" + name.replace("_", "-")
 
 
 def _shown(default: Any) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from acvis_kit.cli.options import INTERRUPTED, say
-from acvis_kit.cli.settings import add_fields, given, with_fields
+from acvis_kit.cli.settings import add_fields, flag, given, with_fields
 from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import ConfigError
 from acvis_kit.models.avsc.config import AVSCConfig
@@ -115,7 +115,7 @@ def _train_semantic(arguments: argparse.Namespace, config: AVSCConfig | RAVSConf
     from acvis_kit.training.semantic_run import train_semantic
 
     apart = ("audio_teacher", "init_without", "allow_outside", "eval_clips", "eval_every")
-    unused = [f"--{name.replace('_', '-')}" for name in apart if getattr(arguments, name)]
+    unused = [flag(name) for name in apart if getattr(arguments, name)]
     if arguments.val_split is not None:
         unused.append("--val-split")
     if unused:

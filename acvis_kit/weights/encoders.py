@@ -101,10 +101,7 @@ def load_audio_weights(encoder: SoundEncoder, weights: str | Path) -> str:
             given = BEATs.from_published(_read_weights(str(weights))).state_dict()
             load_exactly(network, {key: value for key, value in given.items() if key in own})  # without a classifier
         case VGGish():
-            content: Mapping[str, Any] = _read_weights(str(weights))
-            content = content["model"] if isinstance(content.get("model"), Mapping) else content
-            state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-            load_exactly(network, vggish_state(state, network, weights))
+            load_exactly(network, vggish_state(_read_weights(str(weights)), network, weights))
         case HTSAT():
             _load_from_transformers(network.model, weights)
         case _:
@@ -115,12 +112,14 @@ def load_audio_weights(encoder: SoundEncoder, weights: str | Path) -> str:
     return encoder.name
 
 
-def vggish_state(given: Mapping[str, Tensor], vggish: VGGish, source: str | Path) -> dict[str, Tensor]:
-    """The state of `vggish` among the tensors of a file.
+def vggish_state(content: Mapping[str, Any], vggish: VGGish, source: str | Path) -> dict[str, Tensor]:
+    """The state of `vggish` in the content of a file, whose tensors may lie under "model".
 
     Raises:
         WeightsError: the file has no VGGish, or no PCA if `vggish` needs one.
     """
+    content = content["model"] if isinstance(content.get("model"), Mapping) else content
+    given = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     for prefix in VGGISH_PREFIXES:
         if f"{prefix}features.0.weight" in given:
             break

@@ -279,14 +279,12 @@ def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
     if path.suffix == ".safetensors":
         if not path.is_file():
             raise WeightsError(f"{path} is not there: give the path of a file with VGGish's weights")
-        given: Mapping[str, Any] = read_safetensors(path)[0]
+        content: Mapping[str, Any] = read_safetensors(path)[0]
     else:
-        given = read_checkpoint(path)
-        given = given["model"] if isinstance(given.get("model"), Mapping) else given
-        given = {str(k): v for k, v in given.items() if isinstance(v, Tensor)}
+        content = read_checkpoint(path)
     config = replace(model.config, audio_encoder="vggish")
     vggish = VGGish(quantize=config.audio_features == "vggish_quantized")
-    load_exactly(vggish, vggish_state(given, vggish, path))
+    load_exactly(vggish, vggish_state(content, vggish, path))
     if model.audio_encoder is None or model.config.audio_encoder != "vggish":
         extended = ACVIS(config)
         state = {k: v for k, v in model.state_dict().items() if not k.startswith("audio_encoder.")}
