@@ -18,11 +18,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from acvis_kit.weights.published import WEIGHTS
+
 ROOT = Path(__file__).parents[1]
 SPACE = ROOT / "space"
 ON_CI = os.environ.get("CI") == "true"
 QUIETLY = ("--disable-pip-version-check", "--no-input")
 PIP = (sys.executable, "-m", "pip", *QUIETLY)
+
+
+def bundled_weights() -> list[str]:
+    return sorted(name for name, weights in WEIGHTS.items() if weights.bundled)
 
 
 def front_matter() -> dict[str, object]:
@@ -35,7 +41,7 @@ def test_the_front_matter_is_what_a_space_needs() -> None:
     assert card["sdk"] == "gradio" and re.fullmatch(r"6\.\d+\.\d+", card["sdk_version"])
     assert card["python_version"] in ("3.11", "3.12")
     assert (SPACE / card["app_file"]).is_file()
-    assert card["models"] == ["acvis-kit/acvis-filmed-small", "acvis-kit/acvis-synth-tiny"]
+    assert card["models"] == [f"acvis-kit/{name}" for name in bundled_weights()]
     assert card["suggested_hardware"]
     assert len(card["short_description"]) <= 60
     assert card["colorFrom"] in ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
@@ -63,7 +69,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_what_the_space_needs(wheel: Path) -> None:
     assert f"./{wheel.name}" in (SPACE / "requirements.txt").read_text()
     held = set(zipfile.ZipFile(wheel).namelist())
-    for weights in ("acvis-filmed-small", "acvis-synth-tiny"):
+    for weights in bundled_weights():
         assert {f"acvis_kit/assets/{weights}/{name}" for name in ("model.safetensors", "config.json")} <= held
     clips = [name for name in held if name.endswith(".mp4")]
     assert len([name for name in clips if name.startswith("acvis_kit/assets/clips/")]) == 3
@@ -118,7 +124,7 @@ def assert_it_starts(folder: Path) -> None:
     finally:
         running.terminate()
         running.wait()
-    assert "Hear what the model hears" in page and "acvis-synth-tiny" in page
+    assert all(text in page for text in ("Hear what the model hears", *bundled_weights()))
 
 
 def fetch(url: str, process: subprocess.Popen, timeout: float = 180) -> str:

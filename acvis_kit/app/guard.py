@@ -17,7 +17,7 @@ from acvis_kit.app.storage import FULL, has_room, upload_folder
 UPLOAD_BYTES = 250 * 10**6  # of one file: 120 seconds at 16 Mbit/s
 BODY_BYTES = 10**6  # of any other request
 FORM_BYTES = 10**5  # that a form may add to its file
-UNUSED = ("/dev/reload", "/component_server")  # of gradio: a stream for developing pages, functions of components
+UNUSED = ("dev/reload", "component_server", "stream")  # of gradio: for developing pages, custom components, live media
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HEADERS = {"referrer-policy": "no-referrer", "x-content-type-options": "nosniff"}
 
@@ -84,8 +84,8 @@ class Guard:
             self.quota.end(upload, received)
 
     def _refusal(self, request: Request) -> PlainTextResponse | None:
-        if request.url.path.rstrip("/").endswith(UNUSED):
-            return PlainTextResponse("Not Found", 404)
+        if any(f"/gradio_api/{route}/" in f"{request.url.path}/" for route in UNUSED):
+            return PlainTextResponse("The page has no such function.", 404)
         if self.hosts is not None and (refused := self._foreign(request)):
             return PlainTextResponse(f"{refused} To allow it, start the page with --allow-host NAME.", 403)
         if "file=http:" in (path := request.url.path.lower()) or "file=https:" in path:  # gradio would fetch it

@@ -87,8 +87,10 @@ def test_a_public_address_answers_every_host() -> None:
 
 
 def test_the_parts_of_gradio_that_the_page_has_no_use_for_are_not_served() -> None:
-    for path in ("/gradio_api/dev/reload", "/gradio_api/dev/reload/", "/gradio_api/component_server"):
-        assert client("0.0.0.0").get(path).text == "Not Found"
+    for path in ("dev/reload", "dev/reload/", "component_server", "stream/x", "stream/s/1/2/playlist.m3u8"):
+        for answer in (client("0.0.0.0").get(f"/gradio_api/{path}"), client("0.0.0.0").post(f"/gradio_api/{path}")):
+            assert (answer.status_code, answer.text) == (404, "The page has no such function.")
+    assert client("0.0.0.0").get("/gradio_api/file=/tmp/stream/x.mp4").text != "The page has no such function."
 
 
 def test_addresses_of_files_are_not_sent_to_other_hosts() -> None:
