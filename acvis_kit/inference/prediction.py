@@ -199,8 +199,10 @@ class Prediction(ClipPrediction):
         return f"{len(self)} frame{frames}, {len(self.tracks)} track{tracks}; objects sounding: {counted} frame{frames}"
 
     def above(self, score_threshold: float) -> Prediction:
-        """The prediction with only those tracks that score higher."""
-        return replace(self, tracks=tuple(track for track in self.tracks if track.score > score_threshold))
+        """The prediction with only those tracks that score higher; without a count head they alone are counted."""
+        tracks = tuple(track for track in self.tracks if track.score > score_threshold)
+        counts = self.counts if self.count_probs is not None else _masks_of_frames(tracks, len(self))
+        return replace(self, tracks=tracks, counts=counts)
 
     def without(self, hidden: Collection[int]) -> Prediction:
         """The prediction without the tracks of these ids."""
@@ -265,6 +267,11 @@ class Prediction(ClipPrediction):
             names = "; ".join(map(self.name_of, shown))
             rows.append(row | dict(zip(columns, numbers, strict=True)) | {"masks": len(shown), "sounding": names})
         return rows
+
+
+def _masks_of_frames(tracks: tuple[Track, ...], length: int) -> Tensor:
+    """The number of masks in each frame, int64 (T,)."""
+    return sum((track.areas() > 0 for track in tracks), torch.zeros(length, dtype=torch.int64))
 
 
 def _emptied(track: Track, keep: Tensor, size: tuple[int, int]) -> Track:

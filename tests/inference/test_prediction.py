@@ -88,6 +88,12 @@ def test_a_threshold_drops_tracks_and_keeps_the_ids_of_the_others(prediction: Pr
     assert prediction.above(0.95).masks().shape == (0, 4, 4, 5)
 
 
+def test_without_a_count_head_those_masks_are_counted_that_score_above_the_threshold(prediction: Prediction) -> None:
+    uncounted = replace(prediction, count_probs=None, counts=torch.tensor([2, 3, 3, 2]))
+    assert [uncounted.above(t).counts.tolist() for t in (0.0, 0.6, 0.95)] == [[2, 3, 3, 2], [2, 2, 2, 1], [0, 0, 0, 0]]
+    assert prediction.above(0.6).counts.tolist() == [0, 1, 2, 1]
+
+
 def test_json_is_avisegs_result_format_with_counts_and_names(prediction: Prediction, tmp_path) -> None:
     written = json.loads(prediction.to_json(tmp_path / "r.json", video_id=7).read_text())
     assert written["counts"] == [0, 1, 2, 1] and written["class_names"] == ["dog", "cat"]
