@@ -49,6 +49,8 @@ VIEWS_KEPT = 3  # per take: overlays and downloads in different views
 SESSION_BYTES = 500 * 10**6  # of a session's results, on the disk and in memory; its oldest takes make room
 TABS_KNOWN = 1000  # sessions that a reloaded page can find again
 TOKEN = re.compile(r"[0-9a-f]{32}")  # the secret by which it finds its session
+# When a clip was encoded, for `Take.when_encoded`.
+ONCE, IN_ADVANCE, BEFORE = "once per clip", "in advance, as for every example", "this page has encoded the clip before"
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +100,7 @@ class Take:
         at: when the take was run, by the monotonic clock.
         videos: overlays drawn so far.
         folder: of the files of this take; None until the take is added to a session.
+        when_encoded: when the clip was encoded, in words for the visitor; may be empty.
     """
 
     number: int
@@ -112,6 +115,7 @@ class Take:
     at: float = field(default_factory=time.monotonic)
     videos: dict[TakeView, Path] = field(default_factory=dict)
     folder: Path | None = None
+    when_encoded: str = ""
     _folders: OrderedDict[TakeView, Path] = field(default_factory=OrderedDict)
 
     @property
@@ -326,6 +330,7 @@ class Studio:
             videos=dict(take.videos),
             at=time.monotonic(),
             folder=new_folder(session.folder),
+            when_encoded=take.when_encoded or self._when_encoded(session, take, clip),
             _folders=OrderedDict(),
         )
         try:
@@ -345,6 +350,16 @@ class Studio:
             session.takes[take.number] = take
             session.make_room()
         return take
+
+    def _when_encoded(self, session: Session, take: Take, clip: Path) -> str:
+        """When the clip of a take that did not encode it was encoded, in words; empty if it did encode it."""
+        if take.encoding:
+            return ""
+        with self._lock:
+            for number, other in session.takes.items():
+                if other.stills is take.stills and other.when_encoded == ONCE:  # the stills of one `EncodedClip`
+                    return f"done for take {number}"
+        return IN_ADVANCE if clip in self._keys else BEFORE
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -399,6 +414,7 @@ class Studio:
         for name, path in self.examples.items():
             try:
                 take = self._take(path, SoundSettings(), lambda *_: None, pin=True)
+                take.when_encoded = IN_ADVANCE
                 folder = self._home / name
                 folder.mkdir(parents=True, exist_ok=True)
                 began = time.monotonic()
@@ -442,8 +458,10 @@ class Studio:
         finally:
             self._network.release()
         decoding = time.monotonic() - began
-        encoding = 0.0 if cached else encoded.seconds
-        return Take(0, clip.name, settings, prediction, source, encoded.stills, encoding, decoding)
+        encoding = 0.0 if cached and not pin else encoded.seconds
+        take = Take(0, clip.name, settings, prediction, source, encoded.stills, encoding, decoding)
+        take.when_encoded = "" if cached else ONCE
+        return take
 
 
 def without_folders(prediction: Prediction | SemanticPrediction) -> Prediction | SemanticPrediction:

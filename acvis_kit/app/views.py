@@ -124,7 +124,8 @@ def summary(take: Take, view: TakeView) -> str:
     """The clip and its sound, the number of objects, the durations, and all notes; Markdown."""
     prediction = without_folders(take.shown(view))
     name, label = html.escape(take.clip_name), html.escape(take.settings.label())
-    encoding = f"{take.encoding:.1f} s (once per clip)" if take.encoding else "0 s (done before)"
+    encoding = f"{take.encoding:.1f} s" if take.encoding else "0 s"
+    encoding += f" ({html.escape(take.when_encoded)})" if take.when_encoded else ""
     lines = [
         f"**{name}** with **{label}**, {len(prediction) / prediction.fps:g} s. **{found(take, view)}**",
         "",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from acvis_kit.app import storage
+from acvis_kit.app import storage, views
 from acvis_kit.app import studio as studio_module
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.studio import SESSIONS_KEPT, TAKES_KEPT, VIEWS_KEPT, Cancelled, Studio, TakeView
@@ -28,6 +29,36 @@ def test_another_take_does_not_encode_again_and_gives_its_durations(studio, clip
     assert first.encoding > 0 and second.encoding == 0 and second.decoding > 0 and second.drawing > 0
     assert (first.number, second.number) == (1, 2)
     assert list(studio.session("s").takes) == [1, 2]
+
+
+def test_a_take_says_truly_when_its_clip_was_encoded(loaded, examples, tmp_path) -> None:
+    studio, clip = Studio(loaded, examples=examples), make_clip(tmp_path / "three.mp4", seconds=3)
+
+    def words(key: str, path: str | Path, sound: str = "original", view: TakeView = VIEW) -> str:
+        take = studio.run(key, Path(path), SoundSettings(sound), view, quiet)
+        assert (take.encoding == 0) == (sound == "mute" or key == "later")
+        found = re.search(r"encoding (\d+\.\d|0) s( \(.*?\))? · decoding", views.summary(take, view))
+        return found[2].strip(" ()")
+
+    assert words("early", examples / "one.mp4") == "once per clip"  # before the examples are prepared
+    assert words("early", examples / "one.mp4", "mute") == "done for take 1"
+    studio.warm_up()
+    for view in (studio.view, TakeView(0.1)):
+        assert words("s", examples / "two.mp4", view=view) == "in advance, as for every example"
+    assert words("t", examples / "two.mp4", "mute") == "in advance, as for every example"
+    assert words("s", examples / "two.mp4", "mute") == "in advance, as for every example"
+    assert words("s", clip) == "once per clip"
+    assert words("s", clip, "mute") == "done for take 4"
+    assert words("later", clip) == "this page has encoded the clip before"
+    assert words("later", clip, "mute") == "this page has encoded the clip before"
+
+
+def test_a_take_of_a_gpu_that_keeps_no_clips_promises_nothing(studio, clip) -> None:
+    take = studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
+    result = (take.prediction, take.source, take.stills, take.encoding, take.decoding)
+    studio._run_on_gpu = lambda *_: result
+    again = studio.run("s", Path(clip), SoundSettings("mute"), VIEW, quiet)
+    assert re.search(r"encoding \d+\.\d s · decoding", views.summary(again, VIEW))
 
 
 @pytest.mark.parametrize(

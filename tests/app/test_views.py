@@ -59,7 +59,7 @@ def test_the_summary_gives_durations_and_escapes_names(studio, clip, tmp_path) -
     first = views.summary(studio.run("s", odd_name, SoundSettings(), VIEW, quiet), VIEW)
     assert "<img" not in first and "once per clip" in first and "3 objects are marked" in first
     second = views.summary(studio.run("s", odd_name, SoundSettings("mute"), VIEW, quiet), VIEW)
-    assert "encoding 0 s" in second and "silence" in second
+    assert "encoding 0 s (done for take 1)" in second and "silence" in second
 
 
 def test_the_liveliest_frame_has_the_most_masks(take) -> None:
