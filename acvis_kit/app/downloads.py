@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from acvis_kit.app.clips import clip_of, file_of
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.studio import CANDIDATES, Take, TakeView, without_folders
-from acvis_kit.files import atomic_write
+from acvis_kit.files import atomic_write, write_text
 from acvis_kit.inference.clip_prediction import ClipPrediction
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.models.presets import ALL_PRESETS
@@ -20,8 +22,10 @@ BUNDLED = "files('acvis_kit') / 'assets"  # the beginning of the expression of a
 NAMES = ("overlay.mp4", "result.json", "counts.csv", "masks.zip")
 
 
-def write_files(take: Take, view: TakeView, overlay: Path) -> list[Path]:
-    """The overlay, and a JSON (of tracks AVISeg's result format under "results"), a CSV and a zip: see `NAMES`.
+def write_files(take: Take, view: TakeView, overlay: Path, loaded: Loaded) -> list[Path]:
+    """The overlay, and a JSON, a CSV and a zip: see `NAMES`.
+
+    The JSON has AVISeg's result format under "results", of tracks, and what `settings_of` gives under "settings".
 
     Raises:
         AcvisError: the page's disk is full.
@@ -29,15 +33,29 @@ def write_files(take: Take, view: TakeView, overlay: Path) -> list[Path]:
     folder = take.view_folder(view)
     prediction = without_folders(take.shown(view))
     _, result, counts, masks = (folder / name for name in NAMES)
-    return [overlay, prediction.to_json(result), prediction.to_csv(counts), write_masks(prediction, masks)]
+    settings = settings_of(take, view, loaded)
+    write_text(result, json.dumps(prediction.to_dict() | {"settings": settings}))
+    return [overlay, result, prediction.to_csv(counts), write_masks(prediction, masks, settings)]
 
 
-def write_masks(prediction: ClipPrediction, path: Path) -> Path:
+def settings_of(take: Take, view: TakeView, loaded: Loaded) -> dict[str, Any]:
+    """What a take was made with, for JSON: parameters of the endpoint by their names, and the weights.
+
+    Without opacity, which only the overlay has, and without a count gate for weights that have no count head.
+    """
+    gate = {} if take.prediction.count_probs is None else {"count_gate": view.gate}
+    sha256 = {"sha256": loaded.sha256} if loaded.sha256 else {}
+    weights = {"weights": _source_of(loaded)} | sha256
+    return take.settings.parameters() | {"threshold": view.threshold} | gate | weights
+
+
+def write_masks(prediction: ClipPrediction, path: Path, settings: dict[str, Any]) -> Path:
     """A zip with a black-and-white PNG for each track, or class, and frame in which it has a mask: dog-0/00003.png."""
     with atomic_write(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:  # of compressed PNGs
         number = "track" if isinstance(prediction, Prediction) else "number of the class"
         file = file_of(clip_of(prediction)).name
-        archive.writestr("README.txt", f"masks of {file}: <class>-<{number}>/<frame>.png\n")
+        readme = f"masks of {file}: <class>-<{number}>/<frame>.png\nsettings: {json.dumps(settings)}\n"
+        archive.writestr("README.txt", readme)
         for mark in prediction.marks:
             name = f"{prediction.class_names[mark.label]}-{mark.id}"
             for t, area in enumerate(mark.areas().tolist()):

@@ -14,9 +14,10 @@ import gradio as gr
 
 from acvis_kit.app import downloads, views
 from acvis_kit.app.clips import GONE, file_of
+from acvis_kit.app.numbers import number_within
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.studio import TAKES_KEPT, Cancelled, Studio, Take, TakeView
-from acvis_kit.errors import AcvisError, MediaError
+from acvis_kit.errors import AcvisError, ConfigError, MediaError
 
 ORIGINAL = 0  # the viewers' choice of the original clip; takes are numbered from 1
 SHOWN = 7  # outputs of `Handlers._shown`
@@ -295,15 +296,16 @@ class Handlers:
             seconds: delay for "shift", -3600..3600 and less than the clip's duration; negative is earlier.
             start: second of the clip at which "keep" begins, 0..3600.
             end: second of the clip at which "keep" ends, 0..3600; 0 is the end of the clip.
-            threshold: tracks, or pixels of classes, score higher than this, 0..1; without it, as the weights'
-                configuration says.
-            count_gate: limit the masks of each second to the predicted count, with weights that have a count head.
+            threshold: tracks, or pixels of classes, score higher than this, 0.1..1 (from less if the weights'
+                configuration has less); without it, as the configuration says.
+            count_gate: limit the masks of each second to the predicted count; only with weights that have a count head.
             request: of the visitor, from gradio.
             progress: from gradio.
 
         Returns:
             overlay, the clip with its masks and the model's input sound (MP4); summary; tracks, a list of objects, or
-            of classes; result (JSON); counts (CSV); masks (zip of PNGs).
+            of classes; result (JSON, with these arguments and the weights under "settings"); counts (CSV); masks (zip
+            of PNGs).
 
         Raises:
             gr.Error: with the message to show, for whatever went wrong.
@@ -312,11 +314,14 @@ class Handlers:
             if clip is None:
                 raise MediaError("There is no clip yet: give a video file.")
             threshold = self.studio.view.threshold if threshold is None else threshold
+            number_within("threshold", threshold, self.studio.floor, 1)  # lower scores are not kept
+            if count_gate and not self.studio.has_count_head:
+                raise ConfigError("count_gate: only with weights that have a count head. Leave it out.")
             view = TakeView.given(threshold, count_gate, self.studio.view.opacity)
             settings = SoundSettings.given(sound, other_sound, level, seconds, start, end)
             settings.check_used()
             take = self.studio.run(session_of(request), Path(clip), settings, view, reporter(progress))
-            video, *others = (str(file) for file in downloads.write_files(take, view, take.videos[view]))
+            video, *others = (str(file) for file in self._written(take, view))
             return video, views.summary(take, view), views.track_rows(take, view), *others
 
     def cancel(self, request: gr.Request | None = None) -> str:
@@ -356,8 +361,11 @@ class Handlers:
         picture, masks, colours = views.second(take, view, t)
         return [gr.AnnotatedImage((picture, [*masks]), color_map=colours), views.second_caption(take, view, t)]
 
+    def _written(self, take: Take, view: TakeView) -> list[Path]:
+        return downloads.write_files(take, view, take.videos.get(view, Path()), self.studio.loaded)
+
     def _files(self, take: Take, view: TakeView, video: bool = True) -> list[Any]:
-        files = downloads.write_files(take, view, take.videos.get(view, Path()))
+        files = self._written(take, view)
         return [gr.DownloadButton(value=str(file), interactive=True) for file in (files if video else files[1:])]
 
 

@@ -203,12 +203,10 @@ def _results(studio: Studio) -> Results:
                 elem_id="threshold",
             )
             opacity = gr.Slider(0, 1, value=studio.view.opacity, step=0.05, label="Mask opacity", elem_id="opacity")
-            counts = not studio.semantic and studio.loaded.model.config.count_head != "none"
             gate = gr.Checkbox(
                 studio.view.gate,
                 label="Limit the masks to the predicted count",
-                interactive=counts,
-                visible=not studio.semantic,
+                visible=studio.has_count_head,
                 elem_id="gate",
             )
         gr.Markdown("## Second by second")

@@ -27,6 +27,12 @@ NEEDS: dict[str, tuple[str, ...]] = {  # value of `sound` -> the groups of contr
     "shift": ("shift",),
     "keep": ("range",),
 }
+PARAMETERS = {  # group of controls -> the endpoint's parameters
+    "other": ("other_sound",),
+    "level": ("level",),
+    "shift": ("seconds",),
+    "range": ("start", "end"),
+}
 LOUDEST = 100  # dB, of `level` up and down
 LONGEST = 3600  # seconds, of `seconds` up and down, and of `start` and `end`
 ROUNDING = 1.0  # seconds by which the end of a part may lie beyond the clip's: players round durations up
@@ -74,15 +80,24 @@ class SoundSettings:
         Raises:
             ConfigError: names them, and the sounds that use them.
         """
-        groups = {"other": ("other_sound",), "level": ("level",), "shift": ("seconds",), "range": ("start", "end")}
-        values = {"other_sound": self.other, "level": self.level, "seconds": self.seconds}
-        values |= {"start": self.start, "end": self.end}
+        values = self._values()
         known = {value for _, value in SOUNDS}  # another one is refused by `edit`
-        for group, names in groups.items():
+        for group, names in PARAMETERS.items():
             sent = [name for name in names if values[name]]
             if sent and self.sound in known and group not in NEEDS.get(self.sound, ()):
                 users = " or ".join(f"sound={sound!r}" for sound, needs in NEEDS.items() if group in needs)
                 raise ConfigError(f"{', '.join(sent)}: only with {users}, not with {self.sound!r}. Leave it out.")
+
+    def parameters(self) -> dict[str, Any]:
+        """The endpoint's parameters that give this sound, without those that it does not use; files by their names."""
+        values = self._values()
+        used = [name for group in NEEDS.get(self.sound, ()) for name in PARAMETERS[group]]
+        return {"sound": self.sound} | {name: values[name] for name in used}
+
+    def _values(self) -> dict[str, Any]:
+        other = Path(self.other).name if self.other else None
+        numbers = {"level": self.level, "seconds": self.seconds, "start": self.start, "end": self.end or 0.0}
+        return {"other_sound": other, **numbers}
 
     def check_within(self, seconds: float) -> None:
         """Refuse a part that lies outside a clip of this duration, and a shift that leaves nothing of it.

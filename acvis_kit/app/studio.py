@@ -207,6 +207,7 @@ class Studio:
 
     Attributes:
         semantic: whether the model marks pixels of classes (AVSC, RAVS) instead of tracks.
+        has_count_head: whether the model predicts a count, to which masks can be limited.
     """
 
     def __init__(
@@ -219,9 +220,10 @@ class Studio:
         config = loaded.model.config
         self.loaded, self.max_seconds = loaded, max_seconds
         self.semantic = isinstance(config, SemanticInference)
+        self.has_count_head = not self.semantic and config.count_head != "none"
         threshold = config.threshold if self.semantic else config.score_threshold
         self.floor = min(FLOOR, threshold)
-        self.view = TakeView(threshold, not self.semantic and config.count_gate)
+        self.view = TakeView(threshold, self.has_count_head and config.count_gate)
         self.predictor: Predictor | SemanticPredictor
         if self.semantic:
             self.predictor = SemanticPredictor(loaded.model, threshold=self.floor)

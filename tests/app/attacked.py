@@ -128,7 +128,7 @@ class AttackedPage:
         clip, name = self._file(rng, "clip"), rng.choice(NAMES)
         values = [*self._values(rng).items()]
         data = [None, *[value for _, value in values]]
-        data = [None, data[1], None, 0, 0, 0, 0, 0, False]
+        data = [None, data[1], None, 0, 0, 0, 0, 0.5, False]
         for place in rng.sample(range(9), rng.choice((0, 1, 1, 2))):
             data[place] = rng.choice(
                 (*HOSTILE, *UNSENDABLE, *NUMBERS, {"path": rng.choice(NAMES)}, {"path": clip.name})
@@ -147,7 +147,7 @@ class AttackedPage:
 
     def _by_broken_request(self, rng: random.Random) -> Trial:
         """A request for a function, an upload or a stream, with bytes damaged."""
-        data = [None, "mute", None, 0, 0, 0, 0, 0, False]
+        data = [None, "mute", None, 0, 0, 0, 0, 0.5, False]
         session = {"session_hash": "s", "fn_index": rng.choice(FUNCTIONS), "event_data": None}
         body = json.dumps({"data": data, **(session if rng.random() < 0.7 else {})}).encode()
         if rng.random() < 0.7:

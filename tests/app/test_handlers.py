@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -13,9 +15,12 @@ import pytest
 from acvis_kit.app import handlers as module
 from acvis_kit.app import studio as studio_module
 from acvis_kit.app.handlers import DOING, ORIGINAL, Handlers, spoken_errors
+from acvis_kit.app.layout import build_app
 from acvis_kit.app.studio import Studio
 from acvis_kit.errors import MediaError
 from acvis_kit.media.load import load_clip
+from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.weights.load import Loaded
 from tests.app.conftest import make_clip
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(trimmed|no sound track).*:UserWarning")
@@ -296,6 +301,8 @@ def test_the_endpoint_returns_files_and_rows(page, tmp_path):
     assert load_clip(video).waveform.abs().max() == 0
     assert "silence" in summary and len(rows) == 3
     assert [Path(other).name for other in others] == ["result.json", "counts.csv", "masks.zip"]
+    settings = json.loads(Path(others[0]).read_text(encoding="utf-8"))["settings"]
+    assert settings == {"sound": "mute", "threshold": 0, "count_gate": False, "weights": "random"}
     assert module.session_of(None) is None
 
 
@@ -336,9 +343,32 @@ def test_the_endpoint_refuses_what_the_sound_does_not_use(page, clip, given, mes
         page.predict(clip, request=visitor(), **given)
 
 
+@pytest.mark.parametrize(
+    ("changes", "given", "message"),
+    [
+        ({"score_threshold": 0.3}, {"threshold": 0}, "threshold=0 must be a number from 0.1 to 1"),
+        ({"score_threshold": 0.05}, {"threshold": 0.04}, "threshold=0.04 must be a number from 0.05 to 1"),
+        ({"count_head": "none"}, {"count_gate": True}, "count_gate: only with weights that have a count head"),
+    ],
+)
+def test_the_endpoint_refuses_what_it_cannot_do_with_these_weights(loaded, clip, changes, given, message):
+    """Tracks below the lowest threshold are not kept; without a count head there is nothing to limit masks to."""
+    model = ACVIS(replace(loaded.model.config, **changes)).eval()
+    with pytest.raises(gr.Error, match=message):
+        Handlers(Studio(Loaded(model, "random"))).predict(clip, request=visitor(), **given)
+
+
 def test_the_endpoint_without_a_threshold_uses_that_of_the_weights(page, clip):
     _, _, rows, *_ = page.predict(clip, request=visitor())
     assert page.studio.view.threshold == 0 and len(rows) == 3
+
+
+@pytest.mark.parametrize("head", ["none", "ordinal"])
+def test_the_page_offers_the_count_gate_to_weights_with_a_count_head_alone(loaded, head):
+    model = ACVIS(replace(loaded.model.config, count_head=head)).eval()
+    config = build_app(Loaded(model, "random")).get_config_file()
+    (gate,) = (part["props"] for part in config["components"] if part["props"].get("elem_id") == "gate")
+    assert gate["visible"] == (head != "none")
 
 
 def test_no_message_is_longer_than_a_paragraph(cache):
