@@ -15,6 +15,7 @@ from acvis_kit.app.handlers import ORIGINAL, Handlers
 from acvis_kit.app.inputs import Page
 from acvis_kit.app.sound_settings import NEEDS, SOUNDS
 from acvis_kit.app.studio import MAX_SECONDS, Studio
+from acvis_kit.app.views import GATE
 from acvis_kit.weights.load import Loaded
 
 LEVELS = {"noise": "Noise: dB below the clip's sound", "mix": "The other sound: dB louder"}
@@ -205,7 +206,7 @@ def _results(studio: Studio) -> Results:
             opacity = gr.Slider(0, 1, value=studio.view.opacity, step=0.05, label="Mask opacity", elem_id="opacity")
             gate = gr.Checkbox(
                 studio.view.gate,
-                label="Limit the masks to the predicted count",
+                label=GATE,
                 visible=studio.has_count_head,
                 elem_id="gate",
             )

@@ -11,12 +11,17 @@ import torch
 
 from acvis_kit.app.clips import picture_of
 from acvis_kit.app.studio import FLOOR, Take, TakeView, without_folders
+from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.semantic import SemanticPrediction
 from acvis_kit.viz.figures import sounding_spans, timeline_figure
 from acvis_kit.viz.overlay import track_hex, track_name
 from acvis_kit.viz.pixels import resized_mask
 
 LANES_SHOWN = 8  # of the timeline, at most
+LEAST_SHARE = 0.001  # of the picture; a smaller one is shown as less than this
+GATE = "Limit the masks to the predicted count"  # the label of the option
+SEPARATE = "the model predicts the count apart from the masks."
+OPTION = f'The option "{GATE}" hides masks beyond the count.'
 
 
 def timeline(take: Take, view: TakeView) -> go.Figure:
@@ -39,7 +44,9 @@ def second(take: Take, view: TakeView, t: int) -> tuple[np.ndarray, list[tuple[n
     for mark in prediction.marks:
         mask = mark.mask(t)
         if mask.any():
-            amount = f"{mask.mean():.1%}" if isinstance(prediction, SemanticPrediction) else f"{mark.score:.2f}"
+            amount = (
+                share_text(float(mask.mean())) if isinstance(prediction, SemanticPrediction) else f"{mark.score:.2f}"
+            )
             label = f"{track_name(prediction, mark)} {amount}"
             masks.append((resized_mask(mask, picture.shape[:2]) * view.opacity, label))
             colours[label] = track_hex(mark.id)
@@ -49,7 +56,7 @@ def second(take: Take, view: TakeView, t: int) -> tuple[np.ndarray, list[tuple[n
 def second_caption(take: Take, view: TakeView, t: int) -> str:
     """The caption of frame t, Markdown: "Second 3 to 4: **2+ sounding** (probability 91%)".
 
-    Without a count: "Second 3 to 4: **dog, cat**".
+    Without a count: "Second 3 to 4: **dog, cat**". Where masks and count differ, a sentence says so.
     """
     prediction = take.shown(view)
     t = min(max(0, t), len(prediction) - 1)
@@ -57,10 +64,68 @@ def second_caption(take: Take, view: TakeView, t: int) -> str:
     count = prediction.count_text(t)
     if isinstance(prediction, SemanticPrediction):
         names = html.escape(", ".join(prediction.sounding(t))) or "nothing"
-        return f"{span}: **{names}**" + ("" if count is None else f", **{count} sounding**")
-    return f"{span}: **{count} sounding**" + (
-        "" if prediction.count_probs is None else f" (probability {prediction.count_probs[t].max():.0%})"
-    )
+        caption = f"{span}: **{names}**" + ("" if count is None else f", **{count} sounding**")
+        difference = html.escape(_class_difference(prediction, t))
+    else:
+        probability = "" if prediction.count_probs is None else f" (probability {prediction.count_probs[t].max():.0%})"
+        caption = f"{span}: **{count} sounding**{probability}"
+        difference = _mask_difference(prediction, t)
+    return f"{caption}. {difference}" if difference else caption
+
+
+def _masks_beyond(prediction: Prediction) -> torch.Tensor:
+    """Number of masks less the count of each frame, int64 (T,); 0 where it fits the count, or none is predicted."""
+    if prediction.count_probs is None:
+        return torch.zeros_like(prediction.counts)
+    beyond = -prediction.counts
+    for track in prediction.tracks:
+        beyond = beyond + (track.areas() > 0)
+    or_more = prediction.counts == prediction.count_probs.shape[1] - 1
+    return torch.where(or_more, beyond.clamp(max=0), beyond)
+
+
+def _mask_difference(prediction: Prediction, t: int) -> str:
+    """How the masks of frame t differ from its count, in a sentence or two; empty if they do not."""
+    beyond = int(_masks_beyond(prediction)[t])
+    if not beyond:
+        return ""
+    number = int(prediction.counts[t]) + beyond
+    shown = {0: "No mask is", 1: "1 mask is"}.get(number, f"{number} masks are")
+    return f"{shown} shown: {SEPARATE}" + (f" {OPTION}" if beyond > 0 else "")
+
+
+def _class_difference(prediction: SemanticPrediction, t: int) -> str:
+    """Which classes of frame t are marked and not counted, or the other way round; empty if there are none."""
+    if prediction.instances is None or prediction.class_scores is None:
+        return ""
+    marked, seen = prediction.areas()[t] > 0, prediction.instances[t] > 0
+    counted = seen & (prediction.class_scores[t] > prediction.threshold)
+    names = prediction.class_names
+    missed = [
+        f"{names[k]} ({'its class scores too low' if seen[k] else 'too small'})"
+        for k in (marked & ~counted).nonzero()[:, 0].tolist()
+    ]
+    unmarked = [names[k] for k in (counted & ~marked).nonzero()[:, 0].tolist()]
+    sentences = [f"Not counted: {', '.join(missed)}."] if missed else []
+    return " ".join([*sentences, *([f"Counted, but not marked: {', '.join(unmarked)}."] if unmarked else [])])
+
+
+def _differences(prediction: Prediction | SemanticPrediction) -> list[str]:
+    """A note that says in how many frames masks and count differ; none if they never do."""
+    length, word = len(prediction), "seconds" if prediction.fps == 1 else "frames"
+    if isinstance(prediction, SemanticPrediction):
+        number = sum(bool(_class_difference(prediction, t)) for t in range(length))
+        reason = "a class is marked that is not counted, or counted that is not marked."
+    else:
+        beyond = _masks_beyond(prediction)
+        number = int((beyond != 0).sum())
+        reason = f"the number of masks is not the count: {SEPARATE}" + (f" {OPTION}" if (beyond > 0).any() else "")
+    return [f"In {number} of {length} {word} {reason}"] if number else []
+
+
+def share_text(share: float) -> str:
+    """A share of the picture: "2.5%"; of what is there, but tiny, "<0.1%"."""
+    return f"<{LEAST_SHARE:.1%}" if 0 < share < LEAST_SHARE / 2 else f"{share:.1%}"
 
 
 def track_rows(take: Take, view: TakeView) -> list[dict[str, Any]]:
@@ -84,7 +149,7 @@ def track_rows(take: Take, view: TakeView) -> list[dict[str, Any]]:
                 "score": round(mark.score, 4),
                 "seconds": int(sounding.sum()) / prediction.fps,
                 "spans": sounding_spans(mark, prediction.fps),
-                "share": round(share, 4),
+                "share": round(share, 6),
                 "colour": track_hex(mark.id),
             }
         )
@@ -100,7 +165,7 @@ def track_table(take: Take, view: TakeView) -> str:
         return f"<p class='nothing'>No {word} scores above the threshold.{advice}</p>"
     body = "".join(
         f"<tr><td><span class='chip' style='background:{row['colour']}'></span>{html.escape(row['object'])}</td>"
-        f"<td>{row['score']:.2f}</td><td>{_when(row)}</td><td>{row['share']:.1%}</td></tr>"
+        f"<td>{row['score']:.2f}</td><td>{_when(row)}</td><td>{html.escape(share_text(row['share']))}</td></tr>"
         for row in rows
     )
     heads = (word, "score", "sounds", "picture area")
@@ -121,7 +186,7 @@ def _when(row: dict[str, Any]) -> str:
 
 
 def summary(take: Take, view: TakeView) -> str:
-    """The clip and its sound, the number of objects, the durations, and all notes; Markdown."""
+    """The clip and its sound, the number of objects, the durations, where the count differs, all notes; Markdown."""
     prediction = without_folders(take.shown(view))
     name, label = html.escape(take.clip_name), html.escape(take.settings.label())
     encoding = f"{take.encoding:.1f} s" if take.encoding else "0 s"
@@ -131,7 +196,7 @@ def summary(take: Take, view: TakeView) -> str:
         "",
         f"<small>encoding {encoding} · decoding {take.decoding:.1f} s · drawing {take.drawing:.1f} s</small>",
         "",
-        *(f"* {html.escape(note)}" for note in prediction.notes),
+        *(f"* {html.escape(note, quote=False)}" for note in (*_differences(prediction), *prediction.notes)),
     ]
     return "\n".join(lines)
 

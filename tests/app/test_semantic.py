@@ -6,10 +6,12 @@ import csv
 import json
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from acvis_kit.app import about, downloads, views
 from acvis_kit.app.handlers import ORIGINAL, OUTPUTS, Handlers
@@ -18,7 +20,7 @@ from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.studio import Studio, Take, TakeView
 from acvis_kit.weights.load import Loaded, save_model
 from tests.app.conftest import make_clip, quiet
-from tests.semantic_models import marking_avsc, marking_ravs
+from tests.semantic_models import dog_and_car, marking_avsc, marking_ravs
 
 LOADED = {"avsc": Loaded(marking_avsc(), "random"), "ravs": Loaded(marking_ravs(), "random")}
 VIEW = TakeView(0.5)
@@ -68,10 +70,36 @@ def test_counts_are_those_of_instances_for_avsc_and_absent_for_ravs(take: Take, 
     if system == "avsc":
         heard = prediction.class_scores > VIEW.threshold
         assert prediction.counts.tolist() == (prediction.instances * heard).sum(1).tolist()
-        assert caption.endswith(f"**{int(prediction.counts[1])} sounding**")
+        assert f"**{int(prediction.counts[1])} sounding**" in caption
         assert texts == [f"<b>{count}</b>" for count in prediction.counts.tolist()]
     else:
         assert prediction.counts is None and "sounding**" not in caption and texts == []
+
+
+def test_a_class_that_is_shown_and_not_counted_is_named() -> None:
+    """Frames 0 and 1: a dog in two parts; 2: a dog and a car; 3: a car."""
+
+    def taken(seen: list[list[int]], heard: list[list[float]]) -> Take:
+        prediction = replace(dog_and_car(fps=1.0), instances=torch.tensor(seen), class_scores=torch.tensor(heard))
+        prediction = replace(prediction, counts=(prediction.instances * (prediction.class_scores > 0.5)).sum(1))
+        prediction = replace(prediction, clip=replace(prediction.clip, source=Path("x.mp4")))
+        return Take(1, "x.mp4", SoundSettings(), prediction, prediction.clip, [], 0.0, 0.0)
+
+    dog, both, car = [0.75, 0.0, 0.0], [0.75, 0.0, 0.75], [0.0, 0.0, 0.75]
+    agreed = taken([[2, 0, 1]] * 4, [dog, dog, both, car])
+    texts = [views.second_caption(agreed, VIEW, t) for t in range(4)]
+    assert texts[2] == "Second 2 to 3: **dog, car**, **3 sounding**" and all(text.endswith("**") for text in texts)
+    assert "counted" not in views.summary(agreed, VIEW)
+    small = taken([[2, 0, 0]] * 4, [dog, both, both, car])
+    texts = [views.second_caption(small, VIEW, t) for t in range(4)]
+    assert texts[3] == "Second 3 to 4: **car**, **0 sounding**. Not counted: car (too small)."
+    assert "* In 2 of 4 seconds a class is marked that is not counted, or counted that is not marked." in (
+        views.summary(small, VIEW)
+    )
+    other = taken([[2, 1, 1]] * 4, [dog, [0.75, 0.75, 0.0], dog, car])
+    texts = [views.second_caption(other, VIEW, t) for t in range(4)]
+    assert texts[1].endswith("**3 sounding**. Counted, but not marked: cat.")
+    assert texts[2].endswith("**2 sounding**. Not counted: car (its class scores too low).")
 
 
 def test_the_threshold_takes_pixels_without_another_run(take: Take, system: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from acvis_kit.app import views
 from acvis_kit.app.sound_settings import SoundSettings
@@ -66,3 +67,40 @@ def test_the_liveliest_frame_has_the_most_masks(take) -> None:
     shown = [sum(bool(track.areas()[t]) for track in take.prediction.tracks) for t in range(2)]
     assert shown[views.liveliest(take, VIEW)] == max(shown)
     assert views.liveliest(take, TakeView(0.94)) == 0
+
+
+def counted(take: Take, counts: list[int]) -> Take:
+    """The take with these counts, of which 2 means "or more"."""
+    probabilities = torch.eye(3)[counts]
+    return replace(take, prediction=replace(take.prediction, counts=torch.tensor(counts), count_probs=probabilities))
+
+
+def test_masks_beside_another_count_are_explained_and_the_option_named(take) -> None:
+    shown = [sum(bool(track.areas()[t]) for track in take.prediction.tracks) for t in range(2)]
+    assert shown == [3, 3]
+    few = counted(take, [0, 1])
+    reason = "the model predicts the count apart from the masks."
+    option = f'The option "{views.GATE}" hides masks beyond the count.'
+    assert f"**0 sounding** (probability 100%). 3 masks are shown: {reason} {option}" in (
+        views.second_caption(few, VIEW, 0)
+    )
+    summary = views.summary(few, VIEW)
+    assert f"* In 2 of 2 seconds the number of masks is not the count: {reason} {option}" in summary
+    none = TakeView(0.94)
+    assert views.second_caption(few, none, 0).endswith("**0 sounding** (probability 100%)")
+    assert views.second_caption(few, none, 1).endswith(f"(probability 100%). No mask is shown: {reason}")
+    assert "In 1 of 2 seconds" in views.summary(few, none) and views.GATE not in views.summary(few, none)
+
+
+def test_masks_that_fit_the_count_are_not_explained(take) -> None:
+    for view, counts in ((VIEW, [2, 2]), (TakeView(0.94), [0, 0]), (TakeView(0.0, gate=True), [0, 1])):
+        fitting = counted(take, counts)
+        assert "predicts" not in views.second_caption(fitting, view, 1) + views.summary(fitting, view)
+    uncounted = replace(take, prediction=replace(take.prediction, count_probs=None))  # masks are counted
+    for view in (VIEW, TakeView(0.94)):
+        assert "predicts" not in views.second_caption(uncounted, view, 1) + views.summary(uncounted, view)
+
+
+def test_a_tiny_share_is_not_shown_as_nothing() -> None:
+    texts = [views.share_text(share) for share in (0, 1e-6, 0.00049, 0.0006, 0.25)]
+    assert texts == ["0.0%", "<0.1%", "<0.1%", "0.1%", "25.0%"]
