@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from acvis_kit.app.inputs import NO_FUNCTION
 from acvis_kit.app.quota import QuotaError, UploadQuota, Visitors
 from acvis_kit.app.storage import FULL, has_room, upload_folder
 
@@ -85,7 +86,7 @@ class Guard:
 
     def _refusal(self, request: Request) -> PlainTextResponse | None:
         if any(f"/gradio_api/{route}/" in f"{request.url.path}/" for route in UNUSED):
-            return PlainTextResponse("The page has no such function.", 404)
+            return PlainTextResponse(NO_FUNCTION, 404)
         if self.hosts is not None and (refused := self._foreign(request)):
             return PlainTextResponse(f"{refused} To allow it, start the page with --allow-host NAME.", 403)
         if "file=http:" in (path := request.url.path.lower()) or "file=https:" in path:  # gradio would fetch it
@@ -131,7 +132,7 @@ def allowed_hosts(host: str, further: Iterable[str] = ()) -> set[str] | None:
 
 async def unknown_function(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request for a function or event that does not exist."""
-    return JSONResponse({"detail": "The page has no such function."}, 404)
+    return JSONResponse({"detail": NO_FUNCTION}, 404)
 
 
 async def unusable_request(request: Request, error: Exception) -> JSONResponse:

@@ -26,6 +26,7 @@ ERROR_SECONDS = 8  # for which a notice covers a part of the page; a run's error
 LONGEST_MESSAGE = 600  # characters
 NO_CLIP = "There is no clip yet: choose one, wait until it is uploaded, then run."
 STOPPED = "Stopped. Press Run to start again."
+ALERT = "role='alert'"  # of an error
 DOING = {  # the first argument of a `Progress` -> the page's text for it
     "wait": "Waiting for the model",
     "read": "Reading the clip",
@@ -324,10 +325,23 @@ class Handlers:
             video, *others = (str(file) for file in self._written(take, view))
             return video, views.summary(take, view), views.track_rows(take, view), *others
 
-    def cancel(self, request: gr.Request | None = None) -> str:
-        """Stop the session's run."""
-        self.studio.cancel(session_of(request))
-        return note(STOPPED)
+    def cancel(self, waits: bool, request: gr.Request | None = None) -> Any:
+        """Stop the session's run.
+
+        Args:
+            waits: whether the page waits for a run, which the server may not have begun yet.
+            request: of the visitor.
+
+        Returns:
+            The status, which stays as it is if there is no run.
+        """
+        stopped = self.studio.cancel(session_of(request))
+        return note(STOPPED) if stopped or waits else gr.skip()
+
+    def forget_trouble(self, status: str | None) -> Any:
+        """The status after another file or sound was given: without an error of an earlier run, or that it stopped."""
+        status = status or ""
+        return "" if ALERT in status or STOPPED in status else gr.skip()
 
     def leave(self, request: gr.Request) -> None:
         """Stop the run of a visitor who has closed or reloaded the page."""
@@ -390,7 +404,7 @@ def skipped(outputs: int) -> list[Any]:
 
 def alert(message: str) -> str:
     """An error for the page's status, HTML; the message is HTML."""
-    return f"<p role='alert' class='alert error'>{message}</p>"
+    return f"<p {ALERT} class='alert error'>{message}</p>"
 
 
 def note(*lines: str) -> str:

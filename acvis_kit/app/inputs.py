@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.exceptions import InvalidPathError
 from gradio_client.utils import is_file_obj_with_meta, is_http_url_like, traverse
 
+NO_FUNCTION = "The page has no such function."
 NO_ADDRESSES = "The page fetches no files from other hosts: download the file, then upload it."
 NOT_UPLOADED = "This file was not uploaded to the page: upload it, then give the path that the page answers with."
 UNUSABLE = "The page cannot use these values: give one of the right kind for each parameter (see the page's API)."
@@ -22,7 +23,7 @@ class Page(gr.Blocks):
     """Blocks that fetch nothing for a visitor, and that answer unusable values with a sentence.
 
     By itself gradio downloads, whole and into memory, what a file's path names as an address. It answers values that
-    its components do not take with an empty error.
+    its components do not take, and requests for what only the browser does, with an empty error.
     """
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> Any:
@@ -31,6 +32,8 @@ class Page(gr.Blocks):
         Raises:
             gr.Error: with the message to show, for whatever is wrong with them.
         """
+        if False:  # the browser's part alone
+            raise _spoken(NO_FUNCTION)
         try:
             traverse(inputs, _refuse_address, is_file_obj_with_meta)  # what gradio takes for a file
             return await super().preprocess_data(block_fn, inputs, *args, **options)

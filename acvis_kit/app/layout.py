@@ -235,14 +235,13 @@ def _results(studio: Studio) -> Results:
 def _wire(handlers: Handlers, controls: Controls, results: Results) -> None:
     """Connect the events. They are private: the public endpoint is `/predict`."""
     hidden: dict[str, Any] = {"api_visibility": "private"}
+    at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", **hidden}
     groups = controls.groups
     controls.sound.change(
         lambda sound: [_group(name, sound) for name in groups],
         controls.sound,
         [*groups.values()],
-        queue=False,
-        show_progress="hidden",
-        **hidden,
+        **at_once,
     )
     numbers = [controls.level, controls.shift, controls.start, controls.end]
     settings = [controls.sound, controls.other_example, controls.other, *numbers]
@@ -268,15 +267,18 @@ def _wire(handlers: Handlers, controls: Controls, results: Results) -> None:
             handlers.choose(path),
             None,
             [controls.clip, controls.sound],
-            queue=False,
-            show_progress="hidden",
-            **hidden,
+            **at_once,
         )
         runs.append(chosen.then(handlers.run_example(path), [*view, left_choice], **run))
     for each in runs:
         each.then(None, results.second, None, js=style.FINISH, **hidden)
-    controls.cancel.click(handlers.cancel, None, results.status, cancels=[*runs], queue=False, **hidden)
-    controls.clip.change(handlers.keep_clip, controls.clip, None, queue=False, show_progress="hidden", **hidden)
+    waits = gr.Checkbox(visible=False)
+    controls.cancel.click(handlers.cancel, waits, results.status, cancels=[*runs], js=style.WAITS, **at_once)
+    controls.clip.change(handlers.keep_clip, controls.clip, None, **at_once)
+    files = [controls.clip.upload, controls.clip.stop_recording, controls.clip.clear]
+    files += [controls.other.upload, controls.other.clear]
+    sounds = [controls.sound.input, controls.other_example.input]
+    gr.on([*files, *sounds], handlers.forget_trouble, results.status, results.status, **at_once)
 
     quick: dict[str, Any] = {
         "queue": True,

@@ -1,6 +1,7 @@
 // The page's own JavaScript. `acvis` has the functions that its events call.
 (() => {
   let at = 0;  // seconds: where both players stand, or begin when a video is loaded
+  let waits = false;  // whether a run was begun that has not finished; it may still be in the queue
   const players = () => [...document.querySelectorAll('#viewers video')];
   const inViewers = (event) => event.target.matches && event.target.matches('#viewers video');
   const inView = (element) => {
@@ -26,12 +27,14 @@
   };
   const hasTrouble = () => document.querySelector('#status [role=alert]');
   window.acvis = {
-    begin: () => { show(document.querySelector('#summary')); return ''; },
+    begin: () => { waits = true; show(document.querySelector('#summary')); return ''; },
     finish: (t) => {
+      waits = false;
       if (!hasTrouble()) go(t);
       show(document.querySelector(hasTrouble() ? '#status' : '#summary'));
     },
     go,
+    waits: () => waits,
     playBoth: () => {
       const ended = players().some((video) => video.duration && at >= video.duration - 0.1);
       play(ended ? 0 : at);

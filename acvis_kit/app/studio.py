@@ -169,7 +169,7 @@ class Session:
         takes: the last `TAKES_KEPT`, by number; fewer if they exceed `SESSION_BYTES`.
         made: number of takes so far.
         dropped: numbers of takes that made room, until the visitor is told.
-        cancelled: set to stop the current run.
+        cancelled: set to stop the current run; None without one.
     """
 
     folder: Path = field(default_factory=lambda: secret_path(upload_folder()))
@@ -179,7 +179,7 @@ class Session:
     takes: OrderedDict[int, Take] = field(default_factory=OrderedDict)
     made: int = 0
     dropped: list[int] = field(default_factory=list)
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    cancelled: threading.Event | None = None
 
     def make_room(self) -> None:
         """Drop the oldest takes, with their files, as long as there are too many or they are too large."""
@@ -283,12 +283,14 @@ class Studio:
             if self._tokens.pop(key, None) is None and (session := self._sessions.pop(key, None)) is not None:
                 session.delete()
 
-    def cancel(self, key: str | None) -> None:
-        """Stop the session's run; the next run is not affected."""
+    def cancel(self, key: str | None) -> bool:
+        """Stop the session's run; the next run is not affected. Returns whether there was one."""
         with self._lock:
             session = self._sessions.get(self._tokens.get(key, key))
-        if session is not None:
-            session.cancelled.set()
+            cancelled = session.cancelled if session is not None else None
+        if cancelled is not None:
+            cancelled.set()
+        return cancelled is not None
 
     def run(self, key: str | None, clip: Path, settings: SoundSettings, view: TakeView, report: Progress) -> Take:
         """Add a take of a clip to the session, with its overlay drawn.
@@ -306,8 +308,12 @@ class Studio:
         """
         session = self.session(key)
         session.cancelled = cancelled = threading.Event()
-        with self._counted():
-            return self._run(session, clip, settings, view, cancelled, report)
+        try:
+            with self._counted():
+                return self._run(session, clip, settings, view, cancelled, report)
+        finally:
+            if session.cancelled is cancelled:
+                session.cancelled = None
 
     def _run(
         self,

@@ -157,17 +157,47 @@ def test_an_error_belongs_to_the_run_that_made_it(page, clip):
     assert run(page, None).changed() == ["status"]
     assert "There is no clip yet" in run(page, None).status and "role='alert'" in run(page, None).status
     assert run(page, clip).status == ""
-    assert "no clip" not in page.cancel(visitor()) and "alert'" not in page.cancel(visitor())
 
 
 def test_a_stopped_run_leaves_the_finished_take_as_it_is(page, clip):
     run(page, clip)
+    pressed: list[str] = []
 
     def press_cancel(*_: object, **__: object) -> None:
-        page.cancel(visitor())
+        pressed.append(page.cancel(False, visitor()))
 
     stopped = run(page, clip, "mute", progress=press_cancel)
     assert stopped.changed() == ["status"] and "Stopped" in stopped.status and "role='status'" in stopped.status
+    assert stopped.status in pressed
+
+
+def test_cancel_says_nothing_when_nothing_runs_and_stopped_when_a_run_waits(page, clip):
+    """It must not replace what the status says about the last run."""
+    assert page.cancel(False, visitor()) == gr.skip()
+    run(page, clip)
+    assert page.cancel(False, visitor()) == gr.skip()
+    assert run(page, clip, "mute").status == ""  # nor stop the next run
+    assert "Stopped" in page.cancel(True, visitor())  # a run that the server has not begun
+
+
+def test_another_file_or_sound_clears_the_error_of_an_earlier_run_and_keeps_news(page, clip):
+    error = run(page, None).status
+    assert page.forget_trouble(error) == "" and page.forget_trouble(module.note(module.STOPPED)) == ""
+    news = module.note("Take 2, silence: 3 objects are marked.")
+    for status in (news, "", None):
+        assert page.forget_trouble(status) == gr.skip()
+
+
+def test_every_change_of_file_or_sound_clears_the_error(loaded):
+    config = build_app(Loaded(loaded.model, "random")).get_config_file()
+    names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
+    (event,) = (each for each in config["dependencies"] if each["api_name"].startswith("forget_trouble"))
+    assert {(names[part], what) for part, what in event["targets"]} == {
+        *(("clip", what) for what in ("upload", "clear", "stop_recording")),
+        *(("other", what) for what in ("upload", "clear")),
+        *((name, "input") for name in ("sound", "other-example")),
+    }
+    assert [names[part] for part in event["inputs"] + event["outputs"]] == ["status", "status"]
 
 
 def test_the_left_viewer_keeps_its_take_of_the_same_clip(page, clip, tmp_path):
@@ -286,8 +316,7 @@ def test_faults_of_the_page_are_logged_and_not_shown(page, clip, cache, monkeypa
     assert not list(cache.rglob("*.mp4"))  # no partial result
 
 
-def test_cancelling_is_confirmed_and_leaving_deletes_the_takes(page, clip):
-    assert "Stopped" in page.cancel(visitor())
+def test_leaving_deletes_the_takes(page, clip):
     video = run(page, clip).right_video
     page.leave(visitor())
     assert not Path(video).exists()

@@ -136,6 +136,10 @@ def test_faulty_requests_get_an_answer_and_no_server_error(page, clip):
         body = {"fn_index": index, "data": [], "session_hash": "s"}
         assert ask("POST", "queue/join", json=body).status_code == 404
         assert ask("POST", "run/predict", json=body).status_code < 500
+    for index, function in page.fns.items():  # some are the browser's alone, or another event's
+        answer = ask("POST", "run/predict", json={"fn_index": index, "data": [None] * 9, "session_hash": "s"})
+        refusal = answer.json().get("error") or answer.json().get("detail") if answer.status_code != 200 else "-"
+        assert refusal, f"{index}: {function}"
     for path in ("call/nothing", "call/v2/nothing"):
         answer = ask("POST", path, json={"data": []})
         assert answer.status_code == 404 and "Traceback" not in answer.text
