@@ -32,7 +32,7 @@ class Page(gr.Blocks):
         Raises:
             gr.Error: with the message to show, for whatever is wrong with them.
         """
-        if False:  # the browser's part alone
+        if getattr(block_fn, "fn", NO_FUNCTION) is None:  # the browser's part alone
             raise _spoken(NO_FUNCTION)
         try:
             traverse(inputs, _refuse_address, is_file_obj_with_meta)  # what gradio takes for a file
