@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from acvis_kit.config import AVISEG_CLASSES, MOST_CLASSES, ACVISConfig
-from acvis_kit.errors import ConfigError, WeightsError
+from acvis_kit.errors import ConfigError, WeightsError, brief
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.encoders.backbones import SWIN_LAYOUTS
-from acvis_kit.weights.fit import build_and_load, cut, listed, reason, require_layers
+from acvis_kit.weights.fit import build_and_load, cut, listed, reason, require_layers, state_in
 
 NUM_LEVELS = 3  # of the deformable attention
 MOST_DIGITS = 4  # of the number of a layer
@@ -122,8 +122,9 @@ def from_reference(weights: Mapping[str, Any] | str | Path, *, trust_pickle: boo
     """
     if isinstance(weights, (str, Path)):
         weights = read_checkpoint(weights, trust_pickle=trust_pickle)
-    weights = weights["model"] if isinstance(weights.get("model"), Mapping) else weights
-    state = _tensors_of(weights)
+    if not isinstance(weights, Mapping):
+        raise WeightsError(f"{brief(weights)} is no checkpoint: give a state dict, or the path of a file")
+    state = _tensors_of(state_in(weights))
     config = infer_config(state, **overrides)
     renamed = rename(state, keep_merge=config.query_generator == "additive")
     if "audio_encoder.pca_means" in renamed:

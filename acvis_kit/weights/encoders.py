@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -22,7 +20,7 @@ from acvis_kit.models.encoders.htsat import HTSAT
 from acvis_kit.models.encoders.pictures import MiT, TimmPictureEncoder
 from acvis_kit.models.encoders.sounds import SoundEncoder
 from acvis_kit.weights.download import fetch
-from acvis_kit.weights.fit import cut, listed, load_exactly, reason, require_fit
+from acvis_kit.weights.fit import cut, listed, load_exactly, reason, require_fit, state_in
 from acvis_kit.weights.published import remote_of
 
 PACKAGE = "package:"  # before the name of a model whose ImageNet weights an installed package holds
@@ -53,10 +51,11 @@ def load_imagenet_weights(backbone: nn.Module, weights: Mapping[str, Tensor] | s
     if isinstance(backbone, MiT):
         _load_from_transformers(backbone.model, weights)
         return
-    state = weights if isinstance(weights, Mapping) else _read_weights(str(weights))
+    content = weights if isinstance(weights, Mapping) else _read_weights(str(weights))
     if isinstance(backbone, TimmPictureEncoder):
-        backbone.load_published(state)
+        backbone.load_published(content)
         return
+    state = _tensors_in(content)
     own = backbone.state_dict()
     if isinstance(getattr(backbone, "body", None), nn.Module):
         origin, needed = "timm", {name: tensor for name, tensor in own.items() if name.startswith("body.")}
@@ -118,8 +117,7 @@ def vggish_state(content: Mapping[str, Any], vggish: VGGish, source: str | Path)
     Raises:
         WeightsError: the file has no VGGish, or no PCA if `vggish` needs one.
     """
-    content = content["model"] if isinstance(content.get("model"), Mapping) else content
-    given = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    given = {str(key): value for key, value in state_in(content).items() if isinstance(value, Tensor)}
     for prefix in VGGISH_PREFIXES:
         if f"{prefix}features.0.weight" in given:
             break
@@ -137,6 +135,21 @@ def vggish_state(content: Mapping[str, Any], vggish: VGGish, source: str | Path)
     else:
         state["pca_means"] = state["pca_means"].flatten()
     return state
+
+
+def _tensors_in(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a file by name; they may lie under "model".
+
+    Raises:
+        WeightsError: another entry than a tensor.
+    """
+    state = state_in(content)
+    if wrong := [f"{key} ({type(value).__name__})" for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise WeightsError(
+            f"{listed(wrong, f'of {len(state)} entries are not tensors')}: give the state dict alone, or under the key "
+            "'model'"
+        )
+    return {str(key): value for key, value in state.items()}
 
 
 def _load_from_transformers(model: Any, source: Mapping[str, Tensor] | str | Path) -> None:
@@ -161,8 +174,8 @@ def _load_from_transformers(model: Any, source: Mapping[str, Tensor] | str | Pat
     load_exactly(model, found.state_dict())
 
 
-def _read_weights(origin: str) -> Mapping[str, Tensor]:
-    """The state dict of a file, of an installed package, or of timm's model; WeightsError if there is none."""
+def _read_weights(origin: str) -> Mapping[str, Any]:
+    """The dictionary in a file, in that of an installed package, or of timm's model; WeightsError if there is none."""
     place = None if os.path.exists(origin) else remote_of(origin)
     if place is not None and place.file is not None:
         origin = str(fetch(place, pickles=True).file)  # read without running its code
@@ -181,9 +194,12 @@ def _read_weights(origin: str) -> Mapping[str, Tensor]:
     try:
         if origin.endswith(".safetensors"):
             return load_file(origin)
-        return torch.load(origin, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        content = torch.load(origin, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file may lead to anything
         raise WeightsError(f"{origin} is not a file of weights ({reason(error)})") from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{origin} holds a {type(content).__name__}, not a dictionary of tensors")
+    return content
 
 
 def _file_in_package(model: str) -> Path:

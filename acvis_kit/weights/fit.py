@@ -53,6 +53,12 @@ def build_and_load(build: Callable[[], ModuleT], state: Mapping[str, Tensor], or
     return model
 
 
+def state_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The state dict of a checkpoint: the dictionary under its key "model", if there is one, else the checkpoint."""
+    inner = content.get("model")
+    return inner if isinstance(inner, Mapping) else content
+
+
 def load_exactly(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a state dict that fits the model exactly. Tables that the model computes itself are not taken.
 

@@ -9,17 +9,20 @@ import pytest
 import torch
 from torch import nn
 
+from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.config import AVSC_PRESETS
 from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.encoders.audio import VGGish
+from acvis_kit.models.encoders.backbones import build_backbone
 from acvis_kit.models.encoders.beats import BEATs, BEATsLayout
 from acvis_kit.models.encoders.config import EncoderConfig
 from acvis_kit.models.encoders.pictures import MiT, TimmPictureEncoder
 from acvis_kit.models.encoders.sounds import SoundEncoder
 from acvis_kit.models.ravs.config import RAVS_PRESETS
 from acvis_kit.models.ravs.model import RAVS
+from acvis_kit.weights.convert import from_reference
 from acvis_kit.weights.encoders import load_audio_weights, load_imagenet_weights
 from acvis_kit.weights.load import load_model
 from acvis_kit.weights.transfer import copy_encoders
@@ -100,6 +103,42 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     for name in ("text.pt", "nowhere.pt"):
         with pytest.raises(WeightsError, match=rf"{name} is not a file of weights"):
             load_audio_weights(encoder_with(BEATs(SMALL_BEATS), "beats"), tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None, 3, "text", [torch.zeros(2)], torch.zeros(2), {}, {"model": None}, {"model": {}}, {"model": [1]},
+        {"model": {"model": {"a": torch.zeros(2)}}}, {"epoch": 3}, {1: torch.zeros(2)}, {"cfg": 3, "model": {}},
+        {"cfg": {}, "model": 3}, {"cfg": {"embed_dim": "x"}, "model": {}},
+        {"cfg": asdict(SMALL_BEATS), "model": {"a": 1}},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_file_without_a_dictionary_of_tensors_is_refused(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "other.pt")
+    with torch.device("meta"):
+        encoders = {
+            load_audio_weights: [encoder_with(BEATs(SMALL_BEATS), "beats"), encoder_with(VGGish(), "vggish")],
+            load_imagenet_weights: [build_backbone(ACVISConfig()), TimmPictureEncoder("pvt_v2_b0")],
+        }
+    for load, takers in encoders.items():
+        for taker in takers:
+            with pytest.raises(WeightsError):
+                load(taker, tmp_path / "other.pt")
+    with pytest.raises(WeightsError):
+        from_reference(tmp_path / "other.pt")
+    if not isinstance(content, dict):
+        with pytest.raises(WeightsError, match=rf"other.pt holds a {type(content).__name__}, not a dictionary"):
+            load_imagenet_weights(encoders[load_imagenet_weights][0], tmp_path / "other.pt")
+
+
+def test_imagenet_weights_may_lie_under_the_key_model(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    given, taker = build_backbone(ACVISConfig()), build_backbone(ACVISConfig())
+    torch.save({"model": given.state_dict(), "epoch": 300}, tmp_path / "resnet.pth")
+    load_imagenet_weights(taker, tmp_path / "resnet.pth")
+    assert same(given, taker)
 
 
 def test_timms_encoders_of_the_semantic_systems_take_what_timm_publishes(tmp_path: Path) -> None:

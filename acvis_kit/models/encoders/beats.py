@@ -90,6 +90,8 @@ class BEATs(nn.Module):
         """
         if not isinstance(content, Mapping) or not {"cfg", "model"} <= set(content):
             raise WeightsError("a checkpoint of BEATs holds 'cfg' and 'model': give a file of the published BEATs")
+        if not isinstance(content["cfg"], Mapping) or not isinstance(content["model"], Mapping):
+            raise WeightsError("'cfg' and 'model' of a checkpoint of BEATs are dictionaries: give a published file")
         given = dict(content["cfg"])
         for name, value in COMMON.items():
             if given.get(name, value) != value:
@@ -97,8 +99,12 @@ class BEATs(nn.Module):
         if not given.get("finetuned_model", False):
             given.pop("predictor_class", None)  # tokenizers name one, too
         sizes = {field.name: given[field.name] for field in fields(BEATsLayout) if field.name in given}
-        model = cls(BEATsLayout(**sizes))
-        state = {key: value.float() for key, value in content["model"].items()}
+        try:
+            model = cls(BEATsLayout(**sizes))
+        except Exception as error:  # torch raises whatever a wrong size leads to
+            text = str(error).strip()[:200]
+            raise WeightsError(f"no BEATs can be built from the sizes in this checkpoint's 'cfg' ({text})") from error
+        state = {str(key): value.float() for key, value in content["model"].items() if isinstance(value, Tensor)}
         own = model.state_dict()
         # The published code shares one table among the layers and stores it once for each.
         state = {k: v for k, v in state.items() if k in own or "relative_attention_bias" not in k}

@@ -144,6 +144,8 @@ class TimmPictureEncoder(nn.Module):
         """
         import timm
 
+        if not state:  # timm would ask the Hub
+            raise WeightsError(f"these weights of timm's {self.name} are an empty dictionary")
         overlay = {"state_dict": dict(state)}  # takes precedence over the Hub: nothing is downloaded
         try:
             whole = timm.create_model(self.name, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
