@@ -21,6 +21,8 @@ from acvis_kit.weights.load import Loaded
 LEVELS = {"noise": "Noise: dB below the clip's sound", "mix": "The other sound: dB louder"}
 # Less than the 1920 x 1440 that gradio requests: what the browser has not encoded when Stop is pressed is lost.
 CAMERA = {"width": {"ideal": 640}, "height": {"ideal": 480}, "frameRate": {"ideal": 25}}
+# side -> (label of its list, name of its video). On a narrow screen the right one is above the left one.
+VIEWERS = {"left": ("Compare with", "Video to compare with"), "right": ("Main video", "Main video")}
 UPLOADED = ""  # the uploaded file, as a value of the list of other sounds
 
 
@@ -43,7 +45,10 @@ class Controls(NamedTuple):
 
 
 class Results(NamedTuple):
-    """The right column. `choices`, `videos`: left and right; `status`: errors and news of the last run."""
+    """The right column. `choices`, `videos`: left, to compare with, and right, of which all views below are.
+
+    `status`: errors and news of the last run.
+    """
 
     status: gr.HTML
     summary: gr.Markdown
@@ -175,7 +180,7 @@ def _results(studio: Studio) -> Results:
         elem_id="summary",
     )
     with gr.Row(elem_id="viewers"):
-        for side, label in (("left", "Left"), ("right", "Right")):
+        for side, (label, name) in VIEWERS.items():
             with gr.Column(min_width=280):
                 choice = gr.Dropdown(
                     [("The original", ORIGINAL)],
@@ -185,7 +190,7 @@ def _results(studio: Studio) -> Results:
                     elem_id=f"{side}-choice",
                 )
                 video = gr.Video(
-                    label=f"{label} video", show_label=False, interactive=False, buttons=[], height=300,
+                    label=name, show_label=False, interactive=False, buttons=[], height=300,
                     elem_id=f"{side}-video",
                 )  # fmt: skip
                 choices.append(choice)

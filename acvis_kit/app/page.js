@@ -91,7 +91,7 @@
     if (clip) clip.classList.remove('unplayable');
   }, true);
   // gradio's players have no accessible names, some of its other parts have wrong ones.
-  const names = {clip: 'The clip', 'left-video': 'The left video', 'right-video': 'The right video'};
+  const names = {clip: 'The clip', 'left-video': 'The video to compare with', 'right-video': 'The main video'};
   new MutationObserver(() => {
     for (const [id, name] of Object.entries(names)) {
       document.querySelectorAll(`#${id} video:not([aria-label])`).forEach((video) => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -186,6 +187,16 @@ def test_another_file_or_sound_clears_the_error_of_an_earlier_run_and_keeps_news
     news = module.note("Take 2, silence: 3 objects are marked.")
     for status in (news, "", None):
         assert page.forget_trouble(status) == gr.skip()
+
+
+def test_no_text_says_left_or_right_as_a_narrow_screen_has_the_videos_above_each_other(loaded):
+    config = build_app(Loaded(loaded.model, "random")).get_config_file()
+    parts = {part["props"].get("elem_id"): part["props"] for part in config["components"]}
+    for props in parts.values():
+        shown = " ".join(str(props.get(name) or "") for name in ("label", "value", "info", "placeholder"))
+        assert not re.search(r"(?i)\b(left|right)\b", shown)
+    labels = [parts[f"{side}-{part}"]["label"] for part in ("choice", "video") for side in ("left", "right")]
+    assert labels == ["Compare with", "Main video", "Video to compare with", "Main video"]
 
 
 def test_every_change_of_file_or_sound_clears_the_error(loaded):

@@ -201,7 +201,7 @@ def test_both_players_begin_at_the_liveliest_second(visit, monkeypatch):
 def test_players_stand_where_they_were_after_the_view_changed_and_the_left_one_keeps_its_take(visit, clip):
     upload(visit, clip)
     run(visit, "with its original sound")
-    visit.get_by_label("Left", exact=True).click()
+    visit.get_by_label("Compare with", exact=True).click()
     visit.get_by_role("option", name="Take 1: disc.mp4").click()
     visit.wait_for_function("() => document.querySelector('#left-video video').currentSrc.includes('overlay')")
     number = visit.locator("#second input[type=number]")
@@ -218,7 +218,7 @@ def test_players_stand_where_they_were_after_the_view_changed_and_the_left_one_k
     stand_at(visit, 1)
     choose_sound(visit, "mute")
     run(visit, "with silence")
-    assert visit.get_by_label("Left", exact=True).input_value().startswith("Take 1:")
+    assert visit.get_by_label("Compare with", exact=True).input_value().startswith("Take 1:")
     assert "overlay" in sources(visit)[0]
 
 
@@ -242,7 +242,7 @@ def test_all_sounds_run_with_one_click(visit, clip):
     visit.get_by_role("button", name="Run all sounds").click()
     visit.locator("#status", has_text="Take 3, the sound of blue-disc.mp4: 3 objects are marked.").wait_for()
     visit.locator("#summary", has_text="with the sound of blue-disc.mp4").wait_for()
-    assert visit.get_by_label("Left", exact=True).input_value() == "Take 1: disc.mp4 with its original sound"
+    assert visit.get_by_label("Compare with", exact=True).input_value() == "Take 1: disc.mp4 with its original sound"
 
 
 def test_a_reload_keeps_clip_and_takes_and_another_visitor_does_not_see_them(visit, browser, clip):
@@ -253,7 +253,7 @@ def test_a_reload_keeps_clip_and_takes_and_another_visitor_does_not_see_them(vis
     visit.locator("#summary", has_text="disc.mp4 with silence").wait_for()
     visit.locator("#clip video").wait_for()
     run(visit, "disc.mp4 with its original sound")
-    assert "Take 2:" in visit.get_by_label("Right", exact=True).input_value()
+    assert "Take 2:" in visit.get_by_role("listbox", name="Main video", exact=True).input_value()
     other = browser.new_page()
     other.goto(visit.url)
     other.locator("#run").wait_for()
@@ -272,7 +272,7 @@ def test_takes_are_compared_and_each_has_its_sound(visit, clip, tmp_path):
     for name in ("result.json", "counts.csv", "masks.zip"):
         assert download(visit, name, tmp_path).stat().st_size > 0
 
-    visit.get_by_label("Left", exact=True).click()
+    visit.get_by_label("Compare with", exact=True).click()
     visit.get_by_role("option", name="Take 1: disc.mp4 with its original sound").click()
     visit.wait_for_function(  # queried each time: the page may replace a player's element
         """() => {
@@ -495,10 +495,48 @@ def test_progress_is_shown_within_a_second_and_cancelling_stops_the_run_within_t
     assert not visit.locator("#right-video video").count()
     visit.get_by_role("button", name="Red disc").click()
     visit.locator("#summary", has_text="red-disc.mp4 with its original sound").wait_for()
-    visit.get_by_role("button", name="Cancel", exact=True).click()
-    visit.locator("#status", has_text="Stopped").wait_for()
-    assert "red-disc.mp4 with its original sound" in visit.locator("#summary").inner_text()
     assert not visit.get_by_role("alert").filter(has_not_text="weights are random").count()
+
+
+def test_cancel_with_nothing_running_changes_nothing(visit, clip):
+    visit.get_by_role("button", name="Cancel", exact=True).click()
+    upload(visit, clip)
+    visit.get_by_role("button", name="Run all sounds").click()
+    visit.locator("#status", has_text="Take 3, the sound of").wait_for()
+    visit.locator("#summary", has_text="with the sound of").wait_for()
+    before = [visit.locator(part).inner_text() for part in ("#status", "#summary")]
+    with visit.expect_response("**/run/cancel*"):
+        visit.get_by_role("button", name="Cancel", exact=True).click()
+    visit.wait_for_timeout(500)
+    assert [visit.locator(part).inner_text() for part in ("#status", "#summary")] == before
+    assert "Stopped" not in before[0]
+
+
+def test_a_new_clip_or_sound_clears_the_error_of_an_earlier_run(visit, clip, tmp_path):
+    error = visit.locator("#status").get_by_role("alert")
+    for change in (lambda: upload(visit, clip), lambda: choose_sound(visit, "mute")):
+        fake = tmp_path / "fake.mp4"
+        fake.write_text("not a video\n" * 20)
+        upload(visit, fake)
+        visit.get_by_role("button", name="Run", exact=True).click()
+        error.wait_for()
+        change()
+        error.wait_for(state="detached")
+    upload(visit, clip)
+    run(visit, "disc.mp4 with silence")
+
+
+def test_the_words_beside_the_videos_fit_a_narrow_screen(visit):
+    """There the take is above the original, and no text says left or right."""
+    visit.set_viewport_size(NARROW)
+    visit.get_by_role("button", name="Red disc").click()
+    visit.locator("#right-video video").wait_for()
+    top = [visit.locator(f"#{side}-choice").bounding_box()["y"] for side in ("right", "left")]
+    assert top[0] < top[1]
+    words = visit.locator("#results").inner_text().lower().split()
+    assert "left" not in words and "right" not in words and "compare" in words
+    names = visit.evaluate("[...document.querySelectorAll('[aria-label]')].map(e => e.ariaLabel).join(' ')")
+    assert not {"left", "right"} & set(names.lower().split())
 
 
 def test_the_lines_of_python_repeat_the_run(visit, clip, tmp_path, monkeypatch):

@@ -100,7 +100,7 @@ def test_the_threshold_takes_pixels_without_another_run(visit: Page, clip: Path)
     number.fill("0.9")
     number.press("Enter")
     visit.wait_for_function("before => document.querySelector('#tracks').innerText !== before", arg=before)
-    assert visit.get_by_label("Right", exact=True).input_value().startswith("Take ")
+    assert visit.get_by_role("listbox", name="Main video", exact=True).input_value().startswith("Take ")
     assert "encoding" in visit.locator("#summary").inner_text()
 
 
@@ -108,4 +108,4 @@ def test_all_sounds_run_with_one_click(visit: Page, clip: Path) -> None:
     upload(visit, clip)
     visit.get_by_role("button", name="Run all sounds").click()
     visit.locator("#status", has_text="Take 3, the sound of blue-disc.mp4: ").wait_for()
-    assert visit.get_by_label("Left", exact=True).input_value() == "Take 1: disc.mp4 with its original sound"
+    assert visit.get_by_label("Compare with", exact=True).input_value() == "Take 1: disc.mp4 with its original sound"
