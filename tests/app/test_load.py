@@ -139,9 +139,9 @@ class Visitor:
             self.answers += 1
 
     def by_endpoint(self, clip: OwnClip, sound: str) -> Iterator[str]:
-        uploads = [self.upload(clip.path), self.upload(clip.other)]
+        uploaded, other = self.upload(clip.path), self.upload(clip.other) if sound == "swap" else None
         overlay, summary, _, result, counts, masks = self.event(
-            "predict", uploads[0], sound, uploads[1], 0, 0, 0, 1 if sound == "keep" else 0, 0, False
+            "predict", uploaded, sound, other, 0, 0, 0, 1 if sound == "keep" else 0, 0.1, False
         )
         yield from self.of_clip(clip, sound, summary, overlay, result, counts, masks)
 
