@@ -338,10 +338,9 @@ class Handlers:
         stopped = self.studio.cancel(session_of(request))
         return note(STOPPED) if stopped or waits else gr.skip()
 
-    def forget_trouble(self, status: str | None) -> Any:
+    def forget_trouble(self, status: object) -> Any:
         """The status after another file or sound was given: without an error of an earlier run, or that it stopped."""
-        status = status or ""
-        return "" if ALERT in status or STOPPED in status else gr.skip()
+        return "" if isinstance(status, str) and (ALERT in status or STOPPED in status) else gr.skip()
 
     def leave(self, request: gr.Request) -> None:
         """Stop the run of a visitor who has closed or reloaded the page."""

@@ -185,7 +185,7 @@ def test_another_file_or_sound_clears_the_error_of_an_earlier_run_and_keeps_news
     error = run(page, None).status
     assert page.forget_trouble(error) == "" and page.forget_trouble(module.note(module.STOPPED)) == ""
     news = module.note("Take 2, silence: 3 objects are marked.")
-    for status in (news, "", None):
+    for status in (news, "", None, 5, {"a": 1}):
         assert page.forget_trouble(status) == gr.skip()
 
 
