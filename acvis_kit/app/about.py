@@ -56,7 +56,8 @@ def panel(loaded: Loaded) -> str:
     config = loaded.model.config
     rows.append(("classes", html.escape(", ".join(config.class_names))))
     if isinstance(config, AVSCConfig):
-        rows.append(("count", "connected parts of the masks of the classes that are heard"))
+        least = f"{100 * config.instance_area:.2g}%"
+        rows.append(("count", f"connected parts of at least {least} of the picture, of the classes that are heard"))
     elif isinstance(config, RAVSConfig):
         rows.append(("count", "none: the masks say which pixels of a class sound, not how many objects"))
     elif config.count_head != "none":

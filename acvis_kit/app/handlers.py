@@ -16,7 +16,7 @@ from acvis_kit.app import downloads, views
 from acvis_kit.app.clips import GONE, file_of
 from acvis_kit.app.numbers import number_within
 from acvis_kit.app.sound_settings import SoundSettings
-from acvis_kit.app.studio import TAKES_KEPT, Cancelled, Studio, Take, TakeView
+from acvis_kit.app.studio import Cancelled, Studio, Take, TakeView
 from acvis_kit.errors import AcvisError, ConfigError, MediaError
 
 ORIGINAL = 0  # the viewers' choice of the original clip; takes are numbered from 1
@@ -184,7 +184,8 @@ class Handlers:
         if session.dropped:
             numbers = ", ".join(map(str, session.dropped))
             session.dropped.clear()
-            news.append(f"Dropped to make room: take {numbers}. The last {TAKES_KEPT} are kept.")
+            kept = len(session.takes)
+            news.append(f"Dropped to make room: take {numbers}. {kept} take{' is' if kept == 1 else 's are'} kept.")
         return note(*news) if news else ""
 
     def _viewers(self, key: str | None, takes: list[Take], view: TakeView, left: int | None) -> list[Any]:

@@ -139,12 +139,12 @@ class SoundSettings:
 
     def label(self) -> str:
         """The settings in words that fit after "with": "its original sound", "the sound of dog.wav"."""
-        other = Path(self.other).name if self.other else ""
+        other, place = Path(self.other).name if self.other else "", "below" if self.level >= 0 else "above"
         return {
             "original": "its original sound",
             "mute": "silence",
             "swap": f"the sound of {other}",
-            "noise": f"its original sound and noise {self.level:g} dB below it",
+            "noise": f"its original sound and noise {abs(self.level):g} dB {place} it",
             "mix": f"its original sound and that of {other} ({self.level:+g} dB)",
             "shift": f"its original sound, {abs(self.seconds):g} s {'later' if self.seconds >= 0 else 'earlier'}",
             "keep": f"its original sound from {self.start:g} s to {f'{self.end:g} s' if self.end else 'the end'}",

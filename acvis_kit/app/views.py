@@ -179,6 +179,11 @@ def _word(take: Take) -> str:
     return "class" if isinstance(take.prediction, SemanticPrediction) else "object"
 
 
+def _words(take: Take) -> str:
+    """The plural of `_word`."""
+    return {"object": "objects", "class": "classes"}[_word(take)]
+
+
 def _when(row: dict[str, Any]) -> str:
     """When a track sounds: "5 s: 1 to 3, 7 to 10", or "never"."""
     spans = ", ".join(f"{start:g} to {end:g}" for start, end in row["spans"])
@@ -191,21 +196,27 @@ def summary(take: Take, view: TakeView) -> str:
     name, label = html.escape(take.clip_name), html.escape(take.settings.label())
     encoding = f"{take.encoding:.1f} s" if take.encoding else "0 s"
     encoding += f" ({html.escape(take.when_encoded)})" if take.when_encoded else ""
+    notes = [*_differences(prediction), *_left_out(take, view), *prediction.notes]
     lines = [
         f"**{name}** with **{label}**, {len(prediction) / prediction.fps:g} s. **{found(take, view)}**",
         "",
         f"<small>encoding {encoding} · decoding {take.decoding:.1f} s · drawing {take.drawing:.1f} s</small>",
         "",
-        *(f"* {html.escape(note, quote=False)}" for note in (*_differences(prediction), *prediction.notes)),
+        *(f"* {html.escape(note, quote=False)}" for note in notes),
     ]
     return "\n".join(lines)
+
+
+def _left_out(take: Take, view: TakeView) -> list[str]:
+    """A note that the timeline does not show all marks, if so."""
+    number = len(take.shown(view).marks)
+    return [f"The timeline shows the first {LANES_SHOWN} of {number} {_words(take)}."] if number > LANES_SHOWN else []
 
 
 def found(take: Take, view: TakeView) -> str:
     """How many objects, or classes, the view shows: "2 objects are marked."."""
     number, word = len(take.shown(view).marks), _word(take)
-    plural = {"object": "objects", "class": "classes"}[word]
-    return {0: "Nothing is marked.", 1: f"1 {word} is marked."}.get(number, f"{number} {plural} are marked.")
+    return {0: "Nothing is marked.", 1: f"1 {word} is marked."}.get(number, f"{number} {_words(take)} are marked.")
 
 
 def liveliest(take: Take, view: TakeView) -> int:

@@ -225,9 +225,15 @@ def test_a_take_that_makes_room_is_named(page, clip):
     for _ in range(studio_module.TAKES_KEPT):
         assert run(page, clip, "mute").status == ""
     results = run(page, clip, "mute", left=1)
-    assert "Dropped to make room: take 1." in results.status and results.left["value"] == ORIGINAL
+    assert "Dropped to make room: take 1. 8 takes are kept." in results.status and results.left["value"] == ORIGINAL
     assert run(page, None).changed() == ["status"]
     assert "take 2." in run(page, clip, "mute").status
+
+
+def test_the_number_of_kept_takes_is_true_if_they_are_too_large(page, clip, monkeypatch):
+    run(page, clip)
+    monkeypatch.setattr(studio_module, "SESSION_BYTES", 1)
+    assert "Dropped to make room: take 1. 1 take is kept." in run(page, clip, "mute").status
 
 
 def test_all_sounds_run_with_one_click(loaded, examples, clip):

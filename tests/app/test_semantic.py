@@ -153,7 +153,7 @@ def test_the_page_has_no_gate_and_says_what_the_weights_mark(studio: Studio, sys
     assert not studio.has_count_head and not studio.view.gate
     assert "pixels of which class" in about.header(LOADED[system])
     panel = about.panel(LOADED[system])
-    assert {"avsc": "connected parts", "ravs": "not how many objects"}[system] in panel
+    assert {"avsc": "connected parts of at least 0.1% of the picture", "ravs": "not how many objects"}[system] in panel
     assert ", ".join(LOADED[system].model.config.class_names) in panel
 
 

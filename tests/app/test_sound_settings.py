@@ -17,6 +17,7 @@ from acvis_kit.media.edit import AudioEdit
         (SoundSettings("swap", "/a/dog.wav"), AudioEdit.swap("/a/dog.wav"), "the sound of dog.wav"),
         (SoundSettings("mix", "/a/dog.wav", -6), AudioEdit.mix("/a/dog.wav", gain_db=-6), "that of dog.wav (-6 dB)"),
         (SoundSettings("noise", level=10), AudioEdit.noise(10), "noise 10 dB below it"),
+        (SoundSettings("noise", level=-5), AudioEdit.noise(-5), "noise 5 dB above it"),
         (SoundSettings("shift", seconds=-2), AudioEdit.shift(-2), "2 s earlier"),
         (SoundSettings("keep", start=1, end=3), AudioEdit.keep(1, 3), "from 1 s to 3 s"),
         (SoundSettings("keep", start=1), AudioEdit.keep(1, None), "from 1 s to the end"),

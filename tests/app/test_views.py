@@ -101,6 +101,12 @@ def test_masks_that_fit_the_count_are_not_explained(take) -> None:
         assert "predicts" not in views.second_caption(uncounted, view, 1) + views.summary(uncounted, view)
 
 
+def test_the_summary_says_if_the_timeline_has_not_all(take, monkeypatch) -> None:
+    assert "timeline" not in views.summary(take, VIEW)
+    monkeypatch.setattr(views, "LANES_SHOWN", 2)
+    assert "* The timeline shows the first 2 of 3 objects." in views.summary(take, VIEW)
+
+
 def test_a_tiny_share_is_not_shown_as_nothing() -> None:
     texts = [views.share_text(share) for share in (0, 1e-6, 0.00049, 0.0006, 0.25)]
     assert texts == ["0.0%", "<0.1%", "<0.1%", "0.1%", "25.0%"]
