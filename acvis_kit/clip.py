@@ -12,7 +12,7 @@ all clips (B * T) in the network, objects in `Targets`.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acvis_kit.errors import DataError
+from acvis_kit.errors import ConfigError, DataError, brief
+from acvis_kit.fields import is_number
 
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the kit
 Progress = Callable[[str, int, int], None]  # (step, frames done, frames in total)
@@ -99,8 +100,8 @@ class Clip:
                 finite, or a number of frames per second that is not above 0.
         """
         _check_tensor("frames", frames)
-        if not 0 < fps < math.inf:
-            raise DataError(f"fps={fps!r} must be a number above 0")
+        if not (is_number(fps) and 0 < fps <= sys.float_info.max):
+            raise DataError(f"fps={brief(fps)} must be a number above 0")
         if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8 or not len(frames):
             raise DataError(
                 f"frames are {frames.dtype} {tuple(frames.shape)}: expected uint8 (T, 3, H, W) with T at least 1"
@@ -114,6 +115,16 @@ class Clip:
             sound[: given.shape[0]] = given
         times = (torch.arange(frames.shape[0], dtype=torch.float64) + 0.5) / fps
         return cls(frames, sound, times, fps, waveform is not None, duration=frames.shape[0] / fps, source_fps=fps)
+
+
+def check_progress(progress: object) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        ConfigError: names the value.
+    """
+    if progress is not None and not callable(progress):
+        raise ConfigError(f"progress={brief(progress)} must be a function of (step, done, total), or None")
 
 
 def _check_tensor(name: str, value: object) -> None:

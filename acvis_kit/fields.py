@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from acvis_kit.errors import ConfigError
@@ -138,6 +139,11 @@ def _check_type(name: str, value: Any, kind: str) -> None:
         return
     if not ok:
         raise ConfigError(f"{name}={value!r:.60} must be {wanted}")
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a real number, of Python or NumPy; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _is_finite(value: Any) -> bool:

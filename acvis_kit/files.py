@@ -12,13 +12,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acvis_kit.errors import AcvisError, WeightsError
+from acvis_kit.errors import AcvisError, WeightsError, brief
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_SUFFIX = 16  # characters; a longer one is part of the name
+
+
+def as_path(value: str | os.PathLike[str], error: type[AcvisError] = AcvisError) -> Path:
+    """The path of a file or folder, as a user gave it.
+
+    Raises:
+        AcvisError: of the class `error`; neither a text nor a path, or no possible name.
+    """
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise error(f"a {type(value).__name__} was given for a path: give a text or a pathlib.Path")
+    if "\0" in os.fspath(value):
+        raise error(f"{brief(str(value))} cannot be the name of a file: it has a null character")
+    return Path(value)
 
 
 @contextmanager
@@ -37,7 +50,7 @@ def atomic_write(path: str | Path, error: type[AcvisError] = AcvisError, needed:
     Raises:
         AcvisError: of the class `error`; the file cannot be written.
     """
-    path = Path(path)
+    path = as_path(path, error)
     with write_errors(path, error, needed):
         if path.exists() and not path.is_file():
             yield path

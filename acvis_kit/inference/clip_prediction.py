@@ -9,18 +9,21 @@ import json
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex, overload
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from acvis_kit.errors import AcvisError, DataError, MediaError
-from acvis_kit.files import write_text
+from acvis_kit.errors import AcvisError, ConfigError, DataError, MediaError, brief
+from acvis_kit.fields import is_number
+from acvis_kit.files import as_path, write_text
+from acvis_kit.inference.marks import Mark, MarkedFrame, frame_number, plain_number, whole_number
+from acvis_kit.media.limits import check_number
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -34,39 +37,10 @@ if TYPE_CHECKING:
 PICTURE_SIDE = 240  # pixels, short side of the picture in a notebook
 
 
-class Mark(Protocol):
-    """What is drawn in a colour of its own: a track, or a class that sounds.
-
-    Attributes:
-        id: from 0; the colour depends on it alone.
-        label: zero-based class.
-        score: in (0, 1].
-        name: as displayed.
-    """
-
-    @property
-    def id(self) -> int: ...
-
-    @property
-    def label(self) -> int: ...
-
-    @property
-    def score(self) -> float: ...
-
-    @property
-    def name(self) -> str: ...
-
-    def areas(self) -> Tensor:
-        """Pixels per frame, int64 (T,)."""
-        ...
-
-    def mask(self, t: int) -> np.ndarray:
-        """Bool (h, w) of frame t."""
-        ...
-
-
 class ClipPrediction(ABC):
     """Base of `Prediction`, whose marks are tracks, and `SemanticPrediction`, whose marks are classes.
+
+    A sequence of T frames: `prediction[3]` is what is marked in frame 3.
 
     Attributes:
         mark_word: what a mark is called in tables.
@@ -108,6 +82,30 @@ class ClipPrediction(ABC):
     def __len__(self) -> int:
         """Number of frames T."""
 
+    @overload
+    def __getitem__(self, t: SupportsIndex) -> MarkedFrame: ...
+    @overload
+    def __getitem__(self, t: slice) -> tuple[MarkedFrame, ...]: ...
+    def __getitem__(self, t: SupportsIndex | slice) -> MarkedFrame | tuple[MarkedFrame, ...]:
+        """What is marked in frame t, or in a slice of frames; negative numbers count from the end.
+
+        Raises:
+            FrameIndexError: there is no such frame; an IndexError too.
+            DataError: no number.
+        """
+        if isinstance(t, slice):
+            try:
+                return tuple(self[n] for n in range(*t.indices(len(self))))
+            except (TypeError, ValueError) as error:  # not of whole numbers; a step of 0
+                raise DataError(f"a slice of frames needs whole numbers, prediction[2:5] ({error})") from None
+        t = frame_number(t, len(self))
+        shown = tuple(mark for mark in self.marks if mark.areas()[t] > 0)
+        count = None if self.counts is None else int(self.counts[t])
+        return MarkedFrame(t, t / self.fps, (t + 1) / self.fps, count, self.count_text(t), shown, self.size)
+
+    def __iter__(self) -> Iterator[MarkedFrame]:
+        return (self[t] for t in range(len(self)))
+
     @property
     @abstractmethod
     def marks(self) -> Sequence[Mark]:
@@ -125,13 +123,34 @@ class ClipPrediction(ABC):
     def summary(self) -> str:
         """One sentence about the clip."""
 
-    @abstractmethod
     def above(self, score_threshold: float) -> Self:
-        """The prediction with only that which scores higher."""
+        """The prediction with only that which scores higher.
+
+        Raises:
+            ConfigError: no number in [0, 1].
+        """
+        threshold: Any = plain_number(score_threshold)
+        check_number("score_threshold", threshold, 0, 1)
+        return self._above(threshold)
+
+    def without(self, hidden: int | Iterable[int]) -> Self:
+        """The prediction without the marks of these ids, or of this one.
+
+        Raises:
+            DataError: no whole numbers.
+        """
+        wanted = "the id of a track or class, or several of them"
+        several = isinstance(plain_number(hidden), Iterable) and not isinstance(hidden, str | bytes)
+        ids: Any = hidden if several else [hidden]
+        return self._without(frozenset(whole_number(one, wanted) for one in ids))
 
     @abstractmethod
-    def without(self, hidden: Collection[int]) -> Self:
-        """The prediction without the marks of these ids."""
+    def _above(self, score_threshold: float) -> Self:
+        """See `above`."""
+
+    @abstractmethod
+    def _without(self, hidden: frozenset[int]) -> Self:
+        """See `without`."""
 
     @abstractmethod
     def to_dict(self, video_id: int = 1) -> dict[str, Any]:
@@ -146,6 +165,7 @@ class ClipPrediction(ABC):
 
         Of a prediction from bare tensors they count from 0.
         """
+        t = frame_number(t, len(self))
         begin = self.clip.start if self.clip is not None else 0.0
         return {"start": begin + t / self.fps, "end": begin + (t + 1) / self.fps}
 
@@ -159,13 +179,21 @@ class ClipPrediction(ABC):
         return self
 
     def to_json(self, path: str | Path, video_id: int = 1) -> Path:
-        """Write `to_dict`."""
+        """Write `to_dict`.
+
+        Raises:
+            DataError: an id that is no whole number.
+            AcvisError: the file cannot be written.
+        """
         return write_text(path, json.dumps(self.to_dict(video_id)))
 
     def to_csv(self, path: str | Path) -> Path:
         """Write the table of `to_dataframe`, one row per frame; a count as it is displayed, such as "2+".
 
         Times are those of the file, also where only a stretch of it was loaded.
+
+        Raises:
+            AcvisError: the file cannot be written.
         """
         rows = self._rows()
         table = io.StringIO()
@@ -239,7 +267,7 @@ class ClipPrediction(ABC):
         figure = _viz().timeline_figure(self)
         if second is not None:
             self._frame_at(second)
-            figure.add_vline(x=second, line={"dash": "dot", "width": 2})
+            figure.add_vline(x=float(second), line={"dash": "dot", "width": 2})
         return figure
 
     def show(self) -> None:
@@ -261,17 +289,24 @@ class ClipPrediction(ABC):
 
         Raises:
             MediaError: the file is the clip's own, or cannot be written.
+            ConfigError: an option that there is not, or a value outside its range.
         """
+        write = _viz().write_overlay
+        known = [*signature(write).parameters][2:]
+        if unknown := [name for name in options if name not in known]:
+            raise ConfigError(f"{', '.join(unknown)}: no option of to_video, choose from {', '.join(known)}")
+        path = as_path(path, MediaError)
         source = self.clip.source if self.clip is not None else None
-        if source is not None and Path(path).resolve() == source.resolve():
+        if source is not None and path.resolve() == source.resolve():
             raise MediaError(f"{path} is the clip itself: choose another name")
-        return _viz().write_overlay(self, path, **options)
+        return write(self, path, **options)
 
     def _frame_at(self, second: float) -> int:
+        given: Any = plain_number(second)
         seconds = len(self) / self.fps
-        if not 0 <= second < seconds:
-            raise DataError(f"second={second:g} must lie in the clip, from 0 to below {seconds:g}")
-        return min(math.floor(second * self.fps), len(self) - 1)
+        if not (is_number(given) and 0 <= given < seconds):
+            raise DataError(f"second={brief(given)} must lie in the clip, from 0 to below {seconds:g}")
+        return min(math.floor(given * self.fps), len(self) - 1)
 
     def _liveliest(self) -> int:
         """The first frame in which most is marked, by the marks' scores."""
@@ -290,3 +325,32 @@ def _viz(part: str | None = None) -> ModuleType:
     import acvis_kit
 
     return acvis_kit.viz if part is None else import_module(f"{acvis_kit.viz.__name__}.{part}")
+
+
+def named_predictions(value: object) -> dict[str, ClipPrediction]:
+    """Predictions of one clip, by the name of their soundtrack.
+
+    Raises:
+        ConfigError: there is none.
+        DataError: no mapping from texts to predictions.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise DataError(
+            f"the predictions are {brief(value)}: give them by the name of their soundtrack, "
+            '{"as filmed": own, "muted": muted}'
+        )
+    if not value:
+        raise ConfigError("there is no prediction: give at least one")
+    for prediction in value.values():
+        require_prediction(prediction)
+    return dict(value)
+
+
+def require_prediction(value: object) -> None:
+    """Refuse what is no prediction.
+
+    Raises:
+        DataError: names the type.
+    """
+    if not isinstance(value, ClipPrediction):
+        raise DataError(f"the prediction is a {type(value).__name__}: give what predict or a predictor returns")

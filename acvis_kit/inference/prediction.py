@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from acvis_kit.errors import DataError
-from acvis_kit.inference.clip_prediction import ClipPrediction, Mark
+from acvis_kit.errors import DataError, brief
+from acvis_kit.inference.clip_prediction import ClipPrediction
+from acvis_kit.inference.marks import Mark, frame_number, whole_number
 from acvis_kit.masks import RLE, areas, decode, encode_masks
 
 if TYPE_CHECKING:
@@ -57,43 +56,7 @@ class Track:
 
     def mask(self, t: int) -> np.ndarray:
         """Bool (h, w) of frame t."""
-        return decode(self.masks[t])
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class MarkedFrame:
-    """What is marked in one frame.
-
-    Attributes:
-        t: the frame, from 0.
-        start: second at which it begins.
-        end: second at which it ends.
-        count: number of sounding objects; see `Prediction.counts`.
-        count_text: as displayed: "0", "1", "2+".
-        tracks: those with a mask in this frame, by falling score.
-        size: (h, w) of the masks.
-    """
-
-    t: int
-    start: float
-    end: float
-    count: int
-    count_text: str
-    tracks: tuple[Track, ...]
-    size: tuple[int, int]
-
-    @property
-    def masks(self) -> np.ndarray:
-        """Bool (M, h, w), of the M tracks."""
-        return (
-            np.stack([track.mask(self.t) for track in self.tracks]) if self.tracks else np.zeros((0, *self.size), bool)
-        )
-
-    def __repr__(self) -> str:
-        names = ", ".join(f"{track.name} {track.score:.2f}" for track in self.tracks)
-        return (
-            f"MarkedFrame({self.t}, second {self.start:g} to {self.end:g}, {self.count_text} sounding: {names or '-'})"
-        )
+        return decode(self.masks[frame_number(t, len(self.masks))])
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -126,33 +89,6 @@ class Prediction(ClipPrediction):
         """Number of frames T."""
         return self.counts.shape[0]
 
-    @overload
-    def __getitem__(self, t: SupportsIndex) -> MarkedFrame: ...
-    @overload
-    def __getitem__(self, t: slice) -> tuple[MarkedFrame, ...]: ...
-    def __getitem__(self, t: SupportsIndex | slice) -> MarkedFrame | tuple[MarkedFrame, ...]:
-        """What is marked in frame t, or in a slice of frames; negative numbers count from the end.
-
-        Raises:
-            IndexError: there is no such frame.
-            DataError: no number.
-        """
-        if isinstance(t, slice):
-            return tuple(self[n] for n in range(*t.indices(len(self))))
-        try:
-            number = operator.index(t)
-        except TypeError:
-            raise DataError(f"prediction[{t!r:.40}] needs the number of a frame, 0 to {len(self) - 1}") from None
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"there is no frame {number}: the {len(self)} frames count from 0")
-        number %= len(self)
-        tracks = tuple(track for track in self.tracks if track.areas()[number] > 0)
-        start, end = number / self.fps, (number + 1) / self.fps
-        return MarkedFrame(number, start, end, int(self.counts[number]), self.count_text(number), tracks, self.size)
-
-    def __iter__(self) -> Iterator[MarkedFrame]:
-        return (self[t] for t in range(len(self)))
-
     def __repr__(self) -> str:
         best = ", ".join(f"{track.name} {track.score:.2f}" for track in self.tracks[:NAMED_IN_REPR])
         more = ", ..." if len(self.tracks) > NAMED_IN_REPR else ""
@@ -165,7 +101,8 @@ class Prediction(ClipPrediction):
 
     def name_of(self, mark: Mark) -> str:
         """As displayed: "dog #0"."""
-        assert isinstance(mark, Track), "the marks of this prediction are tracks"
+        if not isinstance(mark, Track):
+            raise DataError(f"{brief(mark)} is no track: give one of prediction.tracks")
         return f"{self.class_names[mark.label]} #{mark.id}"
 
     @property
@@ -188,7 +125,7 @@ class Prediction(ClipPrediction):
 
     def count_text(self, t: int) -> str:
         """The count of frame t as displayed: "0", "1", "2+"."""
-        count = int(self.counts[t])
+        count = int(self.counts[frame_number(t, len(self))])
         return f"{count}+" if count == self.k_max else str(count)
 
     def summary(self) -> str:
@@ -198,14 +135,13 @@ class Prediction(ClipPrediction):
         frames, tracks = ("" if len(them) == 1 else "s" for them in (self, self.tracks))
         return f"{len(self)} frame{frames}, {len(self.tracks)} track{tracks}; objects sounding: {counted} frame{frames}"
 
-    def above(self, score_threshold: float) -> Prediction:
-        """The prediction with only those tracks that score higher; without a count head they alone are counted."""
+    def _above(self, score_threshold: float) -> Prediction:
+        """Only those tracks that score higher; without a count head they alone are counted."""
         tracks = tuple(track for track in self.tracks if track.score > score_threshold)
         counts = self.counts if self.count_probs is not None else _masks_of_frames(tracks, len(self))
         return replace(self, tracks=tracks, counts=counts)
 
-    def without(self, hidden: Collection[int]) -> Prediction:
-        """The prediction without the tracks of these ids."""
+    def _without(self, hidden: frozenset[int]) -> Prediction:
         return replace(self, tracks=tuple(track for track in self.tracks if track.id not in hidden))
 
     def gated(self) -> Prediction:
@@ -228,7 +164,11 @@ class Prediction(ClipPrediction):
 
         The lists of several clips may be joined for `evaluate`, which goes by "category_name": ids of a data set may
         count otherwise.
+
+        Raises:
+            DataError: an id that is no whole number.
         """
+        video_id = whole_number(video_id, "video_id, a whole number")
         results = [
             {
                 "video_id": video_id,

@@ -5,7 +5,6 @@ Beside `Prediction`, whose tracks say which objects sound.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acvis_kit.inference.clip_prediction import ClipPrediction, Mark
+from acvis_kit.errors import DataError, brief
+from acvis_kit.inference.clip_prediction import ClipPrediction
+from acvis_kit.inference.marks import Mark, frame_number, whole_number
 from acvis_kit.masks import encode_masks
 
 if TYPE_CHECKING:
@@ -59,12 +60,12 @@ class SoundingClass:
 
     def mask(self, t: int) -> np.ndarray:
         """Bool (h, w) of frame t."""
-        return (self.class_maps[t] == self.label + 1).numpy()
+        return (self.class_maps[frame_number(t, len(self.class_maps))] == self.label + 1).numpy()
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SemanticPrediction(ClipPrediction):
-    """Which pixels of which class sound in each of T frames.
+    """Which pixels of which class sound in each of T frames: `prediction[3]` is frame 3, `len(prediction)` is T.
 
     Attributes:
         class_maps: int16 (T, h, w): 0 where nothing sounds, class k (from 0) is k + 1.
@@ -123,12 +124,19 @@ class SemanticPrediction(ClipPrediction):
 
     def name_of(self, mark: Mark) -> str:
         """The name of the class."""
+        if not isinstance(mark, SoundingClass):
+            raise DataError(f"{brief(mark)} is no class that sounds: give one of prediction.marks")
         return self.class_names[mark.label]
 
     def mask(self, t: int, label: int | None = None) -> np.ndarray:
         """Bool (h, w), the pixels of frame t that sound; of a zero-based class, or of all."""
-        one = self.class_maps[t]
-        return (one > 0 if label is None else one == label + 1).numpy()
+        one = self.class_maps[frame_number(t, len(self))]
+        if label is None:
+            return (one > 0).numpy()
+        label = whole_number(label, f"a class, 0 to {len(self.class_names) - 1}")
+        if not 0 <= label < len(self.class_names):
+            raise DataError(f"there is no class {brief(label)}: the {len(self.class_names)} classes count from 0")
+        return (one == label + 1).numpy()
 
     def areas(self) -> Tensor:
         """Pixels of each class in each frame, int64 (T, K)."""
@@ -151,13 +159,14 @@ class SemanticPrediction(ClipPrediction):
 
     def sounding(self, t: int) -> tuple[str, ...]:
         """Names of the classes with a mask in frame t, in the order of `class_names`."""
-        return tuple(self.class_names[label] for label in self._labels(t))
+        return tuple(self.class_names[label] for label in self._labels(frame_number(t, len(self))))
 
     def _labels(self, t: int) -> list[int]:
         return self.areas()[t].nonzero()[:, 0].tolist()
 
     def count_text(self, t: int) -> str | None:
         """The count of frame t; None of a system without instances."""
+        t = frame_number(t, len(self))
         return None if self.counts is None else str(int(self.counts[t]))
 
     def summary(self) -> str:
@@ -168,8 +177,8 @@ class SemanticPrediction(ClipPrediction):
             " frames" if shown else ""
         )
 
-    def above(self, score_threshold: float) -> SemanticPrediction:
-        """The prediction with a higher threshold; a lower one changes nothing.
+    def _above(self, score_threshold: float) -> SemanticPrediction:
+        """With a higher threshold; a lower one changes nothing.
 
         Counts are those of the instances whose class is heard with a higher score.
         """
@@ -181,11 +190,12 @@ class SemanticPrediction(ClipPrediction):
             counts = heard_instances(self.instances, self.class_scores, score_threshold)
         return replace(self, class_maps=maps, counts=counts, threshold=score_threshold)
 
-    def without(self, hidden: Collection[int]) -> SemanticPrediction:
-        """The prediction without the pixels of these zero-based classes; the counts stay."""
-        if not hidden:
+    def _without(self, hidden: frozenset[int]) -> SemanticPrediction:
+        """Without the pixels of these zero-based classes; the counts stay."""
+        known = [label + 1 for label in hidden if 0 <= label < len(self.class_names)]
+        if not known:
             return self
-        unwanted = torch.isin(self.class_maps, torch.tensor([label + 1 for label in hidden], dtype=torch.int16))
+        unwanted = torch.isin(self.class_maps, torch.tensor(known, dtype=torch.int16))
         return replace(self, class_maps=self.class_maps.masked_fill(unwanted, 0))
 
     def to_dict(self, video_id: int = 1) -> dict[str, Any]:
@@ -193,7 +203,11 @@ class SemanticPrediction(ClipPrediction):
 
         Under "results" there is one entry for each class of each frame: its run-length code, and its share of the
         frame. Category ids count from 1.
+
+        Raises:
+            DataError: an id that is no whole number.
         """
+        video_id = whole_number(video_id, "video_id, a whole number")
         results, shares = [], self.shares()
         for t in range(len(self)):
             labels = self._labels(t)

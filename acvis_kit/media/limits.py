@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 
 from acvis_kit.errors import ConfigError, brief
+from acvis_kit.fields import is_number
 
 FPS = (0.01, 1000.0)  # frames per second
 DAY = 86_400.0  # s: no stretch of a file is longer, and none begins later
 SHORTEST = 0.001  # s
+SIDES = (2, 16_384)  # pixels of a written picture
 
 
 def check_number(name: str, value: object, low: float, high: float, what: str = "") -> None:
@@ -25,6 +26,5 @@ def check_number(name: str, value: object, low: float, high: float, what: str = 
     Raises:
         ConfigError: names the argument, the value and the range.
     """
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and low <= value and value <= high and math.isfinite(value)):  # type: ignore[operator, arg-type]
+    if not (is_number(value) and low <= value and value <= high and math.isfinite(value)):  # type: ignore[operator, arg-type]
         raise ConfigError(f"{name}={brief(value)} must lie between {low:g} and {high:g} {what}".rstrip() + ".")

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.errors import MediaError
-from acvis_kit.files import atomic_write
-from acvis_kit.media.limits import check_number
+from acvis_kit.files import as_path, atomic_write
+from acvis_kit.media.limits import SIDES, check_number
 from acvis_kit.media.sound import fit_length
 
 SUFFIXES = (".mp4", ".m4v", ".mov")
@@ -55,12 +55,12 @@ def write_video(
         MediaError: no frames, frames of different sizes, or a path that cannot be written.
         ConfigError: `crf` or `max_short_side` outside its range.
     """
-    path = Path(path)
+    path = as_path(path, MediaError)
     if path.suffix.lower() not in SUFFIXES:
         raise MediaError(f"{path} cannot be written: the file is an MP4, give a name that ends in .mp4.")
     check_number("crf", crf, 0, 51, "(0 is lossless)")
     if max_short_side is not None:
-        check_number("max_short_side", max_short_side, 2, 16_384, "pixels")
+        check_number("max_short_side", max_short_side, *SIDES, "pixels")
     if not path.absolute().parent.is_dir():
         raise MediaError(f"{path} cannot be written: create the folder {path.absolute().parent} first.")
     _check_name(path)

@@ -21,8 +21,10 @@ from PIL import Image
 from scipy.io import wavfile
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
-from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.inference.clip_prediction import ClipPrediction, Mark
+from acvis_kit.errors import DataError, brief
+from acvis_kit.inference.clip_prediction import ClipPrediction, named_predictions
+from acvis_kit.inference.marks import Mark, frame_number
+from acvis_kit.media.limits import SIDES, check_number
 from acvis_kit.viz.overlay import paint, track_hex, track_name
 from acvis_kit.viz.pixels import image_file, upright
 from acvis_kit.viz.sheet import soundtrack_sheet
@@ -67,10 +69,10 @@ def explore(prediction: ClipPrediction | Mapping[str, ClipPrediction], /, **othe
 
     Raises:
         ConfigError: there is no prediction.
-        DataError: a prediction has no clip, or another length or size than the first.
+        DataError: no predictions by name, or one without a clip, or of another length or size than the first.
     """
-    named = dict(prediction) if isinstance(prediction, Mapping) else {"original": prediction}
-    return Explorer(named | others)
+    given: Any = {"original": prediction} if isinstance(prediction, ClipPrediction) else prediction
+    return Explorer({**given, **others} if isinstance(given, Mapping) else given)
 
 
 class Explorer:
@@ -81,13 +83,11 @@ class Explorer:
 
     Raises:
         ConfigError: there is no prediction.
-        DataError: a prediction has no clip, or another length or size than the first.
+        DataError: no predictions by name, or one without a clip, or of another length or size than the first.
     """
 
     def __init__(self, predictions: Mapping[str, ClipPrediction]) -> None:
-        if not predictions:
-            raise ConfigError("there is no prediction to explore: give at least one")
-        self.predictions = dict(predictions)
+        self.predictions = named_predictions(predictions)
         first_name, first = next(iter(self.predictions.items()))
         for name, prediction in self.predictions.items():
             if prediction.clip is None:
@@ -100,28 +100,41 @@ class Explorer:
         self.start = ExplorerState(first_name)
 
     def shown(self, view: ExplorerState) -> ClipPrediction:
-        """The prediction of the view's soundtrack, filtered."""
-        prediction = self.predictions[view.soundtrack].above(view.score_threshold)
+        """The prediction of the view's soundtrack, filtered.
+
+        Raises:
+            DataError: a soundtrack that there is not.
+            ConfigError: a threshold outside its range.
+        """
+        prediction = self._prediction(view.soundtrack).above(view.score_threshold)
         if view.count_gate:
             prediction = prediction.gated()
         return prediction.without(view.hidden)
 
     def picture(self, view: ExplorerState, short_side: int = SHOWN_SIDE) -> np.ndarray:
-        """The frame with masks, labels and count, uint8 (H, W, 3), scaled to `short_side` pixels."""
+        """The frame with masks, labels and count, uint8 (H, W, 3), scaled to `short_side` pixels.
+
+        Raises:
+            DataError: a soundtrack or a frame that there is not.
+            ConfigError: a threshold, an opacity or a side outside its range.
+        """
+        check_number("short_side", short_side, *SIDES, "pixels")
         prediction = self.shown(view)
-        frame = Image.fromarray(upright(_clip_of(prediction).frames[view.t]))
+        t = frame_number(view.t, len(prediction))
+        frame = Image.fromarray(upright(_clip_of(prediction).frames[t]))
         factor = short_side / min(frame.size)
         width, height = (max(1, round(side * factor)) for side in frame.size)
         frame = frame.resize((width, height), Image.Resampling.BILINEAR)
-        return paint(np.asarray(frame), prediction, view.t, view.opacity)
+        return paint(np.asarray(frame), prediction, t, view.opacity)
 
     def caption(self, view: ExplorerState) -> str:
         """One line of HTML: the time in seconds, and if the system counts the count and its probabilities."""
         prediction = self.shown(view)
-        line, count = f"second {view.t / prediction.fps:g}", prediction.count_text(view.t)
+        t = frame_number(view.t, len(prediction))
+        line, count = f"second {t / prediction.fps:g}", prediction.count_text(t)
         line += "" if count is None else f": <b>{count} sounding</b>"
         if prediction.count_probs is not None:
-            probabilities = prediction.count_probs[view.t].tolist()
+            probabilities = prediction.count_probs[t].tolist()
             names = [*map(str, range(len(probabilities) - 1)), f"{len(probabilities) - 1}+"]
             pairs = zip(names, probabilities, strict=True)
             line += " (" + ", ".join(f"{name}: {100 * p:.0f} %" for name, p in pairs) + ")"
@@ -135,10 +148,15 @@ class Explorer:
 
     def sound(self, name: str) -> bytes:
         """The sound that the model was given, as a WAV file: 16 kHz, mono, 16 bit."""
-        waveform = _clip_of(self.predictions[name]).waveform.clamp(-1, 1).numpy()
+        waveform = _clip_of(self._prediction(name)).waveform.clamp(-1, 1).numpy()
         file = io.BytesIO()
         wavfile.write(file, SAMPLE_RATE, (waveform * 32767).astype(np.int16))
         return file.getvalue()
+
+    def _prediction(self, name: str) -> ClipPrediction:
+        if not isinstance(name, str) or name not in self.predictions:
+            raise DataError(f"there is no soundtrack {brief(name)}: choose one of {', '.join(self.predictions)}")
+        return self.predictions[name]
 
     def still(self) -> Image.Image:
         """A picture without controls: a row per soundtrack, up to six frames side by side; see `soundtrack_sheet`."""

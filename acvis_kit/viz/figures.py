@@ -10,11 +10,14 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE
-from acvis_kit.inference.clip_prediction import ClipPrediction, Mark
-from acvis_kit.inference.prediction import Prediction
+from acvis_kit.errors import DataError, brief
+from acvis_kit.inference.clip_prediction import ClipPrediction, require_prediction
+from acvis_kit.inference.marks import Mark, whole_number
 from acvis_kit.inference.semantic import SemanticPrediction
+from acvis_kit.media.limits import FPS, check_number
 from acvis_kit.viz.overlay import COUNT_SCALE, track_hex, track_name
 
+MOST_LANES = 10_000
 POINTS = 600  # of the drawn waveform, at most
 INK, FAINT = "#6b7689", "rgba(124, 138, 160, 0.25)"  # INK has a contrast of 4.6:1 on white and on black
 UNCERTAINTY = "#cc79a7"
@@ -31,7 +34,14 @@ def timeline_figure(prediction: ClipPrediction, lanes: int | None = None) -> go.
     Args:
         prediction: one made from bare tensors has no sound to draw.
         lanes: tracks or classes shown, at most; None: all.
+
+    Raises:
+        DataError: no prediction.
+        ConfigError: `lanes` is no whole number, 0 or more.
     """
+    require_prediction(prediction)
+    if lanes is not None:
+        check_number("lanes", lanes := whole_number(lanes, "a number of lanes"), 0, MOST_LANES)
     marks = prediction.marks[:lanes]
     uncertainty = prediction.mean_uncertainty() if isinstance(prediction, SemanticPrediction) else None
     between = prediction.count_probs is not None or uncertainty is not None
@@ -52,8 +62,15 @@ def timeline_figure(prediction: ClipPrediction, lanes: int | None = None) -> go.
     return _dressed(figure, sum(heights) + GAP * len(heights) + 56)
 
 
-def count_figure(prediction: Prediction) -> go.Figure:
-    """Figure of the count over time in steps; below it, with a count head, the probability of each count."""
+def count_figure(prediction: ClipPrediction) -> go.Figure:
+    """Figure of the count over time in steps; below it, with a count head, the probability of each count.
+
+    Raises:
+        DataError: no prediction of a system that counts.
+    """
+    require_prediction(prediction)
+    if prediction.counts is None:
+        raise DataError("this system does not count: use timeline_figure")
     counts, k_max, fps = prediction.counts.tolist(), prediction.k_max, prediction.fps
     rows = 1 if prediction.count_probs is None else 2
     figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.12)
@@ -83,7 +100,15 @@ def count_figure(prediction: Prediction) -> go.Figure:
 
 
 def sounding_spans(track: Mark, fps: float) -> list[tuple[float, float]]:
-    """The spans (start, end), in seconds, in which the track, or class, has a mask."""
+    """The spans (start, end), in seconds, in which the track, or class, has a mask.
+
+    Raises:
+        DataError: no track or class.
+        ConfigError: `fps` outside its range.
+    """
+    if not callable(getattr(track, "areas", None)):
+        raise DataError(f"{brief(track)} is no track or class: give one of prediction.marks")
+    check_number("fps", fps, *FPS, "frames per second")
     sounds = np.concatenate([[0], (track.areas() > 0).numpy().astype(np.int8), [0]])
     starts, ends = np.flatnonzero(np.diff(sounds) == 1), np.flatnonzero(np.diff(sounds) == -1)
     return [(start / fps, end / fps) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]

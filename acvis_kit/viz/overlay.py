@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from acvis_kit.clip import Progress
-from acvis_kit.errors import AcvisError, ConfigError, DataError
-from acvis_kit.inference.clip_prediction import ClipPrediction, Mark
+from acvis_kit.clip import Progress, check_progress
+from acvis_kit.errors import AcvisError, DataError
+from acvis_kit.inference.clip_prediction import ClipPrediction, require_prediction
+from acvis_kit.inference.marks import Mark, frame_number, whole_number, whole_size
 from acvis_kit.inference.semantic import SemanticPrediction
+from acvis_kit.media.limits import SIDES, check_number
 from acvis_kit.media.load import iter_source_frames
 from acvis_kit.media.write import write_video
 from acvis_kit.viz.pixels import resized, resized_mask, shrunk
@@ -30,13 +32,14 @@ BASE_COLOURS: tuple[RGB, ...] = (
 )
 # Further tracks get the same colours lighter, then darker: fractions of (white, black) mixed in.
 SHADES = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.45))
+MOST_COLOURS = 100_000  # of a palette
 COUNT_SCALE = ("#e8e8e8", "#7fb8d8", "#00466e", "#fdb863", "#b35806")  # of the counts 0, 1, 2, ...
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def track_colour(track_id: int) -> RGB:
     """The colour of a track, which depends on its id alone; after 21 colours they repeat."""
-    shade, place = divmod(track_id, len(BASE_COLOURS))
+    shade, place = divmod(whole_number(track_id, "the id of a track"), len(BASE_COLOURS))
     light, dark = SHADES[shade % len(SHADES)]
     red, green, blue = (round((c + (255 - c) * light) * (1 - dark)) for c in BASE_COLOURS[place])
     return red, green, blue
@@ -49,11 +52,13 @@ def track_hex(track_id: int) -> str:
 
 def palette(n: int) -> list[RGB]:
     """The colours of tracks 0 to n - 1."""
+    check_number("n", n := whole_number(n, "a number of colours"), 0, MOST_COLOURS)
     return [track_colour(i) for i in range(n)]
 
 
 def track_name(prediction: ClipPrediction, track: Mark) -> str:
     """The displayed name of a track, "dog #0"; of a class, "dog"."""
+    require_prediction(prediction)
     return prediction.name_of(track)
 
 
@@ -70,11 +75,13 @@ class Painter:
 
     Raises:
         ConfigError: an opacity outside its range.
+        DataError: no prediction, or no size.
     """
 
     def __init__(self, prediction: ClipPrediction, size: tuple[int, int], opacity: float = 0.5) -> None:
-        if not 0 <= opacity <= 1:
-            raise ConfigError(f"opacity={opacity} must lie between 0 (outlines only) and 1 (opaque)")
+        require_prediction(prediction)
+        check_number("opacity", opacity, 0, 1, "(opaque)")
+        size = whole_size(size, "size")
         self.prediction, self.size = prediction, size
         self._alpha = round(255 * opacity)
         self._line = max(1, round(min(size) / 240))
@@ -89,7 +96,7 @@ class Painter:
 
         Args:
             picture: uint8 (H, W, 3), RGB; it is not changed.
-            t: frame of the prediction, 0..T-1.
+            t: frame of the prediction; a negative number counts from the end.
 
         Returns:
             uint8 (H, W, 3).
@@ -97,10 +104,10 @@ class Painter:
         Raises:
             DataError: a picture of another type or size, or `t` outside its range.
         """
-        if picture.dtype != np.uint8 or picture.shape != (*self.size, 3):
+        _require_picture(picture)
+        if picture.shape != (*self.size, 3):
             raise DataError(f"the picture is {picture.dtype} {picture.shape}: expected uint8 {(*self.size, 3)}")
-        if not 0 <= t < len(self.prediction):
-            raise DataError(f"the prediction has no frame {t}: its {len(self.prediction)} frames count from 0")
+        t = frame_number(t, len(self.prediction))
         if t != self._drawn:
             self._keep(self._layer(t))
             self._drawn = t
@@ -193,6 +200,7 @@ def paint(picture: np.ndarray, prediction: ClipPrediction, t: int, opacity: floa
         DataError: see `Painter`.
         ConfigError: see `Painter`.
     """
+    _require_picture(picture)
     height, width = picture.shape[:2]
     return Painter(prediction, (height, width), opacity)(picture, t)
 
@@ -220,7 +228,13 @@ def write_overlay(
     Raises:
         AcvisError: the prediction was made from bare tensors, without pictures to paint on.
         MediaError: the source can no longer be read, or the path cannot be written.
+        DataError: no prediction.
+        ConfigError: a value outside its range.
     """
+    require_prediction(prediction)
+    if max_short_side is not None:
+        check_number("max_short_side", max_short_side, *SIDES, "pixels")
+    check_progress(progress)
     clip = prediction.clip
     if clip is None:
         raise AcvisError(
@@ -238,6 +252,12 @@ def write_overlay(
                 progress("write", done, total)
 
     return write_video(path, pictures(), clip.source_fps, clip.waveform)
+
+
+def _require_picture(picture: object) -> None:
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:
+        given = (picture.dtype, picture.shape) if isinstance(picture, np.ndarray) else (type(picture).__name__, "")
+        raise DataError(f"the picture is {given[0]} {given[1]}: expected an array, uint8 (H, W, 3), np.asarray(image)")
 
 
 def _outline(mask: np.ndarray, width: int) -> np.ndarray:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from acvis_kit.errors import DataError
-from acvis_kit.inference.clip_prediction import ClipPrediction
+from acvis_kit.errors import DataError, brief
+from acvis_kit.inference.clip_prediction import ClipPrediction, named_predictions
+from acvis_kit.inference.marks import whole_number
 from acvis_kit.inference.semantic import SemanticPrediction
+from acvis_kit.media.limits import SIDES, check_number
 from acvis_kit.viz.overlay import COUNT_SCALE, Painter
 from acvis_kit.viz.pixels import upright
 
 GAP, STRIP, TITLE = 4, 22, 24  # pixels: between frames, of the text below a row, of the title above it
 BAND, MARGIN = 8, 6  # pixels: of each band of counts below that, and of the margin below the bands
+MOST_COLUMNS = 1000
 RIGHT, WRONG = "#00795a", "#b3261e"
 
 
@@ -37,13 +41,20 @@ def soundtrack_sheet(
         side: height of a frame, pixels.
 
     Raises:
-        DataError: no predictions, or predictions of different lengths or without their clip.
+        DataError: predictions of different lengths or without their clip, or other counts than one for each frame.
+        ConfigError: no prediction, or a number outside its range.
     """
+    predictions = named_predictions(predictions)
+    columns, side = whole_number(columns, "a number of columns"), whole_number(side, "a height in pixels")
+    check_number("columns", columns, 1, MOST_COLUMNS)
+    check_number("side", side, *SIDES, "pixels")
     lengths = {len(prediction) for prediction in predictions.values()}
     clips = [prediction.clip for prediction in predictions.values() if prediction.clip is not None]
     if len(lengths) != 1 or len(clips) < len(predictions):
         raise DataError(f"predictions of {sorted(lengths)} frames: a sheet needs those of one clip, made from a clip")
     (length,) = lengths
+    if true_counts is not None:
+        _check_counts(true_counts, length)
     shown = np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int))
     height, width = clips[0].size
     wide = round(side * width / height)
@@ -67,6 +78,17 @@ def soundtrack_sheet(
                 _band(pen, (0, below, sheet.width), [min(int(count), most) for count in counts])
             below += BAND
     return sheet
+
+
+def _check_counts(true_counts: Any, length: int) -> None:
+    """Refuse true counts that are not one whole number for each frame, by name."""
+    fits = isinstance(true_counts, Mapping)
+    try:
+        fits = fits and all(len([int(count) for count in each]) == length for each in true_counts.values())
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise DataError(f"true_counts={brief(true_counts)} must give {length} numbers by the name of a soundtrack")
 
 
 def _band(pen: ImageDraw.ImageDraw, place: tuple[int, int, int], counts: Sequence[int]) -> None:

@@ -44,6 +44,34 @@ def test_classes_can_be_hidden() -> None:
     assert dog_and_car().without({0, 2}).summary() == "4 frames; sounding: nothing"
 
 
+def test_a_class_can_be_hidden_by_its_number() -> None:
+    assert [mark.name for mark in dog_and_car().without(2).marks] == ["dog"]
+    assert dog_and_car().without([9, 10**6]).summary() == dog_and_car().summary()
+
+
+def test_a_number_in_brackets_gives_what_is_marked_in_that_frame() -> None:
+    given = dog_and_car()
+    frame = given[2]
+    assert (frame.t, frame.start, frame.end, frame.count, frame.count_text) == (2, 1, 1.5, 3, "3")
+    assert [mark.name for mark in frame.marks] == ["car", "dog"]
+    assert frame.masks.shape == (2, 40, 60) and frame.masks.sum((1, 2)).tolist() == [312, 184]
+    assert repr(frame) == "MarkedFrame(2, second 1 to 1.5, 3 sounding: car 0.56, dog 0.75)"
+    assert [mark.name for mark in given[-1].marks] == ["car"] and given.above(0.8)[0].masks.shape == (0, 40, 60)
+    uncounted = dog_and_car(counts=False)[0]
+    assert uncounted.count is None and repr(uncounted) == "MarkedFrame(0, second 0 to 0.5: dog 0.75)"
+
+
+def test_a_prediction_is_a_sequence_of_its_frames() -> None:
+    given = dog_and_car()
+    assert [frame.t for frame in given] == [0, 1, 2, 3] and [frame.t for frame in given[1:3]] == [1, 2]
+    assert [frame.count for frame in reversed(given)] == [1, 3, 2, 2]
+    for t in (4, -5):
+        with pytest.raises(IndexError, match=f"no frame {t}: the 4 frames"):
+            given[t]
+    with pytest.raises(DataError, match="expected the number of a frame, 0 to 3, not 'dog'"):
+        given["dog"]
+
+
 def test_shares_are_those_of_the_frame() -> None:
     assert dog_and_car().shares()[2].tolist() == pytest.approx([184 / 2400, 0, 312 / 2400])
 

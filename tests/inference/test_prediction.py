@@ -144,8 +144,20 @@ def test_a_frame_that_is_not_there_is_refused(prediction: Prediction) -> None:
     for t in (4, -5):
         with pytest.raises(IndexError, match=f"no frame {t}: the 4 frames"):
             prediction[t]
-    with pytest.raises(DataError, match=r"prediction\['dog'\] needs the number of a frame, 0 to 3"):
+    with pytest.raises(DataError, match="expected the number of a frame, 0 to 3, not 'dog'"):
         prediction["dog"]
+    with pytest.raises(AcvisError, match="no frame 4"):
+        prediction[4]
+    with pytest.raises(DataError, match=r"a slice of frames needs whole numbers, prediction\[2:5\]"):
+        prediction["a":]
+
+
+def test_one_track_or_several_can_be_hidden(prediction: Prediction) -> None:
+    assert [track.id for track in prediction.without(0).tracks] == [1, 2]
+    assert [track.id for track in prediction.without(np.int64(0)).tracks] == [1, 2]
+    assert [track.id for track in prediction.without(range(2)).tracks] == [2]
+    with pytest.raises(DataError, match="expected the id of a track or class, or several of them, not 'dog'"):
+        prediction.without("dog")
 
 
 def test_predictions_frames_and_tracks_are_displayed_in_a_line(prediction: Prediction) -> None:

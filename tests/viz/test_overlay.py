@@ -151,7 +151,7 @@ def test_the_masks_of_a_frame_are_decoded_once(duo, monkeypatch):
 def test_wrong_pictures_frames_and_opacities_are_refused(duo):
     with pytest.raises(DataError, match=r"expected uint8 \(120, 160, 3\)"):
         Painter(duo, SIZE)(picture((10, 10)), 0)
-    with pytest.raises(DataError, match="no frame 2: its 2 frames"):
+    with pytest.raises(DataError, match="no frame 2: the 2 frames"):
         paint(picture(), duo, 2)
     with pytest.raises(ConfigError, match=r"opacity=1\.5"):
         paint(picture(), duo, 0, opacity=1.5)
