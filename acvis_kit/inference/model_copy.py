@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acvis_kit.errors import ConfigError
+from acvis_kit.errors import ConfigError, brief
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.ravs.model import RAVS
@@ -38,6 +38,22 @@ def unwrapped(model: object) -> tuple[ACVIS, Callable[[Any], Any] | None]:
         f"model is a {kind}: pass an ACVIS, for example from load_model, or the name or path of weights: "
         "Predictor('acvis-synth-tiny')"
     )
+
+
+def usable_device(device: torch.device | str) -> torch.device:
+    """The device as torch resolves it.
+
+    Raises:
+        ConfigError: no tensor can be allocated there.
+    """
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:  # depending on how torch was built
+        available = ["cpu", *(name for name in ("cuda", "mps") if getattr(torch, name).is_available())]
+        reason = str(error).strip().split("\n")[0][:200]
+        raise ConfigError(
+            f"device={brief(device)} cannot be used here, choose {' or '.join(available)}: {reason}"
+        ) from error
 
 
 def evaluation_copy(model: ModuleT, device: torch.device, dtype: torch.dtype) -> ModuleT:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from acvis_kit.errors import ConfigError
+from acvis_kit.errors import ConfigError, brief
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -42,11 +42,11 @@ def precision_of(dtype: torch.dtype | str | None, own: torch.dtype, device: torc
     Raises:
         ConfigError: another dtype, or weights in half precision that nothing converts.
     """
-    if dtype == AUTO:
+    if isinstance(dtype, str) and dtype == AUTO:
         return Precision(torch.float32, torch.bfloat16 if multiplies_bfloat16_quickly(device) else None)
     chosen = own if dtype is None else DTYPES.get(str(dtype).removeprefix("torch."))
     if chosen is None:
-        raise ConfigError(f"dtype={dtype!r} is unknown: choose one of {', '.join(DTYPES)}, {AUTO}")
+        raise ConfigError(f"dtype={brief(dtype)} is unknown: choose one of {', '.join(DTYPES)}, {AUTO}")
     weights = own if chosen in LOW else chosen
     if weights in LOW:
         raise ConfigError(
@@ -67,8 +67,8 @@ def matmul_precision(name: str | None) -> Iterator[None]:
     Raises:
         ConfigError: another name.
     """
-    if name is not None and name not in MATMUL_PRECISIONS:
-        raise ConfigError(f"matmul_precision={name!r} is unknown: choose one of {', '.join(MATMUL_PRECISIONS)}")
+    if name is not None and not (isinstance(name, str) and name in MATMUL_PRECISIONS):
+        raise ConfigError(f"matmul_precision={brief(name)} is unknown: choose one of {', '.join(MATMUL_PRECISIONS)}")
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(name or before)
     try:

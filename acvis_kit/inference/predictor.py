@@ -12,15 +12,25 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from acvis_kit.clip import Clip, Progress, moved
+from acvis_kit.clip import Clip, Progress, check_progress, moved
 from acvis_kit.config import InferenceConfig, inference_of
-from acvis_kit.errors import ConfigError, DataError, WeightsError
+from acvis_kit.errors import ConfigError, DataError, WeightsError, brief
+from acvis_kit.fields import is_number
 from acvis_kit.inference.features import VisualFeatures, ordinary
-from acvis_kit.inference.model_copy import COMPILED_PARTS, evaluation_copy, unwrapped, version_of, weights_of
+from acvis_kit.inference.marks import whole_number, whole_size
+from acvis_kit.inference.model_copy import (
+    COMPILED_PARTS,
+    evaluation_copy,
+    unwrapped,
+    usable_device,
+    version_of,
+    weights_of,
+)
 from acvis_kit.inference.postprocess import tracks_of
 from acvis_kit.inference.precision import Precision, matmul_precision, precision_of
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.soundtrack import Sound, soundtrack
+from acvis_kit.media.limits import check_number
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.mel import frame_seconds, log_mel
 from acvis_kit.models.acvis.count import count_probabilities
@@ -31,6 +41,7 @@ from acvis_kit.weights.load import load_model
 
 LONG_CLIP = 60  # frames; from here on a progress bar is shown if there is no progress callback
 AUDIO_FRAMES_AT_ONCE = 16  # each with one second of sound
+MOST_FRAMES_AT_ONCE = 10_000
 PIXELS_AT_ONCE = 2**18  # slightly more than a frame of 360x640
 
 
@@ -82,15 +93,23 @@ class Predictor:
         model, compiler = unwrapped(load_model(model) if isinstance(model, str | Path) else model)
         if isinstance(short_side, str) and short_side != "keep":
             raise ConfigError(f"short_side={short_side!r} must be a number of pixels, at least 1, or 'keep'")
+        keep = isinstance(short_side, str)
+        if not (is_number(feature_budget_mb) and feature_budget_mb >= 0):
+            raise ConfigError(f"feature_budget_mb={brief(feature_budget_mb)} must be a number of MB, 0 or more")
+        if frames_at_once is not None:
+            frames_at_once = whole_number(frames_at_once, "a whole number as frames_at_once")
+            check_number("frames_at_once", frames_at_once, 1, MOST_FRAMES_AT_ONCE)
+        if not isinstance(inference, InferenceConfig | None):
+            raise ConfigError(f"inference={brief(inference)} must be an InferenceConfig, or None")
         changes: dict[str, Any] = {
-            "short_side": None if short_side == "keep" else short_side,
+            "short_side": None if keep else short_side,
             "score_threshold": score_threshold,
             "top_k": top_k,
             "count_gate": count_gate,
         }
         changes = {name: value for name, value in changes.items() if value is not None}
         self.inference = replace(inference or inference_of(model.config), **changes)
-        self.short_side = "keep" if short_side == "keep" else self.inference.short_side
+        self.short_side = "keep" if keep else self.inference.short_side
         self.score_threshold, self.top_k = self.inference.score_threshold, self.inference.top_k
         self.count_gate = self.inference.count_gate
         if self.count_gate and model.config.count_head == "none":
@@ -98,7 +117,7 @@ class Predictor:
         self.feature_budget_mb = feature_budget_mb
         self.frames_at_once = frames_at_once
 
-        self.device = model.pixel_mean.device if device is None else _usable(device)
+        self.device = model.pixel_mean.device if device is None else usable_device(device)
         precision = precision_of(dtype, model.pixel_mean.dtype, self.device)
         self.autocast_dtype, self.matmul_precision = precision.autocast, matmul_precision
         with self._precision():  # refuses a precision that does not exist
@@ -139,6 +158,7 @@ class Predictor:
             WeightsError: the weights of the given model have changed.
             AcvisError: the disk has too little space for features beyond the budget.
         """
+        check_progress(progress)
         self._check_weights()
         if isinstance(clip_or_frames, str | Path):
             clip_or_frames = load_clip(clip_or_frames)
@@ -201,10 +221,9 @@ class Predictor:
                 f"decode takes what encode returns, not a {type(features).__name__}: write "
                 "predictor.decode(predictor.encode(clip)), or predictor(clip)"
             )
+        check_progress(progress)
         self._check_weights()
-        size = features.source_size if output_size is None else tuple(output_size)
-        if len(size) != 2 or not all(isinstance(n, int) and n >= 1 for n in size):
-            raise DataError(f"output_size={output_size!r} must be (height, width) in whole pixels")
+        size = features.source_size if output_size is None else whole_size(output_size, "output_size")
         given = [x for x in (sound, log_mel, audio_features) if x is not None]
         if len(given) > 1:
             raise DataError("give one of sound, log_mel and audio_features, not several")
@@ -279,6 +298,7 @@ class Predictor:
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the network's input: `short_side`, with the long side bounded as configured (detectron2's rule)."""
+        height, width = whole_size((height, width), "the size")
         if isinstance(self.short_side, str):  # "keep"
             return height, width
         scale = self.short_side / min(height, width)
@@ -346,6 +366,8 @@ class Predictor:
             return None
         for name, value, shape in (("log_mel", mel, (96, 64)), ("audio_features", vectors, None)):
             expected = (length, *(shape or (self.model.config.audio_dim,)))
+            if value is not None and not isinstance(value, Tensor):
+                raise DataError(f"{name} is a {type(value).__name__}: expected a tensor {expected}")
             if value is not None and tuple(value.shape) != expected:
                 raise DataError(f"{name} is {tuple(value.shape)}: expected {expected}, one entry per frame")
         if vectors is not None:
@@ -394,22 +416,6 @@ class _Reporter:
         self.bar.update(frames)
         if self.progress is not None:
             self.progress(self.what, self.done, self.total)
-
-
-def _usable(device: torch.device | str) -> torch.device:
-    """The device as torch resolves it.
-
-    Raises:
-        ConfigError: no tensor can be allocated there.
-    """
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:  # depending on how torch was built
-        available = ["cpu", *(name for name in ("cuda", "mps") if getattr(torch, name).is_available())]
-        reason = str(error).strip().split("\n")[0][:200]
-        raise ConfigError(
-            f"device={device!r} cannot be used here, choose {' or '.join(available)}: {reason}"
-        ) from error
 
 
 def _split_sound(sound: AudioFeatures | None, lengths: list[int]) -> Iterator[AudioFeatures | None]:

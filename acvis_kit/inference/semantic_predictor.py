@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from acvis_kit.clip import Clip, Progress
-from acvis_kit.errors import ConfigError, DataError
-from acvis_kit.inference.model_copy import evaluation_copy, version_of, weights_of
+from acvis_kit.clip import Clip, Progress, check_progress
+from acvis_kit.errors import ConfigError, DataError, brief
+from acvis_kit.inference.features import MEGABYTE
+from acvis_kit.inference.marks import whole_size
+from acvis_kit.inference.model_copy import evaluation_copy, usable_device, version_of, weights_of
 from acvis_kit.inference.precision import Precision, precision_of
 from acvis_kit.inference.semantic import SemanticPrediction, heard_instances
 from acvis_kit.inference.soundtrack import Sound, soundtrack
@@ -47,7 +49,7 @@ class KeptCandidates(NamedTuple):
     scores: Tensor
 
 
-@dataclass
+@dataclass(repr=False)
 class SemanticFeatures:
     """What a model's `encode` gave for a clip, in chunks that are decoded at once.
 
@@ -63,6 +65,12 @@ class SemanticFeatures:
     encoder_key: object = None
     lengths: list[int] = field(default_factory=list)
     _chunks: list[Tensor | KeptCandidates] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        (height, width), kept = self.source_size, [chunk for chunk in self._chunks if isinstance(chunk, Tensor)]
+        kept += [part for chunk in self._chunks if isinstance(chunk, KeptCandidates) for part in chunk]
+        size = sum(tensor.nbytes for tensor in kept) / MEGABYTE
+        return f"SemanticFeatures({len(self)} frames of {height}x{width}, {size:.1f} MB in memory)"
 
     def __len__(self) -> int:
         """Number of frames T."""
@@ -118,11 +126,13 @@ class SemanticPredictor:
         found: Any = load_model(model) if isinstance(model, str | Path) else model
         if not isinstance(found, AVSC | RAVS):
             raise ConfigError(f"model is a {type(found).__name__}: pass an AVSC or RAVS; for an ACVIS use Predictor")
+        if not isinstance(inference, SemanticInference | None):
+            raise ConfigError(f"inference={brief(inference)} must be a SemanticInference, or None")
         self.inference = inference or semantic_inference_of(found.config)
         if threshold is not None:
             self.inference = replace(self.inference, threshold=threshold)
         self.threshold = self.inference.threshold
-        self.device = found.pixel_mean.device if device is None else torch.device(device)
+        self.device = found.pixel_mean.device if device is None else usable_device(device)
         precision = precision_of(dtype, found.pixel_mean.dtype, self.device)
         self.autocast_dtype = precision.autocast
         self.model = evaluation_copy(found, self.device, precision.weights)
@@ -155,6 +165,7 @@ class SemanticPredictor:
         Raises:
             DataError: a clip without frames.
         """
+        check_progress(progress)
         if isinstance(clip, str | Path):
             clip = load_clip(clip)
         if not isinstance(clip, Clip):
@@ -202,16 +213,19 @@ class SemanticPredictor:
                 f"decode takes what encode returns, not a {type(features).__name__}: write "
                 "predictor.decode(predictor.encode(clip)), or predictor(clip)"
             )
+        check_progress(progress)
         if features.encoder_key != self.encoder_key:
             raise DataError(
                 "these features were encoded by another model or precision: encode the clip with this predictor"
             )
         if sound is not None and audio_features is not None:
             raise DataError("give one of sound and audio_features, not both")
-        if audio_features is not None and len(audio_features) != len(features):
-            raise DataError(f"audio_features are of {len(audio_features)} frames: expected {len(features)}")
+        if not isinstance(audio_features, Tensor | None):
+            raise DataError(f"audio_features are a {type(audio_features).__name__}: expected a tensor (T, C)")
+        if audio_features is not None and (audio_features.ndim != 2 or len(audio_features) != len(features)):
+            raise DataError(f"audio_features are {tuple(audio_features.shape)}: expected ({len(features)}, C)")
         clip, notes = soundtrack(features.clip, sound)
-        size = output_size or clip.size
+        size = clip.size if output_size is None else whole_size(output_size, "output_size")
         parts: list[SemanticPrediction] = []
         for chunk, heard in zip(features.chunks(), self._heard(features, clip, audio_features), strict=True):
             with self._precision():

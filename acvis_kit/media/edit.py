@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
-from acvis_kit.errors import ConfigError
+from acvis_kit.errors import ConfigError, DataError, brief
 from acvis_kit.media.limits import DAY, check_number
 from acvis_kit.media.sound import MAX_SOUND_SECONDS, fit_length, read_stretch
 
@@ -55,12 +55,19 @@ class AudioEdit:
 
     steps: tuple[EditStep, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.steps, tuple) and all(isinstance(step, EditStep) for step in self.steps)):
+            raise ConfigError(f"AudioEdit({brief(self.steps)}): write AudioEdit.mute(), or AudioEdit.parse('mute').")
+
     def apply(self, clip: Clip) -> Tensor:
         """The edited sound of the clip, float32 (S,), 16 kHz, of exactly the length of `clip.waveform`.
 
         Raises:
             MediaError: a file of `swap` or `mix` that cannot be read or has no sound.
+            DataError: no clip.
         """
+        if not isinstance(clip, Clip):
+            raise DataError(f"a {type(clip).__name__} has no sound to edit: give a Clip.")
         sound = clip.waveform.to(torch.float32).clone()
         for step in self.steps:
             sound = step.change(sound, clip)
@@ -86,13 +93,13 @@ class AudioEdit:
             offset: second of the source at which to begin; a negative one delays the source by as much.
             loop: repeat the source when it ends, instead of continuing with silence.
         """
-        return self._then("swap", OtherSound.of(source), _seconds(offset, "offset"), bool(loop))
+        return self._then("swap", OtherSound.of(source), _seconds(offset, "offset"), _flag(loop, "loop"))
 
     @_edit
     def mix(self, source: SoundSource, gain_db: float = 0.0, offset: float = 0.0, loop: bool = False) -> AudioEdit:
         """Another sound added, made louder by `gain_db`; the other arguments are as in `swap`."""
         return self._then(
-            "mix", OtherSound.of(source), _decibels(gain_db, "gain_db"), _seconds(offset, "offset"), bool(loop)
+            "mix", OtherSound.of(source), _decibels(gain_db, "gain_db"), _seconds(offset, "offset"), _flag(loop, "loop")
         )
 
     @_edit
@@ -136,7 +143,11 @@ class AudioEdit:
             ConfigError: an edit that does not follow this grammar, or a number outside its range.
         """
         recipe = cls()
-        for text in [edits] if isinstance(edits, str) else edits:
+        several = isinstance(edits, Iterable) and not isinstance(edits, str | Tensor | np.ndarray)
+        texts: list[Any] = list(edits) if several else [edits]
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise ConfigError(f"the edit {brief(wrong[0])} is no text: write {GRAMMAR}.")
+        for text in texts:
             recipe = _append_parsed(recipe, text)
         return recipe
 
@@ -194,7 +205,13 @@ class OtherSound:
         if isinstance(source, Clip):
             name = source.source.name if source.source else f"of {source.duration:g} s"
             return cls(source.waveform.to("cpu", torch.float32), f"<clip {name}>")
-        mono = _mono(torch.as_tensor(source))
+        try:
+            samples = torch.as_tensor(source)
+        except (TypeError, ValueError, RuntimeError):
+            raise ConfigError(
+                f"a sound cannot be a {type(source).__name__}: give a waveform, a file, or a Clip."
+            ) from None
+        mono = _mono(samples)
         return cls(mono, f"<waveform of {len(mono) / SAMPLE_RATE:g} s>")
 
     def __repr__(self) -> str:
@@ -319,6 +336,12 @@ def _seconds(value: float, name: str, low: float = -DAY) -> float:
 def _decibels(value: float, name: str) -> float:
     check_number(name, value, *DECIBELS, "dB")
     return float(value)
+
+
+def _flag(value: bool, name: str) -> bool:
+    if not isinstance(value, int | np.bool_):
+        raise ConfigError(f"{name}={brief(value)} must be True or False.")
+    return bool(value)
 
 
 def _amplitude(decibels: float) -> float:

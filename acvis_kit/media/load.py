@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip, Progress
-from acvis_kit.errors import ConfigError, MediaError
+from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip, Progress, check_progress
+from acvis_kit.errors import ConfigError, MediaError, brief
+from acvis_kit.files import as_path
 from acvis_kit.media.decoding import (
     Findings,
     claimed_end,
@@ -81,7 +82,8 @@ def load_clip(
         MediaError: the file cannot be read, has no picture, or exceeds a limit; names the file, the cause, the remedy.
         ConfigError: an argument outside its range.
     """
-    stretch = Stretch(Path(path), fps, start, end, max_seconds, too_long, position)
+    check_progress(progress)
+    stretch = Stretch(as_path(path, MediaError), fps, start, end, max_seconds, too_long, position)
     for name, limit in (("max_pixels", max_pixels), ("max_bytes", max_bytes), ("max_memory", max_memory)):
         check_number(name, limit, 1, 2**50)
     facts = _inspect(stretch, max_pixels, max_bytes)
@@ -336,8 +338,8 @@ class Stretch:
             check_number("end", self.end, 0, 2 * DAY, "seconds; None is the end of the file")
             if not self.end > self.start:
                 raise ConfigError(f"end={self.end} must be later than start={self.start}, or left out.")
-        if self.too_long not in ("error", "trim"):
-            raise ConfigError(f'too_long="{self.too_long}" must be "error" or "trim".')
+        if not (isinstance(self.too_long, str) and self.too_long in ("error", "trim")):
+            raise ConfigError(f'too_long={brief(self.too_long)} must be "error" or "trim".')
 
     @property
     def wanted(self) -> float:

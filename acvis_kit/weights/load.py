@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from acvis_kit.errors import ConfigError, WeightsError
-from acvis_kit.files import write_errors, write_tensors, write_text
+from acvis_kit.files import as_path, write_errors, write_tensors, write_text
 from acvis_kit.models.acvis.model import ACVIS, rename_keys
 from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.encoders.audio import VGGish
@@ -112,6 +112,8 @@ def open_weights(
         WeightsError: see `load_model`.
         ConfigError: see `load_model`.
     """
+    if not isinstance(source, str):
+        source = as_path(source, WeightsError)
     # os.path.exists is False for a text that no path can be, where Path.exists raises
     source = Path(source) if not isinstance(source, str) or os.path.exists(source) else source
     try:
@@ -132,7 +134,9 @@ def _open(source: str | Path, trust_pickle: bool, overrides: Mapping[str, Any]) 
         model = _model_of(file, trust_pickle=trust_pickle, overrides=overrides)
         return Loaded(model, Path(source).name, sha256=sha256_of(file))
     if place.entry is not None and (bundled := _bundled_file(place.entry)) is not None:
-        return Loaded(_model_of(bundled), place.entry.id, sha256=sha256_of(bundled), entry=place.entry)
+        return Loaded(
+            _model_of(bundled, overrides=overrides), place.entry.id, sha256=sha256_of(bundled), entry=place.entry
+        )
     is_reference = place.entry is not None and place.entry.reference
     try:
         fetched = fetch(place, pickles=trust_pickle or is_reference)
@@ -225,9 +229,14 @@ def save_model(model: ACVIS | AVSC | RAVS, folder: str | Path) -> Path:
     """Write model.safetensors (with the configuration in its metadata) and config.json. Returns the folder.
 
     Raises:
-        WeightsError: the folder or a file cannot be written.
+        WeightsError: no model, or the folder or a file cannot be written.
     """
-    folder = Path(folder)
+    if not isinstance(model, ACVIS | AVSC | RAVS):
+        raise WeightsError(
+            f"the model is a {type(model).__name__}: give an ACVIS, AVSC or RAVS; of a model from torch.compile or "
+            "wrapped for several GPUs the one inside"
+        )
+    folder = as_path(folder, WeightsError)
     with write_errors(folder, WeightsError):
         folder.mkdir(parents=True, exist_ok=True)
     config = model.config.to_dict()
@@ -270,7 +279,7 @@ def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
     Raises:
         WeightsError: the file has no VGGish, no PCA if the model needs whitened features, or a model of another system.
     """
-    path = Path(path)
+    path = as_path(path, WeightsError)
     if not isinstance(model, ACVIS):
         raise WeightsError(
             f"audio_weights={path} is for ACVIS, and these weights are an {type(model).__name__}, which has its audio "

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def test_a_clip_is_encoded_once_and_decoded_for_each_soundtrack(model, noise_cli
     predictor, seen = SemanticPredictor(model), []
     features = predictor.encode(noise_clip, progress=lambda *step: seen.append(step))
     own = predictor.decode(features)
+    assert re.fullmatch(r"SemanticFeatures\(8 frames of 70x100, \d+\.\d MB in memory\)", repr(features))
     assert seen[-1] == ("encode", 8, 8) and len(features) == len(own) == 8
     assert own.size == (70, 100) and own.class_maps.dtype == torch.int16 and own.probabilities.dtype == torch.float16
     assert torch.equal(own.class_maps > 0, own.probabilities.float() > predictor.threshold) or isinstance(model, RAVS)
@@ -147,7 +149,7 @@ def test_candidates_that_are_heard_are_counted_and_drawn(noise_clip: Clip) -> No
     assert found.counts.tolist() == [3] * 8 and found.sounding(0) == ("square", "ring")
     with pytest.raises(DataError, match="takes precomputed audio features"):
         predictor.decode(features)
-    with pytest.raises(DataError, match=r"audio_features are of 7 frames: expected 8"):
+    with pytest.raises(DataError, match=r"audio_features are \(7, 3\): expected \(8, C\)"):
         predictor.decode(features, audio_features=torch.zeros(7, 3))
     with pytest.raises(DataError, match="not both"):
         predictor.decode(features, noise_clip, audio_features=torch.zeros(8, 3))
