@@ -219,9 +219,20 @@ def boxes(codes: Sequence[RLE]) -> NDArray[np.float64]:
     return _coco().toBbox(list(codes))
 
 
-def intersection(a: RLE, b: RLE) -> RLE:
-    """The code of the pixels that two masks of one size share."""
-    return _coco().merge([a, b], True)
+def shared_pixels(found: Sequence[RLE], true: Sequence[RLE], found_areas: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pixels that each pair of masks of one size shares, int64 (found, true).
+
+    pycocotools divides them by the area of the first mask where the second counts as a crowd. It reads each text once.
+
+    Args:
+        found: masks.
+        true: masks.
+        found_areas: pixels of the first ones, at least 1 each.
+    """
+    if not found or not true:
+        return np.zeros((len(found), len(true)), np.int64)
+    fractions = _coco().iou(list(found), list(true), [1] * len(true))
+    return np.rint(fractions * found_areas[:, None]).astype(np.int64)
 
 
 def iou(found: Sequence[RLE], true: Sequence[RLE]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from acvis_kit.data import schema
 from acvis_kit.errors import DataError, brief
-from acvis_kit.masks import BLANK_720P, RLE, areas, as_code, boxes, intersection, misfit, runs
+from acvis_kit.masks import BLANK_720P, RLE, areas, as_code, misfit, runs, shared_pixels
 
 Floats = NDArray[np.float64]
 MOST_PAIRS = 2**24  # of a true and a predicted mask in one frame of a video: scores keep about 40 bytes of each
@@ -253,22 +253,12 @@ def _intersections(
     true_area: NDArray[np.int64],
     pred_area: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Common pixels, (T, G, P), of masks with overlapping boxes only: faster than pycocotools' IoU of all pairs."""
+    """Common pixels of all pairs, (T, G, P)."""
     out = np.zeros((len(true_area), len(true), len(predicted)), np.int64)
-    t, g, p = np.nonzero(_touching(_boxes(true, true_area), _boxes(predicted, pred_area)))
-    pairs = zip(t.tolist(), g.tolist(), p.tolist(), strict=True)
-    common = [intersection(_mask(true[j], i), _mask(predicted[k], i)) for i, j, k in pairs]
-    out[t, g, p] = areas(common)
-    return out
-
-
-def _boxes(tracks: Seq[MaskTrack], area: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Left, top, right and bottom, (T, N, 4); NaN for an empty mask, so that nothing overlaps it."""
-    out = np.full((*area.shape, 4), np.nan)
-    t, n = np.nonzero(area)
-    if len(t):
-        box = boxes([_mask(tracks[j], i) for i, j in zip(t.tolist(), n.tolist(), strict=True)])
-        out[t, n] = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)
+    for t in np.flatnonzero(true_area.any(1) & pred_area.any(1)).tolist():
+        g, p = np.flatnonzero(true_area[t]), np.flatnonzero(pred_area[t])
+        masks = [_mask(true[n], t) for n in g.tolist()], [_mask(predicted[n], t) for n in p.tolist()]
+        out[t, g[:, None], p] = shared_pixels(*masks, true_area[t, g])
     return out
 
 
@@ -276,12 +266,6 @@ def _mask(track: MaskTrack, t: int) -> RLE:
     code = track.masks[t]
     assert code is not None, "only listed masks have an area"
     return code
-
-
-def _touching(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether boxes (T, G, 4) and (T, P, 4) overlap, (T, G, P)."""
-    a, b = true[:, :, None], predicted[:, None, :]
-    return np.all((a[..., :2] < b[..., 2:]) & (b[..., :2] < a[..., 2:]), axis=-1)
 
 
 def _content_order(tracks: Seq[MaskTrack], area: NDArray[np.int64]) -> NDArray[np.int64]:

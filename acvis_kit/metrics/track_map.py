@@ -59,6 +59,8 @@ def match(sequence: Sequence, unrecorded: int | None = None) -> TrackMatches:
     by_score = np.argsort(-sequence.scores, kind="stable")
     for category in np.unique(sequence.pred_classes):
         true = np.flatnonzero(sequence.true_classes == category)
+        if not len(true):
+            continue
         pred = by_score[sequence.pred_classes[by_score] == category]
         iou = sequence.track_iou[np.ix_(true, pred)]
         for r in range(len(ranges)):
