@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from acvis_kit.cli.options import add_renamed, say
+from acvis_kit.cli.options import add_renamed, device, say, writable_folder
 from acvis_kit.errors import ConfigError
 
 LEDGER = Path("weights_card/ablations")
@@ -91,6 +91,9 @@ def _run(arguments: argparse.Namespace) -> int:
     base, recipe = with_fields(arguments.set, ABLATION_BASE, ABLATION_RECIPE)
     if arguments.steps is not None:
         recipe = replace(recipe, steps=arguments.steps)
+    device(arguments)  # these two fail before the first run
+    for folder in (arguments.out, arguments.ledger):
+        writable_folder(folder)
     plan = Plan(
         {"usual": arguments.data} | ({"dense": arguments.dense_data} if arguments.dense_data else {}),
         arguments.out,
@@ -116,7 +119,6 @@ def _report(arguments: argparse.Namespace) -> int:
     from acvis_kit.ablation.cost import generator_costs
     from acvis_kit.ablation.ledger import RunLedger
     from acvis_kit.ablation.report import Runs, cost_text, read_findings, write_report
-    from acvis_kit.ablation.start import torch_device
     from acvis_kit.ablation.tables import ABLATION_BASE
     from acvis_kit.config import PRESETS
 
@@ -125,13 +127,16 @@ def _report(arguments: argparse.Namespace) -> int:
         say(f"{ledger.take(RunLedger(other))} runs imported from {other}")
     Runs(ledger, arguments.setting)  # fails before the costs are measured
     read_findings(ledger.folder)
-    device = torch_device(arguments.device)
+    writable_folder(ledger.folder)
+    where = device(arguments)
     small = (ABLATION_BASE.short_side, ABLATION_BASE.short_side)  # (H, W)
     costs = {
-        "acvis-r50, 384x640": generator_costs(PRESETS["acvis-r50"], device=device),
-        f"of the tables, {small[0]}x{small[1]}": generator_costs(ABLATION_BASE, small, frames=32, device=device),
+        "acvis-r50, 384x640": generator_costs(PRESETS["acvis-r50"], device=where),
+        f"of the tables, {small[0]}x{small[1]}": generator_costs(ABLATION_BASE, small, frames=32, device=where),
     }
-    device_name = torch.cuda.get_device_name() if device == "cuda" else f"a CPU, {torch.get_num_threads()} threads"
+    device_name = (
+        torch.cuda.get_device_name() if where.startswith("cuda") else f"a CPU, {torch.get_num_threads()} threads"
+    )
     say(f"written: {write_report(ledger, cost_text(costs, device_name), arguments.setting, say)}")
     return 0
 

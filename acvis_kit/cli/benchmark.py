@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from acvis_kit.cli.options import show
+from acvis_kit.cli.options import device, show
 from acvis_kit.config import PRESETS
 
 
@@ -42,6 +42,8 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     if arguments.what == "synth":
         show(benchmark.synth(arguments.clips, arguments.workers))
         return
+    if arguments.what != "train" and arguments.device is not None:
+        device(arguments)  # fails before a network is made
     height, width = arguments.size
     size = (height, width)
     if arguments.what == "memory":

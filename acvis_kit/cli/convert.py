@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from acvis_kit.cli.options import say
+from acvis_kit.cli.options import say, writable_folder
 from acvis_kit.config import CHOICES
 
 
@@ -34,6 +34,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     from acvis_kit.weights.convert import from_reference
     from acvis_kit.weights.load import save_model
 
+    writable_folder(arguments.out)
     fields = ("count_head", "window_size", "num_heads", "short_side")
     overrides = {name: getattr(arguments, name) for name in fields if getattr(arguments, name) is not None}
     model = from_reference(arguments.checkpoint, trust_pickle=arguments.trust_pickle, **overrides)

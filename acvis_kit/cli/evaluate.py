@@ -16,6 +16,7 @@ from acvis_kit.cli.options import (
     make_predictor,
     say,
     show,
+    writable_file,
     writable_folder,
 )
 from acvis_kit.cli.settings import flag, given
@@ -117,7 +118,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     for file in (arguments.out, arguments.html, arguments.save_results):
         if file is not None:
-            writable_folder(file.parent)
+            writable_file(file)
             if file.resolve() in {read.resolve() for read in (arguments.gt, arguments.results) if read is not None}:
                 raise ConfigError(f"{file} is read by this command: write to another file")
     if arguments.weights is not None and (arguments.gt or arguments.results):
@@ -128,6 +129,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise ConfigError("--clips and --truth go together: give both, and --weights")
     if arguments.pictures is not None and not arguments.listen and arguments.clips is None:
         raise ConfigError("--pictures shows what --listen or --clips measures: add one of them")
+    if arguments.pictures is not None:
+        writable_folder(arguments.pictures)
     if arguments.clips is not None:
         return _clips(arguments)
     if arguments.listen:
@@ -196,11 +199,12 @@ def _evaluate_avs(arguments: argparse.Namespace) -> None:
     if not is_main():  # one process does all
         return
     if arguments.out is not None:
-        writable_folder(arguments.out.parent)
+        writable_file(arguments.out)
+    where = device(arguments)
     split = open_split(arguments.data, arguments.split or SPLIT, arguments.subset)
     weights = open_weights(arguments.weights)
     model: Any = weights.model
-    predictor = SemanticPredictor(model, arguments.threshold, device(arguments), arguments.dtype)
+    predictor = SemanticPredictor(model, arguments.threshold, where, arguments.dtype)
     report = evaluate_semantic(
         predictor,
         split,
@@ -300,7 +304,8 @@ def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
         fixed = ("score_threshold", "top_k", "count_gate", "dtype")
         if given := [flag(name) for name in fixed if getattr(arguments, name) is not None]:
             raise ConfigError(f"--as-published fixes {', '.join(given)}: leave them out, or leave --as-published out")
-        predictor = published_predictor(load(arguments), device(arguments), arguments.short_side)
+        where = device(arguments)  # fails before the model is loaded
+        predictor = published_predictor(load(arguments), where, arguments.short_side)
     else:
         predictor = _predictor(arguments)
     if not split.truth.get("annotations"):

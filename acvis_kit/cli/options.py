@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from acvis_kit.cli.settings import add_fields, given
 from acvis_kit.config import InferenceConfig, inference_of
 from acvis_kit.errors import ConfigError
+from acvis_kit.files import write_errors
 from acvis_kit.models.presets import ALL_PRESETS
 from acvis_kit.models.semantic_config import SemanticInference, semantic_inference_of
 from acvis_kit.weights.published import WEIGHTS
@@ -126,6 +127,7 @@ def make_any_predictor(arguments: argparse.Namespace) -> Predictor | SemanticPre
     """
     from acvis_kit.inference.predict import predictor_for
 
+    where = device(arguments)  # fails before the model is loaded
     model = load(arguments)
     semantic = isinstance(model.config, SemanticInference)
     own, other = (SemanticInference, InferenceConfig) if semantic else (InferenceConfig, SemanticInference)
@@ -135,7 +137,7 @@ def make_any_predictor(arguments: argparse.Namespace) -> Predictor | SemanticPre
         raise ConfigError(
             f"{named}: only for weights of {fitting}, and these are an {type(model).__name__}: leave it out"
         )
-    settings: dict[str, Any] = {"device": device(arguments), "dtype": arguments.dtype}
+    settings: dict[str, Any] = {"device": where, "dtype": arguments.dtype}
     if semantic:
         inference: Any = semantic_inference_of(model.config)
     else:
@@ -144,25 +146,44 @@ def make_any_predictor(arguments: argparse.Namespace) -> Predictor | SemanticPre
 
 
 def device(arguments: argparse.Namespace) -> str:
-    """--device, or a GPU if there is one; under torchrun every process gets a GPU of its own."""
+    """--device, or a GPU if there is one; under torchrun every process gets a GPU of its own.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
     import torch
 
+    from acvis_kit.inference.model_copy import usable_device
+
     own = os.environ.get("LOCAL_RANK")  # torchrun's
-    return arguments.device or (f"cuda:{own or 0}" if torch.cuda.is_available() else "cpu")
+    return str(usable_device(arguments.device or (f"cuda:{own or 0}" if torch.cuda.is_available() else "cpu")))
 
 
 def writable_folder(folder: Path) -> None:
-    """Create the folder before the work begins, so that a bad path fails at once.
+    """Check before the work begins that a folder can be written to, or created; it is not created yet.
 
     Raises:
-        ConfigError: the folder cannot be created.
+        ConfigError: it cannot.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise ConfigError(f"{folder} cannot be a folder to write to ({error}): choose another") from error
+
+
+def writable_file(file: Path) -> None:
+    """Check before the work begins that a file can be written, and create its folder.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder: name a file in it")
+    writable_folder(file.parent)
+    with write_errors(file.parent, ConfigError):
+        file.parent.mkdir(parents=True, exist_ok=True)
 
 
 def say(text: str) -> None:

@@ -72,6 +72,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     check_options(clip_options)  # before the model is loaded
     if not os.path.isdir(arguments.source):
         check_file(arguments.source)
+    writable_folder(arguments.out)
     job = PredictionJob(
         predictor=make_any_predictor(arguments),
         audio=audio,
@@ -80,7 +81,6 @@ def _predict(arguments: argparse.Namespace) -> int:
         video=not arguments.no_video,
         watched=_watched(arguments),
     )
-    writable_folder(arguments.out)
     if os.path.isdir(arguments.source):
         failed = predict_folder(job, arguments.source, arguments.out, say)
         if arguments.json and is_main():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from acvis_kit.cli.options import add_json, say, show
+from acvis_kit.cli.options import add_json, say, show, writable_folder
 
 
 def add_prepare(commands: argparse._SubParsersAction) -> None:
@@ -25,6 +25,7 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
 def _prepare(arguments: argparse.Namespace) -> int:
     from acvis_kit.data.prepare import prepare_videos
 
+    writable_folder(arguments.out)
     prepared = prepare_videos(
         arguments.videos,
         arguments.out,

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acvis_kit.cli.options import writable_folder
 from acvis_kit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def _write(arguments: argparse.Namespace) -> None:
         material = partial(
             OwnMaterial, arguments.cutouts and tuple(arguments.cutouts), arguments.sounds, tuple(arguments.share)
         )
+    writable_folder(arguments.out)
     write_dataset(
         arguments.out,
         dict(arguments.split),

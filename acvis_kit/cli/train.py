@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from acvis_kit.cli.options import INTERRUPTED, say
+from acvis_kit.cli.options import INTERRUPTED, say, writable_folder
 from acvis_kit.cli.settings import add_fields, flag, given, with_fields
 from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import ConfigError
@@ -71,6 +71,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from acvis_kit.training.run import train
     from acvis_kit.weights.load import load_model
 
+    writable_folder(arguments.out)
     preset = arguments.preset
     if preset is None and arguments.init_from is not None:
         named: ACVISConfig | AVSCConfig | RAVSConfig = load_model(arguments.init_from).config

@@ -10,7 +10,7 @@ from typing import Any
 
 from acvis_kit.distributed import collect, is_main, own_share
 from acvis_kit.errors import MediaError
-from acvis_kit.files import read_text, write_text
+from acvis_kit.files import read_text, write_errors, write_text
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.inference.semantic import SemanticPrediction
@@ -76,9 +76,11 @@ def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int =
             raise MediaError(f"{source} is where a result is written: choose another output folder")
     clip = load_clip(clip_path, **job.clip_options)
     prediction = job.predictor(clip, audio=job.audio)
-    out.mkdir(parents=True, exist_ok=True)
+    with write_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
     for stale in (RESULT, OVERLAY, COUNTS):  # so that an interrupted run leaves no mixture of two runs
-        (out / stale).unlink(missing_ok=True)
+        with write_errors(out / stale):
+            (out / stale).unlink(missing_ok=True)
     if job.video:
         prediction.to_video(out / OVERLAY)
     prediction.to_csv(out / COUNTS)

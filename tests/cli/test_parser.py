@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import acvis_kit
 from acvis_kit.cli import build_parser, main
 from acvis_kit.cli.parser import in_options
+from tests.conftest import write_aviseg_folder
 
 CLIP = str(next((Path(acvis_kit.__file__).parent / "assets" / "clips").glob("*.mp4")))
 
@@ -67,14 +69,15 @@ def test_quiet_leaves_results_and_errors(
 ) -> None:
     monkeypatch.setenv("TQDM_DISABLE", "0")
     monkeypatch.setattr("acvis_kit.cli.options._quiet", False)
-    (tmp_path / "file").touch()
-    command = ["predict", CLIP, "-o", str(tmp_path / "file"), "--weights", "random", "--preset", "acvis-synth-tiny"]
+    (tmp_path / "words.mp4").write_text("no video")
+    command = ["predict", str(tmp_path / "words.mp4"), "-o", str(tmp_path / "out")]
+    command += ["--weights", "random", "--preset", "acvis-synth-tiny"]
     assert main(command) == 1
     said = capsys.readouterr().err
-    assert "WEIGHTS ARE RANDOM" in said and "cannot be a folder" in said
+    assert "WEIGHTS ARE RANDOM" in said and "is not readable" in said
     assert main([*command, "--quiet"]) == 1
     said = capsys.readouterr().err
-    assert "WEIGHTS ARE RANDOM" not in said and "cannot be a folder" in said
+    assert "WEIGHTS ARE RANDOM" not in said and "is not readable" in said
 
 
 @pytest.mark.parametrize(
@@ -99,3 +102,73 @@ def test_a_range_of_an_option_is_named_with_the_option(capsys: pytest.CaptureFix
     command = ["predict", CLIP, "-o", "out", "--weights", "random", "--preset", "acvis-synth-tiny"]
     assert main([*command, "--short-side", "0"]) == 1
     assert "acvis: --short-side 0 must lie in [8, 100000]" in capsys.readouterr().err
+
+
+FILE = str(Path(__file__))  # no folder can be created below it
+LATER = "nowhere"  # of weights or data: what is read later
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", CLIP, "--weights", LATER, "-o", FILE],
+        ["predict", CLIP, "--weights", LATER, "-o", f"{FILE}/out"],
+        ["predict", CLIP, "--weights", LATER, "-o", "x" * 300],
+        ["evaluate", "--weights", LATER, "--data", LATER, "--out", f"{FILE}/a.json"],
+        ["evaluate", "--weights", LATER, "--data", LATER, "--html", f"{FILE}/a.html"],
+        ["evaluate", "--weights", LATER, "--data", LATER, "--save-results", f"{FILE}/a.json"],
+        ["evaluate", "--weights", LATER, "--data", LATER, "--listen", "--pictures", FILE],
+        ["evaluate", "--task", "avs", "--weights", LATER, "--data", LATER, "--out", f"{FILE}/a.json"],
+        ["prepare", ".", FILE],
+        ["synth", FILE, "--split", "train:1"],
+        ["train", "--init-from", LATER, "--data", LATER, "--out", FILE],
+        ["ablate", "k_max", "--data", LATER, "--visual-weights", LATER, "--out", FILE, "--ledger", "ledger"],
+        ["ablate", "k_max", "--data", LATER, "--visual-weights", LATER, "--out", "runs", "--ledger", FILE],
+        ["convert", LATER, FILE],
+    ],
+    ids=" ".join,
+)
+def test_where_the_result_is_written_is_checked_first(
+    command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 1
+    assert "cannot be a folder to write to" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_place_of_a_file_is_refused_first(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["evaluate", "--weights", LATER, "--data", LATER, "--out", str(tmp_path)]) == 1
+    assert f"{tmp_path} is a folder: name a file in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", CLIP, "--weights", LATER, "-o", "out"],
+        ["evaluate", "--weights", LATER, "--clips", LATER, "--truth", "truth.json"],
+        ["evaluate", "--weights", LATER, "--data", ".", "--listen"],
+        ["evaluate", "--weights", LATER, "--data", "."],
+        ["evaluate", "--weights", LATER, "--data", ".", "--as-published"],
+        ["evaluate", "--task", "avs", "--weights", LATER, "--data", LATER],
+        ["benchmark", "speed"],
+        ["benchmark", "memory"],
+    ],
+    ids=" ".join,
+)
+def test_the_device_is_checked_before_the_weights_are_read(
+    command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(write_aviseg_folder(tmp_path / "data"))
+    Path("truth.json").write_text('{"objects": []}', encoding="utf-8")
+    assert main([*command, "--device", "nonsense"]) == 1
+    assert "--device 'nonsense' cannot be used here, choose cpu" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_missed_before_the_first_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["ablate", "k_max", "--data", LATER, "--device", "cuda"]) == 1
+    assert "--device 'cuda' cannot be used here" in capsys.readouterr().err

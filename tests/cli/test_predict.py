@@ -159,6 +159,12 @@ def test_an_output_folder_that_cannot_be_written_is_refused(clip_file: Path, wei
     assert str(clip_file.parent) in capsys.readouterr().err
 
 
+def test_a_folder_in_place_of_a_result_is_named(clip_file: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "counts.csv").mkdir()
+    assert main(["predict", str(clip_file), "-o", str(tmp_path), "--weights", str(weights), "--no-video"]) == 1
+    assert f"{tmp_path / 'counts.csv'} cannot be written" in capsys.readouterr().err
+
+
 def test_a_preset_beside_weights_is_refused(clip_file: Path, tmp_path: Path, capsys) -> None:
     assert main(["predict", str(clip_file), "-o", str(tmp_path), "--preset", "acvis-r50"]) == 1
     message = capsys.readouterr().err
