@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from acvis_kit.cli.options import add_weights, load, say
-from acvis_kit.errors import AcvisError
+from acvis_kit.errors import AcvisError, ConfigError
 from acvis_kit.weights.published import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def add_demo(commands: argparse._SubParsersAction) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
+    if not 0 < arguments.port < 2**16:
+        raise ConfigError(f"--port {arguments.port} must lie between 1 and 65535")
     try:
         from acvis_kit.app import launch
     except ImportError as error:

@@ -101,3 +101,23 @@ def test_a_part_without_another_loses_its_share() -> None:
 def test_a_negative_number_of_runs_is_refused(capsys) -> None:
     assert main(["info", "acvis-r50", "--times", "-1"]) == 1
     assert "--times -1 must be 0 or more" in capsys.readouterr().err
+
+
+def test_weights_and_the_preset_of_the_same_name_are_told_apart(capsys) -> None:
+    assert main(["info", "acvis-synth-tiny"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("the preset acvis-synth-tiny with random weights, 26 classes; of the weights of this name:")
+    assert first.endswith("acvis info --weights acvis-synth-tiny")
+    assert main(["info", "--preset", "acvis-synth-tiny"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "the preset acvis-synth-tiny with random weights, 26 classes"
+    assert main(["info", "--weights", "acvis-synth-tiny"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("the weights acvis-synth-tiny, 12 classes\n") and "class_names = ('person', 'violin'" in out
+    assert main(["info", "--weights", "acvis-synth-tiny", "--json"]) == 0
+    said = capsys.readouterr()
+    assert "the weights acvis-synth-tiny, 12 classes" in said.err and json.loads(said.out)
+
+
+def test_one_model_is_described(capsys) -> None:
+    assert main(["info", "acvis-r50", "--weights", "acvis-synth-tiny"]) == 1
+    assert "give one of a model, --preset and --weights" in capsys.readouterr().err

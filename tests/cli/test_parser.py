@@ -172,3 +172,8 @@ def test_a_gpu_that_is_not_there_is_missed_before_the_first_run(
     monkeypatch.chdir(tmp_path)
     assert main(["ablate", "k_max", "--data", LATER, "--device", "cuda"]) == 1
     assert "--device 'cuda' cannot be used here" in capsys.readouterr().err
+
+
+def test_a_port_that_cannot_be_is_refused_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--weights", LATER, "--port", "70000"]) == 1
+    assert "--port 70000 must lie between 1 and 65535" in capsys.readouterr().err
