@@ -50,7 +50,7 @@ SESSION_BYTES = 500 * 10**6  # of a session's results, on the disk and in memory
 TABS_KNOWN = 1000  # sessions that a reloaded page can find again
 TOKEN = re.compile(r"[0-9a-f]{32}")  # the secret by which it finds its session
 # When a clip was encoded, for `Take.when_encoded`.
-ONCE, IN_ADVANCE, BEFORE = "once per clip", "in advance, as for every example", "this page has encoded the clip before"
+ONCE, IN_ADVANCE, BEFORE = "once per clip", "done in advance", "this page has encoded the clip before"
 
 logger = logging.getLogger(__name__)
 

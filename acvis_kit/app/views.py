@@ -20,8 +20,6 @@ from acvis_kit.viz.pixels import resized_mask
 LANES_SHOWN = 8  # of the timeline, at most
 LEAST_SHARE = 0.001  # of the picture; a smaller one is shown as less than this
 GATE = "Limit the masks to the predicted count"  # the label of the option
-SEPARATE = "the model predicts the count apart from the masks."
-OPTION = f'The option "{GATE}" hides masks beyond the count.'
 
 
 def timeline(take: Take, view: TakeView) -> go.Figure:
@@ -91,7 +89,8 @@ def _mask_difference(prediction: Prediction, t: int) -> str:
         return ""
     number = int(prediction.counts[t]) + beyond
     shown = {0: "No mask is", 1: "1 mask is"}.get(number, f"{number} masks are")
-    return f"{shown} shown: {SEPARATE}" + (f" {OPTION}" if beyond > 0 else "")
+    option = f' "{GATE}" hides the rest.' if beyond > 0 else ""
+    return f"{shown} shown: the count is predicted separately.{option}"
 
 
 def _class_difference(prediction: SemanticPrediction, t: int) -> str:
@@ -117,9 +116,8 @@ def _differences(prediction: Prediction | SemanticPrediction) -> list[str]:
         number = sum(bool(_class_difference(prediction, t)) for t in range(length))
         reason = "a class is marked that is not counted, or counted that is not marked."
     else:
-        beyond = _masks_beyond(prediction)
-        number = int((beyond != 0).sum())
-        reason = f"the number of masks is not the count: {SEPARATE}" + (f" {OPTION}" if (beyond > 0).any() else "")
+        number = int((_masks_beyond(prediction) != 0).sum())
+        reason = "the masks are more or fewer than the count, which is predicted separately."
     return [f"In {number} of {length} {word} {reason}"] if number else []
 
 

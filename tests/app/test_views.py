@@ -79,26 +79,25 @@ def test_masks_beside_another_count_are_explained_and_the_option_named(take) -> 
     shown = [sum(bool(track.areas()[t]) for track in take.prediction.tracks) for t in range(2)]
     assert shown == [3, 3]
     few = counted(take, [0, 1])
-    reason = "the model predicts the count apart from the masks."
-    option = f'The option "{views.GATE}" hides masks beyond the count.'
+    reason, option = "the count is predicted separately.", f'"{views.GATE}" hides the rest.'
     assert f"**0 sounding** (probability 100%). 3 masks are shown: {reason} {option}" in (
         views.second_caption(few, VIEW, 0)
     )
-    summary = views.summary(few, VIEW)
-    assert f"* In 2 of 2 seconds the number of masks is not the count: {reason} {option}" in summary
+    note = "the masks are more or fewer than the count, which is predicted separately."
+    assert f"* In 2 of 2 seconds {note}" in views.summary(few, VIEW)
     none = TakeView(0.94)
     assert views.second_caption(few, none, 0).endswith("**0 sounding** (probability 100%)")
     assert views.second_caption(few, none, 1).endswith(f"(probability 100%). No mask is shown: {reason}")
-    assert "In 1 of 2 seconds" in views.summary(few, none) and views.GATE not in views.summary(few, none)
+    assert f"* In 1 of 2 seconds {note}" in views.summary(few, none)
 
 
 def test_masks_that_fit_the_count_are_not_explained(take) -> None:
     for view, counts in ((VIEW, [2, 2]), (TakeView(0.94), [0, 0]), (TakeView(0.0, gate=True), [0, 1])):
         fitting = counted(take, counts)
-        assert "predicts" not in views.second_caption(fitting, view, 1) + views.summary(fitting, view)
+        assert "predicted" not in views.second_caption(fitting, view, 1) + views.summary(fitting, view)
     uncounted = replace(take, prediction=replace(take.prediction, count_probs=None))  # masks are counted
     for view in (VIEW, TakeView(0.94)):
-        assert "predicts" not in views.second_caption(uncounted, view, 1) + views.summary(uncounted, view)
+        assert "predicted" not in views.second_caption(uncounted, view, 1) + views.summary(uncounted, view)
 
 
 def test_the_summary_says_if_the_timeline_has_not_all(take, monkeypatch) -> None:
