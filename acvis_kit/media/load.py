@@ -245,6 +245,7 @@ def _load_picture(
     elif stretch.end is not None and screen.end < stop - NOTABLE:
         notes.append(f"The picture ends at {screen.end:.2f} s, before end={stretch.end:g}.")
     duration = min(screen.end, stop) - start
+    stretch.check_first(duration)
     return screen, frames[: stretch.intervals(duration)], duration
 
 
@@ -370,6 +371,18 @@ class Stretch:
         raise MediaError(
             f"{self.path} is {length:.2f} s long, the limit is {self.max_seconds:g} s: "
             'raise max_seconds=, choose start= and end=, or pass too_long="trim".'
+        )
+
+    def check_first(self, duration: float) -> None:
+        """Refuse a stretch that ends before the second of sound around the middle of its first frame begins.
+
+        The model would be given silence, and a picture from behind the stretch.
+        """
+        if duration >= 0.5 / self.fps - 0.5:
+            return
+        raise MediaError(
+            f"{self.path}: at fps={self.fps:g} a frame stands for {1 / self.fps:g} s, and {duration:.2f} s are loaded, "
+            f"which end before its middle: raise fps= to {math.ceil(50 / duration) / 100:g} or more."
         )
 
     def check_start(self, picture_end: float) -> None:

@@ -80,8 +80,8 @@ def _check_name(path: Path) -> None:
         is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
     except FileNotFoundError:
         return
-    except (OSError, ValueError) as error:  # too long, or with a null character
-        raise MediaError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:  # too long
+        raise MediaError(f"{path} cannot be written: {error.strerror or error}") from None
     if is_folder:
         raise MediaError(f"{path} cannot be written: it is a folder, choose another name.")
 
