@@ -34,7 +34,7 @@ from acvis_kit.training.start import class_names_of, initial_model
 from acvis_kit.training.trainer import Trainer
 from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.fit import load_exactly
-from acvis_kit.weights.load import load_model, open_weights, read_safetensors
+from acvis_kit.weights.load import identity_of, load_model, read_safetensors
 from acvis_kit.weights.transfer import copy_weights
 
 AUDIO_WEIGHTS = "audio"  # folder of the pretrained audio encoders
@@ -192,8 +192,8 @@ def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:
 
 @cache
 def _identity(weights: str | Path) -> str:
-    """The beginning of the checksum of weights, which are opened once."""
-    return (open_weights(weights).sha256 or str(weights))[:12]
+    """The beginning of the identity of weights, which are opened once."""
+    return identity_of(weights)[:12]
 
 
 def data_print(folder: Path) -> str:

@@ -109,6 +109,8 @@ AVIS_ONLY = (
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     _check_task(arguments)
+    if arguments.weights is not None:  # without, options that were given are refused
+        _set_defaults(arguments)
     if arguments.task == "avs":
         return _evaluate_avs(arguments)
     from acvis_kit.distributed import is_main
@@ -160,6 +162,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         write_text(arguments.html, to_html(report, Path(arguments.weights or arguments.results).name))
 
 
+def _set_defaults(arguments: argparse.Namespace) -> None:
+    """Set the options of data sets that were not given."""
+    for name, value in (("split", SPLIT), ("seed", 0), ("batch_videos", 1)):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+
+
 def _check_files_only(arguments: argparse.Namespace) -> None:
     """Raise a ConfigError for options that need weights, beside --gt and --results."""
     names = ("data", "baseline", "split", "seed", "allow_outside", "save_results", "audio_weights", "device", "dtype")
@@ -201,7 +210,7 @@ def _evaluate_avs(arguments: argparse.Namespace) -> None:
     if arguments.out is not None:
         writable_file(arguments.out)
     where = device(arguments)
-    split = open_split(arguments.data, arguments.split or SPLIT, arguments.subset)
+    split = open_split(arguments.data, arguments.split, arguments.subset)
     weights = open_weights(arguments.weights)
     model: Any = weights.model
     predictor = SemanticPredictor(model, arguments.threshold, where, arguments.dtype)
@@ -210,9 +219,9 @@ def _evaluate_avs(arguments: argparse.Namespace) -> None:
         split,
         protocols=AVS_PROTOCOLS if arguments.protocol is None else (arguments.protocol,),
         robustness=not arguments.no_robustness,
-        batch_videos=1 if arguments.batch_videos is None else arguments.batch_videos,
+        batch_videos=arguments.batch_videos,
         size=arguments.resize,
-        seed=arguments.seed or 0,
+        seed=arguments.seed,
         say=say,
     )
     found = {
@@ -221,8 +230,8 @@ def _evaluate_avs(arguments: argparse.Namespace) -> None:
         "settings": {
             "threshold": predictor.threshold,
             "resize": arguments.resize,
-            "batch_videos": arguments.batch_videos or 1,
-            "seed": arguments.seed or 0,
+            "batch_videos": arguments.batch_videos,
+            "seed": arguments.seed,
         },
         **report.to_dict(),
     }
@@ -247,8 +256,8 @@ def _listen(arguments: argparse.Namespace) -> None:
     if arguments.weights is None or arguments.data is None:
         raise ConfigError("--listen exchanges the clips' sound: give --weights and --data, not --gt and --results")
     arguments.count_gate = False  # `listen` measures with and without the gate
-    split = AVISegSplit(arguments.data, arguments.split or SPLIT, allow_outside=arguments.allow_outside)
-    listened = listen(_predictor(arguments), split, arguments.seed or 0, say, arguments.pictures)
+    split = AVISegSplit(arguments.data, arguments.split, allow_outside=arguments.allow_outside)
+    listened = listen(_predictor(arguments), split, arguments.seed, say, arguments.pictures)
     if not is_main():
         return
     if not arguments.json:
@@ -299,7 +308,7 @@ def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
 
     if arguments.data is None:
         raise ConfigError("--weights needs --data: a folder in AVISeg's layout")
-    split = AVISegSplit(arguments.data, arguments.split or SPLIT, allow_outside=arguments.allow_outside)
+    split = AVISegSplit(arguments.data, arguments.split, allow_outside=arguments.allow_outside)
     if arguments.as_published:
         fixed = ("score_threshold", "top_k", "count_gate", "dtype")
         if given := [flag(name) for name in fixed if getattr(arguments, name) is not None]:

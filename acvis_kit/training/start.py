@@ -18,7 +18,7 @@ from acvis_kit.errors import WeightsError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.encoders import load_imagenet_weights
-from acvis_kit.weights.load import load_model, open_weights, with_vggish
+from acvis_kit.weights.load import identity_of, load_model, with_vggish
 from acvis_kit.weights.transfer import copy_weights
 
 Say = Callable[[str], None]
@@ -110,7 +110,7 @@ def about(
 def _identity(name: str, source: str) -> str:
     """What two runs with equal initial weights have in common: the checksum of a file, or a name."""
     if name == "init_from":
-        return open_weights(source).sha256 or source
+        return identity_of(source)
     return (
         sha256_of(Path(source)) if Path(source).is_file() else source
     )  # else timm's, a package's, a folder, the Hub's

@@ -127,6 +127,15 @@ def open_weights(
     return loaded if audio_weights is None else replace(loaded, model=with_vggish(loaded.model, audio_weights))
 
 
+def identity_of(source: str | Path) -> str:
+    """What weights have in common wherever they lie: their checksum, or the name of weights that have none.
+
+    Raises:
+        WeightsError: see `load_model`.
+    """
+    return open_weights(source).sha256 or str(source)
+
+
 def _open(source: str | Path, trust_pickle: bool, overrides: Mapping[str, Any]) -> Loaded:
     place = remote_of(source) if isinstance(source, str) else None
     if place is None:
