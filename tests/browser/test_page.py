@@ -253,7 +253,7 @@ def test_a_reload_keeps_clip_and_takes_and_another_visitor_does_not_see_them(vis
     visit.locator("#summary", has_text="disc.mp4 with silence").wait_for()
     visit.locator("#clip video").wait_for()
     run(visit, "disc.mp4 with its original sound")
-    assert "Take 2:" in visit.get_by_role("listbox", name="Main video", exact=True).input_value()
+    assert "Take 2:" in visit.get_by_label("Main video", exact=True).input_value()
     other = browser.new_page()
     other.goto(visit.url)
     other.locator("#run").wait_for()
@@ -505,9 +505,8 @@ def test_cancel_with_nothing_running_changes_nothing(visit, clip):
     visit.locator("#status", has_text="Take 3, the sound of").wait_for()
     visit.locator("#summary", has_text="with the sound of").wait_for()
     before = [visit.locator(part).inner_text() for part in ("#status", "#summary")]
-    with visit.expect_response("**/run/cancel*"):
-        visit.get_by_role("button", name="Cancel", exact=True).click()
-    visit.wait_for_timeout(500)
+    visit.get_by_role("button", name="Cancel", exact=True).click()
+    visit.wait_for_timeout(1000)
     assert [visit.locator(part).inner_text() for part in ("#status", "#summary")] == before
     assert "Stopped" not in before[0]
 

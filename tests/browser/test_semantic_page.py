@@ -100,7 +100,7 @@ def test_the_threshold_takes_pixels_without_another_run(visit: Page, clip: Path)
     number.fill("0.9")
     number.press("Enter")
     visit.wait_for_function("before => document.querySelector('#tracks').innerText !== before", arg=before)
-    assert visit.get_by_role("listbox", name="Main video", exact=True).input_value().startswith("Take ")
+    assert visit.get_by_label("Main video", exact=True).input_value().startswith("Take ")
     assert "encoding" in visit.locator("#summary").inner_text()
 
 
