@@ -248,6 +248,9 @@ class InferenceConfig(Checked):
     top_k: int = number(100, 1, 1_000_000, help="pairs of query and class that are examined")
     # Ours, for queries that are few steps old: several stand for one object then.
     duplicate_iou: float = number(1.0, above=0, most=1, help="drop tracks whose masks overlap a better one's by more")
+    duplicate_share: float = number(
+        1.0, above=0, most=1, help="drop tracks that lie in a better one of their class by more"
+    )
     # Ours, with audio_classes: most sounds last longer than a second.
     audio_smoothing: float = number(0.0, least=0, most=1 / 3, help="weight of each neighbouring frame's sound classes")
     count_gate: bool = setting(False, "show no more masks in a frame than the predicted count")

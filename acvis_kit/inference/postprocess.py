@@ -51,7 +51,8 @@ def tracks_of(
     represent all visible objects (`targets="visible"`), a mask is shown only in frames in which the track's sounding
     probability exceeds `sounding_threshold`. The mean of that probability over these frames is then
     a third factor of the score. With `duplicate_iou` below 1, a track is dropped if the IoU of its masks with those of
-    a better track, over the whole clip, exceeds it.
+    a better track, over the whole clip, exceeds it; with `duplicate_share` below 1, if more than this share of its
+    masks lies inside those of a better track of its class.
 
     Args:
         model: the model whose tracker computed `video`.
@@ -82,7 +83,8 @@ def tracks_of(
     codes = _Codes(size)  # T x M
     total = torch.empty(length, len(queries), dtype=exact, device=embeds.device)  # (T, M)
     count = torch.empty_like(total, dtype=torch.int64)
-    shared = embeds.new_zeros(len(queries), len(queries)) if inference.duplicate_iou < 1 else None  # pixels, (M, M)
+    compared = inference.duplicate_iou < 1 or inference.duplicate_share < 1
+    shared = embeds.new_zeros(len(queries), len(queries)) if compared else None  # pixels, (M, M)
     done = 0
     for pixels in features.chunks(embeds.device):
         at_once = _masks_at_once(pixels.fine, size, exact)
@@ -101,7 +103,8 @@ def tracks_of(
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order] > inference.score_threshold]
     if shared is not None:
-        order = order[_without_duplicates(of_query[order].tolist(), shared, inference.duplicate_iou)]
+        candidates = list(zip(of_query[order].tolist(), (pairs[order] % classes).tolist(), strict=True))
+        order = order[_without_duplicates(candidates, shared, inference)]
     is_shown = shown.cpu().tolist()
     labels, row, found = (pairs[order] % classes).tolist(), of_query[order].tolist(), scores[order].tolist()
     wanted = sorted({(t, m) for m in row for t in range(length) if is_shown[m][t]})
@@ -200,19 +203,25 @@ def _draw(
     return torch.cat(sums, 1), torch.cat(counts, 1)
 
 
-def _without_duplicates(rows: list[int], shared: Tensor, most: float) -> list[int]:
-    """Places in `rows` of the candidates that no better one, further in front, overlaps by more than an IoU of `most`.
+def _without_duplicates(candidates: list[tuple[int, int]], shared: Tensor, inference: InferenceConfig) -> list[int]:
+    """Places of the candidates that are no duplicates of a better one, further in front; see `tracks_of`.
 
     Args:
-        rows: candidates by falling score, as rows of `shared`; the classes of a query share a row.
+        candidates: row of `shared` and class, by falling score; the classes of a query share a row.
         shared: see `_draw`.
-        most: the largest IoU.
+        inference: has the largest IoU, and the largest share of a mask inside one of the same class.
     """
     areas = shared.diagonal()
-    overlap = (shared / (areas[:, None] + areas - shared).clamp(min=1)).tolist()
+    iou = (shared / (areas[:, None] + areas - shared).clamp(min=1)).tolist()
+    inside = (shared / areas[:, None].clamp(min=1)).tolist()  # of the row's mask, in the column's
     kept: list[int] = []
-    for place, row in enumerate(rows):
-        if all(overlap[row][rows[better]] <= most for better in kept):
+    for place, (row, label) in enumerate(candidates):
+        better = [candidates[k] for k in kept]
+        if all(
+            iou[row][other] <= inference.duplicate_iou
+            and (label != other_label or inside[row][other] <= inference.duplicate_share)
+            for other, other_label in better
+        ):
             kept.append(place)
     return kept
 

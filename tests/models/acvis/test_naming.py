@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from acvis_kit.clip import Clip
-from acvis_kit.config import AVISEG_CLASSES, PRESETS, ACVISConfig
+from acvis_kit.config import AVISEG_CLASSES, PRESETS, ACVISConfig, InferenceConfig
 from acvis_kit.errors import ConfigError
 from acvis_kit.inference.postprocess import _without_duplicates
 from acvis_kit.inference.predictor import Predictor
@@ -191,7 +191,20 @@ def test_a_prediction_does_not_depend_on_how_frames_are_encoded_together(network
 def test_a_track_on_the_same_object_as_a_better_one_is_dropped(most: float, kept: list[int]) -> None:
     """Masks of 10 places each: two that share 8, one that shares 2 with the first, and an empty one."""
     shared = torch.tensor([[10, 8, 2, 0], [8, 10, 2, 0], [2, 2, 10, 0], [0, 0, 0, 0]], dtype=torch.float32)
-    assert _without_duplicates([0, 1, 2, 0, 3], shared, most) == kept
+    candidates = [(0, 5), (1, 6), (2, 5), (0, 6), (3, 5)]  # a row and a class
+    assert _without_duplicates(candidates, shared, InferenceConfig(duplicate_iou=most)) == kept
+
+
+def test_a_track_inside_a_better_one_of_its_class_is_dropped() -> None:
+    """A mask of 100 places, two of 5 with 4 of them inside it, and one of 5 with 3."""
+    shared = torch.diag(torch.tensor([100.0, 5, 5, 5]))
+    shared[0, 1:] = shared[1:, 0] = torch.tensor([4.0, 4, 3])
+    dog, person = 0, 1
+    candidates = [(0, dog), (1, dog), (2, person), (3, dog)]
+    assert _without_duplicates(candidates, shared, InferenceConfig(duplicate_share=0.7)) == [0, 2, 3]
+    assert _without_duplicates(candidates, shared, InferenceConfig()) == [0, 1, 2, 3]
+    behind = [(1, dog), (0, dog)]  # the large one lies not in the small one
+    assert _without_duplicates(behind, shared, InferenceConfig(duplicate_share=0.7)) == [0, 1]
 
 
 def test_duplicates_are_dropped_from_a_prediction(network: ACVIS) -> None:
@@ -205,4 +218,9 @@ def test_duplicates_are_dropped_from_a_prediction(network: ACVIS) -> None:
     inside = masks @ masks.T
     areas = inside.diagonal()
     overlap = inside / (areas[:, None] + areas - inside).clamp(min=1) - torch.eye(len(masks))
+    one_class = Predictor(network, inference=replace(settings, duplicate_share=0.5))(clip)
+    labels, masks = one_class.labels, one_class.masks().flatten(1).float()
+    share = masks @ masks.T / masks.sum(1).clamp(min=1)[:, None]  # of the row's mask in the column's, a better one
+    assert 0 < len(masks) < len(everything)
+    assert not (share.tril(-1) * (labels[:, None] == labels) > 0.6).any()
     assert overlap.max() < 0.4  # 0.3 on a grid of a quarter of the resolution
