@@ -28,7 +28,7 @@ def as_path(value: str | os.PathLike[str], error: type[AcvisError] = AcvisError)
         AcvisError: of the class `error`; neither a text nor a path, or no possible name.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
-        raise error(f"a {type(value).__name__} was given for a path: give a text or a pathlib.Path")
+        raise error(f"{brief(value)} was given for a path: give a text or a pathlib.Path")
     if "\0" in os.fspath(value):
         raise error(f"{brief(str(value))} cannot be the name of a file: it has a null character")
     return Path(value)

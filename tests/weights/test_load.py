@@ -106,7 +106,7 @@ def test_a_preset_is_no_weights(tmp_path, monkeypatch) -> None:
     [
         ("nothing", "neither a folder nor a file"),
         ("a" * 5000, "neither a folder nor a file"),
-        ("a\0b", "neither a folder nor a file"),
+        ("a\0b", "cannot be the name of a file"),
         ("checkpoint.pth", "acvis convert"),
         (".", r"holds no model\.safetensors"),
         ("broken.safetensors", "not a valid safetensors file"),
