@@ -54,7 +54,7 @@ class Baseline(Predictor):
         if probabilities is not None:
             counts = counts.clamp(max=probabilities.shape[1] - 1)
             probabilities = torch.nn.functional.one_hot(counts, probabilities.shape[1]).to(probabilities)
-        return replace(prediction, tracks=tracks, counts=counts, count_probs=probabilities)
+        return replace(prediction, tracks=tracks, counts=counts, count_probs=probabilities, count_source=None)
 
     def _largest(self, prediction: Prediction, waveform: Tensor) -> list[Track]:
         if not prediction.tracks:

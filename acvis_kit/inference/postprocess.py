@@ -30,10 +30,12 @@ class Drawn(NamedTuple):
         tracks: those whose score passes the threshold, best first.
         presence: (M, T), for each of the M queries of these tracks the probability that its object is present and
             sounds.
+        best: (M,), the best score of each query's tracks.
     """
 
     tracks: list[Track]
     presence: Tensor
+    best: Tensor
 
 
 def tracks_of(
@@ -73,7 +75,7 @@ def tracks_of(
     queries, of_query = torch.unique(pairs // classes, return_inverse=True)  # pairs of one query share its mask
     length = len(features)
     if not len(queries):
-        return Drawn([], torch.zeros(0, length))
+        return Drawn([], torch.zeros(0, length), torch.zeros(0))
     sounding = torch.ones(len(queries), length, dtype=exact, device=queries.device)
     if video.sounding_logits is not None:
         sounding = video.sounding_logits[-1, 0].to(exact).sigmoid().T[queries]  # (M, T)
@@ -121,7 +123,9 @@ def tracks_of(
         )
         for rank, (label, m, score) in enumerate(zip(labels, row, found, strict=True))
     ]
-    return Drawn(tracks, presence[torch.unique(of_query[order])])
+    rows, row_of = torch.unique(of_query[order], return_inverse=True)
+    best = torch.stack([scores[order][row_of == n].max() for n in range(len(rows))]) if len(rows) else scores[:0]
+    return Drawn(tracks, presence[rows], best)
 
 
 class _Codes:

@@ -16,6 +16,7 @@ from acvis_kit.masks import RLE, areas, decode, encode_masks
 
 if TYPE_CHECKING:
     from acvis_kit.clip import Clip
+    from acvis_kit.models.acvis.count import CountSource
 
 
 NAMED_IN_REPR = 5  # tracks
@@ -73,6 +74,7 @@ class Prediction(ClipPrediction):
         fps: frames per second of the prediction.
         clip: the frames, and the sound that the model was given; None if predicted from bare tensors.
         notes: what the user should know, one sentence each.
+        count_source: what the counts follow from, for `above`; None without a count head, and of foreign counts.
     """
 
     tracks: tuple[Track, ...]
@@ -83,6 +85,7 @@ class Prediction(ClipPrediction):
     fps: float = 1.0
     clip: Clip | None = None
     notes: tuple[str, ...] = ()
+    count_source: CountSource | None = None
     mark_word: ClassVar[str] = "track"
 
     def __len__(self) -> int:
@@ -136,8 +139,11 @@ class Prediction(ClipPrediction):
         return f"{len(self)} frame{frames}, {len(self.tracks)} track{tracks}; objects sounding: {counted} frame{frames}"
 
     def _above(self, score_threshold: float) -> Prediction:
-        """Only those tracks that score higher; without a count head they alone are counted."""
+        """Only those tracks that score higher, counted anew."""
         tracks = tuple(track for track in self.tracks if track.score > score_threshold)
+        if self.count_source is not None:
+            probabilities = self.count_source.probabilities(score_threshold)
+            return replace(self, tracks=tracks, counts=probabilities.argmax(-1), count_probs=probabilities)
         counts = self.counts if self.count_probs is not None else _masks_of_frames(tracks, len(self))
         return replace(self, tracks=tracks, counts=counts)
 

@@ -26,14 +26,14 @@ from acvis_kit.inference.model_copy import (
     version_of,
     weights_of,
 )
-from acvis_kit.inference.postprocess import tracks_of
+from acvis_kit.inference.postprocess import Drawn, tracks_of
 from acvis_kit.inference.precision import Precision, matmul_precision, precision_of
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.soundtrack import Sound, soundtrack
 from acvis_kit.media.limits import check_number
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.mel import frame_seconds, log_mel
-from acvis_kit.models.acvis.count import count_probabilities
+from acvis_kit.models.acvis.count import CountSource
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.acvis.tracker import VideoOutput
 from acvis_kit.models.encoders.audio import AudioFeatures
@@ -242,10 +242,10 @@ class Predictor:
             audio = self._encode_sound(features, clip, log_mel, audio_features)
             video, count_logits = self._track(features, audio, progress)
             with _Reporter("masks", len(features), progress) as report:
-                drawn, presence = tracks_of(self.model, video, features, size, self.inference, report)
-            distribution = self._count(count_logits, presence)
-        tracks = [replace(track, frame_scores=ordinary(track.frame_scores)) for track in drawn]
-        probabilities = ordinary(distribution) if distribution is not None else None
+                drawn = tracks_of(self.model, video, features, size, self.inference, report)
+            source = self._count_source(count_logits, drawn)
+        tracks = [replace(track, frame_scores=ordinary(track.frame_scores)) for track in drawn.tracks]
+        probabilities = ordinary(source.probabilities()) if source is not None else None
         if probabilities is not None:
             counts = probabilities.argmax(-1)
         else:
@@ -260,6 +260,7 @@ class Predictor:
             fps=features.fps,
             clip=clip,
             notes=notes,
+            count_source=source,
         )
         return prediction.gated() if self.count_gate else prediction
 
@@ -284,17 +285,18 @@ class Predictor:
             assert queries is not None, "encoded features have at least one chunk"
             return self.model.track(queries, audio, features.chunks(self.device)), count_logits
 
-    def _count(self, token_logits: list[Tensor], presence: Tensor) -> Tensor | None:
-        """Probabilities of each count, (T, K_max + 1), from what `count_from` names; None without a count head.
+    def _count_source(self, token_logits: list[Tensor], drawn: Drawn) -> CountSource | None:
+        """What the counts follow from; None without a count head.
 
         Args:
             token_logits: of the frames' count tokens, a tensor per chunk.
-            presence: (M, T), of the video queries, see `Drawn`.
+            drawn: the tracks.
         """
         if self.model.count_head is None:
             return None
         from_token = self.model.count_head.probabilities(torch.cat(token_logits).to(self._exact)).cpu()
-        return count_probabilities(from_token, presence.T, self.model.config.count_from)
+        presence, best = (ordinary(x).to(from_token) for x in (drawn.presence, drawn.best))
+        return CountSource(ordinary(from_token), presence, best, self.model.config.count_from)
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the network's input: `short_side`, with the long side bounded as configured (detectron2's rule)."""

@@ -72,7 +72,8 @@ def test_the_liveliest_frame_has_the_most_masks(take) -> None:
 def counted(take: Take, counts: list[int]) -> Take:
     """The take with these counts, of which 2 means "or more"."""
     probabilities = torch.eye(3)[counts]
-    return replace(take, prediction=replace(take.prediction, counts=torch.tensor(counts), count_probs=probabilities))
+    prediction = replace(take.prediction, counts=torch.tensor(counts), count_probs=probabilities, count_source=None)
+    return replace(take, prediction=prediction)
 
 
 def test_masks_beside_another_count_are_explained_and_the_option_named(take) -> None:

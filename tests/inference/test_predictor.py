@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -280,6 +281,24 @@ def test_both_counts_are_averaged(noise_clip: Clip) -> None:
         for source in ("token", "queries", "both")
     )
     torch.testing.assert_close(both, (from_token + from_queries) / 2)
+
+
+@pytest.mark.parametrize("source", ["token", "queries", "both"])
+def test_counts_above_a_threshold_are_those_of_a_prediction_with_it(source: str, noise_clip: Clip) -> None:
+    """The page decodes once with the lowest threshold; it showed that one's counts whatever its own."""
+    model = make_model(replace(SEEING, count_from=source))
+    settings = {"inference": replace(inference_of(SEEING), sounding_threshold=0.0, top_k=1000)}
+    everything = Predictor(model, score_threshold=0.0, **settings)(noise_clip)
+    high = everything.tracks[3].score
+    direct = Predictor(model, score_threshold=high, **settings)(noise_clip)
+    raised = everything.above(high)
+    assert 0 < len(raised.tracks) == len(direct.tracks) < len(everything.tracks)
+    assert torch.equal(raised.count_probs, direct.count_probs) and torch.equal(raised.counts, direct.counts)
+    assert torch.equal(raised.counts, raised.count_probs.argmax(-1))
+    if source != "token":
+        assert not torch.equal(raised.count_probs, everything.count_probs)
+    assert torch.equal(everything.gated().above(high).count_probs, direct.count_probs)
+    assert torch.equal(pickle.loads(pickle.dumps(everything)).above(high).count_probs, direct.count_probs)
 
 
 def test_a_model_without_audio_input_gives_the_same_for_every_sound(noise_clip: Clip) -> None:

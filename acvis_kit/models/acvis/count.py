@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -55,6 +57,28 @@ def count_probabilities(from_token: Tensor, presence: Tensor, count_from: str) -
         return from_token
     from_queries = count_of_independent(presence.to(from_token), from_token.shape[-1] - 1)
     return from_queries if count_from == "queries" else (from_token + from_queries) / 2
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class CountSource:
+    """What the counts of a clip follow from. Only queries whose tracks are shown are counted.
+
+    Attributes:
+        from_token: (T, K_max + 1), of the count head.
+        presence: (M, T), see `count_probabilities`.
+        scores: (M,), the best score of each query's tracks.
+        count_from: see `count_probabilities`.
+    """
+
+    from_token: Tensor
+    presence: Tensor
+    scores: Tensor
+    count_from: str
+
+    def probabilities(self, score_threshold: float = 0.0) -> Tensor:
+        """Probabilities of each count, (T, K_max + 1), with the tracks that score above the threshold."""
+        shown = self.presence[self.scores > score_threshold]
+        return count_probabilities(self.from_token, shown.T, self.count_from)
 
 
 def count_of_independent(presence: Tensor, k_max: int) -> Tensor:
