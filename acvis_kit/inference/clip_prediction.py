@@ -101,7 +101,9 @@ class ClipPrediction(ABC):
         t = frame_number(t, len(self))
         shown = tuple(mark for mark in self.marks if mark.areas()[t] > 0)
         count = None if self.counts is None else int(self.counts[t])
-        return MarkedFrame(t, t / self.fps, (t + 1) / self.fps, count, self.count_text(t), shown, self.size)
+        return MarkedFrame(
+            t, **self.interval(t), count=count, count_text=self.count_text(t), marks=shown, size=self.size
+        )
 
     def __iter__(self) -> Iterator[MarkedFrame]:
         return (self[t] for t in range(len(self)))

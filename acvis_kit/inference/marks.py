@@ -50,7 +50,7 @@ class MarkedFrame:
 
     Attributes:
         t: the frame, from 0.
-        start: second at which it begins.
+        start: second of the file at which it begins, as in `interval`.
         end: second at which it ends.
         count: number of sounding objects; None of a system that does not count.
         count_text: as displayed: "0", "1", "2+"; None of a system that does not count.

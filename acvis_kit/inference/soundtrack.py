@@ -45,7 +45,14 @@ def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
         notes = tuple(note for note in notes if not note.endswith(HEARD_AS_SILENCE))
     if not has_audio and clip.source is None:  # for a file, `load_clip` has added the note
         notes += ("The clip has no sound: the model was given silence.",)
+    if isinstance(sound, AudioEdit) and not waveform.any() and _is_sound_expected(sound, clip):
+        notes += ("The edited sound is silent throughout: compare the seconds of the edit with the clip's.",)
     return replace(clip, waveform=waveform, has_audio=has_audio), notes
+
+
+def _is_sound_expected(edit: AudioEdit, clip: Clip) -> bool:
+    names = {step.name for step in edit.steps}
+    return "mute" not in names and (bool(clip.waveform.any()) or not names.isdisjoint(("swap", "mix")))
 
 
 def _of_length(waveform: Tensor, clip: Clip) -> Tensor:

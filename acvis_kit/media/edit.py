@@ -64,6 +64,7 @@ class AudioEdit:
 
         Raises:
             MediaError: a file of `swap` or `mix` that cannot be read or has no sound.
+            ConfigError: `keep` from behind the end of the clip.
             DataError: no clip.
         """
         if not isinstance(clip, Clip):
@@ -124,7 +125,10 @@ class AudioEdit:
 
     @_edit
     def keep(self, start: float = 0.0, end: float | None = None) -> AudioEdit:
-        """Silence outside [start, end) seconds of the clip; `end` None is the end of the clip."""
+        """Silence outside [start, end) seconds of the clip; `end` None is the end of the clip.
+
+        Seconds count from the beginning of the clip, wherever in its file that is.
+        """
         first = _seconds(start, "keep.start", low=0)
         last = None if end is None else _seconds(end, "keep.end", low=0)
         if last is not None and last <= first:
@@ -278,6 +282,11 @@ def _shift(sound: Tensor, clip: Clip, seconds: float) -> Tensor:
 
 def _keep(sound: Tensor, clip: Clip, start: float, end: float | None) -> Tensor:
     first, last = round(start * SAMPLE_RATE), None if end is None else round(end * SAMPLE_RATE)
+    if first and first >= len(sound):
+        raise ConfigError(
+            f"keep from {start:g} s leaves silence: the clip lasts {len(sound) / SAMPLE_RATE:g} s, and its seconds "
+            "count from the beginning of what is read of the file."
+        )
     kept = torch.zeros_like(sound)
     kept[first:last] = sound[first:last]
     return kept

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from acvis_kit.clip import Clip
 from acvis_kit.errors import DataError, MediaError
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.write import write_video
@@ -59,6 +60,12 @@ def test_a_number_in_brackets_gives_what_is_marked_in_that_frame() -> None:
     assert [mark.name for mark in given[-1].marks] == ["car"] and given.above(0.8)[0].masks.shape == (0, 40, 60)
     uncounted = dog_and_car(counts=False)[0]
     assert uncounted.count is None and repr(uncounted) == "MarkedFrame(0, second 0 to 0.5: dog 0.75)"
+
+
+def test_a_frame_begins_where_the_tables_say() -> None:
+    clip = Clip.from_arrays(torch.zeros(4, 3, 40, 60, dtype=torch.uint8), torch.zeros(32_000), fps=2)
+    given = replace(dog_and_car(), clip=replace(clip, start=3.0))
+    assert [frame.start for frame in given] == [given.interval(t)["start"] for t in range(4)] == [3, 3.5, 4, 4.5]
 
 
 def test_a_prediction_is_a_sequence_of_its_frames() -> None:

@@ -57,3 +57,17 @@ def test_silence_is_told_unless_a_sound_replaces_it() -> None:
     assert soundtrack(silent, None)[1] == ("The clip has no sound: the model was given silence.",)
     clip, notes = soundtrack(silent, TONE)
     assert clip.has_audio and notes == ()
+
+
+def test_an_edit_that_leaves_silence_without_being_asked_to_is_noted() -> None:
+    clip = Clip.from_arrays(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.ones(32_000))
+    for edit in (AudioEdit.shift(20), AudioEdit.shift(-2), AudioEdit.swap(torch.ones(16_000), offset=-2)):
+        assert "silent throughout" in soundtrack(clip, edit)[1][-1], edit
+    silent = replace(clip, waveform=torch.zeros(32_000))
+    for given, edit in (
+        (clip, AudioEdit.mute()),
+        (clip, AudioEdit.shift(1)),
+        (silent, AudioEdit.gain(3)),
+        (clip, None),
+    ):
+        assert not any("silent throughout" in note for note in soundtrack(given, edit)[1]), edit

@@ -269,3 +269,12 @@ def test_edits_are_equal_if_arguments_and_sounds_are() -> None:
     different += [AudioEdit.mix("a.wav"), AudioEdit.swap("a.wav", 1), AudioEdit.gain(1), AudioEdit.shift(1)]
     assert all((a == b) == (a is b) for a in different for b in different)
     assert len({AudioEdit.swap("a.wav"), AudioEdit.swap("a.wav"), AudioEdit.swap(tone), AudioEdit.swap(tone)}) == 2
+
+
+@pytest.mark.parametrize("start", [2.0, 5.0])
+def test_a_part_behind_the_end_of_the_clip_is_refused(start: float) -> None:
+    """It left silence, which the model takes for a result."""
+    clip = clip_with(torch.ones(32_000))
+    with pytest.raises(ConfigError, match="leaves silence: the clip lasts 2 s"):
+        AudioEdit.keep(start, start + 1).apply(clip)
+    assert AudioEdit.keep(1.9).apply(clip).any()
