@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from acvis_kit.cli.options import add_weights, load, say
+from acvis_kit.cli.options import add_weights, check_preset, load, say
 from acvis_kit.errors import AcvisError, ConfigError
 from acvis_kit.weights.published import DEFAULT_WEIGHTS
 
@@ -72,6 +72,7 @@ def _load(arguments: argparse.Namespace) -> Loaded:
     if arguments.weights == RANDOM:
         loaded = Loaded(load(arguments), RANDOM)
     else:
+        check_preset(arguments)
         loaded = open_weights(arguments.weights, audio_weights=arguments.audio_weights, fall_back=DEFAULT_WEIGHTS)
     if loaded.notice:
         say(f"note: {loaded.notice}")

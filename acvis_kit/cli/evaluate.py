@@ -11,6 +11,7 @@ from acvis_kit.cli.options import (
     add_inference,
     add_json,
     add_weights,
+    check_preset,
     device,
     load,
     make_predictor,
@@ -205,6 +206,7 @@ def _evaluate_avs(arguments: argparse.Namespace) -> None:
 
     if arguments.weights in (None, "random") or arguments.data is None:
         raise ConfigError("--task avs needs --weights of an AVSC or RAVS and --data, a folder of AVSBench or VPO")
+    check_preset(arguments)
     if not is_main():  # one process does all
         return
     if arguments.out is not None:

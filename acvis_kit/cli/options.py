@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from acvis_kit.inference.semantic_predictor import SemanticPredictor
 
 INTERRUPTED = 128  # exit status of a command that a signal ended, less the signal's number
+FAILED = "FAILED: "  # before the library's error about one of several files
 _quiet = False
+_in_words: Callable[[str], str] = str
 RANDOM_WARNING = (
     "THE WEIGHTS ARE RANDOM: the network is untrained, its masks, classes and counts mean nothing. They only show that "
     "the software runs."
@@ -79,6 +82,15 @@ def add_semantic_inference(parser: argparse.ArgumentParser) -> None:
     add_fields(group, SemanticInference, defaults="stored with the weights")
 
 
+def check_preset(arguments: argparse.Namespace) -> None:
+    """Raise a ConfigError for --preset beside weights that have their own configuration."""
+    if arguments.preset and arguments.weights != "random":
+        raise ConfigError(
+            f"--preset {arguments.preset} is for --weights random only, and the weights are {arguments.weights}, which "
+            "have their own configuration: leave --preset out, or add --weights random"
+        )
+
+
 def load(arguments: argparse.Namespace) -> Any:
     """The model that --weights names: an ACVIS, AVSC or RAVS.
 
@@ -92,11 +104,7 @@ def load(arguments: argparse.Namespace) -> Any:
         say(RANDOM_WARNING)
         model = random_model(arguments.preset or arguments.usual_preset)
         return with_vggish(model, arguments.audio_weights) if arguments.audio_weights else model
-    if arguments.preset:
-        raise ConfigError(
-            f"--preset {arguments.preset} is for --weights random only, and the weights are {arguments.weights}, which "
-            "have their own configuration: leave --preset out, or add --weights random"
-        )
+    check_preset(arguments)
     if arguments.weights in WEIGHTS:
         say(f"{arguments.weights}: {WEIGHTS[arguments.weights].limits}")
     return load_model(arguments.weights, audio_weights=arguments.audio_weights)
@@ -189,7 +197,7 @@ def writable_file(file: Path) -> None:
 def say(text: str) -> None:
     """Print a message on standard error, unless --quiet; standard output is for results."""
     if not _quiet:
-        complain(text)
+        complain(_in_words(text) if FAILED in text else text)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -205,6 +213,12 @@ def show(value: Any) -> None:
 def complain(text: str) -> None:
     """Print an error on standard error, also with --quiet."""
     print(text, file=sys.stderr, flush=True)
+
+
+def set_words(in_words: Callable[[str], str]) -> None:
+    """How the library's errors about single files are put into the words of the command."""
+    global _in_words
+    _in_words = in_words
 
 
 def set_quiet(quiet: bool) -> None:

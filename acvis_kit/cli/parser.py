@@ -19,7 +19,7 @@ from acvis_kit.cli.convert import add_convert
 from acvis_kit.cli.demo import add_demo
 from acvis_kit.cli.evaluate import add_evaluate
 from acvis_kit.cli.info import add_info
-from acvis_kit.cli.options import INTERRUPTED, complain, say, set_quiet
+from acvis_kit.cli.options import INTERRUPTED, complain, say, set_quiet, set_words
 from acvis_kit.cli.predict import add_predict
 from acvis_kit.cli.prepare import add_prepare
 from acvis_kit.cli.synth import add_synth
@@ -44,13 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     set_quiet(arguments.quiet)
+    in_words = partial(in_options, options=_options(parser, arguments.command))
+    set_words(in_words)
     warnings.showwarning = lambda message, *_, **__: say(f"note: {message}")
     try:
         return arguments.run(arguments) or 0
     except AcvisError as error:
         text = str(error)
-        translated = text if text.startswith("--set") else in_options(text, _options(parser, arguments.command))
-        complain(f"acvis: {translated}")
+        complain(f"acvis: {text if text.startswith('--set') else in_words(text)}")
         return 1
     except KeyboardInterrupt:
         complain("acvis: interrupted")

@@ -367,7 +367,8 @@ class Stretch:
         if length <= self.max_seconds + STAMP:
             return []
         if self.too_long == "trim":
-            return [f"The file is {length:.2f} s long: trimmed to the first {self.max_seconds:g} s."]
+            what = "file" if self.start == 0 and math.isinf(self.wanted) else "stretch"
+            return [f"The {what} is {length:.2f} s long: trimmed to the first {self.max_seconds:g} s."]
         raise MediaError(
             f"{self.path} is {length:.2f} s long, the limit is {self.max_seconds:g} s: "
             'raise max_seconds=, choose start= and end=, or pass too_long="trim".'

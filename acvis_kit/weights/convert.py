@@ -132,6 +132,12 @@ def from_reference(weights: Mapping[str, Any] | str | Path, *, trust_pickle: boo
     return build_and_load(partial(ACVIS, config), renamed, "the checkpoint's keys and shapes").eval()
 
 
+def _looks_pickled(path: Path) -> bool:
+    """Whether a file begins as PyTorch's do: a ZIP archive, or a pickle of an earlier version."""
+    with path.open("rb") as file:
+        return file.read(2).startswith((b"PK", b"\x80"))
+
+
 def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[str, Any]:
     """Read the dictionary in a `.pth` file, of tensors only unless `trust_pickle`.
 
@@ -146,10 +152,10 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[
     try:
         loaded = _unpickled(path) if trust_pickle else torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if not trust_pickle and "weights_only" in str(error):
+        if not trust_pickle and "weights_only" in str(error) and _looks_pickled(path):
             raise WeightsError(
                 f"{path} holds more than tensors and could run code when opened: if you trust its author, convert it "
-                "with --trust-pickle, or trust_pickle=True in Python"
+                "with trust_pickle=True"
             ) from error
         raise WeightsError(f"{path} is not a PyTorch checkpoint ({reason(error)})") from error
     except ImportError as error:

@@ -177,3 +177,18 @@ def test_a_gpu_that_is_not_there_is_missed_before_the_first_run(
 def test_a_port_that_cannot_be_is_refused_first(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--weights", LATER, "--port", "70000"]) == 1
     assert "--port 70000 must lie between 1 and 65535" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("demo", "--weights", "acvis-synth-tiny", "--no-browser"),
+        ("evaluate", "--task", "avs", "--weights", "avsc-synth-tiny", "--data", "nowhere"),
+    ],
+    ids=" ".join,
+)
+def test_a_preset_beside_trained_weights_is_refused(words: tuple[str, ...], capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nowhere").mkdir()
+    assert main([*words, "--preset", "vita-r50"]) == 1
+    assert "--preset vita-r50 is for --weights random only" in capsys.readouterr().err

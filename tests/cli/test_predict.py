@@ -61,6 +61,18 @@ def test_the_overlay_has_the_edited_sound(clip_file: Path, weights: Path, tmp_pa
     assert 0.01 < loudness(tmp_path / "overlay.mp4") < 0.05
 
 
+def test_the_error_of_one_file_of_a_folder_names_the_commands_options(
+    clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").write_bytes(clip_file.read_bytes())
+    run = ["predict", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video"]
+    assert main([*run, "--max-seconds", "0.5"]) == 1
+    said = capsys.readouterr().err
+    assert "a.mp4: FAILED: " in said and "raise --max-seconds, choose --start and --end" in said
+    assert "max_seconds" not in said and "too_long" not in said
+
+
 def test_a_folder_is_resumable_and_one_bad_file_does_not_stop_it(
     clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -308,7 +308,9 @@ def test_a_long_clip_is_trimmed_on_request(four_seconds):
 
 def test_a_stretch_beyond_the_limit_is_trimmed_with_one_note(four_seconds):
     clip = load_clip(four_seconds, start=0.5, end=3.9, max_seconds=2, too_long="trim")
-    assert len(clip) == 2 and len(clip.notes) == 1 and noted(clip, "3.40 s long: trimmed to the first 2 s")
+    assert (
+        len(clip) == 2 and len(clip.notes) == 1 and noted(clip, "The stretch is 3.40 s long: trimmed to the first 2 s")
+    )
 
 
 def test_a_clip_of_just_the_limit_is_not_too_long(four_seconds):

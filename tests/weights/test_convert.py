@@ -123,12 +123,19 @@ def test_a_safetensors_file_needs_no_conversion(tmp_path) -> None:
 def test_a_pickle_with_code_is_not_run_unless_trusted(tmp_path) -> None:
     trace = tmp_path / "ran"
     torch.save({"model": {}, "extra": Harmful(str(trace))}, tmp_path / "bad.pth")
-    with pytest.raises(WeightsError, match="--trust-pickle"):
+    with pytest.raises(WeightsError, match="trust_pickle=True"):
         convert.from_reference(tmp_path / "bad.pth")
     assert not trace.exists()
     with pytest.raises(WeightsError, match="not a checkpoint of the ACVIS"):
         convert.from_reference(tmp_path / "bad.pth", trust_pickle=True)
     assert trace.exists()
+
+
+def test_a_video_is_no_checkpoint_and_need_not_be_trusted(tmp_path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(64))
+    with pytest.raises(WeightsError, match="is not a PyTorch checkpoint") as error:
+        convert.from_reference(tmp_path / "clip.mp4")
+    assert "trust" not in str(error.value)
 
 
 def test_a_trusted_pickle_of_classes_that_are_not_installed_names_them(tmp_path, monkeypatch) -> None:
@@ -150,7 +157,7 @@ def test_entries_that_are_not_tensors_are_named(tmp_path) -> None:
 def test_a_plain_pickle_of_arrays_as_of_detectron2_is_read_if_trusted(tmp_path) -> None:
     weights = {name: np.zeros(shape, np.float32) for name, shape in shapes("avism_in").items()}
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"model": weights, "__author__": "detectron2"}))
-    with pytest.raises(WeightsError, match="--trust-pickle"):
+    with pytest.raises(WeightsError, match="trust_pickle=True"):
         convert.from_reference(tmp_path / "x.pkl")
     assert convert.from_reference(tmp_path / "x.pkl", trust_pickle=True).config == convert.infer_config(
         zeros("avism_in")
