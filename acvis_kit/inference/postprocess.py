@@ -124,8 +124,8 @@ def tracks_of(
         for rank, (label, m, score) in enumerate(zip(labels, row, found, strict=True))
     ]
     rows, row_of = torch.unique(of_query[order], return_inverse=True)
-    best = torch.stack([scores[order][row_of == n].max() for n in range(len(rows))]) if len(rows) else scores[:0]
-    return Drawn(tracks, presence[rows], best)
+    best_of_row = torch.stack([scores[order][row_of == n].max() for n in range(len(rows))]) if len(rows) else scores[:0]
+    return Drawn(tracks, presence[rows], best_of_row)
 
 
 class _Codes:
