@@ -50,8 +50,10 @@ class Cost:
     milliseconds: float | None = None
 
     def without(self, part: str, *others: Cost) -> Cost:
-        """What remains of this part without some within it, under another name."""
-        less = None if self.milliseconds is None else self.milliseconds - sum(o.milliseconds or 0 for o in others)
+        """What remains of this part without some within it, under another name; of noisy times at least 0."""
+        less = self.milliseconds
+        if less is not None:
+            less = max(0.0, less - sum(o.milliseconds or 0 for o in others))
         return Cost(
             part,
             self.parameters - sum(o.parameters for o in others),

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 START_SECONDS = 600  # that a page may take to start, on a busy machine
-END_SECONDS = 30  # that it may take to end
+END_SECONDS = 120  # that it may take to end
 
 
 class PageProcess:
