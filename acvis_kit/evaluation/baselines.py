@@ -10,7 +10,7 @@ from torch import Tensor
 
 from acvis_kit.errors import ConfigError
 from acvis_kit.inference.features import VisualFeatures
-from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.inference.prediction import Prediction, Track, masks_of_frames
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.inference.soundtrack import Sound
 from acvis_kit.masks import encode_masks
@@ -48,8 +48,7 @@ class Baseline(Predictor):
         prediction = super().decode(features, torch.zeros_like(clip.waveform), *args, **kwargs)
         prediction = replace(prediction, clip=clip, notes=notes)
         tracks = tuple(self._largest(prediction, clip.waveform)) if self.kind == "largest" else ()
-        shown = [track.areas() > 0 for track in tracks]
-        counts = torch.stack(shown).sum(0) if shown else torch.zeros(len(prediction), dtype=torch.int64)
+        counts = masks_of_frames(tracks, len(prediction))
         probabilities = prediction.count_probs
         if probabilities is not None:
             counts = counts.clamp(max=probabilities.shape[1] - 1)

@@ -124,7 +124,7 @@ def tracks_of(
         for rank, (label, m, score) in enumerate(zip(labels, row, found, strict=True))
     ]
     rows, row_of = torch.unique(of_query[order], return_inverse=True)
-    best_of_row = torch.stack([scores[order][row_of == n].max() for n in range(len(rows))]) if len(rows) else scores[:0]
+    best_of_row = scores.new_zeros(len(rows)).scatter_reduce(0, row_of, scores[order], "amax", include_self=False)
     return Drawn(tracks, presence[rows], best_of_row)
 
 
@@ -219,14 +219,15 @@ def _without_duplicates(candidates: list[tuple[int, int]], shared: Tensor, infer
     iou = (shared / (areas[:, None] + areas - shared).clamp(min=1)).tolist()
     inside = (shared / areas[:, None].clamp(min=1)).tolist()  # of the row's mask, in the column's
     kept: list[int] = []
+    better: list[tuple[int, int]] = []
     for place, (row, label) in enumerate(candidates):
-        better = [candidates[k] for k in kept]
         if all(
             iou[row][other] <= inference.duplicate_iou
             and (label != other_label or inside[row][other] <= inference.duplicate_share)
             for other, other_label in better
         ):
             kept.append(place)
+            better.append((row, label))
     return kept
 
 

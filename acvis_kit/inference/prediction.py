@@ -144,7 +144,7 @@ class Prediction(ClipPrediction):
         if self.count_source is not None:
             probabilities = self.count_source.probabilities(score_threshold)
             return replace(self, tracks=tracks, counts=probabilities.argmax(-1), count_probs=probabilities)
-        counts = self.counts if self.count_probs is not None else _masks_of_frames(tracks, len(self))
+        counts = self.counts if self.count_probs is not None else masks_of_frames(tracks, len(self))
         return replace(self, tracks=tracks, counts=counts)
 
     def _without(self, hidden: frozenset[int]) -> Prediction:
@@ -215,7 +215,7 @@ class Prediction(ClipPrediction):
         return rows
 
 
-def _masks_of_frames(tracks: tuple[Track, ...], length: int) -> Tensor:
+def masks_of_frames(tracks: tuple[Track, ...], length: int) -> Tensor:
     """The number of masks in each frame, int64 (T,)."""
     return sum((track.areas() > 0 for track in tracks), torch.zeros(length, dtype=torch.int64))
 

@@ -28,7 +28,7 @@ from acvis_kit.inference.model_copy import (
 )
 from acvis_kit.inference.postprocess import Drawn, tracks_of
 from acvis_kit.inference.precision import Precision, matmul_precision, precision_of
-from acvis_kit.inference.prediction import Prediction
+from acvis_kit.inference.prediction import Prediction, masks_of_frames
 from acvis_kit.inference.soundtrack import Sound, soundtrack
 from acvis_kit.media.limits import check_number
 from acvis_kit.media.load import load_clip
@@ -249,8 +249,7 @@ class Predictor:
         if probabilities is not None:
             counts = probabilities.argmax(-1)
         else:
-            shown = [track.areas() > 0 for track in tracks]
-            counts = torch.stack(shown).sum(0) if shown else torch.zeros(len(features), dtype=torch.int64)
+            counts = masks_of_frames(tuple(tracks), len(features))
         prediction = Prediction(
             tracks=tuple(tracks),
             counts=counts,
