@@ -105,10 +105,11 @@ def tracks_of(
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order] > inference.score_threshold]
     if shared is not None:
-        candidates = list(zip(of_query[order].tolist(), (pairs[order] % classes).tolist(), strict=True))
+        candidates = [(m, label) for m, label in torch.stack([of_query, pairs % classes], dim=1)[order].tolist()]
         order = order[_without_duplicates(candidates, shared, inference)]
     is_shown = shown.cpu().tolist()
-    labels, row, found = (pairs[order] % classes).tolist(), of_query[order].tolist(), scores[order].tolist()
+    row, labels = torch.stack([of_query, pairs % classes])[:, order].tolist()
+    found = scores[order].tolist()
     wanted = sorted({(t, m) for m in row for t in range(length) if is_shown[m][t]})
     drawn = dict(zip(wanted, codes.of([t * len(queries) + m for t, m in wanted]), strict=True))
     empty = _empty_mask(size)
@@ -123,9 +124,9 @@ def tracks_of(
         )
         for rank, (label, m, score) in enumerate(zip(labels, row, found, strict=True))
     ]
-    rows, row_of = torch.unique(of_query[order], return_inverse=True)
-    best_of_row = scores.new_zeros(len(rows)).scatter_reduce(0, row_of, scores[order], "amax", include_self=False)
-    return Drawn(tracks, presence[rows], best_of_row)
+    best_of = dict(zip(reversed(row), reversed(found), strict=True))  # the first, best, of a row is the last written
+    rows = sorted(best_of)
+    return Drawn(tracks, presence.cpu()[rows], torch.tensor([best_of[m] for m in rows], dtype=scores.dtype))
 
 
 class _Codes:
