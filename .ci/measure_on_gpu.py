@@ -82,7 +82,7 @@ def inference() -> list[str]:
         row = benchmark.speed(preset, 60, 4, peer=peer, device="cuda", dtype=chosen, size=SIZE)
         beside = ["", ""]
         if peer:
-            at_best = row[f"peer_of_{row['peer_batch']}_s_per_frame"]
+            at_best = row[f"{row['peer']}_s_per_frame"]
             beside = [f"{1 / at_best:.0f} (batch {row['peer_batch']})", f"{row['ratio_to_peer']:.2f}"]
         times = [f"{1000 * row[f'{what}_s_per_frame']:.1f}" for what in ("encode", "decode")]
         lines.append(in_row(f"{preset} {dtype}", *times, f"{row['frames_per_second']:.0f}", *beside))

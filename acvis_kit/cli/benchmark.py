@@ -26,7 +26,7 @@ def add_benchmark(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--tracks", type=int, default=8, help="masks drawn per frame (8)")
     parser.add_argument("--no-peer", action="store_true", help="measure the kit alone")
     parser.add_argument("--device", default=None)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default=None)
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default=None)
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
@@ -49,15 +49,16 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     if arguments.what == "memory":
         report = benchmark.memory(arguments.preset, arguments.frames or 600, size, arguments.device)
     elif arguments.what == "train":
+        from acvis_kit.inference.precision import precision_of
         from acvis_kit.training import speed
 
-        names = {None: "float32", "float32": "float32", "bfloat16": "bf16", "float16": "fp16"}
+        chosen = precision_of(arguments.dtype or "float32", torch.float32, torch.device(device(arguments))).autocast
         report = speed.measure(
             arguments.preset,
             size,
             arguments.batch,
             arguments.steps,
-            precision=names[arguments.dtype],
+            precision={None: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}[chosen],
             workers=arguments.workers,
             device=arguments.device,
         )
@@ -68,7 +69,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
             arguments.runs,
             peer=not arguments.no_peer,
             device=arguments.device,
-            dtype=getattr(torch, arguments.dtype) if arguments.dtype else None,
+            dtype=arguments.dtype,
             size=size,
             tracks=arguments.tracks,
         )

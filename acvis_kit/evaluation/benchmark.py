@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import resource
 import sys
@@ -35,7 +36,7 @@ def speed(
     runs: int = 3,
     peer: bool = True,
     device: str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     size: tuple[int, int] = FRAME_SIZE,
     tracks: int = 8,
 ) -> dict[str, Any]:
@@ -48,8 +49,8 @@ def speed(
         preset: name of the configuration in `PRESETS`.
         frames: number of frames of the clip, one per second.
         runs: number of measurements of each step; medians are reported, and the steps alternate.
-        peer: also measure Mask2Former (ResNet-50, 26 labels, 100 queries), which needs `pip install transformers`; on
-            a GPU at several batch sizes, of which the best one counts.
+        peer: also measure Mask2Former (ResNet-50, 26 labels, 100 queries), which needs `pip install transformers`, in
+            float32 and in the kit's dtype, on a GPU at several batch sizes; the fastest of these counts.
         device: see `Predictor`.
         dtype: see `Predictor`.
         size: (H, W) of the frames, which are not resized.
@@ -73,10 +74,12 @@ def speed(
         predictor.decode(features, clip)
 
     steps: dict[str, Callable[[], Any]] = {"encode": encode, "decode": decode}
+    used = predictor.autocast_dtype or predictor.model.pixel_mean.dtype
     batches = PEER_BATCHES if predictor.device.type != "cpu" else (1,)
-    if peer:
-        network = _peer(predictor.device, dtype)
-        steps |= {f"peer_of_{batch}": partial(network, clip.frames, batch) for batch in batches}
+    peers = list(itertools.product(batches, dict.fromkeys((torch.float32, used)))) if peer else []
+    if peers:
+        network = _peer(predictor.device)
+        steps |= {_name(*chosen): partial(network, clip.frames, *chosen) for chosen in peers}
     seconds = median_seconds(steps, runs, predictor.device)
     report: dict[str, Any] = {
         "preset": preset,
@@ -85,16 +88,21 @@ def speed(
         "runs": runs,
         "tracks": tracks,
         "device": torch.cuda.get_device_name() if predictor.device.type == "cuda" else predictor.device.type,
-        "dtype": str(dtype or torch.float32).removeprefix("torch."),
+        "dtype": str(used).removeprefix("torch."),
         "threads": torch.get_num_threads(),
     }
     report |= {f"{name}_s_per_frame": s / frames for name, s in seconds.items()}
     whole = seconds["encode"] + seconds["decode"]
     report |= {"frames_per_second": frames / whole, "another_soundtrack_share": seconds["decode"] / whole}
-    if peer:
-        best = min(batches, key=lambda batch: seconds[f"peer_of_{batch}"])
-        report |= {"peer_batch": best, "ratio_to_peer": whole / seconds[f"peer_of_{best}"]}
+    if peers:
+        best = min(peers, key=lambda chosen: seconds[_name(*chosen)])
+        report |= {"peer": _name(*best), "peer_batch": best[0], "ratio_to_peer": whole / seconds[_name(*best)]}
     return report
+
+
+def _name(batch: int, dtype: torch.dtype) -> str:
+    """Of a way to run the peer."""
+    return f"peer_of_{batch}_in_{str(dtype).removeprefix('torch.')}"
 
 
 def synth(clips: int = 24, workers: int = 1, size: int = 128, seconds: int = 10, seed: int = 0) -> dict[str, Any]:
@@ -217,8 +225,8 @@ def _noise_clip(frames: int, size: tuple[int, int]) -> Clip:
     return Clip.from_arrays(picture, sound)
 
 
-def _peer(device: torch.device, dtype: torch.dtype | None) -> Callable[[torch.Tensor, int], None]:
-    """Mask2Former, as a function of frames (T, 3, H, W) and how many of them it takes at once."""
+def _peer(device: torch.device) -> Callable[[torch.Tensor, int, torch.dtype], None]:
+    """Mask2Former, as a function of frames (T, 3, H, W), how many of them it takes at once, and a dtype."""
     try:
         import transformers
     except ImportError as error:
@@ -231,11 +239,11 @@ def _peer(device: torch.device, dtype: torch.dtype | None) -> Callable[[torch.Te
     mean, std = (torch.tensor(one, device=device).view(3, 1, 1) for one in (given.pixel_mean, given.pixel_std))
 
     @torch.inference_mode()
-    def forward(frames: torch.Tensor, batch: int) -> None:
+    def forward(frames: torch.Tensor, batch: int, dtype: torch.dtype) -> None:
         pad = (0, -frames.shape[-1] % 32, 0, -frames.shape[-2] % 32)
         for part in frames.split(batch):
             image = (part.to(device).float() - mean) / std
-            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 model(pixel_values=torch.nn.functional.pad(image, pad))
 
     return forward

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from acvis_kit import load_clip, load_model
 from acvis_kit.clip import Clip
 from acvis_kit.errors import ConfigError
 from acvis_kit.inference import precision
 from acvis_kit.inference.precision import Precision, precision_of
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.weights.published import ASSETS, DRAWN_WEIGHTS
 
 CPU = torch.device("cpu")
 
@@ -58,6 +61,19 @@ def test_a_name_runs_the_network_in_that_precision(tiny_model: ACVIS, noise_clip
         Predictor(tiny_model, dtype=dtype)(noise_clip).count_probs for dtype in ("bfloat16", torch.bfloat16, None)
     )
     assert torch.equal(by_name, by_dtype) and not torch.equal(by_name, exact)
+
+
+def test_masks_in_half_precision_are_those_of_float32() -> None:
+    """The points that are sampled must keep their precision: rounded to 8 bits they would be cells away."""
+    clip = load_clip(ASSETS / "clips" / "quartet.mp4", end=6)
+    model = load_model(DRAWN_WEIGHTS)
+    exact, half = (Predictor(model, dtype=dtype)(clip) for dtype in ("float32", "bfloat16"))
+    assert [track.label for track in half.tracks] == [track.label for track in exact.tracks] != []
+    overlaps = []
+    for one, other in zip(half.tracks, exact.tracks, strict=True):
+        masks = [(one.mask(t), other.mask(t)) for t in range(len(clip))]
+        overlaps += [(a & b).sum() / (a | b).sum() for a, b in masks if a.any() or b.any()]
+    assert len(overlaps) >= 5 and np.mean(overlaps) >= 0.99
 
 
 def test_the_precision_of_products_holds_in_its_context_alone() -> None:

@@ -92,7 +92,8 @@ class PixelDecoder(nn.Module):
                 for (h, w), e in zip(shapes, self.level_embed, strict=True)
             ]
         )
-        reference = torch.cat([_cell_centres(h, w, dtype=dtype, device=device) for h, w in shapes])  # (S, 2)
+        exact = torch.promote_types(dtype, torch.float32)  # under autocast a CPU's tokens have half precision
+        reference = torch.cat([_cell_centres(h, w, dtype=exact, device=device) for h, w in shapes])  # (S, 2)
         for layer in self.layers:
             tokens = layer(tokens, position, reference, shapes)
 
