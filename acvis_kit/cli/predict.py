@@ -18,6 +18,7 @@ from acvis_kit.cli.options import (
     show,
     writable_folder,
 )
+from acvis_kit.errors import AcvisError
 from acvis_kit.files import read_text
 from acvis_kit.weights.published import DEFAULT_WEIGHTS
 
@@ -56,7 +57,7 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from acvis_kit.distributed import is_main
-    from acvis_kit.inference.batch import FOLDER_RESULT, PredictionJob, predict_clip, predict_folder, replaced
+    from acvis_kit.inference.batch import FOLDER_RESULT, RESULT, PredictionJob, predict_clip, predict_folder, replaced
     from acvis_kit.media.edit import AudioEdit
     from acvis_kit.media.load import check_options
     from acvis_kit.media.opening import check_file
@@ -91,7 +92,12 @@ def _predict(arguments: argparse.Namespace) -> int:
         return 0
     if (other := replaced(arguments.out, Path(arguments.source))) is not None:
         say(f"{arguments.out} holds the result of {other}, which is replaced")
-    prediction = predict_clip(job, arguments.source, arguments.out)
+    try:
+        prediction = predict_clip(job, arguments.source, arguments.out)
+    except AcvisError:
+        if (arguments.out / RESULT).is_file():
+            say(f"{arguments.out} still holds the result of an earlier run, not of this one")
+        raise
     say(prediction.summary())
     say(f"written to {arguments.out}")
     if arguments.json:

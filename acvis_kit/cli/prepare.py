@@ -35,7 +35,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
         say=say,
     )
     total = len(prepared.videos) + len(prepared.failed)
-    say(f"{len(prepared.videos)} of {total} videos in {prepared.truth_file}")
+    where = "in" if prepared.videos else "are prepared: there is no"
+    say(f"{len(prepared.videos)} of {total} videos {where} {prepared.truth_file}")
     if arguments.json:
         show({"json": str(prepared.truth_file), "videos": prepared.videos, "failed": prepared.failed})
     if prepared.failed:

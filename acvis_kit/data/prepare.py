@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,8 @@ def prepare_videos(
     as in the network's input; such a file is not meant for playback.
 
     Finished clips are kept: a second call only cuts files that are new or have changed. The JSON is written last.
-    A clip that fails, for whatever reason, is skipped; the traceback of an error that was not foreseen is in
-    `errors.log`.
+    A clip that fails, for whatever reason, is skipped, and what an earlier call cut of it is removed; the traceback of
+    an error that was not foreseen is in `errors.log`.
 
     Args:
         videos: a folder of clips; subfolders, hidden files and files that are no clips are left out.
@@ -98,10 +99,13 @@ def prepare_videos(
         try:
             state = path.stat()
             key = {"source": path.name, "bytes": state.st_size, "changed": state.st_mtime_ns, "fps": fps}
-            entry = done.get(json.dumps([name, key]))
-            if entry is not None and _is_complete(folder, name, entry):
+            earlier, entry = done.get(name, (None, None))
+            if earlier == key and entry is not None and _is_complete(folder, name, entry):
                 say(f"{which}: done before")
             else:
+                if entry is not None:  # of other settings, or of a file that has changed
+                    truth_file.unlink(missing_ok=True)
+                    _remove(folder, name, entry)
                 entry = _cut(path, folder, name, fps, max_seconds)
                 with write_errors(folder / RECORD, DataError), (folder / RECORD).open("a", encoding="utf-8") as record:
                     # the line break comes first, in case the last line is incomplete
@@ -120,6 +124,8 @@ def prepare_videos(
     }
     if entries:
         write_text(truth_file, json.dumps(truth), DataError)
+    else:
+        truth_file.unlink(missing_ok=True)  # an earlier call's
     return Prepared(truth_file, tuple(Path(entry["file_names"][0]).parent.name for entry in entries), failed)
 
 
@@ -141,8 +147,8 @@ def _check_own(truth_file: Path) -> None:
         )
 
 
-def _read_record(path: Path) -> dict[str, dict[str, Any]]:
-    """Videos finished by earlier calls: [name, key] -> entry of the JSON. Lines that are damaged are skipped."""
+def _read_record(path: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Videos finished by earlier calls: name -> its latest key and entry of the JSON. Damaged lines are skipped."""
     done = {}
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
@@ -150,7 +156,7 @@ def _read_record(path: Path) -> dict[str, dict[str, Any]]:
             entry = written["entry"]
             if not video_entry({"id": 0, **entry}, "entry").frames:
                 continue
-            done[json.dumps([written["name"], written["key"]])] = entry
+            done[written["name"]] = written["key"], entry
         except (ValueError, KeyError, TypeError, RecursionError, DataError):
             continue
     return done
@@ -159,6 +165,16 @@ def _read_record(path: Path) -> dict[str, dict[str, Any]]:
 def _is_complete(folder: Path, name: str, entry: dict[str, Any]) -> bool:
     files = [folder / SOUNDS / f"{name}.wav", *(folder / IMAGES / frame for frame in entry["file_names"])]
     return all(path.is_file() for path in files)
+
+
+def _remove(folder: Path, name: str, entry: dict[str, Any]) -> None:
+    """Remove the frames and the sound that an earlier call cut of a video."""
+    frames = folder / IMAGES / name
+    for file in (folder / SOUNDS / f"{name}.wav", *(frames / Path(frame).name for frame in entry["file_names"])):
+        with write_errors(file, DataError):
+            file.unlink(missing_ok=True)
+    with suppress(OSError):  # a folder with other files stays
+        frames.rmdir()
 
 
 def _cut(path: Path, folder: Path, name: str, fps: float, max_seconds: float) -> dict[str, Any]:

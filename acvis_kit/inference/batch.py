@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from acvis_kit.media.folder import LOG, clips_in, failure, left_out
 from acvis_kit.media.load import check_options, load_clip
 
 RESULT, COUNTS, OVERLAY, FOLDER_RESULT = "result.json", "counts.csv", "overlay.mp4", "results.json"
+WRITTEN = (RESULT, OVERLAY, COUNTS)  # of each clip
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int =
     Raises:
         AcvisError: the clip or a sound cannot be read.
     """
-    written = {(out / name).resolve() for name in (RESULT, OVERLAY, COUNTS)}
+    written = {(out / name).resolve() for name in WRITTEN}
     for source in (clip_path, *job.watched):
         if source.resolve() in written:
             raise MediaError(f"{source} is where a result is written: choose another output folder")
@@ -78,7 +80,7 @@ def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int =
     prediction = job.predictor(clip, audio=job.audio)
     with write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    for stale in (RESULT, OVERLAY, COUNTS):  # so that an interrupted run leaves no mixture of two runs
+    for stale in WRITTEN:  # so that an interrupted run leaves no mixture of two runs
         with write_errors(out / stale):
             (out / stale).unlink(missing_ok=True)
     if job.video:
@@ -102,9 +104,10 @@ def replaced(out: Path, clip_path: Path) -> str | None:
 def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[str], None]) -> int:
     """Predict every clip of `folder` into a folder of its own below `out`; finished clips are skipped.
 
-    A clip that fails, for whatever reason, is reported and skipped; the traceback of an error that was not foreseen is
-    in `errors.log`. Files that are no clips are left out. `results.json` holds all results; video ids count from 1 in
-    the order of file names. Several processes (torchrun) divide the clips among themselves.
+    A clip that fails, for whatever reason, is reported and skipped, and what an earlier run wrote of it is removed; the
+    traceback of an error that was not foreseen is in `errors.log`. Files that are no clips are left out. `results.json`
+    holds all results, of finished runs alone; video ids count from 1 in the order of file names. Several processes
+    (torchrun) divide the clips among themselves.
 
     Returns:
         The number of clips that failed.
@@ -153,12 +156,24 @@ def _predict_file(
             say(f"{which} {path.name}: done before")
             return done
         again = " (made again: settings or files have changed)" if (target / RESULT).is_file() else ""
+        (target.parent / FOLDER_RESULT).unlink(missing_ok=True)  # an interrupted run leaves no table of another one
         prediction = predict_clip(job, path, target, video_id)
         say(f"{which} {path.name}: {prediction.summary()}{again}")
         return json.loads(read_text(target / RESULT))
     except Exception as error:  # whatever goes wrong with one clip, the others are done
-        say(f"{which} {path.name}: FAILED: {failure(error, path.name, target.parent / LOG)}")
+        removed = " (the result of an earlier run is removed)" if _remove_earlier(job, path, target) else ""
+        say(f"{which} {path.name}: FAILED: {failure(error, path.name, target.parent / LOG)}{removed}")
         return None
+
+
+def _remove_earlier(job: PredictionJob, clip: Path, target: Path) -> bool:
+    """Remove what an earlier run wrote of a clip, except files that this one reads. Returns whether there was any."""
+    sources = {source.resolve() for source in (clip, *job.watched)}
+    earlier = [file for name in WRITTEN if (file := target / name).is_file() and file.resolve() not in sources]
+    for file in earlier:
+        with suppress(OSError):  # the error that is reported says more
+            file.unlink()
+    return bool(earlier)
 
 
 def _earlier_result(result: Path, clip: Path, job: PredictionJob) -> dict[str, Any] | None:

@@ -102,6 +102,71 @@ def test_a_folder_is_resumable_and_one_bad_file_does_not_stop_it(
     assert "done before" not in capsys.readouterr().err
 
 
+def test_a_clip_that_fails_has_no_result_of_an_earlier_run(
+    clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would look like this run's, beside the new results of the other clips."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clip_file.read_bytes())
+    write_video(folder / "b.mp4", [np.zeros((64, 96, 3), np.uint8)] * FPS, FPS, torch.zeros(16000))  # 1 s
+    run = ["predict", str(folder), "-o", str(out), "--weights", str(weights)]
+    assert main(run) == 0
+    notes = out / "b.mp4" / "notes.txt"
+    notes.write_text("the user's own")
+    capsys.readouterr()
+    assert main([*run, "--start", "2"]) == 1
+    said = capsys.readouterr().err
+    assert "b.mp4: FAILED: " in said and said.count("(the result of an earlier run is removed)") == 1
+    assert [*(out / "b.mp4").iterdir()] == [notes] and (out / "a.mp4" / "result.json").is_file()
+    assert [video["file"] for video in json.loads((out / "results.json").read_text())["videos"]] == ["a.mp4"]
+    assert main([*run, "--start", "2"]) == 1
+    assert "is removed" not in capsys.readouterr().err
+
+
+def test_an_interrupted_run_leaves_no_table_of_an_earlier_one(
+    clip_file: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").write_bytes(clip_file.read_bytes())
+    run = ["predict", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video"]
+    assert main(run) == 0
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("acvis_kit.inference.batch.load_clip", interrupted)
+    assert main(run) == 0  # nothing is made again
+    assert (tmp_path / "out" / "results.json").is_file()
+    assert main([*run, "--audio", "mute"]) == 130
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_failed_run_of_one_clip_says_whose_result_is_there(
+    clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["predict", str(clip_file), "-o", str(tmp_path), "--weights", str(weights), "--no-video"]
+    words = f"{tmp_path} still holds the result of an earlier run, not of this one"
+    assert main([*run, "--start", "50"]) == 1 and words not in capsys.readouterr().err
+    assert main(run) == 0
+    assert main([*run, "--start", "50"]) == 1 and words in capsys.readouterr().err
+    assert (tmp_path / "result.json").is_file()
+
+
+@pytest.mark.parametrize("more", [[], ["--no-video"]])
+def test_a_sound_that_lies_where_a_result_of_a_folder_is_written_is_kept(
+    clip_file: Path, weights: Path, tmp_path: Path, more: list[str]
+) -> None:
+    folder, own = tmp_path / "in", tmp_path / "out" / "a.mp4" / "overlay.mp4"
+    folder.mkdir()
+    own.parent.mkdir(parents=True)
+    (folder / "a.mp4").write_bytes(clip_file.read_bytes())
+    own.write_bytes(clip_file.read_bytes())
+    run = ["predict", str(folder), "-o", str(tmp_path / "out"), "--weights", str(weights), "--audio", f"swap:{own}"]
+    assert main([*run, *more]) == 1
+    assert own.read_bytes() == clip_file.read_bytes()
+
+
 def test_an_error_that_nobody_foresaw_ends_one_clip_and_is_logged(
     clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

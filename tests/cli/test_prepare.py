@@ -28,7 +28,7 @@ def test_the_summary_counts_videos_and_the_status_is_1_where_one_failed(tmp_path
     (videos / "broken.mp4").write_bytes(b"broken")
     words = [str(videos), str(tmp_path / "out"), "--split", "own"]
     assert run(*words) == 1
-    assert "0 of 1 videos" in capsys.readouterr().err
+    assert "0 of 1 videos are prepared: there is no " in capsys.readouterr().err
     write_video(videos / "good.mp4", (np.zeros((32, 32, 3), np.uint8) for _ in range(4)), 4.0, torch.zeros(16000))
     assert run(*words) == 1
     said = capsys.readouterr().err

@@ -141,6 +141,34 @@ def test_finished_files_are_kept_and_changed_files_are_cut_again(videos: Path, t
     assert [line.rsplit(": ")[-1] for line in lines] == ["done before", "3 frames", "done before"]
 
 
+def test_a_video_that_fails_now_has_no_frames_of_an_earlier_call(videos: Path, tmp_path: Path) -> None:
+    """They would look like this call's, beside the new frames of the other videos."""
+    out, made = tmp_path / "out", lambda: sorted(path.name for path in (tmp_path / "out").rglob("song*"))
+    prepare_videos(videos, out, "test")
+    assert made() == ["song", "song.wav"]
+    own = out / "test" / "JPEGImages" / "song" / "notes.txt"
+    own.write_text("the user's own")
+    prepared = prepare_videos(videos, out, "test", fps=2, max_seconds=2)
+    assert prepared.videos == ("walk",) and set(prepared.failed) == {"song.mp4"}
+    assert made() == ["song"] and [*own.parent.iterdir()] == [own]
+    own.unlink()
+    prepared = prepare_videos(videos, out, "test", fps=4, max_seconds=1)
+    assert not prepared.videos and not (out / "test.json").exists()  # it listed frames of another call
+    assert not [*out.rglob("*.jpg"), *out.rglob("*.wav")]
+    assert prepare_videos(videos, out, "test").videos == ("song", "walk")
+
+
+def test_frames_that_another_rate_replaced_are_cut_again(videos: Path, tmp_path: Path) -> None:
+    out, lines = tmp_path / "out", list[str]()
+    frame = out / "test" / "JPEGImages" / "song" / "00001.jpg"
+    prepare_videos(videos, out, "test")
+    first = frame.read_bytes()
+    prepare_videos(videos, out, "test", fps=2)
+    assert frame.read_bytes() != first
+    prepare_videos(videos, out, "test", say=lines.append)
+    assert frame.read_bytes() == first and not any("done before" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
