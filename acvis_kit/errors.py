@@ -41,6 +41,12 @@ _BRIEF = _Brief()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, 80, 80
 
 
+def kind_of(value: object) -> str:
+    """The type of a value with its article, as messages name it: "an AVSC", "a RAVS", "an int"."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' or name.startswith('nd') else 'a'} {name}"
+
+
 def brief(value: Any) -> str:
     """A value as messages show it: its repr, shortened where it is long or deep."""
     return " ".join(_BRIEF.repr(value).split())

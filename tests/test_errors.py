@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
 import pytest
 
 import acvis_kit as ak
@@ -44,3 +45,11 @@ def test_a_value_nested_beyond_pythons_recursion_is_shown_too() -> None:
 
 def test_short_values_are_shown_as_they_are() -> None:
     assert [errors.brief(value) for value in (7, -1.5, None, "x", [1, 2])] == ["7", "-1.5", "None", "'x'", "[1, 2]"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(1, "an int"), ("", "a str"), (None, "a NoneType"), (np.zeros(1), "an ndarray"), (ak.AudioEdit(), "an AudioEdit")],
+)
+def test_the_kind_of_a_value_has_the_article_that_is_spoken(value: object, kind: str) -> None:
+    assert errors.kind_of(value) == kind

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from acvis_kit.cli.settings import add_fields, given
 from acvis_kit.config import InferenceConfig, inference_of
-from acvis_kit.errors import ConfigError
+from acvis_kit.errors import ConfigError, kind_of
 from acvis_kit.files import write_errors
 from acvis_kit.models.presets import ALL_PRESETS
 from acvis_kit.models.semantic_config import SemanticInference, semantic_inference_of
@@ -121,7 +121,7 @@ def make_predictor(arguments: argparse.Namespace) -> Predictor:
     predictor = make_any_predictor(arguments)
     if not isinstance(predictor, Predictor):
         raise ConfigError(
-            f"--weights {arguments.weights} is an {type(predictor.model).__name__}, which marks pixels of classes and "
+            f"--weights {arguments.weights} is {kind_of(predictor.model)}, which marks pixels of classes and "
             "has no tracks: give weights of ACVIS"
         )
     return predictor
@@ -142,9 +142,7 @@ def make_any_predictor(arguments: argparse.Namespace) -> Predictor | SemanticPre
     if wrong := given(arguments, other):
         named = ", ".join(f"{name}={value}" for name, value in wrong.items())
         fitting = "ACVIS" if semantic else "AVSC and RAVS"
-        raise ConfigError(
-            f"{named}: only for weights of {fitting}, and these are an {type(model).__name__}: leave it out"
-        )
+        raise ConfigError(f"{named}: only for weights of {fitting}, and these are {kind_of(model)}: leave it out")
     settings: dict[str, Any] = {"device": where, "dtype": arguments.dtype}
     if semantic:
         inference: Any = semantic_inference_of(model.config)

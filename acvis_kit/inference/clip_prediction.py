@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex, overload
 import torch
 from torch import Tensor
 
-from acvis_kit.errors import AcvisError, ConfigError, DataError, MediaError, brief
+from acvis_kit.errors import AcvisError, ConfigError, DataError, MediaError, brief, kind_of
 from acvis_kit.fields import is_number
 from acvis_kit.files import as_path, write_text
 from acvis_kit.inference.marks import Mark, MarkedFrame, frame_number, plain_number, whole_number
@@ -355,4 +355,4 @@ def require_prediction(value: object) -> None:
         DataError: names the type.
     """
     if not isinstance(value, ClipPrediction):
-        raise DataError(f"the prediction is a {type(value).__name__}: give what predict or a predictor returns")
+        raise DataError(f"the prediction is {kind_of(value)}: give what predict or a predictor returns")

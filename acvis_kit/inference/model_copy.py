@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acvis_kit.errors import ConfigError, brief
+from acvis_kit.errors import ConfigError, brief, kind_of
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.ravs.model import RAVS
@@ -29,13 +29,13 @@ def unwrapped(model: object) -> tuple[ACVIS, Callable[[Any], Any] | None]:
         return inner, model.dynamo_ctx  # type: ignore[attr-defined]  # an OptimizedModule has it
     if isinstance(model, ACVIS):
         return model, None
-    kind = type(model).__name__
+    kind = kind_of(model)
     if isinstance(getattr(model, "module", None), ACVIS):
-        raise ConfigError(f"the model is wrapped in a {kind}: pass the model inside, Predictor(model.module)")
+        raise ConfigError(f"the model is wrapped in {kind}: pass the model inside, Predictor(model.module)")
     if isinstance(model, AVSC | RAVS):
-        raise ConfigError(f"model is a {kind}, which marks pixels of classes: use SemanticPredictor, or ak.predict")
+        raise ConfigError(f"model is {kind}, which marks pixels of classes: use SemanticPredictor, or ak.predict")
     raise ConfigError(
-        f"model is a {kind}: pass an ACVIS, for example from load_model, or the name or path of weights: "
+        f"model is {kind}: pass an ACVIS, for example from load_model, or the name or path of weights: "
         "Predictor('acvis-synth-tiny')"
     )
 

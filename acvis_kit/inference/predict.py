@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from acvis_kit.clip import Clip
-from acvis_kit.errors import ConfigError
+from acvis_kit.errors import ConfigError, brief
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.inference.semantic import SemanticPrediction
 from acvis_kit.inference.semantic_predictor import SemanticPredictor
 from acvis_kit.inference.soundtrack import Sound
+from acvis_kit.media.load import load_clip
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.ravs.model import RAVS
@@ -32,7 +34,8 @@ def predict(
     For several clips or sounds make one `Predictor` or `SemanticPredictor`, which loads the weights once.
 
     Args:
-        clip: a clip, or the path of a video file.
+        clip: a clip, or the path of a video file, which is read as a whole; `load_clip` has options for a part of it,
+            or another rate.
         audio: the sound, see `Predictor.decode`; None: the clip's own.
         weights: a model, or a name or path for `load_model`. The default is part of the installation, made for filmed
             video of 18 classes, and often wrong; "acvis-synth-tiny" is for drawn scenes.
@@ -44,8 +47,16 @@ def predict(
     Raises:
         MediaError: the file cannot be read.
         WeightsError: there are no such weights.
-        ConfigError: a setting that this system does not have, or a value outside its range.
+        ConfigError: a setting that this system does not have, an option of `load_clip`, or a value outside its range.
     """
+    of_clips = {*inspect.signature(load_clip).parameters} - {"path", "progress"}
+    if options := {name: value for name, value in settings.items() if name in of_clips}:
+        path = repr(str(clip)) if isinstance(clip, str | Path) else "path"
+        given = ", ".join(f"{name}={brief(value)}" for name, value in options.items())
+        raise ConfigError(
+            f"{', '.join(options)}: predict has no options of load_clip: load the clip with them first, "
+            f"ak.predict(ak.load_clip({path}, {given}))"
+        )
     return predictor_for(weights, **settings)(clip, audio)
 
 
@@ -64,8 +75,10 @@ def predictor_for(model: ACVIS | AVSC | RAVS | str | Path, **settings: Any) -> P
     kind = SemanticPredictor if isinstance(found, AVSC | RAVS) else Predictor
     known = [*inspect.signature(kind).parameters][1:]
     if unknown := [name for name in settings if name not in known]:
+        near = [close for name in unknown for close in get_close_matches(name, known, 1)]
+        hint = f"did you mean {', '.join(near)}? Choose" if near else "choose"
         raise ConfigError(
-            f"{', '.join(unknown)}: no setting of a {kind.__name__}, which runs the {type(found).__name__}: choose "
+            f"{', '.join(unknown)}: no setting of a {kind.__name__}, which runs the {type(found).__name__}: {hint} "
             f"from {', '.join(known)}"
         )
     return kind(found, **settings)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from acvis_kit.clip import Clip, Progress, check_progress, moved
 from acvis_kit.config import InferenceConfig, inference_of
-from acvis_kit.errors import ConfigError, DataError, WeightsError, brief
+from acvis_kit.errors import ConfigError, DataError, WeightsError, brief, kind_of
 from acvis_kit.fields import is_number
 from acvis_kit.inference.features import VisualFeatures, ordinary
 from acvis_kit.inference.marks import whole_number, whole_size
@@ -165,9 +165,7 @@ class Predictor:
         clip = clip_or_frames if isinstance(clip_or_frames, Clip) else None
         frames = clip_or_frames.frames if isinstance(clip_or_frames, Clip) else clip_or_frames
         if not isinstance(frames, Tensor):
-            raise DataError(
-                f"frames are a {type(frames).__name__}: give a Clip, a path, or a tensor uint8 (T, 3, H, W)"
-            )
+            raise DataError(f"frames are {kind_of(frames)}: give a Clip, a path, or a tensor uint8 (T, 3, H, W)")
         if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8 or not len(frames):
             raise DataError(
                 f"frames are {frames.dtype} {tuple(frames.shape)}: expected uint8 (T, 3, H, W) with T at least 1"
@@ -218,7 +216,7 @@ class Predictor:
         """
         if not isinstance(features, VisualFeatures):
             raise DataError(
-                f"decode takes what encode returns, not a {type(features).__name__}: write "
+                f"decode takes what encode returns, not {kind_of(features)}: write "
                 "predictor.decode(predictor.encode(clip)), or predictor(clip)"
             )
         check_progress(progress)
@@ -368,7 +366,7 @@ class Predictor:
         for name, value, shape in (("log_mel", mel, (96, 64)), ("audio_features", vectors, None)):
             expected = (length, *(shape or (self.model.config.audio_dim,)))
             if value is not None and not isinstance(value, Tensor):
-                raise DataError(f"{name} is a {type(value).__name__}: expected a tensor {expected}")
+                raise DataError(f"{name} is {kind_of(value)}: expected a tensor {expected}")
             if value is not None and tuple(value.shape) != expected:
                 raise DataError(f"{name} is {tuple(value.shape)}: expected {expected}, one entry per frame")
         if vectors is not None:

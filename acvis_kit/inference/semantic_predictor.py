@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from acvis_kit.clip import Clip, Progress, check_progress
-from acvis_kit.errors import ConfigError, DataError, brief
+from acvis_kit.errors import ConfigError, DataError, brief, kind_of
 from acvis_kit.inference.features import MEGABYTE
 from acvis_kit.inference.marks import whole_size
 from acvis_kit.inference.model_copy import evaluation_copy, usable_device, version_of, weights_of
@@ -125,7 +125,7 @@ class SemanticPredictor:
     ) -> None:
         found: Any = load_model(model) if isinstance(model, str | Path) else model
         if not isinstance(found, AVSC | RAVS):
-            raise ConfigError(f"model is a {type(found).__name__}: pass an AVSC or RAVS; for an ACVIS use Predictor")
+            raise ConfigError(f"model is {kind_of(found)}: pass an AVSC or RAVS; for an ACVIS use Predictor")
         if not isinstance(inference, SemanticInference | None):
             raise ConfigError(f"inference={brief(inference)} must be a SemanticInference, or None")
         self.inference = inference or semantic_inference_of(found.config)
@@ -169,7 +169,7 @@ class SemanticPredictor:
         if isinstance(clip, str | Path):
             clip = load_clip(clip)
         if not isinstance(clip, Clip):
-            raise DataError(f"the frames are a {type(clip).__name__}: give a Clip (Clip.from_arrays), or a path")
+            raise DataError(f"the frames are {kind_of(clip)}: give a Clip (Clip.from_arrays), or a path")
         if not len(clip):
             raise DataError("the clip has 0 frames: give a clip with at least 1")
         features = SemanticFeatures(clip, encoder_key=self.encoder_key)
@@ -210,7 +210,7 @@ class SemanticPredictor:
         """
         if not isinstance(features, SemanticFeatures):
             raise DataError(
-                f"decode takes what encode returns, not a {type(features).__name__}: write "
+                f"decode takes what encode returns, not {kind_of(features)}: write "
                 "predictor.decode(predictor.encode(clip)), or predictor(clip)"
             )
         check_progress(progress)
@@ -221,7 +221,7 @@ class SemanticPredictor:
         if sound is not None and audio_features is not None:
             raise DataError("give one of sound and audio_features, not both")
         if not isinstance(audio_features, Tensor | None):
-            raise DataError(f"audio_features are a {type(audio_features).__name__}: expected a tensor (T, C)")
+            raise DataError(f"audio_features are {kind_of(audio_features)}: expected a tensor (T, C)")
         if audio_features is not None and (audio_features.ndim != 2 or len(audio_features) != len(features)):
             raise DataError(f"audio_features are {tuple(audio_features.shape)}: expected ({len(features)}, C)")
         clip, notes = soundtrack(features.clip, sound)

@@ -13,7 +13,7 @@ from torch import nn
 
 from acvis_kit.data.semantic import SemanticSplit
 from acvis_kit.data.semantic_layouts import open_split
-from acvis_kit.errors import WeightsError
+from acvis_kit.errors import WeightsError, kind_of
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.config import AVSCConfig
 from acvis_kit.models.avsc.model import AVSC
@@ -150,8 +150,8 @@ def _copy(given: nn.Module, model: AVSC | RAVS, source: str | Path, say: Callabl
         return
     if type(given) is not type(model) or given.config.class_names != model.config.class_names:
         raise WeightsError(
-            f"{source} holds a {type(given).__name__} for {len(given.config.class_names)} classes: going on "  # type: ignore[union-attr,arg-type]
-            f"needs a {type(model).__name__} for the {len(model.config.class_names)} classes of the data, or an ACVIS "
+            f"{source} holds {kind_of(given)} for {len(given.config.class_names)} classes: going on "  # type: ignore[union-attr,arg-type]
+            f"needs {kind_of(model)} for the {len(model.config.class_names)} classes of the data, or an ACVIS "
             "for its encoders"
         )
     try:

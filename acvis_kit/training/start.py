@@ -14,7 +14,7 @@ import acvis_kit
 from acvis_kit.config import TIMM_BACKBONES, ACVISConfig
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.data.semantic import SemanticSplit
-from acvis_kit.errors import WeightsError
+from acvis_kit.errors import WeightsError, kind_of
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.download import sha256_of
 from acvis_kit.weights.encoders import load_imagenet_weights
@@ -65,7 +65,8 @@ def initial_model(
     if init_from is not None:
         given = load_model(init_from)
         if not isinstance(given, ACVIS):
-            raise WeightsError(f"{init_from} holds a {type(given).__name__}: training an ACVIS needs weights of one")
+            kind = kind_of(given)
+            raise WeightsError(f"{init_from} holds {kind}: training an ACVIS needs weights of one")
         say(copy_weights(given, model, without=tuple(init_without)))
     if backbone_weights is not None:
         load_imagenet_weights(model.backbone, backbone_weights)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from acvis_kit.config import AVISEG_CLASSES, MOST_CLASSES, ACVISConfig
-from acvis_kit.errors import ConfigError, WeightsError, brief
+from acvis_kit.errors import ConfigError, WeightsError, brief, kind_of
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.encoders.backbones import SWIN_LAYOUTS
 from acvis_kit.weights.fit import build_and_load, cut, listed, reason, require_layers, state_in
@@ -166,7 +166,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[
     except Exception as error:  # a pickle's own code may raise anything
         raise WeightsError(f"{path} is not a PyTorch checkpoint, or is damaged ({reason(error)})") from error
     if not isinstance(loaded, Mapping):
-        raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors")
+        raise WeightsError(f"{path} holds {kind_of(loaded)}, not a dictionary of tensors")
     return loaded
 
 

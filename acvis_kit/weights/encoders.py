@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from acvis_kit.config import TIMM
-from acvis_kit.errors import WeightsError
+from acvis_kit.errors import WeightsError, kind_of
 from acvis_kit.models.encoders.audio import VGGish
 from acvis_kit.models.encoders.beats import BEATs
 from acvis_kit.models.encoders.htsat import HTSAT
@@ -198,7 +198,7 @@ def _read_weights(origin: str) -> Mapping[str, Any]:
     except Exception as error:  # a damaged file may lead to anything
         raise WeightsError(f"{origin} is not a file of weights ({reason(error)})") from error
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{origin} holds a {type(content).__name__}, not a dictionary of tensors")
+        raise WeightsError(f"{origin} holds {kind_of(content)}, not a dictionary of tensors")
     return content
 
 

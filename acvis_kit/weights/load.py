@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from acvis_kit.errors import ConfigError, WeightsError
+from acvis_kit.errors import ConfigError, WeightsError, kind_of
 from acvis_kit.files import as_path, write_errors, write_tensors, write_text
 from acvis_kit.models.acvis.model import ACVIS, rename_keys
 from acvis_kit.models.avsc.model import AVSC
@@ -242,7 +242,7 @@ def save_model(model: ACVIS | AVSC | RAVS, folder: str | Path) -> Path:
     """
     if not isinstance(model, ACVIS | AVSC | RAVS):
         raise WeightsError(
-            f"the model is a {type(model).__name__}: give an ACVIS, AVSC or RAVS; of a model from torch.compile or "
+            f"the model is {kind_of(model)}: give an ACVIS, AVSC or RAVS; of a model from torch.compile or "
             "wrapped for several GPUs the one inside"
         )
     folder = as_path(folder, WeightsError)
@@ -291,7 +291,7 @@ def with_vggish(model: ACVIS, path: str | Path) -> ACVIS:
     path = as_path(path, WeightsError)
     if not isinstance(model, ACVIS):
         raise WeightsError(
-            f"audio_weights={path} is for ACVIS, and these weights are an {type(model).__name__}, which has its audio "
+            f"audio_weights={path} is for ACVIS, and these weights are {kind_of(model)}, which has its audio "
             "encoder or takes features: leave it out"
         )
     if path.suffix == ".safetensors":
@@ -357,7 +357,7 @@ def _config_of(file: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any],
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"the configuration in {origin} is not JSON ({reason(error)})") from error
     if not isinstance(values, dict):
-        raise WeightsError(f"the configuration in {origin} is a {type(values).__name__}, not an object with fields")
+        raise WeightsError(f"the configuration in {origin} is {kind_of(values)}, not an object with fields")
     for name, kind in (("model_type", str), ("format", int)):
         value = values.get(name)
         if value is not None and (not isinstance(value, kind) or cut(str(value)) != str(value)):

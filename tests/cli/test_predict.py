@@ -392,7 +392,7 @@ def test_notes_and_errors_are_those_of_tracks(semantic: dict[str, Path], weights
         assert main([*run, str(each), option, "0.5"]) == 1
         assert words in capsys.readouterr().err
     assert main([*run, str(semantic["ravs"]), "--audio-weights", str(silent)]) == 1
-    assert f"--audio-weights {silent} is for ACVIS, and these weights are an RAVS" in capsys.readouterr().err
+    assert f"--audio-weights {silent} is for ACVIS, and these weights are a RAVS" in capsys.readouterr().err
 
 
 def test_a_semantic_preset_runs_with_random_weights(clip_file: Path, tmp_path: Path, capsys) -> None:

@@ -31,5 +31,27 @@ def test_settings_are_those_of_the_predictor(noise_clip: Clip, tiny_model: ACVIS
         ak.predict(noise_clip, weights=marking_avsc(), score_threshold=0.5)
     with pytest.raises(ConfigError, match=r"threshold: no setting of a Predictor, which runs the ACVIS: .*top_k"):
         ak.predict(noise_clip, weights=tiny_model, threshold=0.5)
-    with pytest.raises(ConfigError, match=r"model is a AVSC, which marks pixels of classes: use SemanticPredictor"):
+    with pytest.raises(ConfigError, match=r"tresh, devise: no setting .*: did you mean threshold, device\? Choose"):
+        ak.predict(noise_clip, weights=marking_avsc(), tresh=0.5, devise="cpu")
+    with pytest.raises(ConfigError, match=r"model is an AVSC, which marks pixels of classes: use SemanticPredictor"):
         ak.Predictor(marking_avsc())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"end": 5}, r"^end: .* ak\.predict\(ak\.load_clip\('clip\.mp4', end=5\)\)$"),
+        ({"fps": 2, "top_k": 5, "start": 1}, r"^fps, start: .*load_clip\('clip\.mp4', fps=2, start=1\)\)$"),
+    ],
+)
+def test_options_of_load_clip_are_sent_there(options: dict, message: str) -> None:
+    """Before the weights are loaded, and the file is looked for."""
+    for clip in ("clip.mp4", Path("clip.mp4")):
+        with pytest.raises(ConfigError, match=message):
+            ak.predict(clip, weights="nowhere", **options)
+
+
+@pytest.mark.parametrize("kind", [ak.Predictor, ak.SemanticPredictor])
+def test_python_names_the_call_that_does_not_know_a_keyword(kind: type, tiny_model: ACVIS) -> None:
+    with pytest.raises(TypeError, match=rf"{kind.__name__}\.__init__\(\) .* unexpected keyword argument 'tresh'"):
+        kind(tiny_model, tresh=0.5)

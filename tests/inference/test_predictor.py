@@ -366,7 +366,7 @@ class TestWrongInput:
 
     def test_something_else_than_frames_or_features(self, tiny_model: ACVIS, noise_clip: Clip) -> None:
         predictor = Predictor(tiny_model)
-        with pytest.raises(DataError, match="frames are a ndarray: give a Clip, a path, or a tensor"):
+        with pytest.raises(DataError, match="frames are an ndarray: give a Clip, a path, or a tensor"):
             predictor.encode(noise_clip.frames.numpy())
         with pytest.raises(DataError, match=r"not a Clip: write .*encode\(clip\)\), or predictor\(clip\)"):
             predictor.decode(noise_clip)

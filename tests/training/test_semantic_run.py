@@ -135,7 +135,7 @@ def test_another_run_is_not_mixed_in(data: Path, tmp_path: Path) -> None:
 
 def test_weights_of_another_system_are_refused(data: Path, tmp_path: Path) -> None:
     train_semantic(RAVS_TINY, replace(RAVS_RECIPE, steps=1), data, tmp_path / "ravs", **QUIET)
-    with pytest.raises(WeightsError, match=r"holds a RAVS for 1 classes: going on needs a AVSC"):
+    with pytest.raises(WeightsError, match=r"holds a RAVS for 1 classes: going on needs an AVSC"):
         train_semantic(AVSC_TINY, AVSC_RECIPE, data, tmp_path / "avsc", init_from=tmp_path / "ravs" / "last", **QUIET)
 
 
