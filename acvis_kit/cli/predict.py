@@ -41,8 +41,8 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
         action="append",
         default=[],
         metavar="EDIT",
-        help="mute | swap:FILE[@OFFSET] | mix:FILE[@DB] | noise:DB | gain:DB | shift:SECONDS | keep:START-END, whose "
-        "seconds count from the beginning of the stretch; may be given several times, applied in order",
+        help="mute | swap:FILE[@OFFSET] | mix:FILE[@DB] | noise:DB | gain:DB | shift:SECONDS | keep:START-END, in "
+        "seconds of the file, as in counts.csv; may be given several times, applied in order",
     )
     parser.add_argument("--fps", type=float, default=1.0, help="frames per second that are processed (1)")
     parser.add_argument("--start", type=float, default=0.0, help="start of the stretch, in seconds (0)")

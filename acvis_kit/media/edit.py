@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
-from acvis_kit.errors import ConfigError, DataError, brief
+from acvis_kit.errors import ConfigError, DataError, brief, kind_of
 from acvis_kit.media.limits import DAY, check_number
 from acvis_kit.media.sound import MAX_SOUND_SECONDS, fit_length, read_stretch
 
@@ -64,11 +64,11 @@ class AudioEdit:
 
         Raises:
             MediaError: a file of `swap` or `mix` that cannot be read or has no sound.
-            ConfigError: `keep` from behind the end of the clip.
+            ConfigError: `keep` of seconds that the clip does not have.
             DataError: no clip.
         """
         if not isinstance(clip, Clip):
-            raise DataError(f"a {type(clip).__name__} has no sound to edit: give a Clip.")
+            raise DataError(f"{kind_of(clip)} has no sound to edit: give a Clip.")
         sound = clip.waveform.to(torch.float32).clone()
         for step in self.steps:
             sound = step.change(sound, clip)
@@ -125,9 +125,10 @@ class AudioEdit:
 
     @_edit
     def keep(self, start: float = 0.0, end: float | None = None) -> AudioEdit:
-        """Silence outside [start, end) seconds of the clip; `end` None is the end of the clip.
+        """Silence outside [start, end) seconds of the file; `end` None is the end of the clip.
 
-        Seconds count from the beginning of the clip, wherever in its file that is.
+        Seconds count from the beginning of the file, as in the tables of a prediction, wherever in it the clip begins
+        (`Clip.start`); a clip from arrays begins at 0.
         """
         first = _seconds(start, "keep.start", low=0)
         last = None if end is None else _seconds(end, "keep.end", low=0)
@@ -141,7 +142,7 @@ class AudioEdit:
 
         `original | mute | swap:FILE[@OFFSET] | mix:FILE[@DB] | noise:DB | gain:DB | shift:SECONDS | keep:START-END`. A
         file name may contain ":" and "@": only a number after the last "@" is an offset or a gain, unless a file of the
-        whole name exists. `keep:2-` keeps the sound from second 2 on.
+        whole name exists. `keep:2-` keeps the sound from second 2 of the file on.
 
         Raises:
             ConfigError: an edit that does not follow this grammar, or a number outside its range.
@@ -212,9 +213,7 @@ class OtherSound:
         try:
             samples = torch.as_tensor(source)
         except (TypeError, ValueError, RuntimeError):
-            raise ConfigError(
-                f"a sound cannot be a {type(source).__name__}: give a waveform, a file, or a Clip."
-            ) from None
+            raise ConfigError(f"a sound cannot be {kind_of(source)}: give a waveform, a file, or a Clip.") from None
         mono = _mono(samples)
         return cls(mono, f"<waveform of {len(mono) / SAMPLE_RATE:g} s>")
 
@@ -281,11 +280,13 @@ def _shift(sound: Tensor, clip: Clip, seconds: float) -> Tensor:
 
 
 def _keep(sound: Tensor, clip: Clip, start: float, end: float | None) -> Tensor:
-    first, last = round(start * SAMPLE_RATE), None if end is None else round(end * SAMPLE_RATE)
-    if first and first >= len(sound):
+    first = max(0, round((start - clip.start) * SAMPLE_RATE))
+    last = len(sound) if end is None else round((end - clip.start) * SAMPLE_RATE)
+    if len(sound) and (first >= len(sound) or last <= 0):
+        asked = f"from {start:g} s" if end is None else f"from {start:g} to {end:g} s"
         raise ConfigError(
-            f"keep from {start:g} s leaves silence: the clip lasts {len(sound) / SAMPLE_RATE:g} s, and its seconds "
-            "count from the beginning of what is read of the file."
+            f"keep {asked} leaves silence: the clip has the seconds {clip.start:g} to "
+            f"{clip.start + len(sound) / SAMPLE_RATE:g}, which count from the beginning of the file."
         )
     kept = torch.zeros_like(sound)
     kept[first:last] = sound[first:last]

@@ -61,6 +61,20 @@ def test_the_overlay_has_the_edited_sound(clip_file: Path, weights: Path, tmp_pa
     assert 0.01 < loudness(tmp_path / "overlay.mp4") < 0.05
 
 
+def test_a_part_of_the_sound_has_the_seconds_of_the_tables(
+    clip_file: Path, weights: Path, tmp_path: Path, capsys
+) -> None:
+    """Those of the file, whatever stretch of it is read."""
+    run = ["predict", str(clip_file), "-o", str(tmp_path), "--weights", str(weights), "--start", "1"]
+    assert main([*run, "--audio", "keep:2-3"]) == 0
+    rows = list(csv.DictReader((tmp_path / "counts.csv").open()))
+    sound = load_clip(tmp_path / "overlay.mp4").waveform
+    loud = [bool(sound[t * 16000 + 2000 : (t + 1) * 16000 - 2000].abs().max() > 0.1) for t in range(2)]
+    assert [float(row["start"]) for row in rows] == [1, 2] and loud == [False, True]
+    assert main([*run, "--audio", "keep:0-1"]) == 1
+    assert "keep from 0 to 1 s leaves silence: the clip has the seconds 1 to 3" in capsys.readouterr().err
+
+
 def test_the_error_of_one_file_of_a_folder_names_the_commands_options(
     clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """Edits of the sound, from Python and in the syntax of the command line."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -275,6 +276,23 @@ def test_edits_are_equal_if_arguments_and_sounds_are() -> None:
 def test_a_part_behind_the_end_of_the_clip_is_refused(start: float) -> None:
     """It left silence, which the model takes for a result."""
     clip = clip_with(torch.ones(32_000))
-    with pytest.raises(ConfigError, match="leaves silence: the clip lasts 2 s"):
+    with pytest.raises(ConfigError, match=f"keep from {start:g} to {start + 1:g} s leaves silence: .* seconds 0 to 2,"):
         AudioEdit.keep(start, start + 1).apply(clip)
     assert AudioEdit.keep(1.9).apply(clip).any()
+
+
+def test_seconds_of_a_part_are_those_of_the_file() -> None:
+    """As in the tables of a prediction; they counted from the clip's beginning."""
+    clip = replace(clip_with(torch.ones(32_000)), start=10.0)
+    for edit, kept in (
+        (AudioEdit.keep(10.5, 11), (8_000, 16_000)),
+        (AudioEdit.keep(11), (16_000, 32_000)),
+        (AudioEdit.keep(0, 11), (0, 16_000)),
+        (AudioEdit.keep(11, 99), (16_000, 32_000)),
+        (AudioEdit.keep(), (0, 32_000)),
+    ):
+        sounding = edit.apply(clip).nonzero()
+        assert (int(sounding[0]), int(sounding[-1]) + 1) == kept, edit
+    for start, end in ((0, 2), (1, 10), (12, 13), (12, None)):
+        with pytest.raises(ConfigError, match="leaves silence: the clip has the seconds 10 to 12, which count"):
+            AudioEdit.keep(start, end).apply(clip)
