@@ -15,7 +15,7 @@ import gradio as gr
 from acvis_kit.app import downloads, views
 from acvis_kit.app.clips import GONE, file_of
 from acvis_kit.app.numbers import number_within
-from acvis_kit.app.sound_settings import SoundSettings
+from acvis_kit.app.sound_settings import LABELS, SoundSettings
 from acvis_kit.app.studio import Cancelled, Studio, Take, TakeView
 from acvis_kit.errors import AcvisError, ConfigError, MediaError
 
@@ -71,7 +71,7 @@ class Handlers:
         other = str(example) if example else other
 
         def settings() -> list[SoundSettings]:
-            return [SoundSettings.given(sound, other, level, shift, start, end)]
+            return [SoundSettings.given(sound, other, level, shift, start, end, LABELS)]
 
         return self._run(clip, settings, (threshold, gate, opacity), left, request, progress, (clip, other))
 
@@ -160,10 +160,12 @@ class Handlers:
             if clip is None:
                 raise MediaError(NO_CLIP)
             shown, sounds = TakeView.given(*view), settings()
-            progress(0, desc=DOING["read"])
-            for n, each in enumerate(sounds, start=1):
-                prefix = f"Sound {n} of {len(sounds)}: " if len(sounds) > 1 else ""
-                takes.append(self.studio.run(key, Path(clip), each, shown, reporter(progress, prefix)))
+            with self.studio.cancellable(key) as cancelled:
+                progress(0, desc=DOING["read"])
+                for n, each in enumerate(sounds, start=1):
+                    prefix = f"Sound {n} of {len(sounds)}: " if len(sounds) > 1 else ""
+                    report = reporter(progress, prefix)
+                    takes.append(self.studio.run(key, Path(clip), each, shown, report, cancelled))
         except Cancelled:
             trouble = note(STOPPED)
         except Exception as error:
@@ -191,7 +193,7 @@ class Handlers:
     def _viewers(self, key: str | None, takes: list[Take], view: TakeView, left: int | None) -> list[Any]:
         """Both choices and both videos. The left one stays as it is while it shows the same clip."""
         session, take = self.studio.session(key), takes[-1]
-        choices = [("The original", ORIGINAL), *((kept.title, n) for n, kept in session.takes.items())]
+        choices = self._choices(key)
         if left is None:
             left = takes[0].number
         beside = session.takes.get(left)
@@ -204,6 +206,11 @@ class Handlers:
             left_video,
             str(take.videos[view]),
         ]
+
+    def _choices(self, key: str | None) -> list[tuple[str, int]]:
+        """What both lists of takes offer."""
+        takes = self.studio.session(key).takes
+        return [("The original", ORIGINAL), *((take.title, number) for number, take in [*takes.items()])]
 
     def _take(self, take: Take, view: TakeView) -> list[Any]:
         return [*self._shown(take, view, None), *self._files(take, view)]
@@ -326,18 +333,24 @@ class Handlers:
             video, *others = (str(file) for file in self._written(take, view))
             return video, views.summary(take, view), views.track_rows(take, view), *others
 
-    def cancel(self, waits: bool, request: gr.Request | None = None) -> Any:
-        """Stop the session's run.
+    def cancel(self, waits: bool, request: gr.Request | None = None) -> list[Any]:
+        """Stop the session's run, of one take or several; takes that it has finished stay.
 
         Args:
             waits: whether the page waits for a run, which the server may not have begun yet.
             request: of the visitor.
 
         Returns:
-            The status, which stays as it is if there is no run.
+            The status and both choices, which stay as they are if there is no run.
         """
-        stopped = self.studio.cancel(session_of(request))
-        return note(STOPPED) if stopped or waits else gr.skip()
+        key = session_of(request)
+        stopped = self.studio.cancel(key)
+        if not stopped:
+            return [note(STOPPED) if waits else gr.skip(), *skipped(2)]
+        session = self.studio.session(key)
+        finished = [f"take {number}" for number in [*session.takes] if number > session.made_before]
+        kept = [f"Finished before, and kept in the lists of videos: {', '.join(finished)}."] if finished else []
+        return [note(STOPPED, *kept), *(gr.update(choices=self._choices(key)) for _ in range(2))]
 
     def forget_trouble(self, status: object) -> Any:
         """The status after another file or sound was given: without an error of an earlier run, or that it stopped."""

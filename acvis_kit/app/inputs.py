@@ -10,6 +10,8 @@ import gradio as gr
 from gradio.exceptions import InvalidPathError
 from gradio_client.utils import is_file_obj_with_meta, is_http_url_like, traverse
 
+from acvis_kit.fields import is_number
+
 NO_FUNCTION = "The page has no such function."
 NO_ADDRESSES = "The page fetches no files from other hosts: download the file, then upload it."
 NOT_UPLOADED = "This file was not uploaded to the page: upload it, then give the path that the page answers with."
@@ -20,13 +22,15 @@ logger = logging.getLogger(__name__)
 
 
 class Page(gr.Blocks):
-    """Blocks that fetch nothing for a visitor, and that answer unusable values with a sentence.
+    """Blocks that fetch nothing for a visitor, clamp numbers of sliders, and answer unusable values with a sentence.
 
     By itself gradio downloads, whole and into memory, what a file's path names as an address. It answers values that
     its components do not take, and requests for what only the browser does, with an empty error.
     """
 
-    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> Any:
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], state: Any = None, *args: Any, **options: Any
+    ) -> Any:
         """The values for a handler, from those of a request.
 
         Raises:
@@ -36,7 +40,12 @@ class Page(gr.Blocks):
             raise _spoken(NO_FUNCTION)
         try:
             traverse(inputs, _refuse_address, is_file_obj_with_meta)  # what gradio takes for a file
-            return await super().preprocess_data(block_fn, inputs, *args, **options)
+            given = [*inputs]
+            for n, block in enumerate(block_fn.inputs[: len(given)]):
+                if isinstance(block, gr.Slider):  # the visitor's own has the range that a take gave it
+                    own = state[block._id] if state is not None and block._id in state else block
+                    given[n] = _clamped(own, given[n])
+            return await super().preprocess_data(block_fn, given, state, *args, **options)
         except gr.Error as error:
             message = str(error.message)
             raise _spoken(message if len(message) <= LONGEST else f"{message[:LONGEST]}...") from None
@@ -45,6 +54,20 @@ class Page(gr.Blocks):
         except Exception as error:
             logger.info("unusable values: %.1000r", error)
             raise _spoken(UNUSABLE) from None
+
+
+def _clamped(slider: gr.Slider, value: Any) -> Any:
+    """The nearest of a slider's values to a number, and the least for an empty box; other values as they are.
+
+    The box beside a slider does the same when it is left. Until then gradio would answer with an error, in place of
+    results.
+    """
+    low, high = slider.minimum, slider.maximum
+    if value is None:
+        return low
+    if not is_number(value):
+        return value
+    return min(value, high) if value >= low else low  # the least for NaN, too
 
 
 def _refuse_address(file: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from acvis_kit.app.clips import example_title
 from acvis_kit.app.downloads import NAMES
 from acvis_kit.app.handlers import ORIGINAL, Handlers
 from acvis_kit.app.inputs import Page
-from acvis_kit.app.sound_settings import NEEDS, SOUNDS
+from acvis_kit.app.sound_settings import LABELS, NEEDS, SOUNDS
 from acvis_kit.app.studio import MAX_SECONDS, Studio
 from acvis_kit.app.views import GATE
 from acvis_kit.weights.load import Loaded
@@ -157,13 +157,14 @@ def _controls(studio: Studio, first_example: int) -> Controls:
         -10, 10, value=2, step=0.5, label="Delay in seconds (negative: earlier)", visible=False, elem_id="shift"
     )
     with gr.Row(visible=False) as range_row:
-        start = gr.Number(0, label="From second", minimum=0, elem_id="keep-from")
-        end = gr.Number(0, label="To second (0: the end)", minimum=0, elem_id="keep-to")
+        start = gr.Number(0, label=LABELS["start"], elem_id="keep-from")
+        end = gr.Number(0, label=f"{LABELS['end']} (0: the end)", elem_id="keep-to")
     groups = {"other": other_group, "level": level, "shift": shift, "range": range_row}
     with gr.Row(elem_id="actions"):
         run = gr.Button("Run", variant="primary", scale=2, min_width=80, elem_id="run")
         run_all = gr.Button("Run all sounds", variant="secondary", scale=2, min_width=110, elem_id="run-all")
         cancel = gr.Button("Cancel", variant="secondary", scale=1, min_width=80, elem_id="cancel")
+        gr.HTML("<p role='status'></p>", elem_id="busy", padding=False)  # its text is page.js'
     return Controls(examples, clip, sound, other_example, other, level, shift, start, end, groups, run, run_all, cancel)
 
 
@@ -278,7 +279,8 @@ def _wire(handlers: Handlers, controls: Controls, results: Results) -> None:
     for each in runs:
         each.then(None, results.second, None, js=style.FINISH, **hidden)
     waits = gr.Checkbox(visible=False)
-    controls.cancel.click(handlers.cancel, waits, results.status, cancels=[*runs], js=style.WAITS, **at_once)
+    stopped = [results.status, *results.choices]
+    controls.cancel.click(handlers.cancel, waits, stopped, cancels=[*runs], js=style.CANCEL, **at_once)
     controls.clip.change(handlers.keep_clip, controls.clip, None, **at_once)
     files = [controls.clip.upload, controls.clip.stop_recording, controls.clip.clear]
     files += [controls.other.upload, controls.other.clear]

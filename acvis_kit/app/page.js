@@ -2,6 +2,12 @@
 (() => {
   let at = 0;  // seconds: where both players stand, or begin when a video is loaded
   let waits = false;  // whether a run was begun that has not finished; it may still be in the queue
+  const BUSY = 'A run is in progress: wait until it has finished, or press Cancel.';
+  const sayBusy = (text) => {
+    const busy = document.querySelector('#busy [role=status]');
+    if (busy) busy.textContent = text;
+  };
+  const end = () => { waits = false; sayBusy(''); };
   const players = () => [...document.querySelectorAll('#viewers video')];
   const inViewers = (event) => event.target.matches && event.target.matches('#viewers video');
   const inView = (element) => {
@@ -29,12 +35,12 @@
   window.acvis = {
     begin: () => { waits = true; show(document.querySelector('#summary')); return ''; },
     finish: (t) => {
-      waits = false;
+      end();
       if (!hasTrouble()) go(t);
       show(document.querySelector(hasTrouble() ? '#status' : '#summary'));
     },
     go,
-    waits: () => waits,
+    cancel: () => { const waited = waits; end(); return waited; },  // whether there was a run to cancel
     playBoth: () => {
       const ended = players().some((video) => video.duration && at >= video.duration - 0.1);
       play(ended ? 0 : at);
@@ -57,6 +63,12 @@
   for (const name of ['timeupdate', 'seeked']) document.addEventListener(name, (event) => {
     const video = event.target;  // loading another video sets the time to 0: that is no wish of the visitor
     if (inViewers(event) && video.readyState > 1 && video.currentTime > 0) at = video.currentTime;
+  }, true);
+  // A run button does nothing during a run, and says so; gradio would ignore it, or begin another run afterwards.
+  document.addEventListener('click', (event) => {
+    if (!waits || !event.target.closest || !event.target.closest('#run, #run-all, #examples button')) return;
+    event.stopImmediatePropagation();
+    sayBusy(BUSY);
   }, true);
   // A click on the timeline moves the slider and the paused videos to that second.
   const select = (seconds) => {

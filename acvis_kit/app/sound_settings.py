@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ PARAMETERS = {  # group of controls -> the endpoint's parameters
     "shift": ("seconds",),
     "range": ("start", "end"),
 }
+LABELS = {"start": "From second", "end": "To second"}  # on the page, of boxes in which any number can be written
 LOUDEST = 100  # dB, of `level` up and down
 LONGEST = 3600  # seconds, of `seconds` up and down, and of `start` and `end`
 ROUNDING = 1.0  # seconds by which the end of a part may lie beyond the clip's: players round durations up
@@ -59,19 +61,38 @@ class SoundSettings:
     end: float | None = None
 
     @classmethod
-    def given(cls, sound: str, other: str | None, level: Any, seconds: Any, start: Any, end: Any) -> SoundSettings:
+    def given(
+        cls,
+        sound: str,
+        other: str | None,
+        level: Any,
+        seconds: Any,
+        start: Any,
+        end: Any,
+        labels: Mapping[str, str] | None = None,
+    ) -> SoundSettings:
         """Settings from values of any kind; a number that is None is 0.
+
+        Args:
+            sound: a value of `SOUNDS`.
+            other: a sound or video file, or None.
+            level: see `SoundSettings`, like the next three.
+            seconds: a number.
+            start: a number.
+            end: a number.
+            labels: what messages call a value; without it, its name here.
 
         Raises:
             ConfigError: a value that is no number, or outside its range.
         """
+        named = labels or {}
         return cls(
             sound,
             other,
             number_within("level", level, -LOUDEST, LOUDEST),
             number_within("seconds", seconds, -LONGEST, LONGEST),
-            number_within("start", start, 0, LONGEST),
-            number_within("end", end, 0, LONGEST) or None,
+            number_within(named.get("start", "start"), start, 0, LONGEST),
+            number_within(named.get("end", "end"), end, 0, LONGEST) or None,
         )
 
     def check_used(self) -> None:

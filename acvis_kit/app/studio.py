@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,7 @@ class Session:
         made: number of takes so far.
         dropped: numbers of takes that made room, until the visitor is told.
         cancelled: set to stop the current run; None without one.
+        made_before: number of takes when the current, or else the last, run began.
     """
 
     folder: Path = field(default_factory=lambda: secret_path(upload_folder()))
@@ -180,6 +181,7 @@ class Session:
     made: int = 0
     dropped: list[int] = field(default_factory=list)
     cancelled: threading.Event | None = None
+    made_before: int = 0
 
     def make_room(self) -> None:
         """Drop the oldest takes, with their files, as long as there are too many or they are too large."""
@@ -292,7 +294,34 @@ class Studio:
             cancelled.set()
         return cancelled is not None
 
-    def run(self, key: str | None, clip: Path, settings: SoundSettings, view: TakeView, report: Progress) -> Take:
+    @contextmanager
+    def cancellable(self, key: str | None) -> Iterator[threading.Event]:
+        """A run of the session, of one take or several, which `cancel` stops as a whole, between two takes too.
+
+        Args:
+            key: of the session.
+
+        Yields:
+            What `run` gets, for each take.
+        """
+        session = self.session(key)
+        session.cancelled = cancelled = threading.Event()
+        session.made_before = session.made
+        try:
+            yield cancelled
+        finally:
+            if session.cancelled is cancelled:
+                session.cancelled = None
+
+    def run(
+        self,
+        key: str | None,
+        clip: Path,
+        settings: SoundSettings,
+        view: TakeView,
+        report: Progress,
+        cancelled: threading.Event | None = None,
+    ) -> Take:
         """Add a take of a clip to the session, with its overlay drawn.
 
         Args:
@@ -301,19 +330,14 @@ class Studio:
             settings: the sound.
             view: how to draw the overlay.
             report: called with ("wait", "read", "encode", "decode", "masks", "preview" or "write", done, total).
+            cancelled: of a run of several takes, see `cancellable`; None: the take is a run of its own.
 
         Raises:
             AcvisError: files that cannot be read, or numbers out of range.
             Cancelled: the session was cancelled.
         """
-        session = self.session(key)
-        session.cancelled = cancelled = threading.Event()
-        try:
-            with self._counted():
-                return self._run(session, clip, settings, view, cancelled, report)
-        finally:
-            if session.cancelled is cancelled:
-                session.cancelled = None
+        with nullcontext(cancelled) if cancelled else self.cancellable(key) as event, self._counted():
+            return self._run(self.session(key), clip, settings, view, event, report)
 
     def _run(
         self,
@@ -329,6 +353,7 @@ class Studio:
                 raise Cancelled("The run was cancelled.")
             report(what, done, total)
 
+        report_or_stop("wait", 0, 1)
         clip = self._example(clip) or clip
         ready = self._warm.get(clip) if settings == SoundSettings() else None
         take = ready or self._take(clip, settings, report_or_stop)

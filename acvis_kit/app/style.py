@@ -81,7 +81,7 @@ def posters(paths: Iterable[Path]) -> str:
 
 
 HEAD = f"<script>{read_text(FOLDER / 'page.js')}</script>"
-# Of page.js, for events: a run begins and finishes, a new second is shown, both videos play; and what it knows.
+# Of page.js, for events: a run begins, finishes or is cancelled, a new second is shown, both videos play.
 BEGIN, FINISH, GO = "() => acvis.begin()", "(t) => acvis.finish(t)", "(t) => acvis.go(t)"
 PLAY_BOTH, PLAY_FROM_BEGINNING = "() => acvis.playBoth()", "() => acvis.playFromBeginning()"
-TOKEN, WAITS = "() => acvis.token()", "() => acvis.waits()"
+TOKEN, CANCEL = "() => acvis.token()", "() => acvis.cancel()"

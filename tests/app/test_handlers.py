@@ -148,6 +148,8 @@ def test_a_wrong_sound_gets_a_message(page, clip, tmp_path, sound, other, messag
         ("shift", {"shift": -2}, "Nothing is left of a sound shifted by -2 s: the clip lasts 2 s"),
         ("shift", {"shift": math.nan}, "seconds=nan must be a number from -3600 to 3600"),
         ("noise", {"level": math.inf}, "level=inf must be a number from -100 to 100"),
+        ("keep", {"start": -50}, "From second=-50 must be a number from 0 to 3600"),
+        ("keep", {"end": 1e9}, "To second=1000000000.0 must be a number from 0 to 3600"),
     ],
 )
 def test_numbers_outside_the_clip_or_their_range_are_refused_in_words(page, clip, sound, numbers, message):
@@ -165,7 +167,7 @@ def test_a_stopped_run_leaves_the_finished_take_as_it_is(page, clip):
     pressed: list[str] = []
 
     def press_cancel(*_: object, **__: object) -> None:
-        pressed.append(page.cancel(False, visitor()))
+        pressed.append(page.cancel(False, visitor())[0])
 
     stopped = run(page, clip, "mute", progress=press_cancel)
     assert stopped.changed() == ["status"] and "Stopped" in stopped.status and "role='status'" in stopped.status
@@ -174,11 +176,35 @@ def test_a_stopped_run_leaves_the_finished_take_as_it_is(page, clip):
 
 def test_cancel_says_nothing_when_nothing_runs_and_stopped_when_a_run_waits(page, clip):
     """It must not replace what the status says about the last run."""
-    assert page.cancel(False, visitor()) == gr.skip()
+    nothing = [gr.skip()] * 3
+    assert page.cancel(False, visitor()) == nothing
     run(page, clip)
-    assert page.cancel(False, visitor()) == gr.skip()
+    assert page.cancel(False, visitor()) == nothing
     assert run(page, clip, "mute").status == ""  # nor stop the next run
-    assert "Stopped" in page.cancel(True, visitor())  # a run that the server has not begun
+    stopped, *choices = page.cancel(True, visitor())  # a run that the server has not begun
+    assert "Stopped" in stopped and "Finished" not in stopped and choices == nothing[1:]
+
+
+def test_cancel_between_two_takes_stops_the_others_and_keeps_the_finished_ones(page, clip, monkeypatch):
+    run(page, clip)
+    pressed: list[Any] = []
+    one = page.studio.run
+
+    def run_and_cancel(*arguments: Any) -> Any:
+        take = one(*arguments)
+        if take.number == 3:  # the second of three
+            pressed.extend(page.cancel(True, visitor()))
+        return take
+
+    monkeypatch.setattr(page.studio, "run", run_and_cancel)
+    results = Results(*page.run_all(clip, "", clip, *VIEW, request=visitor()))
+    assert "Stopped" in results.status and results.right["value"] == 3
+    assert [*page.studio.session("s").takes] == [1, 2, 3]
+    status, left, right = pressed
+    assert "kept in the lists of videos: take 2, take 3." in status and left == right
+    assert [number for _, number in right["choices"]] == [0, 1, 2, 3]
+    monkeypatch.undo()
+    assert run(page, clip, "mute").right["value"] == 4  # the next run is not stopped
 
 
 def test_another_file_or_sound_clears_the_error_of_an_earlier_run_and_keeps_news(page, clip):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,33 @@ def test_unusable_values_are_answered_with_a_sentence(
         assert error_of(page, *values) == message
     finally:
         LocalContext.blocks.reset(token)
+
+
+def taken(page: gr.Blocks, handler: str, box: str, sent: Any, state: SessionState) -> Any:
+    """What a handler gets of a number that a box of the page sends."""
+    event = next(fn for fn in page.fns.values() if fn.name == handler)
+    place = next(n for n, block in enumerate(event.inputs) if block.elem_id == box)
+    inputs = [block.value if n != place else sent for n, block in enumerate(event.inputs)]
+    return asyncio.run(page.preprocess_data(event, inputs, state))[place]
+
+
+@pytest.mark.parametrize(
+    ("sent", "second"), [(999, 2), (2, 2), (1, 1), (-5, 0), (None, 0), (1e308, 2), (math.inf, 2), (math.nan, 0)]
+)
+def test_a_slider_takes_the_nearest_of_its_values(page: gr.Blocks, sent: float | None, second: int) -> None:
+    """While a number is being written, the box beside it sends what it holds."""
+    state = SessionState(page)
+    slider = next(block for block in page.blocks.values() if block.elem_id == "second")
+    state[slider._id] = gr.Slider(0, 2, value=0, step=1, render=False)  # as a take of three seconds changes it
+    state[slider._id]._id = slider._id
+    assert taken(page, "second", "second", sent, state) == second
+
+
+@pytest.mark.parametrize("box", ["level", "shift", "keep-from", "keep-to", "threshold", "opacity"])
+def test_every_box_of_the_page_takes_any_number(page: gr.Blocks, box: str) -> None:
+    """What a component refuses itself covers results with the word Error; handlers refuse in words."""
+    for sent in (-1e9, 1e9, None):
+        taken(page, "run", box, sent, SessionState(page))
 
 
 def test_too_few_values_and_very_long_ones_have_a_short_answer(page: gr.Blocks) -> None:

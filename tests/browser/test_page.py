@@ -505,6 +505,73 @@ def test_progress_is_shown_within_a_second_and_cancelling_stops_the_run_within_t
     assert not visit.get_by_role("alert").filter(has_not_text="weights are random").count()
 
 
+def test_a_run_button_pressed_during_a_run_says_so_and_begins_nothing(visit, clip, tmp_path):
+    upload(visit, make_disc(tmp_path / "long.mp4", (90, 20, 90), seconds=90))
+    busy = visit.locator("#busy", has_text="A run is in progress: wait until it has finished, or press Cancel.")
+    for _ in range(2):
+        visit.get_by_role("button", name="Run", exact=True).click()
+        visit.wait_for_timeout(2000)  # the end of a cancelled run must not be taken for that of the next
+        for name in ("Run", "Run all sounds", "Red disc"):
+            visit.get_by_role("button", name=name, exact=True).click()
+            busy.wait_for()
+            assert in_view(visit, "#busy") and in_view(visit, "#cancel")
+        visit.get_by_role("button", name="Cancel", exact=True).click()
+        assert not busy.count()
+    visit.locator("#status", has_text="Stopped").wait_for()
+    upload(visit, clip)
+    for sound in ("with its original sound", "with silence"):  # each button works after a cancelled and a finished run
+        run(visit, f"disc.mp4 {sound}")
+        choose_sound(visit, "mute")
+    assert not busy.count() and "Take 2:" in visit.get_by_label("Main video", exact=True).input_value()
+    visit.wait_for_timeout(1000)
+    assert "Take 2:" in visit.get_by_label("Main video", exact=True).input_value()  # no other run was waiting
+
+
+def test_cancel_during_all_sounds_keeps_the_takes_that_are_finished(visit, served, clip, monkeypatch):
+    one = served.studio.run
+
+    def slow(*arguments):
+        take = one(*arguments)
+        if take.number == 1:
+            time.sleep(3)  # between two takes
+        return take
+
+    monkeypatch.setattr(served.studio, "run", slow)
+    upload(visit, clip)
+    visit.get_by_role("button", name="Run all sounds").click()
+    while not any(session.takes for session in served.studio._sessions.values() if session.cancelled):
+        time.sleep(0.05)
+    visit.get_by_role("button", name="Cancel", exact=True).click()
+    visit.locator("#status", has_text="kept in the lists of videos: take 1.").wait_for()
+    visit.wait_for_timeout(5000)
+    assert not served.studio.running
+    visit.get_by_label("Main video", exact=True).click()
+    assert visit.get_by_role("option").count() == 2
+    visit.get_by_role("option", name="Take 1: disc.mp4").click()
+    visit.locator("#summary", has_text="disc.mp4 with its original sound").wait_for()
+    visit.locator("#right-video video").wait_for()
+
+
+def test_a_number_outside_the_range_of_its_box_is_no_bare_error(visit):
+    visit.get_by_role("button", name="Red disc").click()
+    visit.locator("#summary", has_text="red-disc.mp4 with its original sound").wait_for()
+    visit.locator("#right-video video").wait_for()
+    for box, numbers in (("second", ("999", "-5", "")), ("threshold", ("7", "")), ("opacity", ("-1",))):
+        number = visit.locator(f"#{box} input[type=number]")
+        for text in numbers:
+            number.fill(text)
+            number.press("Enter")
+            visit.wait_for_timeout(700)
+            assert not visit.get_by_text("Error", exact=True).count(), (box, text)
+            if text == "999":
+                visit.locator("#caption", has_text=f"Second {SECONDS - 1} to {SECONDS}").wait_for()
+    choose_sound(visit, "keep")
+    visit.locator("#keep-from input").fill("-50")
+    visit.get_by_role("button", name="Run", exact=True).click()
+    visit.locator("#status", has_text="From second=-50 must be a number from 0 to 3600").wait_for()
+    assert not visit.get_by_text("Error", exact=True).count()
+
+
 def test_cancel_with_nothing_running_changes_nothing(visit, clip):
     visit.get_by_role("button", name="Cancel", exact=True).click()
     upload(visit, clip)
