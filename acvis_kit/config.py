@@ -245,6 +245,7 @@ class InferenceConfig(Checked):
     score_threshold: float = number(0.3, least=0, below=1, help="tracks must score above it to be shown")
     # With targets="visible".
     sounding_threshold: float = number(0.5, least=0, below=1, help="masks are shown where a track sounds so probably")
+    sounding_bias: float = number(0.0, -20, 20, help="added to the logit that a track sounds; above 0: hears more")
     top_k: int = number(100, 1, 1_000_000, help="pairs of query and class that are examined")
     # Ours, for queries that are few steps old: several stand for one object then.
     duplicate_iou: float = number(1.0, above=0, most=1, help="drop tracks whose masks overlap a better one's by more")

@@ -51,10 +51,10 @@ def tracks_of(
     A track's score is its class probability times the mean probability of its mask's pixels. The latter is at most 1,
     so pairs whose class probability is below the threshold are dropped before any mask is computed. If queries
     represent all visible objects (`targets="visible"`), a mask is shown only in frames in which the track's sounding
-    probability exceeds `sounding_threshold`. The mean of that probability over these frames is then
-    a third factor of the score. With `duplicate_iou` below 1, a track is dropped if the IoU of its masks with those of
-    a better track, over the whole clip, exceeds it; with `duplicate_share` below 1, if more than this share of its
-    masks lies inside those of a better track of its class.
+    probability, whose logit is the network's plus `sounding_bias`, exceeds `sounding_threshold`. The mean of that
+    probability over these frames is then a third factor of the score. With `duplicate_iou` below 1, a track is dropped
+    if the IoU of its masks with those of a better track, over the whole clip, exceeds it; with `duplicate_share` below
+    1, if more than this share of its masks lies inside those of a better track of its class.
 
     Args:
         model: the model whose tracker computed `video`.
@@ -78,7 +78,7 @@ def tracks_of(
         return Drawn([], torch.zeros(0, length), torch.zeros(0))
     sounding = torch.ones(len(queries), length, dtype=exact, device=queries.device)
     if video.sounding_logits is not None:
-        sounding = video.sounding_logits[-1, 0].to(exact).sigmoid().T[queries]  # (M, T)
+        sounding = (video.sounding_logits[-1, 0].to(exact) + inference.sounding_bias).sigmoid().T[queries]  # (M, T)
     shown = sounding > inference.sounding_threshold
     embeds = video.mask_embeds[-1, 0][queries].to(exact)  # (M, C)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 from dataclasses import replace
@@ -445,6 +446,22 @@ def test_masks_are_shown_where_the_sounding_probability_exceeds_the_threshold(no
 
     found = [shown(threshold) for threshold in (0.0, 0.45, 0.5, 0.55, 0.99)]
     assert found == sorted(found, reverse=True) and found[0] > found[1] > found[-1] == 0
+
+
+def test_a_bias_shifts_the_logit_that_a_track_sounds(noise_clip: Clip) -> None:
+    """A threshold shifted likewise keeps the masks; the counts follow the higher probabilities."""
+    settings = replace(SEEING, score_threshold=0.0, count_from="queries")
+    plain = Predictor(make_model(replace(settings, sounding_threshold=0.45)))(noise_clip)
+    shifted = replace(settings, sounding_bias=2.0, sounding_threshold=1 / (1 + 0.55 / 0.45 * math.exp(-2.0)))
+    biased = Predictor(make_model(shifted))(noise_clip)
+
+    def masks(prediction: Prediction) -> set[tuple[bytes, ...]]:
+        return {tuple(mask["counts"] for mask in track.masks) for track in prediction.tracks}
+
+    assert masks(biased) == masks(plain) != set()
+    assert plain.count_source is not None and biased.count_source is not None
+    assert (biased.count_source.presence.sum(0) >= plain.count_source.presence.sum(0)).all()
+    assert biased.count_source.presence.sum() > 1.2 * plain.count_source.presence.sum()
 
 
 def test_thresholds_and_sizes_are_the_inference_part_and_arguments_override_it(tiny_model: ACVIS) -> None:
