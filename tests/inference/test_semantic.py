@@ -194,7 +194,7 @@ def test_mistakes_are_named(noise_clip: Clip) -> None:
         SemanticPredictor(model, threshold=1.0)
     with pytest.raises(ConfigError, match=r"dtype=torch\.int8 is unknown"):
         SemanticPredictor(model, dtype=torch.int8)
-    with pytest.raises(ConfigError, match=r"model is a ACVIS.*use Predictor"):
+    with pytest.raises(ConfigError, match=r"model is an ACVIS.*use Predictor"):
         SemanticPredictor("acvis-synth-tiny")
 
 

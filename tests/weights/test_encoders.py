@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from acvis_kit.config import ACVISConfig
-from acvis_kit.errors import WeightsError
+from acvis_kit.errors import WeightsError, kind_of
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.config import AVSC_PRESETS
 from acvis_kit.models.avsc.model import AVSC
@@ -129,7 +129,7 @@ def test_a_file_without_a_dictionary_of_tensors_is_refused(content: object, tmp_
     with pytest.raises(WeightsError):
         from_reference(tmp_path / "other.pt")
     if not isinstance(content, dict):
-        with pytest.raises(WeightsError, match=rf"other.pt holds a {type(content).__name__}, not a dictionary"):
+        with pytest.raises(WeightsError, match=rf"other.pt holds {kind_of(content)}, not a dictionary"):
             load_imagenet_weights(encoders[load_imagenet_weights][0], tmp_path / "other.pt")
 
 
