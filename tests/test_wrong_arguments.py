@@ -105,6 +105,7 @@ def calls_of_the_rest(folder: Path) -> dict[str, Call]:
         "Predictor": (ak.Predictor, (model,), {
             "short_side": 64, "score_threshold": 0.5, "top_k": 5, "count_gate": False, "feature_budget_mb": 100,
             "device": "cpu", "dtype": "float32", "frames_at_once": 2, "inference": None, "matmul_precision": None,
+            "device_budget_mb": 100,
         }),
         "SemanticPredictor": (ak.SemanticPredictor, (semantic,), {
             "threshold": 0.5, "device": "cpu", "dtype": "float32", "inference": None,

@@ -66,7 +66,16 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
     """Add the settings of the Predictor."""
     add_fields(parser, InferenceConfig, defaults="stored with the weights")
     parser.add_argument(
-        "--feature-budget-mb", type=float, default=2048, help="memory for features; the rest goes to disk (2048)"
+        "--feature-budget-mb",
+        type=float,
+        default=2048,
+        help="the host's memory for features; the rest goes to disk (2048)",
+    )
+    parser.add_argument(
+        "--device-budget-mb",
+        type=float,
+        default=4096,
+        help="a GPU's memory for features; the rest stays on the host (4096)",
     )
     parser.add_argument("--device", default=None, help="cpu, cuda, mps (cuda if there is one)")
     parser.add_argument(
@@ -147,7 +156,8 @@ def make_any_predictor(arguments: argparse.Namespace) -> Predictor | SemanticPre
     if semantic:
         inference: Any = semantic_inference_of(model.config)
     else:
-        inference, settings["feature_budget_mb"] = inference_of(model.config), arguments.feature_budget_mb
+        inference = inference_of(model.config)
+        settings |= {"feature_budget_mb": arguments.feature_budget_mb, "device_budget_mb": arguments.device_budget_mb}
     return predictor_for(model, inference=replace(inference, **given(arguments, own)), **settings)
 
 

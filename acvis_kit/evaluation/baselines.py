@@ -40,6 +40,7 @@ class Baseline(Predictor):
         super().__init__(
             predictor.model, inference=everything, device=predictor.device, dtype=predictor.autocast_dtype,
             feature_budget_mb=predictor.feature_budget_mb,
+            device_budget_mb=predictor.device_budget_mb,
         )  # fmt: skip
         self.kind = kind
 

@@ -171,6 +171,7 @@ def memory(
         "size": list(size),
         "weights_gb": weights / GB,
         "clip_gb": clip.frames.nbytes / GB,
+        "features_on_device_gb": features.bytes_on_device / GB,
         "features_in_memory_gb": features.bytes_in_memory / GB,
         "features_on_disk_gb": features.bytes_on_disk / GB,
         "peak_gb": peak / GB,

@@ -1,7 +1,8 @@
 """Visual features of a clip, kept so that another soundtrack does not encode the frames again.
 
-The features of a 360x640 frame take 21 MB. Together with the clip they stay in memory up to a budget. The rest is
-written to a temporary folder, which is deleted with the object.
+The features of a 360x640 frame take 21 MB. Those that a GPU computed stay there up to a budget. Further ones, and those
+of a CPU, stay in the host's memory, together with the clip up to another budget. The rest is written to a temporary
+folder, which is deleted with the object.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class VisualFeatures:
         source_size: (H, W) of the given frames.
         input_size: (h, w) of the network's input, before padding.
         fps: frames per second.
-        bytes_in_memory: size of the features in memory, without the clip.
+        bytes_on_device: size of the features in the memory of a GPU.
+        bytes_in_memory: size of the features in the host's memory, without the clip.
         bytes_on_disk: size of the features on disk.
         encoder_key: the weights and the precision that encoded the frames; only the same can decode them.
     """
@@ -43,20 +45,25 @@ class VisualFeatures:
         clip: Clip | None = None,
         fps: float = 1.0,
         budget_mb: float = 2048,
+        device_budget_mb: float = 4096,
     ) -> None:
         self.source_size, self.input_size, self.clip, self.fps = source_size, input_size, clip, fps
         self.encoder_key: object = None
         self._budget_mb = budget_mb
         self._budget = budget_mb * MEGABYTE - (clip.frames.nbytes + clip.waveform.nbytes if clip is not None else 0)
+        self._device_budget = device_budget_mb * MEGABYTE
         self._chunks: list[PixelFeatures | Path] = []
         self._lengths: list[int] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.bytes_on_device = 0
         self.bytes_in_memory = 0
         self.bytes_on_disk = 0
 
     def __repr__(self) -> str:
-        (height, width), memory, disk = self.input_size, self.bytes_in_memory, self.bytes_on_disk
-        stored = f"{memory / MEGABYTE:.1f} MB in memory" + (f", {disk / MEGABYTE:.1f} MB on disk" if disk else "")
+        (height, width), device, disk = self.input_size, self.bytes_on_device, self.bytes_on_disk
+        stored = f"{device / MEGABYTE:.1f} MB on the device, " if device else ""
+        stored += f"{self.bytes_in_memory / MEGABYTE:.1f} MB in memory"
+        stored += f", {disk / MEGABYTE:.1f} MB on disk" if disk else ""
         return f"VisualFeatures({len(self)} frames of {height}x{width}, {stored})"
 
     def __len__(self) -> int:
@@ -64,15 +71,22 @@ class VisualFeatures:
         return sum(self._lengths)
 
     def append(self, chunk: PixelFeatures) -> None:
-        """Keep the features of the next frames as ordinary tensors, in memory or, beyond the budget, on disk.
+        """Keep the features of the next frames as ordinary tensors: on their device, in memory, or on disk.
+
+        Features of a CUDA device are kept in pinned memory, from which they are copied while the device computes.
 
         Raises:
             AcvisError: the disk has too little space.
         """
         size = sum(t.element_size() * t.nelement() for t in _tensors(chunk))
-        if self.bytes_in_memory + size <= self._budget:
-            self.bytes_in_memory += size
+        device = chunk.fine.device.type
+        if device != "cpu" and self.bytes_on_device + size <= self._device_budget:
+            self.bytes_on_device += size
             self._chunks.append(_joined(map(ordinary, _tensors(chunk))))
+        elif self.bytes_in_memory + size <= self._budget:
+            self.bytes_in_memory += size
+            in_memory = (ordinary(tensor.cpu()) for tensor in _tensors(chunk))
+            self._chunks.append(_joined(t.pin_memory() if device == "cuda" else t for t in in_memory))
         else:
             self._chunks.append(self._write(chunk, size))
             self.bytes_on_disk += size
@@ -83,9 +97,8 @@ class VisualFeatures:
         for chunk in self._chunks:
             if isinstance(chunk, Path):
                 # Mapped, not read: buffers of 20 MB that are allocated and freed in turn would fragment the heap.
-                yield _joined(torch.load(chunk, map_location=device, weights_only=True, mmap=True))
-            else:
-                yield _joined(tensor.to(device) for tensor in _tensors(chunk))
+                chunk = _joined(torch.load(chunk, map_location="cpu", weights_only=True, mmap=True))
+            yield _joined(tensor.to(device, non_blocking=tensor.device.type == "cpu") for tensor in _tensors(chunk))
 
     def lengths(self) -> list[int]:
         """Number of frames in each chunk."""
@@ -102,7 +115,7 @@ class VisualFeatures:
                 "feature_budget_mb, set TMPDIR to a larger disk, lower short_side, or cut the clip"
             )
         path = Path(self._folder.name) / f"{len(self._chunks):05d}.pt"
-        torch.save([t.contiguous() for t in _tensors(chunk)], path)
+        torch.save([t.cpu().contiguous() for t in _tensors(chunk)], path)
         return path
 
 

@@ -60,7 +60,7 @@ class Predictor:
         score_threshold: only tracks that score higher are returned, in [0, 1).
         top_k: number of (query, class) pairs considered, at least 1.
         count_gate: limit the number of masks in a frame to its count, see `Prediction.gated`.
-        feature_budget_mb: memory in MB for the clip and its features; further features go to disk.
+        feature_budget_mb: the host's memory in MB for the clip and its features; further features go to disk.
         device: None: that of the model.
         dtype: a dtype or its name, for example "bfloat16". None: the model's. float16 and bfloat16 are for
             multiplications only (autocast). "auto": bfloat16 where the device multiplies it quickly, else float32.
@@ -68,6 +68,7 @@ class Predictor:
             exceed the cache and are slower), 16 times as many elsewhere.
         inference: thresholds and sizes; None: those of the model's configuration.
         matmul_precision: of float32 products, "highest", "high" or "medium"; see `precision.matmul_precision`.
+        device_budget_mb: a GPU's memory in MB for features; further features go to the host's memory.
 
     Raises:
         ConfigError: a value outside its range, an unavailable device, weights in half precision, or something else
@@ -88,14 +89,16 @@ class Predictor:
         frames_at_once: int | None = None,
         inference: InferenceConfig | None = None,
         matmul_precision: str | None = None,
+        device_budget_mb: float = 4096,
     ) -> None:
         named = isinstance(model, str | Path)
         model, compiler = unwrapped(load_model(model) if isinstance(model, str | Path) else model)
         if isinstance(short_side, str) and short_side != "keep":
             raise ConfigError(f"short_side={short_side!r} must be a number of pixels, at least 1, or 'keep'")
         keep = isinstance(short_side, str)
-        if not (is_number(feature_budget_mb) and feature_budget_mb >= 0):
-            raise ConfigError(f"feature_budget_mb={brief(feature_budget_mb)} must be a number of MB, 0 or more")
+        for name, budget in (("feature_budget_mb", feature_budget_mb), ("device_budget_mb", device_budget_mb)):
+            if not (is_number(budget) and budget >= 0):
+                raise ConfigError(f"{name}={brief(budget)} must be a number of MB, 0 or more")
         if frames_at_once is not None:
             frames_at_once = whole_number(frames_at_once, "a whole number as frames_at_once")
             check_number("frames_at_once", frames_at_once, 1, MOST_FRAMES_AT_ONCE)
@@ -114,7 +117,7 @@ class Predictor:
         self.count_gate = self.inference.count_gate
         if self.count_gate and model.config.count_head == "none":
             raise ConfigError("count_gate=True needs a model that counts: this one has count_head='none'")
-        self.feature_budget_mb = feature_budget_mb
+        self.feature_budget_mb, self.device_budget_mb = feature_budget_mb, device_budget_mb
         self.frames_at_once = frames_at_once
 
         self.device = model.pixel_mean.device if device is None else usable_device(device)
@@ -173,7 +176,8 @@ class Predictor:
         source = frames.shape[-2], frames.shape[-1]
         size = self.input_size(*source)
         fps = clip.fps if clip is not None else 1.0
-        features = VisualFeatures(source, size, clip=clip, fps=fps, budget_mb=self.feature_budget_mb)
+        budgets = {"budget_mb": self.feature_budget_mb, "device_budget_mb": self.device_budget_mb}
+        features = VisualFeatures(source, size, clip=clip, fps=fps, **budgets)
         features.encoder_key = self.encoder_key
         with _Reporter("encode", len(frames), progress) as report:
             for part in frames.split(self.frames_at_once or self._frames_that_fit(size)):

@@ -11,11 +11,12 @@ import torch
 from acvis_kit.clip import Clip
 from acvis_kit.inference.features import MEGABYTE, VisualFeatures
 from acvis_kit.models.encoders.pixel_decoder import PixelFeatures
+from tests.device import DEVICE, Device
 
 
-def chunk(value: float, frames: int = 2) -> PixelFeatures:
+def chunk(value: float, frames: int = 2, device: torch.device | str = "cpu") -> PixelFeatures:
     """Features of 1 MB per frame."""
-    fine = torch.full((frames, 4, 256, 256), value)
+    fine = torch.full((frames, 4, 256, 256), float(value)).to(device)
     return PixelFeatures((fine[:, :, :1, :1], fine[:, :, :2, :2], fine[:, :, :4, :4]), fine)
 
 
@@ -28,6 +29,19 @@ def test_features_beyond_the_budget_are_on_disk_and_are_returned_in_order() -> N
     for value, back in enumerate(features.chunks("cpu")):
         assert torch.equal(back.fine, chunk(value).fine)
         assert all(torch.equal(a, b) for a, b in zip(back.scales, chunk(value).scales, strict=True))
+
+
+def test_features_of_a_device_stay_there_up_to_its_budget_then_on_the_host_then_on_disk() -> None:
+    with Device():
+        features = VisualFeatures((8, 8), (8, 8), budget_mb=4.5, device_budget_mb=6.5)
+        for value in range(6):
+            features.append(chunk(value, device=DEVICE))
+        sizes = (features.bytes_on_device, features.bytes_in_memory, features.bytes_on_disk)
+        assert [size // (2 * MEGABYTE) for size in sizes] == [3, 2, 1]
+        assert "6.3 MB on the device, 4.2 MB in memory, 2.1 MB on disk" in repr(features)
+        for value, back in enumerate(features.chunks(DEVICE)):
+            assert {tensor.device for tensor in (back.fine, *back.scales)} == {DEVICE}
+            assert torch.equal(back.fine.cpu(), chunk(value).fine)
 
 
 def test_the_clip_counts_towards_the_budget() -> None:
