@@ -253,3 +253,4 @@ class RuntimeConfig(Checked):
     shard_mb: float | None = number(None, above=0, help="largest file of a checkpoint in 10^6 bytes")
     device: str | None = setting(None, '"cpu": use no GPU')
     matmul_precision: str = choice("highest", "high", "medium", help="float32 products; high: TF32")
+    recompute_backbone: bool = setting(False, "compute a Swin's blocks again for the gradients: less memory, slower")

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from acvis_kit.data.collate import TrainingBatch
-from acvis_kit.errors import WeightsError
+from acvis_kit.errors import ConfigError, WeightsError
 from acvis_kit.inference.precision import matmul_precision
 from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.model import AVSC
+from acvis_kit.models.encoders.swin import Swin
 from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.training import optimizer as optimisation
 from acvis_kit.training.batches import widen
@@ -88,6 +89,9 @@ class Trainer:
         runtime: see `RuntimeConfig`.
         validation: None: no evaluation during training.
         say: for messages; called only in the main process.
+
+    Raises:
+        ConfigError: `recompute_backbone` of a network without Swin.
     """
 
     def __init__(
@@ -103,6 +107,8 @@ class Trainer:
         # Not channels_last: group norms would lose more time than convolutions gain.
         self.model = model.to(accelerator.device).train()
         self.stages, self.runtime, self.out = list(stages), runtime or RuntimeConfig(), out
+        if self.runtime.recompute_backbone:
+            _recompute(self.model)
         self.accelerator, self.validation = accelerator, validation
         self.main = accelerator.is_main_process
         self.say = say if self.main else lambda _: None
@@ -411,6 +417,14 @@ class Trainer:
 
     def _log(self) -> AbstractContextManager[RunLog | None]:
         return RunLog(self.out, self.runtime.log_every, self.say) if self.main else nullcontext()
+
+
+def _recompute(model: System) -> None:
+    backbones = [module for module in model.modules() if isinstance(module, Swin)]
+    if not backbones:
+        raise ConfigError("recompute_backbone is for Swin transformers, and this network has none: leave it out")
+    for backbone in backbones:
+        backbone.recompute = True
 
 
 def _where(name: str, step: int, parts: Sequence[tuple[list[int], Any]]) -> str:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from acvis_kit.data.training_clips import TrainingClips
+from acvis_kit.errors import ConfigError
 from acvis_kit.losses.criterion import NotFiniteError
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
 from acvis_kit.training.recipe import AUDIO_PARTS, VISUAL_PARTS
@@ -280,3 +281,9 @@ def test_an_evaluation_that_a_stop_prevents_is_made_by_the_next_call(tmp_path: P
 
     assert not start(1e-9) and not (tmp_path / "best").exists()
     assert start(None) and (tmp_path / "best").is_dir()
+
+
+def test_only_a_swin_is_computed_again(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    with pytest.raises(ConfigError, match="recompute_backbone is for Swin transformers"):
+        train(CONFIG, RECIPE, data, tmp_path / "out", runtime=replace(RUNTIME, recompute_backbone=True))

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision.models import swin_transformer
 
 SHIFT_BARRIER = -100.0  # added to attention logits between parts of a rolled window that are not adjacent
@@ -25,6 +26,10 @@ class Swin(nn.Module):
         heads: number of attention heads of each stage.
         window: side of a window in cells.
         drop_path: stochastic depth of the last block, rising linearly from 0; in training only.
+
+    Attributes:
+        recompute: keep the output of each block alone for the gradients, and compute its inside again when they are
+            due: less memory, more time, the same gradients.
     """
 
     strides = (4, 8, 16, 32)
@@ -45,12 +50,15 @@ class Swin(nn.Module):
         self.features = whole.features  # patch embedding, then stage and patch merging in turn
         self.channels = tuple(width * 2**stage for stage in range(4))
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in self.channels)
+        self.recompute = False
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         x = self.features[0](image)  # (N, H / 4, W / 4, C)
         maps = []
         for stage, norm in enumerate(self.norms):
-            x = self.features[1 + 2 * stage](x)
+            for block in self.features[1 + 2 * stage]:
+                recompute = self.recompute and torch.is_grad_enabled()
+                x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
             maps.append(norm(x).permute(0, 3, 1, 2))
             if stage < 3:
                 x = self.features[2 + 2 * stage](x)

@@ -10,7 +10,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from acvis_kit.config import CHOICES, ACVISConfig
 from acvis_kit.errors import WeightsError
 from acvis_kit.models.encoders.backbones import build_backbone
-from acvis_kit.models.encoders.swin import ShiftedWindowAttention
+from acvis_kit.models.encoders.swin import ShiftedWindowAttention, Swin
 from acvis_kit.weights.encoders import load_imagenet_weights
 
 
@@ -84,3 +84,26 @@ def test_a_single_window_is_still_shifted() -> None:
     theirs, ours = attention_pair(4, 2)
     x = torch.randn(1, 4, 4, 16)
     assert not torch.allclose(ours(x), theirs(x))
+
+
+def test_blocks_that_are_computed_again_save_memory_and_give_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    swin = Swin(8, (2, 2, 2, 2), (1, 1, 2, 2), window=4, drop_path=0.5).train()
+    image = torch.randn(2, 3, 64, 64)
+    gradients, kept = {}, {}
+    for swin.recompute in (False, True):
+        swin.zero_grad()
+        saved: list[int] = []
+
+        def count(tensor: torch.Tensor, saved: list[int] = saved) -> torch.Tensor:
+            saved.append(tensor.nbytes)
+            return tensor
+
+        torch.manual_seed(1)  # of stochastic depth
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            total = sum(one.square().sum() for one in swin(image))
+        kept[swin.recompute] = sum(saved)
+        total.backward()
+        gradients[swin.recompute] = [p.grad.clone() for p in swin.parameters()]
+    assert kept[True] < 0.4 * kept[False]
+    assert all(torch.equal(one, other) for one, other in zip(gradients[False], gradients[True], strict=True))
