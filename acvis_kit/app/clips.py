@@ -33,7 +33,6 @@ STILL_SIDE = 480  # pixels of the pictures that the timeline shows
 CLIPS_KEPT = 3  # besides the examples; the features of each take up to the predictor's budget
 EXAMPLES_VARIABLE = "ACVIS_EXAMPLES"  # names a folder to take the examples from instead
 GONE = "The clip is no longer here (files are deleted after an hour): choose it again."
-KEY_BYTES = 2**20  # of a file's beginning and of its end, hashed into its key
 
 # What Chromium, Firefox and Safari play. They do not all play HEVC, 10 bits or MPEG-4 part 2.
 CONTAINERS = (".mp4", ".m4v", ".webm")
@@ -141,23 +140,16 @@ def without_pixels(clip: Clip) -> Clip:
 
 
 def content_key(path: Path) -> str:
-    """A key from a file's size, beginning and end; a copy has the same key.
+    """A key from all that a file holds; a copy has the same key, and no other file.
 
     Raises:
         MediaError: the file does not exist (any more).
     """
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
-            parts = [file.read(KEY_BYTES)]
-            if size > 2 * KEY_BYTES:
-                file.seek(-KEY_BYTES, os.SEEK_END)
-                parts.append(file.read(KEY_BYTES))
-            else:
-                parts.append(file.read(KEY_BYTES))
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         raise MediaError(GONE) from None
-    return f"{size}-{hashlib.sha256(b''.join(parts)).hexdigest()}"
 
 
 def plays_in_browsers(path: Path) -> bool:

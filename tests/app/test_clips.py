@@ -30,6 +30,16 @@ def test_a_file_that_changed_is_encoded_again(studio, clip, encoded_lengths) -> 
     assert encoded_lengths == [2, 1]
 
 
+def test_files_that_differ_in_the_middle_alone_are_two_clips(tmp_path) -> None:
+    """Of equal size, beginning and end: a sound muted in an editor, for example."""
+    loud = bytes(4 * 2**20)
+    (tmp_path / "loud.avi").write_bytes(loud)
+    (tmp_path / "muted.avi").write_bytes(loud[: 2**21] + b"x" + loud[2**21 + 1 :])
+    shutil.copy(tmp_path / "loud.avi", tmp_path / "copy.avi")
+    loud_key, muted_key, copied_key = (clips.content_key(tmp_path / f"{n}.avi") for n in ("loud", "muted", "copy"))
+    assert loud_key == copied_key != muted_key
+
+
 def test_only_the_latest_and_the_pinned_clips_are_kept(studio, tmp_path, encoded_lengths) -> None:
     paths = [Path(make_clip(tmp_path / f"{n}.mp4", seconds=n)) for n in range(1, clips.CLIPS_KEPT + 3)]
     studio.clip_cache.get(paths[0], quiet, pin=True)
