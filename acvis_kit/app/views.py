@@ -58,7 +58,7 @@ def second_caption(take: Take, view: TakeView, t: int) -> str:
     """
     prediction = take.shown(view)
     t = min(max(0, t), len(prediction) - 1)
-    span = f"Second {t / prediction.fps:g} to {(t + 1) / prediction.fps:g}"
+    span = "Second {start:g} to {end:g}".format(**prediction.interval(t))
     count = prediction.count_text(t)
     if isinstance(prediction, SemanticPrediction):
         names = html.escape(", ".join(prediction.sounding(t))) or "nothing"

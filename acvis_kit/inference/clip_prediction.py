@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from acvis_kit.clip import Clip
 
 PICTURE_SIDE = 240  # pixels, short side of the picture in a notebook
+ROUNDING = 1e-3  # of a frame, by which a second that a table shows may lie before the frame's beginning
 
 
 class ClipPrediction(ABC):
@@ -168,8 +169,12 @@ class ClipPrediction(ABC):
         Of a prediction from bare tensors they count from 0.
         """
         t = frame_number(t, len(self))
-        begin = self.clip.start if self.clip is not None else 0.0
-        return {"start": begin + t / self.fps, "end": begin + (t + 1) / self.fps}
+        return {"start": self.start + t / self.fps, "end": self.start + (t + 1) / self.fps}
+
+    @property
+    def start(self) -> float:
+        """The second of the file at which the first frame's interval begins; 0 of a prediction from bare tensors."""
+        return self.clip.start if self.clip is not None else 0.0
 
     @property
     def k_max(self) -> int | None:
@@ -238,14 +243,15 @@ class ClipPrediction(ABC):
         picture = self.frame()
         picture.thumbnail((PICTURE_SIDE * 4, PICTURE_SIDE))
         data = base64.b64encode(_viz("pixels").image_file(picture, "JPEG")).decode("ascii")
-        second = f"second {self._liveliest() / self.fps:g}"
+        second = f"second {self.interval(self._liveliest())['start']:g}"
         return f'<p>{escape(self.summary())}</p><img alt="{second}" src="data:image/jpeg;base64,{data}"/>{table}'
 
     def frame(self, second: float | None = None) -> Image.Image:
         """The clip's frame at a second, with masks, labels and count painted on it.
 
         Args:
-            second: of the clip; None: where most is marked.
+            second: of the file, as in the tables, also where only a stretch of it was loaded; None: where most is
+                marked.
 
         Raises:
             DataError: a second outside the clip, or a prediction made from bare tensors.
@@ -261,7 +267,7 @@ class ClipPrediction(ABC):
         """Figure of the sound, the counts and the marks over time, see `viz.timeline_figure`.
 
         Args:
-            second: marked by a line; None: no line.
+            second: of the file, marked by a line; None: no line.
 
         Raises:
             DataError: a second outside the clip.
@@ -305,10 +311,11 @@ class ClipPrediction(ABC):
 
     def _frame_at(self, second: float) -> int:
         given: Any = plain_number(second)
-        seconds = len(self) / self.fps
-        if not (is_number(given) and 0 <= given < seconds):
-            raise DataError(f"second={brief(given)} must lie in the clip, from 0 to below {seconds:g}")
-        return min(math.floor(given * self.fps), len(self) - 1)
+        place = (given - self.start) * self.fps if is_number(given) else math.nan
+        if not 0 <= place + ROUNDING < len(self):
+            end = self.start + len(self) / self.fps
+            raise DataError(f"second={brief(given)} must lie in the clip, from {self.start:g} to below {end:g}")
+        return math.floor(place + ROUNDING)
 
     def _liveliest(self) -> int:
         """The first frame in which most is marked, by the marks' scores."""

@@ -128,10 +128,10 @@ class Explorer:
         return paint(np.asarray(frame), prediction, t, view.opacity)
 
     def caption(self, view: ExplorerState) -> str:
-        """One line of HTML: the time in seconds, and if the system counts the count and its probabilities."""
+        """One line of HTML: the second of the file, and if the system counts the count and its probabilities."""
         prediction = self.shown(view)
         t = frame_number(view.t, len(prediction))
-        line, count = f"second {t / prediction.fps:g}", prediction.count_text(t)
+        line, count = f"second {prediction.interval(t)['start']:g}", prediction.count_text(t)
         line += "" if count is None else f": <b>{count} sounding</b>"
         if prediction.count_probs is not None:
             probabilities = prediction.count_probs[t].tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,7 +14,7 @@ from acvis_kit.errors import DataError, brief
 from acvis_kit.inference.clip_prediction import ClipPrediction, require_prediction
 from acvis_kit.inference.marks import Mark, whole_number
 from acvis_kit.inference.semantic import SemanticPrediction
-from acvis_kit.media.limits import FPS, check_number
+from acvis_kit.media.limits import DAY, FPS, check_number
 from acvis_kit.viz.overlay import COUNT_SCALE, track_hex, track_name
 
 MOST_LANES = 10_000
@@ -25,7 +25,7 @@ SOUND, BARS, LANE, GAP = 84, 96, 26, 22  # pixels: heights of the sound, the pro
 
 
 def timeline_figure(prediction: ClipPrediction, lanes: int | None = None) -> go.Figure:
-    """Figure of a prediction over time.
+    """Figure of a prediction over time, in seconds of the file.
 
     From above: the sound that the model was given with the count of each frame; the probability of each count, with a
     count head, or the mean uncertainty of each frame, of a system that states one; and a lane for each track or class,
@@ -56,7 +56,9 @@ def timeline_figure(prediction: ClipPrediction, lanes: int | None = None) -> go.
         _add_uncertainty(figure, prediction, uncertainty)
     _add_lanes(figure, prediction, marks, row=len(heights))
     seconds = len(prediction) / prediction.fps
-    figure.update_xaxes(range=[0, seconds], dtick=_step(seconds), gridcolor=FAINT, zeroline=False, fixedrange=True)
+    figure.update_xaxes(
+        range=_range(prediction), dtick=_step(seconds), gridcolor=FAINT, zeroline=False, fixedrange=True
+    )
     figure.update_xaxes(ticksuffix=" s", showticksuffix="last", row=len(heights), col=1)
     figure.update_yaxes(fixedrange=True, showgrid=False, zeroline=False)
     return _dressed(figure, sum(heights) + GAP * len(heights) + 56)
@@ -65,16 +67,18 @@ def timeline_figure(prediction: ClipPrediction, lanes: int | None = None) -> go.
 def count_figure(prediction: ClipPrediction) -> go.Figure:
     """Figure of the count over time in steps; below it, with a count head, the probability of each count.
 
+    Times are seconds of the file.
+
     Raises:
         DataError: no prediction of a system that counts.
     """
     require_prediction(prediction)
     if prediction.counts is None:
         raise DataError("this system does not count: use timeline_figure")
-    counts, k_max, fps = prediction.counts.tolist(), prediction.k_max, prediction.fps
+    counts, k_max = prediction.counts.tolist(), prediction.k_max
     rows = 1 if prediction.count_probs is None else 2
     figure = make_subplots(rows=rows, cols=1, shared_xaxes=True, vertical_spacing=0.12)
-    edges = [t / fps for t in range(len(counts) + 1)]
+    edges = [prediction.start + t / prediction.fps for t in range(len(counts) + 1)]
     texts = [prediction.count_text(t) for t in range(len(counts))]
     figure.add_scatter(
         x=edges,
@@ -93,25 +97,31 @@ def count_figure(prediction: ClipPrediction) -> go.Figure:
     figure.update_yaxes(title="sounding", range=[-0.15, highest + 0.15], tickvals=ticks, ticktext=labels, row=1, col=1)
     if prediction.count_probs is not None:
         _add_probabilities(figure, prediction, prediction.count_probs)
-    figure.update_xaxes(range=[0, edges[-1]], dtick=_step(edges[-1]), gridcolor=FAINT, zeroline=False)
+    figure.update_xaxes(range=_range(prediction), dtick=_step(edges[-1] - edges[0]), gridcolor=FAINT, zeroline=False)
     figure.update_yaxes(gridcolor=FAINT, zeroline=False)
     figure.update_xaxes(title="seconds", row=rows, col=1)
     return _dressed(figure, 180 + 160 * (rows - 1))
 
 
-def sounding_spans(track: Mark, fps: float) -> list[tuple[float, float]]:
+def sounding_spans(track: Mark, fps: float, begin: float = 0.0) -> list[tuple[float, float]]:
     """The spans (start, end), in seconds, in which the track, or class, has a mask.
+
+    Args:
+        track: a track or class.
+        fps: frames per second.
+        begin: second at which the first frame's interval begins, for example `prediction.start`.
 
     Raises:
         DataError: no track or class.
-        ConfigError: `fps` outside its range.
+        ConfigError: `fps` outside its range, or `begin` is negative or no number.
     """
     if not callable(getattr(track, "areas", None)):
         raise DataError(f"{brief(track)} is no track or class: give one of prediction.marks")
     check_number("fps", fps, *FPS, "frames per second")
+    check_number("begin", begin, 0, DAY, "seconds")
     sounds = np.concatenate([[0], (track.areas() > 0).numpy().astype(np.int8), [0]])
     starts, ends = np.flatnonzero(np.diff(sounds) == 1), np.flatnonzero(np.diff(sounds) == -1)
-    return [(start / fps, end / fps) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return [(begin + start / fps, begin + end / fps) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def envelope(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,6 +140,7 @@ def _add_sound(figure: go.Figure, prediction: ClipPrediction) -> None:
     """The waveform, and above it the count of each frame, if there is one; of about 30 frames in long clips."""
     if prediction.clip is not None:
         low, high, times = envelope(prediction.clip.waveform.numpy())
+        times = times + prediction.start
         figure.add_scatter(
             x=np.concatenate([times, times[::-1]]).round(3).tolist(),
             y=np.concatenate([high, low[::-1]]).round(3).tolist(),
@@ -145,7 +156,7 @@ def _add_sound(figure: go.Figure, prediction: ClipPrediction) -> None:
     if prediction.counts is not None:
         shown = range(0, len(prediction), max(1, round(len(prediction) / 30)))
         figure.add_scatter(
-            x=[(t + 0.5) / prediction.fps for t in shown],
+            x=_middles(prediction, shown),
             y=[1.32] * len(shown),
             mode="text",
             text=[f"<b>{prediction.count_text(t)}</b>" for t in shown],
@@ -162,7 +173,7 @@ def _add_sound(figure: go.Figure, prediction: ClipPrediction) -> None:
 def _add_uncertainty(figure: go.Figure, prediction: ClipPrediction, uncertainty: Tensor) -> None:
     """The mean uncertainty of each frame (T,) as bars, in the second row."""
     figure.add_bar(
-        x=[(t + 0.5) / prediction.fps for t in range(len(prediction))],
+        x=_middles(prediction, range(len(prediction))),
         y=uncertainty.tolist(),
         width=0.96 / prediction.fps,
         name="mean uncertainty",
@@ -180,7 +191,7 @@ def _add_probabilities(figure: go.Figure, prediction: ClipPrediction, probabilit
     for k in range(probabilities.shape[1]):
         name = _count_name(prediction, k)
         figure.add_bar(
-            x=[(t + 0.5) / prediction.fps for t in range(len(prediction))],
+            x=_middles(prediction, range(len(prediction))),
             y=probabilities[:, k].tolist(),
             width=0.96 / prediction.fps,
             name=f"{name} sounding",
@@ -200,7 +211,7 @@ def _add_lanes(figure: go.Figure, prediction: ClipPrediction, marks: Sequence[Ma
     """A lane per track or class, the first on top; a note if there is none."""
     names = [track_name(prediction, mark) for mark in marks]
     for mark, name in zip(marks, names, strict=True):
-        spans = sounding_spans(mark, prediction.fps)
+        spans = sounding_spans(mark, prediction.fps, prediction.start)
         figure.add_bar(
             orientation="h",
             y=[name] * len(spans),
@@ -220,7 +231,7 @@ def _add_lanes(figure: go.Figure, prediction: ClipPrediction, marks: Sequence[Ma
         )
     else:
         figure.update_yaxes(visible=False, range=[0, 1], row=row, col=1)
-        middle = len(prediction) / prediction.fps / 2
+        middle = sum(_range(prediction)) / 2
         what = "object" if prediction.mark_word == "track" else prediction.mark_word
         figure.add_annotation(
             text=f"no {what} is marked",
@@ -230,6 +241,16 @@ def _add_lanes(figure: go.Figure, prediction: ClipPrediction, marks: Sequence[Ma
             row=row,
             col=1,
         )
+
+
+def _middles(prediction: ClipPrediction, frames: Iterable[int]) -> list[float]:
+    """Seconds of the file in the middle of frames."""
+    return [prediction.start + (t + 0.5) / prediction.fps for t in frames]
+
+
+def _range(prediction: ClipPrediction) -> list[float]:
+    """Seconds of the file at which a prediction begins and ends."""
+    return [prediction.start, prediction.start + len(prediction) / prediction.fps]
 
 
 def _step(seconds: float) -> float:

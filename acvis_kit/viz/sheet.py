@@ -109,7 +109,7 @@ def _count(
 ) -> None:
     """Write time and count of a frame into the strip below it, coloured by whether the count is right."""
     left, top, wide = place
-    text, colour = f"{t / prediction.fps:g} s: {_sounding(prediction, t)}", "black"
+    text, colour = f"{prediction.interval(t)['start']:g} s: {_sounding(prediction, t)}", "black"
     if prediction.counts is not None:
         count = int(prediction.counts[t])
         pen.rectangle((left, top, left + wide - 1, top + 4), fill=COUNT_SCALE[min(count, len(COUNT_SCALE) - 1)])

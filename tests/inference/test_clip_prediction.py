@@ -17,6 +17,8 @@ from acvis_kit.clip import Clip
 from acvis_kit.errors import DataError, MediaError
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.write import write_video
+from acvis_kit.viz.explorer import ExplorerState, explore
+from acvis_kit.viz.figures import count_figure
 from tests.semantic_models import dog_and_car
 
 
@@ -102,6 +104,33 @@ def test_a_picture_is_the_frame_at_a_second_with_its_classes() -> None:
         given.frame(2)
     with pytest.raises(DataError, match="make it from a Clip"):
         dog_and_car(clip=False).frame()
+
+
+@pytest.mark.parametrize(("start", "fps"), [(3.0, 2.0), (5.9, 3.0), (61.3, 0.7)])
+def test_pictures_are_those_of_the_second_in_the_tables(start: float, fps: float) -> None:
+    """Seconds are those of the file everywhere, also where a stretch of it was loaded."""
+    given = dog_and_car(fps=fps)
+    shades = torch.arange(4, dtype=torch.uint8).mul(60).view(4, 1, 1, 1).expand(4, 3, 40, 60)
+    given = replace(given, clip=replace(given.clip, start=start, frames=shades))
+    for t, row in enumerate(given.to_dataframe().to_dict("records")):
+        for second in (row["start"], float(f"{row['start']:g}"), row["end"] - 0.1):
+            assert np.asarray(given.frame(second))[0, -1].tolist() == [60 * t] * 3
+    for second in (start - 0.1, start + 4 / fps, 0):
+        with pytest.raises(DataError, match=f"must lie in the clip, from {start:g} to below {start + 4 / fps:g}"):
+            given.frame(second)
+
+
+def test_figures_and_captions_show_seconds_of_the_file() -> None:
+    given = dog_and_car()
+    given = replace(given, clip=replace(given.clip, start=3.0))
+    figure = given.plot(3.5)
+    assert {shape.x0 for shape in figure.layout.shapes} == {3.5} and list(figure.layout.xaxis.range) == [3, 5]
+    wave, counts, *lanes = figure.data
+    assert min(wave.x) > 3 and list(counts.x) == [3.25, 3.75, 4.25, 4.75]
+    assert [list(lane.base) for lane in lanes] == [[4], [3]]
+    assert list(count_figure(given).data[0].x) == [3, 3.5, 4, 4.5, 5]
+    assert "second 4" in given._repr_html_()
+    assert "second 3.5" in explore(given).caption(ExplorerState("original", t=1))
 
 
 def test_a_plot_has_a_lane_per_class_and_marks_a_second() -> None:

@@ -84,6 +84,13 @@ def test_below_a_frame_of_a_semantic_prediction_are_its_classes(monkeypatch: pyt
     assert (bands == 255).all()  # of a system that does not count
 
 
+def test_times_below_frames_are_seconds_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = texts_of(monkeypatch)
+    given = dog_and_car()
+    soundtrack_sheet({"x": replace(given, clip=replace(given.clip, start=7.0))}, columns=4)
+    assert {"7 s: dog", "8 s: dog, car", "8.5 s: car"} <= set(texts)
+
+
 def test_a_text_that_is_wider_than_its_frame_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = texts_of(monkeypatch)
     soundtrack_sheet({"x": replace(dog_and_car(), class_names=("a dog that barks at a car", "cat", "car"))}, side=60)
