@@ -203,9 +203,11 @@ def writable_file(file: Path) -> None:
 
 
 def say(text: str) -> None:
-    """Print a message on standard error, unless --quiet; standard output is for results."""
-    if not _quiet:
-        complain(_in_words(text) if FAILED in text else text)
+    """Print a message on standard error; standard output is for results. With --quiet only FAILED lines are printed."""
+    if FAILED in text:
+        complain(_in_words(text))
+    elif not _quiet:
+        complain(text)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -230,7 +232,7 @@ def set_words(in_words: Callable[[str], str]) -> None:
 
 
 def set_quiet(quiet: bool) -> None:
-    """Whether `say` prints nothing; progress bars are hidden with it."""
+    """Whether `say` prints nothing but failures; progress bars are hidden with it."""
     global _quiet
     _quiet = quiet
     if quiet:

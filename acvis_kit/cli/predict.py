@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from acvis_kit.cli.options import (
     writable_folder,
 )
 from acvis_kit.errors import AcvisError
-from acvis_kit.files import read_text
 from acvis_kit.weights.published import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from acvis_kit.distributed import is_main
-    from acvis_kit.inference.batch import FOLDER_RESULT, RESULT, PredictionJob, predict_clip, predict_folder, replaced
+    from acvis_kit.inference.batch import RESULT, PredictionJob, check_sounds, predict_clip, predict_folder, replaced
     from acvis_kit.media.edit import AudioEdit
     from acvis_kit.media.load import check_options
     from acvis_kit.media.opening import check_file
@@ -73,6 +71,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     check_options(clip_options)  # before the model is loaded
     if not os.path.isdir(arguments.source):
         check_file(arguments.source)
+    check_sounds(audio, arguments.max_seconds)
     writable_folder(arguments.out)
     job = PredictionJob(
         predictor=make_any_predictor(arguments),
@@ -83,11 +82,10 @@ def _predict(arguments: argparse.Namespace) -> int:
         watched=_watched(arguments),
     )
     if os.path.isdir(arguments.source):
-        failed = predict_folder(job, arguments.source, arguments.out, say)
+        summary = predict_folder(job, arguments.source, arguments.out, say)
         if arguments.json and is_main():
-            written = json.loads(read_text(arguments.out / FOLDER_RESULT))
-            show({"out": str(arguments.out), "videos": written["videos"], "failed": written["failed"]})
-        return 1 if failed else 0
+            show({"out": str(arguments.out), "videos": summary["videos"], "failed": summary["failed"]})
+        return 1 if summary["failed"] else 0
     if not is_main():  # several processes share the clips of a folder; a single clip needs only one of them
         return 0
     if (other := replaced(arguments.out, Path(arguments.source))) is not None:

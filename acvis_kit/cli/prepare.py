@@ -35,8 +35,13 @@ def _prepare(arguments: argparse.Namespace) -> int:
         say=say,
     )
     total = len(prepared.videos) + len(prepared.failed)
-    where = "in" if prepared.videos else "are prepared: there is no"
-    say(f"{len(prepared.videos)} of {total} videos {where} {prepared.truth_file}")
+    if prepared.videos:
+        where = f"in {prepared.truth_file}"
+    elif prepared.truth_file.is_file():
+        where = f"are prepared: {prepared.truth_file} is still that of an earlier call"
+    else:
+        where = f"are prepared: there is no {prepared.truth_file}"
+    say(f"{len(prepared.videos)} of {total} videos {where}")
     if arguments.json:
         show({"json": str(prepared.truth_file), "videos": prepared.videos, "failed": prepared.failed})
     if prepared.failed:

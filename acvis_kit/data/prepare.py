@@ -6,8 +6,8 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,10 @@ PARTIAL = ".partial"  # what is being written; a name of its own, since a video'
 
 @dataclass(frozen=True)
 class Prepared:
-    """Result of `prepare_videos`: the JSON, the videos listed in it, and the reason for each file that failed."""
+    """Result of `prepare_videos`: the JSON, the videos of this call in it, and the reason for each file that failed.
+
+    Without videos there is no JSON, or it is that of an earlier call.
+    """
 
     truth_file: Path
     videos: tuple[str, ...]
@@ -57,8 +60,9 @@ def prepare_videos(
     as in the network's input; such a file is not meant for playback.
 
     Finished clips are kept: a second call only cuts files that are new or have changed. The JSON is written last.
-    A clip that fails, for whatever reason, is skipped, and what an earlier call cut of it is removed; the traceback of
-    an error that was not foreseen is in `errors.log`.
+    A clip that fails, for whatever reason, is skipped; the traceback of an error that was not foreseen is in
+    `errors.log`. What an earlier call cut of a clip is replaced when the new cut is complete: of a clip that fails it
+    stays, though the JSON does not list it. Where every clip fails, the JSON of an earlier call stays too.
 
     Args:
         videos: a folder of clips; subfolders, hidden files and files that are no clips are left out.
@@ -103,17 +107,14 @@ def prepare_videos(
             if earlier == key and entry is not None and _is_complete(folder, name, entry):
                 say(f"{which}: done before")
             else:
-                if entry is not None:  # of other settings, or of a file that has changed
-                    truth_file.unlink(missing_ok=True)
-                    _remove(folder, name, entry)
-                entry = _cut(path, folder, name, fps, max_seconds)
-                with write_errors(folder / RECORD, DataError), (folder / RECORD).open("a", encoding="utf-8") as record:
-                    # the line break comes first, in case the last line is incomplete
-                    record.write("\n" + json.dumps({"name": name, "key": key, "entry": entry}))
+                replacing = partial(_forget, truth_file, folder, name, entry)
+                entry = _cut(path, folder, name, fps, max_seconds, replacing)
+                _record(folder, name, key, entry)
                 say(f"{which}: {entry['length']} frames")
         except Exception as error:  # whatever goes wrong with one clip, the others are done
             failed[path.name] = failure(error, path.name, out / LOG)
-            say(f"{which}: FAILED: {failed[path.name]}")
+            earlier_cut = name in done and (folder / IMAGES / name).is_dir()
+            say(f"{which}: FAILED: {failed[path.name]}" + (f" ({folder} still holds an earlier cut)" * earlier_cut))
             continue
         entries.append({"id": len(entries) + 1} | entry)
     truth = {
@@ -124,8 +125,6 @@ def prepare_videos(
     }
     if entries:
         write_text(truth_file, json.dumps(truth), DataError)
-    else:
-        truth_file.unlink(missing_ok=True)  # an earlier call's
     return Prepared(truth_file, tuple(Path(entry["file_names"][0]).parent.name for entry in entries), failed)
 
 
@@ -167,39 +166,60 @@ def _is_complete(folder: Path, name: str, entry: dict[str, Any]) -> bool:
     return all(path.is_file() for path in files)
 
 
-def _remove(folder: Path, name: str, entry: dict[str, Any]) -> None:
-    """Remove the frames and the sound that an earlier call cut of a video."""
-    frames = folder / IMAGES / name
-    for file in (folder / SOUNDS / f"{name}.wav", *(frames / Path(frame).name for frame in entry["file_names"])):
-        with write_errors(file, DataError):
-            file.unlink(missing_ok=True)
-    with suppress(OSError):  # a folder with other files stays
-        frames.rmdir()
+def _record(folder: Path, name: str, key: dict[str, Any] | None, entry: dict[str, Any]) -> None:
+    """Add a line to the record of finished videos; without a key the video is to be cut again."""
+    with write_errors(folder / RECORD, DataError), (folder / RECORD).open("a", encoding="utf-8") as record:
+        # the line break comes first, in case the last line is incomplete
+        record.write("\n" + json.dumps({"name": name, "key": key, "entry": entry}))
 
 
-def _cut(path: Path, folder: Path, name: str, fps: float, max_seconds: float) -> dict[str, Any]:
-    """Write frames and sound of one video; both get their final names when complete. Returns its entry of the JSON."""
+def _forget(truth_file: Path, folder: Path, name: str, entry: dict[str, Any] | None) -> None:
+    """Before an earlier cut is replaced: neither the JSON nor the record may name it, in case the call is interrupted.
+
+    Args:
+        truth_file: the JSON of an earlier call.
+        folder: of the split.
+        name: of the video.
+        entry: what the record has of it.
+    """
+    if entry is not None or (folder / IMAGES / name).exists():
+        with write_errors(truth_file, DataError):
+            truth_file.unlink(missing_ok=True)
+    if entry is not None:
+        _record(folder, name, None, entry)
+
+
+def _cut(
+    path: Path, folder: Path, name: str, fps: float, max_seconds: float, replacing: Callable[[], None]
+) -> dict[str, Any]:
+    """Write frames and sound of one video; both get their final names when complete. Returns its entry of the JSON.
+
+    `replacing` is called when both are complete, before those of an earlier call are removed.
+    """
     clip = load_clip(path, fps=fps, max_seconds=max_seconds)
-    frames = folder / IMAGES / name
-    partial = frames.with_name(PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted call
-    partial.mkdir()
+    frames, sound = folder / IMAGES / name, folder / SOUNDS / f"{name}.wav"
+    drafts = frames.with_name(PARTIAL)
+    shutil.rmtree(drafts, ignore_errors=True)  # left by an interrupted call
+    drafts.mkdir()
     try:
         for t, frame in enumerate(clip.frames):
             image = Image.fromarray(np.ascontiguousarray(frame.permute(1, 2, 0).numpy()))  # (3, H, W) -> (H, W, 3)
-            image.save(partial / f"{t:05d}.jpg", quality=JPEG_QUALITY)
-        _write_sound(clip, folder / SOUNDS / f"{name}.wav")
-        shutil.rmtree(frames, ignore_errors=True)
-        partial.rename(frames)
+            image.save(drafts / f"{t:05d}.jpg", quality=JPEG_QUALITY)
+        samples = _samples(clip)
+        with atomic_write(sound, DataError, samples.nbytes) as draft:
+            wavfile.write(draft, SAMPLE_RATE, samples)
+            replacing()
+            with write_errors(frames, DataError):
+                shutil.rmtree(frames, ignore_errors=True)
+                drafts.rename(frames)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)  # nothing is left of a clip that failed
+        shutil.rmtree(drafts, ignore_errors=True)  # nothing is left of a clip that failed
     height, width = clip.size
     names = [f"{name}/{t:05d}.jpg" for t in range(len(clip))]
     return {"file_names": names, "length": len(clip), "height": height, "width": width}
 
 
-def _write_sound(clip: Clip, path: Path) -> None:
+def _samples(clip: Clip) -> np.ndarray:
+    """The sound as 16-bit samples (T * 16000,): for every frame the second around it."""
     seconds = frame_seconds(clip.waveform, len(clip), clip.fps)  # (T, 16000)
-    samples = (seconds.flatten().numpy() * 32768).round().clip(-32768, 32767).astype(np.int16)
-    with atomic_write(path, DataError, samples.nbytes) as draft:
-        wavfile.write(draft, SAMPLE_RATE, samples)
+    return (seconds.flatten().numpy() * 32768).round().clip(-32768, 32767).astype(np.int16)

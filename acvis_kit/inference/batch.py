@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
+import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.distributed import collect, is_main, own_share
 from acvis_kit.errors import MediaError
 from acvis_kit.files import read_text, write_errors, write_text
@@ -16,12 +20,14 @@ from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.inference.semantic import SemanticPrediction
 from acvis_kit.inference.semantic_predictor import SemanticPredictor
-from acvis_kit.media.edit import AudioEdit
+from acvis_kit.media.edit import AudioEdit, OtherSound
 from acvis_kit.media.folder import LOG, clips_in, failure, left_out
 from acvis_kit.media.load import check_options, load_clip
+from acvis_kit.media.sound import MAX_SOUND_SECONDS
 
 RESULT, COUNTS, OVERLAY, FOLDER_RESULT = "result.json", "counts.csv", "overlay.mp4", "results.json"
-WRITTEN = (RESULT, OVERLAY, COUNTS)  # of each clip
+WRITTEN = (OVERLAY, COUNTS, RESULT)  # of each clip, the result last
+PARTIAL = ".partial"  # folder in which these are written until all are complete
 
 
 @dataclass(frozen=True)
@@ -66,29 +72,75 @@ class PredictionJob:
         return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in watched if path.is_file()}
 
 
-def predict_clip(job: PredictionJob, clip_path: Path, out: Path, video_id: int = 1) -> Prediction | SemanticPrediction:
-    """Write overlay.mp4, counts.csv and, last, result.json into `out`.
+def check_sounds(audio: AudioEdit, max_seconds: float) -> None:
+    """Read the sounds of `swap` and `mix` once, for a clip of `max_seconds`: one that fails would fail for every clip.
 
     Raises:
-        AcvisError: the clip or a sound cannot be read.
+        MediaError: a file that cannot be read or has no sound.
+    """
+    samples = round(min(max_seconds, MAX_SOUND_SECONDS) * SAMPLE_RATE)
+    for step in audio.steps:
+        if step.arguments and isinstance(step.arguments[0], OtherSound):
+            source, *_, offset, loop = step.arguments
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the clips' own reading warns
+                source.fill(samples, offset, loop)
+
+
+def predict_clip(
+    job: PredictionJob, clip_path: Path, out: Path, video_id: int = 1, table: Path | None = None
+) -> Prediction | SemanticPrediction:
+    """Write overlay.mp4, counts.csv and result.json into `out`.
+
+    Those of an earlier run are replaced when all are complete: until then, and after an error, they stay as they are.
+
+    Args:
+        job: the settings.
+        clip_path: the clip.
+        out: the folder to write to, created if missing.
+        video_id: of the entries in result.json.
+        table: a file about the results of several clips, removed before one of them is replaced.
+
+    Raises:
+        AcvisError: the clip or a sound cannot be read, or a file cannot be written.
     """
     written = {(out / name).resolve() for name in WRITTEN}
     for source in (clip_path, *job.watched):
         if source.resolve() in written:
             raise MediaError(f"{source} is where a result is written: choose another output folder")
+    for name in WRITTEN:
+        with write_errors(out / name):
+            if (out / name).is_dir() and not (out / name).is_symlink():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     clip = load_clip(clip_path, **job.clip_options)
     prediction = job.predictor(clip, audio=job.audio)
+    drafts = out / PARTIAL
     with write_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    for stale in WRITTEN:  # so that an interrupted run leaves no mixture of two runs
-        with write_errors(out / stale):
-            (out / stale).unlink(missing_ok=True)
-    if job.video:
-        prediction.to_video(out / OVERLAY)
-    prediction.to_csv(out / COUNTS)
-    result = prediction.to_dict(video_id) | {"settings": job.settings(), "files": job.files(clip_path)}
-    write_text(out / RESULT, json.dumps(result))
+        shutil.rmtree(drafts, ignore_errors=True)  # left by an interrupted run
+        drafts.mkdir(parents=True)
+    try:
+        if job.video:
+            prediction.to_video(drafts / OVERLAY)
+        prediction.to_csv(drafts / COUNTS)
+        result = prediction.to_dict(video_id) | {"settings": job.settings(), "files": job.files(clip_path)}
+        write_text(drafts / RESULT, json.dumps(result))
+        _put_in_place(drafts, out, table)
+    finally:
+        shutil.rmtree(drafts, ignore_errors=True)
     return prediction
+
+
+def _put_in_place(drafts: Path, out: Path, table: Path | None) -> None:
+    """Replace the files of an earlier run; an interruption in between leaves no result, and so no mixture of two."""
+    for stale in (out / RESULT, *([table] if table else [])):
+        with write_errors(stale):
+            stale.unlink(missing_ok=True)
+    for name in WRITTEN:
+        with write_errors(out / name):
+            if (drafts / name).is_file():
+                (drafts / name).replace(out / name)
+            else:  # no overlay is wanted
+                (out / name).unlink(missing_ok=True)
 
 
 def replaced(out: Path, clip_path: Path) -> str | None:
@@ -101,16 +153,17 @@ def replaced(out: Path, clip_path: Path) -> str | None:
     return None if earlier.resolve() == clip_path.resolve() else earlier.name
 
 
-def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[str], None]) -> int:
+def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Predict every clip of `folder` into a folder of its own below `out`; finished clips are skipped.
 
-    A clip that fails, for whatever reason, is reported and skipped, and what an earlier run wrote of it is removed; the
-    traceback of an error that was not foreseen is in `errors.log`. Files that are no clips are left out. `results.json`
-    holds all results, of finished runs alone; video ids count from 1 in the order of file names. Several processes
-    (torchrun) divide the clips among themselves.
+    A clip that fails, for whatever reason, is reported and skipped, and what an earlier run wrote of it stays as it is;
+    the traceback of an error that was not foreseen is in `errors.log`. Files that are no clips are left out.
+    `results.json` holds the results of this run alone, once it is finished; where every clip fails, that of an earlier
+    run stays. Video ids count from 1 in the order of file names. Several processes (torchrun) divide the clips among
+    themselves.
 
     Returns:
-        The number of clips that failed.
+        What `results.json` holds of this run: "class_names", "videos", "failed" (names of files) and "results".
 
     Raises:
         MediaError: `folder` holds no clips, or is also `out`.
@@ -134,16 +187,17 @@ def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[s
         kept = {key: done[key] for key in ("length", "k_max", "counts", "count_probs") if key in done}
         videos.append({"id": video_id, "file": path.name} | kept)
         results += [entry | {"video_id": video_id} for entry in done["results"]]
+    names = list(job.predictor.model.config.class_names)
+    summary = {"class_names": names, "videos": videos, "failed": failed, "results": results}
     if is_main():
-        out.mkdir(parents=True, exist_ok=True)
-        names = list(job.predictor.model.config.class_names)
-        summary = {"class_names": names, "videos": videos, "failed": failed, "results": results}
-        write_text(out / FOLDER_RESULT, json.dumps(summary))
-        say(
-            f"{len(files) - len(failed)} of {len(files)} clips written to {out}"
-            + (f", {len(failed)} failed" if failed else "")
-        )
-    return len(failed)
+        said = f"{len(videos)} of {len(files)} clips written to {out}" + (f", {len(failed)} failed" if failed else "")
+        if not videos and (out / FOLDER_RESULT).is_file():
+            said += f"; {out / FOLDER_RESULT} is still that of an earlier run"
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            write_text(out / FOLDER_RESULT, json.dumps(summary))
+        say(said)
+    return summary
 
 
 def _predict_file(
@@ -156,29 +210,22 @@ def _predict_file(
             say(f"{which} {path.name}: done before")
             return done
         again = " (made again: settings or files have changed)" if (target / RESULT).is_file() else ""
-        (target.parent / FOLDER_RESULT).unlink(missing_ok=True)  # an interrupted run leaves no table of another one
-        prediction = predict_clip(job, path, target, video_id)
+        prediction = predict_clip(job, path, target, video_id, table=target.parent / FOLDER_RESULT)
         say(f"{which} {path.name}: {prediction.summary()}{again}")
         return json.loads(read_text(target / RESULT))
     except Exception as error:  # whatever goes wrong with one clip, the others are done
-        removed = " (the result of an earlier run is removed)" if _remove_earlier(job, path, target) else ""
-        say(f"{which} {path.name}: FAILED: {failure(error, path.name, target.parent / LOG)}{removed}")
+        earlier = f" ({target} still holds the result of an earlier run, not of this one)"
+        say(
+            f"{which} {path.name}: FAILED: {failure(error, path.name, target.parent / LOG)}"
+            + (earlier if (target / RESULT).is_file() else "")
+        )
         return None
-
-
-def _remove_earlier(job: PredictionJob, clip: Path, target: Path) -> bool:
-    """Remove what an earlier run wrote of a clip, except files that this one reads. Returns whether there was any."""
-    sources = {source.resolve() for source in (clip, *job.watched)}
-    earlier = [file for name in WRITTEN if (file := target / name).is_file() and file.resolve() not in sources]
-    for file in earlier:
-        with suppress(OSError):  # the error that is reported says more
-            file.unlink()
-    return bool(earlier)
 
 
 def _earlier_result(result: Path, clip: Path, job: PredictionJob) -> dict[str, Any] | None:
     """The result of an earlier run from the same files with the same settings, or None."""
-    if not result.is_file() or (job.video and not (result.parent / OVERLAY).is_file()):
+    needed = [result, result.parent / COUNTS, *([result.parent / OVERLAY] if job.video else [])]
+    if not all(file.is_file() for file in needed):
         return None
     try:
         written = json.loads(read_text(result))

@@ -14,6 +14,7 @@ import torch
 from acvis_kit.cli import main
 from acvis_kit.cli.options import RANDOM_WARNING
 from acvis_kit.clip import Clip
+from acvis_kit.errors import MediaError
 from acvis_kit.masks import decode
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.write import write_video
@@ -116,42 +117,133 @@ def test_a_folder_is_resumable_and_one_bad_file_does_not_stop_it(
     assert "done before" not in capsys.readouterr().err
 
 
-def test_a_clip_that_fails_has_no_result_of_an_earlier_run(
-    clip_file: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It would look like this run's, beside the new results of the other clips."""
-    folder, out = tmp_path / "in", tmp_path / "out"
+@pytest.fixture
+def folder(clip_file: Path, tmp_path: Path) -> Path:
+    """Two clips: a.mp4 of 3 s, b.mp4 of 1 s."""
+    folder = tmp_path / "in"
     folder.mkdir()
     (folder / "a.mp4").write_bytes(clip_file.read_bytes())
-    write_video(folder / "b.mp4", [np.zeros((64, 96, 3), np.uint8)] * FPS, FPS, torch.zeros(16000))  # 1 s
+    write_video(folder / "b.mp4", [np.zeros((64, 96, 3), np.uint8)] * FPS, FPS, torch.zeros(16000))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_earlier_result_of_a_clip_that_fails_stays(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table is of this run alone, and the message says whose result is there."""
+    out = tmp_path / "out"
     run = ["predict", str(folder), "-o", str(out), "--weights", str(weights)]
+    words = f"({out / 'b.mp4'} still holds the result of an earlier run, not of this one)"
+    assert main([*run, "--start", "2"]) == 1 and words not in capsys.readouterr().err
     assert main(run) == 0
-    notes = out / "b.mp4" / "notes.txt"
-    notes.write_text("the user's own")
+    before = contents(out / "b.mp4")
+    assert set(before) == {"overlay.mp4", "counts.csv", "result.json"}
     capsys.readouterr()
     assert main([*run, "--start", "2"]) == 1
     said = capsys.readouterr().err
-    assert "b.mp4: FAILED: " in said and said.count("(the result of an earlier run is removed)") == 1
-    assert [*(out / "b.mp4").iterdir()] == [notes] and (out / "a.mp4" / "result.json").is_file()
-    assert [video["file"] for video in json.loads((out / "results.json").read_text())["videos"]] == ["a.mp4"]
-    assert main([*run, "--start", "2"]) == 1
-    assert "is removed" not in capsys.readouterr().err
+    assert "b.mp4: FAILED: " in said and said.count(words) == 1 and contents(out / "b.mp4") == before
+    table = json.loads((out / "results.json").read_text())
+    assert [video["file"] for video in table["videos"]] == ["a.mp4"] and table["failed"] == ["b.mp4"]
+
+
+def test_where_every_clip_fails_all_of_an_earlier_run_stays(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hours of predictions are not lost by a number that was mistyped."""
+    out = tmp_path / "out"
+    run = ["predict", str(folder), "-o", str(out), "--weights", str(weights), "--no-video"]
+    assert main(run) == 0
+    before = contents(out)
+    capsys.readouterr()
+    assert main([*run, "--start", "20", "--json"]) == 1
+    said = capsys.readouterr()
+    assert contents(out) == before and f"{out / 'results.json'} is still that of an earlier run" in said.err
+    assert json.loads(said.out) == {"out": str(out), "videos": [], "failed": ["a.mp4", "b.mp4"]}
+    assert main(run) == 0 and capsys.readouterr().err.count("done before") == 2
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        ("swap:{}/DOGG.wav", "DOGG.wav does not exist"),
+        ("mix:{}/DOGG.wav@-6", "DOGG.wav does not exist"),
+        ("mix:{}/notes.wav", "notes.wav is not readable as video or sound"),
+        ("swap:{}/in/a.mp4@50", "a.mp4 has no sound after second 50"),
+    ],
+)
+def test_a_sound_that_cannot_be_read_is_one_error_before_the_first_clip(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], edit: str, words: str
+) -> None:
+    run = ["predict", str(folder), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video"]
+    assert main(run) == 0
+    before = contents(tmp_path / "out")
+    (tmp_path / "notes.wav").write_text("these are words")
+    capsys.readouterr()
+    assert main([*run, "--audio", edit.format(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("acvis: ") and words in said and "FAILED" not in said
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_result_that_cannot_be_written_leaves_the_earlier_one(
+    folder: Path, weights: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ["predict", str(folder), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video"]
+    assert main(run) == 0
+    before = contents(tmp_path / "out")
+
+    def full(*_: object) -> None:
+        raise MediaError("the disk is full")
+
+    monkeypatch.setattr("acvis_kit.inference.batch.write_text", full)
+    assert main([*run, "--audio", "mute"]) == 1
+    assert contents(tmp_path / "out") == before and capsys.readouterr().err.count("the disk is full") == 2
+    assert not [*(tmp_path / "out").rglob(".partial")]
+
+
+def test_a_clip_whose_table_is_missing_is_made_again(folder: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    run = ["predict", str(folder), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video"]
+    assert main(run) == 0
+    (tmp_path / "out" / "a.mp4" / "counts.csv").unlink()
+    capsys.readouterr()
+    assert main(run) == 0
+    assert capsys.readouterr().err.count("done before") == 1
+    assert (tmp_path / "out" / "a.mp4" / "counts.csv").is_file()
+
+
+def test_failures_are_printed_with_quiet(folder: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    (folder / "c.mp4").write_text("this is no video")
+    run = ["predict", str(folder), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video", "--quiet"]
+    assert main([*run, "--max-seconds", "2"]) == 1
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    assert said.out == "" and len(lines) == 2 and "a.mp4: FAILED: " in lines[0] and "c.mp4: FAILED: " in lines[1]
+    assert "raise --max-seconds" in lines[0]
 
 
 def test_an_interrupted_run_leaves_no_table_of_an_earlier_one(
-    clip_file: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.mp4").write_bytes(clip_file.read_bytes())
-    run = ["predict", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video"]
+    """Once it has replaced a result that the table holds."""
+    run = ["predict", str(folder), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video"]
     assert main(run) == 0
+    interrupted = "a.mp4"
 
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+    def load(path: Path, **options: object) -> Clip:
+        if path.name == interrupted:
+            raise KeyboardInterrupt
+        return load_clip(path, **options)
 
-    monkeypatch.setattr("acvis_kit.inference.batch.load_clip", interrupted)
+    monkeypatch.setattr("acvis_kit.inference.batch.load_clip", load)
     assert main(run) == 0  # nothing is made again
-    assert (tmp_path / "out" / "results.json").is_file()
+    before = contents(tmp_path / "out")
+    assert main([*run, "--audio", "mute"]) == 130
+    assert contents(tmp_path / "out") == before
+    interrupted = "b.mp4"
     assert main([*run, "--audio", "mute"]) == 130
     assert not (tmp_path / "out" / "results.json").exists()
 

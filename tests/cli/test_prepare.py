@@ -39,6 +39,31 @@ def test_the_summary_counts_videos_and_the_status_is_1_where_one_failed(tmp_path
     assert (tmp_path / "out" / "own.json").is_file()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_mistyped_limit_removes_nothing_of_an_earlier_call(tmp_path: Path, capsys) -> None:
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    write_video(videos / "clip.mp4", (np.zeros((32, 32, 3), np.uint8) for _ in range(8)), 4.0, torch.zeros(32000))
+    words = ["prepare", str(videos), str(out), "--split", "own"]
+    assert main(words) == 0
+    made = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert main([*words, "--fps", "2", "--max-seconds", "1"]) == 1
+    said = capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == made
+    assert f"({out / 'own'} still holds an earlier cut)" in said
+    assert f"0 of 1 videos are prepared: {out / 'own.json'} is still that of an earlier call" in said
+    assert main(words) == 0 and "done before" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_failures_are_printed_with_quiet(tmp_path: Path, capsys) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"broken")
+    assert main(["prepare", str(tmp_path), str(tmp_path / "out"), "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("[1/1] broken.mp4: FAILED: ") and len(said.splitlines()) == 1
+
+
 def test_ctrl_c_ends_the_command_with_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

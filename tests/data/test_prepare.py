@@ -141,21 +141,57 @@ def test_finished_files_are_kept_and_changed_files_are_cut_again(videos: Path, t
     assert [line.rsplit(": ")[-1] for line in lines] == ["done before", "3 frames", "done before"]
 
 
-def test_a_video_that_fails_now_has_no_frames_of_an_earlier_call(videos: Path, tmp_path: Path) -> None:
-    """They would look like this call's, beside the new frames of the other videos."""
-    out, made = tmp_path / "out", lambda: sorted(path.name for path in (tmp_path / "out").rglob("song*"))
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_earlier_cut_of_a_video_that_fails_now_stays(videos: Path, tmp_path: Path) -> None:
+    """The JSON does not list it, unless nothing succeeded: then that of the earlier call stays as well."""
+    out, lines = tmp_path / "out", list[str]()
     prepare_videos(videos, out, "test")
-    assert made() == ["song", "song.wav"]
-    own = out / "test" / "JPEGImages" / "song" / "notes.txt"
-    own.write_text("the user's own")
+    before = files_in(out)
+    prepared = prepare_videos(videos, out, "test", fps=4, max_seconds=1)
+    assert not prepared.videos and len(prepared.failed) == 2 and files_in(out) == before
     prepared = prepare_videos(videos, out, "test", fps=2, max_seconds=2)
     assert prepared.videos == ("walk",) and set(prepared.failed) == {"song.mp4"}
-    assert made() == ["song"] and [*own.parent.iterdir()] == [own]
-    own.unlink()
-    prepared = prepare_videos(videos, out, "test", fps=4, max_seconds=1)
-    assert not prepared.videos and not (out / "test.json").exists()  # it listed frames of another call
-    assert not [*out.rglob("*.jpg"), *out.rglob("*.wav")]
-    assert prepare_videos(videos, out, "test").videos == ("song", "walk")
+    assert {name for name in before if "song" in name} == {name for name in files_in(out) if "song" in name}
+    assert [len(video.frames) for video in AVISegSplit(out, "test").videos] == [4]
+    prepare_videos(videos, out, "test", say=lines.append)
+    assert [line.rsplit(": ")[-1] for line in lines] == ["done before", "2 frames"]
+    assert {name: data for name, data in files_in(out).items() if "jsonl" not in name} == {
+        name: data for name, data in before.items() if "jsonl" not in name
+    }
+
+
+def test_an_earlier_cut_stays_where_the_new_one_cannot_be_written(videos: Path, tmp_path: Path, monkeypatch) -> None:
+    prepare_videos(videos, tmp_path / "out", "test")
+    before = files_in(tmp_path / "out")
+
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(wavfile, "write", fill)
+    assert len(prepare_videos(videos, tmp_path / "out", "test", fps=2).failed) == 2
+    assert files_in(tmp_path / "out") == before
+
+
+def test_a_call_that_ends_while_a_cut_is_replaced_is_not_mistaken_for_done(videos, tmp_path, monkeypatch) -> None:
+    """The frames of two per second have the names of those of one per second, and three more."""
+    out, lines = tmp_path / "out", list[str]()
+    prepare_videos(videos, out, "test")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> None:
+        rename(self, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_videos(videos, out, "test", fps=2)
+    monkeypatch.setattr(Path, "rename", rename)
+    assert not (out / "test.json").exists()
+    prepare_videos(videos, out, "test", say=lines.append)
+    assert [line.rsplit(": ")[-1] for line in lines] == ["3 frames", "done before"]
 
 
 def test_frames_that_another_rate_replaced_are_cut_again(videos: Path, tmp_path: Path) -> None:
