@@ -117,7 +117,7 @@ def launch(
         except OSError as error:
             if "port" not in str(error):
                 raise
-            raise ConfigError(f"port {port} on {host} is taken: choose another with port= (--port)") from None
+            raise ConfigError(f"port {port} on {host} is taken: choose another with port=") from None
         threading.Thread(target=_warm_up, args=(studios,), daemon=True).start()
         threading.Thread(target=_sweep_while_served, args=(app, folder.visitors, studios), daemon=True).start()
         if block:

@@ -47,19 +47,16 @@ def _demo(arguments: argparse.Namespace) -> None:
         from acvis_kit.app import launch
     except ImportError as error:
         raise AcvisError(f"the page needs gradio ({error}): pip install 'acvis-kit[demo]'") from error
-    try:
-        launch(
-            _load(arguments),
-            host=arguments.host,
-            port=arguments.port,
-            share=arguments.share,
-            open_browser=not arguments.no_browser,
-            allow_hosts=arguments.allow_host,
-            others=_others(arguments.weights),
-            proxies=arguments.proxies,
-        )
-    except ConfigError as error:  # the command itself turns port= into --port
-        raise ConfigError(str(error).replace("port= (--port)", "port=")) from error
+    launch(
+        _load(arguments),
+        host=arguments.host,
+        port=arguments.port,
+        share=arguments.share,
+        open_browser=not arguments.no_browser,
+        allow_hosts=arguments.allow_host,
+        others=_others(arguments.weights),
+        proxies=arguments.proxies,
+    )
 
 
 def _others(name: str) -> list[Loaded]:
