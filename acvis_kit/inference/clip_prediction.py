@@ -139,6 +139,8 @@ class ClipPrediction(ABC):
     def without(self, hidden: int | Iterable[int]) -> Self:
         """The prediction without the marks of these ids, or of this one.
 
+        Counts that a model predicted stay; of a model without a count head they are those of the masks that are left.
+
         Raises:
             DataError: no whole numbers.
         """

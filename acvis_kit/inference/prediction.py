@@ -144,11 +144,15 @@ class Prediction(ClipPrediction):
         if self.count_source is not None:
             probabilities = self.count_source.probabilities(score_threshold)
             return replace(self, tracks=tracks, counts=probabilities.argmax(-1), count_probs=probabilities)
-        counts = self.counts if self.count_probs is not None else masks_of_frames(tracks, len(self))
-        return replace(self, tracks=tracks, counts=counts)
+        return self._with(tracks)
 
     def _without(self, hidden: frozenset[int]) -> Prediction:
-        return replace(self, tracks=tuple(track for track in self.tracks if track.id not in hidden))
+        return self._with(tuple(track for track in self.tracks if track.id not in hidden))
+
+    def _with(self, tracks: tuple[Track, ...]) -> Prediction:
+        """Only these tracks; without a count head they are counted anew."""
+        counts = self.counts if self.count_probs is not None else masks_of_frames(tracks, len(self))
+        return replace(self, tracks=tracks, counts=counts)
 
     def gated(self) -> Prediction:
         """The prediction with only as many masks per frame as the count: none where it is 0, else the best `count`.

@@ -180,17 +180,24 @@ def claim(out: Path, run: dict[str, Any], overwrite: bool, kind: type[Any] = ACV
     Args:
         out: folder of the run.
         run: see `start.about`.
-        overwrite: remove what another run left there.
+        overwrite: remove what another run left there. Only a folder with a run.json is that of a run.
         kind: class of the configuration.
 
     Raises:
-        ConfigError: `out` holds another run; names what differs.
+        ConfigError: `out` holds another run, names what differs; or, without a run.json, what a run would replace.
     """
     file = out / RUN
+    folders, files = (CHECKPOINTS, *FORMER, BEST, LAST, "tensorboard"), (RUN, LOG)
+    taken = [name for name in (*folders, *files) if (out / name).exists()]
+    if taken and not file.is_file():
+        raise ConfigError(
+            f"{out} has no {RUN}, so it is no run's folder, but holds {', '.join(taken)}, which a run would replace: "
+            "choose another --out, or move them away"
+        )
     if overwrite:
-        for name in (CHECKPOINTS, *FORMER, BEST, LAST, "tensorboard"):
+        for name in folders:
             shutil.rmtree(out / name, ignore_errors=True)
-        for name in (RUN, LOG):
+        for name in files:
             (out / name).unlink(missing_ok=True)
     if file.is_file():
         try:

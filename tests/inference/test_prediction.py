@@ -152,6 +152,14 @@ def test_a_frame_that_is_not_there_is_refused(prediction: Prediction) -> None:
         prediction["a":]
 
 
+def test_without_a_count_head_hidden_tracks_are_not_counted(prediction: Prediction) -> None:
+    bare = replace(prediction, counts=torch.tensor([9] * 4), count_probs=None)
+    shown = bare.without(0)
+    assert shown.counts.tolist() == [sum(t.areas()[n] > 0 for t in shown.tracks) for n in range(4)]
+    assert torch.equal(shown.above(0).counts, shown.counts)
+    assert torch.equal(prediction.without(0).counts, prediction.counts)
+
+
 def test_one_track_or_several_can_be_hidden(prediction: Prediction) -> None:
     assert [track.id for track in prediction.without(0).tracks] == [1, 2]
     assert [track.id for track in prediction.without(np.int64(0)).tracks] == [1, 2]

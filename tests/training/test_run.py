@@ -145,6 +145,18 @@ def test_a_missed_evaluation_is_made_after_resuming(
     assert [line["step"] for line in log(tmp_path) if "evaluation" in line] == [2, 3]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_that_are_no_runs_are_neither_removed_nor_replaced(overwrite: bool, data: Path, tmp_path: Path) -> None:
+    own = [tmp_path / "mine" / name for name in ("best/model.safetensors", "checkpoints/mine.txt", "log.jsonl")]
+    for file in own:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"no run\.json.*holds checkpoints, best, log\.jsonl.*another --out"):
+        train(CONFIG, SHORT, data, tmp_path / "mine", runtime=RUNTIME, overwrite=overwrite)
+    assert [file.read_text(encoding="utf-8") for file in own] == ["mine"] * 3
+    assert not (tmp_path / "mine" / "run.json").exists()
+
+
 def test_another_recipe_in_the_same_folder_is_refused_and_overwrite_starts_again(
     data: Path, finished: Path, tmp_path: Path
 ) -> None:
