@@ -8,6 +8,7 @@ category_id, segmentations}`, or an object that has such a list under "results",
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,7 +115,7 @@ def read_results(source: JSONSource, truth: GroundTruth, protocol: Protocol = "p
 def _videos_by_name(data: dict[str, Any], truth: GroundTruth) -> dict[Any, Any]:
     """Ids of the truth's videos by those of a file of `predict`, whose videos have the names of the truth's folders.
 
-    Empty where it names no videos or no name is the truth's: then the ids are taken as they are.
+    Empty where it names no videos or, with a warning, where no name is the truth's: then the ids are taken as they are.
 
     Raises:
         DataError: some names are the truth's and others are not.
@@ -127,11 +128,18 @@ def _videos_by_name(data: dict[str, Any], truth: GroundTruth) -> dict[Any, Any]:
                 files[one["id"]] = one["file"]
     elif isinstance(data.get("video"), str) and isinstance(data.get("results"), list):
         numbers = [one.get("video_id") for one in data["results"] if isinstance(one, dict)]
-        files = {number: data["video"] for number in numbers if isinstance(number, int)}
+        files = {number: data["video"] for number in numbers or [0] if isinstance(number, int)}
     by_name = {video.name: number for number, video in truth.videos.items()}
     own = {number: by_name[Path(file).stem] for number, file in files.items() if Path(file).stem in by_name}
     if own and (strange := [file for number, file in files.items() if number not in own]):
         raise DataError(f"the results are of {brief(strange[0])} too, which is none of the ground truth's videos.")
+    if files and not own:
+        file, name = next(iter(files.values())), next(iter(by_name), None)
+        warnings.warn(
+            f"the results are of {brief(file)}, and no video of the ground truth has this name (its first one is "
+            f"{brief(name)}): videos are matched by their ids. Make sure that these mean the same videos.",
+            stacklevel=4,
+        )
     return own
 
 

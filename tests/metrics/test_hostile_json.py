@@ -184,7 +184,10 @@ def test_results_of_predict_are_matched_by_the_names_of_their_videos() -> None:
     alone = evaluate(GT, {"results": second, "video": "v2.mkv"}, "paper")
     assert alone == pytest.approx(evaluate(GT, [RESULTS[1]], "paper"), nan_ok=True)
     unknown = [{"id": 1, "file": "x.mp4"}, {"id": 2, "file": "y.mp4"}]
-    assert evaluate(GT, {"results": RESULTS, "videos": unknown}, "paper") == pytest.approx(right, nan_ok=True)
+    with pytest.warns(UserWarning, match=r"results are of .x\.mp4., and no video of the ground truth has this name"):
+        assert evaluate(GT, {"results": RESULTS, "videos": unknown}, "paper") == pytest.approx(right, nan_ok=True)
+    with pytest.warns(UserWarning, match="matched by their ids"):
+        evaluate(GT, {"results": [], "video": "x.mp4"}, "paper")
     with pytest.raises(AcvisError, match=r"x\.mp4. too"):
         evaluate(GT, {"results": RESULTS, "videos": [unknown[0], {"id": 2, "file": "v1.mp4"}]}, "paper")
 
