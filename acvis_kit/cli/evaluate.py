@@ -15,6 +15,7 @@ from acvis_kit.cli.options import (
     device,
     load,
     make_predictor,
+    pronoun,
     say,
     show,
     writable_file,
@@ -188,7 +189,7 @@ def _check_task(arguments: argparse.Namespace) -> None:
         wrong += list(given(arguments, InferenceConfig))
     if wrong:
         flags = ", ".join(map(flag, wrong))
-        raise ConfigError(f"{flags} cannot be used with --task {arguments.task}: leave them out")
+        raise ConfigError(f"{flags} cannot be used with --task {arguments.task}: leave {pronoun(wrong)} out")
     protocols = ("tpavi", "dataset") if avs else ("official", "paper")
     if arguments.protocol not in (None, *protocols):
         raise ConfigError(
@@ -314,7 +315,9 @@ def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
     if arguments.as_published:
         fixed = ("score_threshold", "top_k", "count_gate", "dtype")
         if given := [flag(name) for name in fixed if getattr(arguments, name) is not None]:
-            raise ConfigError(f"--as-published fixes {', '.join(given)}: leave them out, or leave --as-published out")
+            raise ConfigError(
+                f"--as-published fixes {', '.join(given)}: leave {pronoun(given)} out, or leave --as-published out"
+            )
         where = device(arguments)  # fails before the model is loaded
         predictor = published_predictor(load(arguments), where, arguments.short_side)
     else:

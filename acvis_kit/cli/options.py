@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +89,11 @@ def add_semantic_inference(parser: argparse.ArgumentParser) -> None:
     """Add what only the SemanticPredictor has, beside `add_inference`."""
     group = parser.add_argument_group("weights of AVSC and RAVS")
     add_fields(group, SemanticInference, defaults="stored with the weights")
+
+
+def pronoun(names: Sequence[str]) -> str:
+    """What stands for these in a message: "it" for one, "them" for several."""
+    return "it" if len(names) == 1 else "them"
 
 
 def check_preset(arguments: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from acvis_kit.cli.options import INTERRUPTED, say, writable_folder
+from acvis_kit.cli.options import INTERRUPTED, pronoun, say, writable_folder
 from acvis_kit.cli.settings import add_fields, flag, given, with_fields
 from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import ConfigError
@@ -120,7 +120,7 @@ def _train_semantic(arguments: argparse.Namespace, config: AVSCConfig | RAVSConf
     if arguments.val_split is not None:
         unused.append("--val-split")
     if unused:
-        raise ConfigError(f"AVSC and RAVS are trained without {', '.join(unused)}: leave them out")
+        raise ConfigError(f"AVSC and RAVS are trained without {', '.join(unused)}: leave {pronoun(unused)} out")
     config, recipe = with_fields(arguments.set, config, semantic_recipe_of(config, arguments.preset))
     if arguments.steps is not None:
         recipe = _scaled(recipe, arguments.steps, _fixed(arguments))

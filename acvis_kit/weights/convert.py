@@ -146,7 +146,8 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"{path} is not there: give the path of a checkpoint file")
+        found = "is a folder, which needs no conversion if it holds weights" if path.is_dir() else "is not there"
+        raise WeightsError(f"{path} {found}: give the path of a checkpoint file")
     if path.suffix == ".safetensors":
         raise WeightsError(f"{path} needs no conversion: use it as it is, --weights or load_model")
     try:
