@@ -75,7 +75,7 @@ class Recipe(Checked):
     drop: float = number(0.1, 0, 1, help="factor on lr")
     warmup: int = number(0, 0, help="steps from 0 to lr")  # the reference warms up from a factor of 1, so not at all
     # They have their own warm-up afterwards (ours).
-    frozen_fraction: float = number(0.0, 0, 1, help="of the steps in which pretrained parts stay frozen")
+    frozen_fraction: float = number(0.0, 0, 1, help="of the steps: pretrained parts stay frozen")
 
     ema: float = number(0.0, 0, below=1, help="decay of the average of the weights, 0: none")  # evaluated and exported
     precision: str = choice("float32", "bf16", "fp16", "float64", help="bf16 and fp16: autocast")
@@ -253,4 +253,4 @@ class RuntimeConfig(Checked):
     shard_mb: float | None = number(None, above=0, help="largest file of a checkpoint in 10^6 bytes")
     device: str | None = setting(None, '"cpu": use no GPU')
     matmul_precision: str = choice("highest", "high", "medium", help="float32 products; high: TF32")
-    recompute_backbone: bool = setting(False, "compute a Swin's blocks again for the gradients: less memory, slower")
+    recompute: str = choice("nothing", "backbone", help="insides of a Swin: less memory")

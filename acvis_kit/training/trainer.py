@@ -91,7 +91,7 @@ class Trainer:
         say: for messages; called only in the main process.
 
     Raises:
-        ConfigError: `recompute_backbone` of a network without Swin.
+        ConfigError: recompute="backbone" of a network without Swin.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Trainer:
         # Not channels_last: group norms would lose more time than convolutions gain.
         self.model = model.to(accelerator.device).train()
         self.stages, self.runtime, self.out = list(stages), runtime or RuntimeConfig(), out
-        if self.runtime.recompute_backbone:
+        if self.runtime.recompute == "backbone":
             _recompute(self.model)
         self.accelerator, self.validation = accelerator, validation
         self.main = accelerator.is_main_process
@@ -422,7 +422,7 @@ class Trainer:
 def _recompute(model: System) -> None:
     backbones = [module for module in model.modules() if isinstance(module, Swin)]
     if not backbones:
-        raise ConfigError("recompute_backbone is for Swin transformers, and this network has none: leave it out")
+        raise ConfigError("recompute='backbone' is for Swin transformers, and this network has none: leave it out")
     for backbone in backbones:
         backbone.recompute = True
 

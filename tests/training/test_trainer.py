@@ -285,5 +285,5 @@ def test_an_evaluation_that_a_stop_prevents_is_made_by_the_next_call(tmp_path: P
 
 def test_only_a_swin_is_computed_again(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
-    with pytest.raises(ConfigError, match="recompute_backbone is for Swin transformers"):
-        train(CONFIG, RECIPE, data, tmp_path / "out", runtime=replace(RUNTIME, recompute_backbone=True))
+    with pytest.raises(ConfigError, match="recompute='backbone' is for Swin transformers"):
+        train(CONFIG, RECIPE, data, tmp_path / "out", runtime=replace(RUNTIME, recompute="backbone"))
