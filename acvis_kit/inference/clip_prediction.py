@@ -313,9 +313,10 @@ class ClipPrediction(ABC):
 
     def _frame_at(self, second: float) -> int:
         given: Any = plain_number(second)
-        place = (given - self.start) * self.fps if is_number(given) else math.nan
+        end = self.start + len(self) / self.fps
+        inside = is_number(given) and self.start - 1 <= given < end  # before arithmetic: a whole number may be huge
+        place = (given - self.start) * self.fps if inside else math.nan
         if not 0 <= place + ROUNDING < len(self):
-            end = self.start + len(self) / self.fps
             raise DataError(f"second={brief(given)} must lie in the clip, from {self.start:g} to below {end:g}")
         return math.floor(place + ROUNDING)
 
