@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -146,10 +147,17 @@ def content_key(path: Path) -> str:
         MediaError: the file does not exist (any more).
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        state = path.stat()
+        return _hash(path, state.st_size, state.st_mtime_ns)
     except OSError:
         raise MediaError(GONE) from None
+
+
+@lru_cache(maxsize=64)  # a run asks more than once
+def _hash(path: Path, size: int, changed: int) -> str:
+    """The hash of a file of this size, changed last at this time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def plays_in_browsers(path: Path) -> bool:
