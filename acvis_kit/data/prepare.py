@@ -113,8 +113,9 @@ def prepare_videos(
                 say(f"{which}: {entry['length']} frames")
         except Exception as error:  # whatever goes wrong with one clip, the others are done
             failed[path.name] = failure(error, path.name, out / LOG)
-            earlier_cut = name in done and (folder / IMAGES / name).is_dir()
-            say(f"{which}: FAILED: {failed[path.name]}" + (f" ({folder} still holds an earlier cut)" * earlier_cut))
+            has_earlier = name in done and (folder / IMAGES / name).is_dir()
+            stays = f" ({folder} still holds an earlier cut)" if has_earlier else ""
+            say(f"{which}: FAILED: {failed[path.name]}{stays}")
             continue
         entries.append({"id": len(entries) + 1} | entry)
     truth = {

@@ -104,11 +104,12 @@ def tracks_of(
     scores = class_scores * (_mask_quality(total, count).to(exact) * _mean_where(sounding, shown & visible))[of_query]
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order] > inference.score_threshold]
+    row_and_label = torch.stack([of_query, pairs % classes])  # of each pair, read from the device together
     if shared is not None:
-        candidates = [(m, label) for m, label in torch.stack([of_query, pairs % classes], dim=1)[order].tolist()]
+        candidates = list(zip(*row_and_label[:, order].tolist(), strict=True))
         order = order[_without_duplicates(candidates, shared, inference)]
     is_shown = shown.cpu().tolist()
-    row, labels = torch.stack([of_query, pairs % classes])[:, order].tolist()
+    row, labels = row_and_label[:, order].tolist()
     found = scores[order].tolist()
     wanted = sorted({(t, m) for m in row for t in range(length) if is_shown[m][t]})
     drawn = dict(zip(wanted, codes.of([t * len(queries) + m for t, m in wanted]), strict=True))
