@@ -65,6 +65,9 @@ class NetworkConfig(Checked):
     pixel_layers: int = number(6, 1, 100)  # of deformable attention
     pixel_points: int = number(4, 1, 64)  # samples per head and level
     pixel_feedforward_dim: int = number(1024, 1, 65_536)
+    # Of the pyramid: whether it adds each place's position (ours), and transformer layers on its coarsest map.
+    pyramid_positions: bool = False
+    pyramid_layers: int = number(0, 0, 100)
 
     # --- sound
     # "efficientnet_lite0" sees the spectrogram as a picture, and starts from ImageNet's weights (ours).
@@ -399,6 +402,8 @@ PRESETS: dict[str, ACVISConfig] = {
         pixel_mean=(127.5, 127.5, 127.5),
         pixel_std=(127.5, 127.5, 127.5),
         pixel_decoder="pyramid",
+        pyramid_positions=True,
+        pyramid_layers=2,
         hidden_dim=96,
         num_heads=4,
         audio_encoder="efficientnet_lite0",

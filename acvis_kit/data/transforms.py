@@ -93,7 +93,7 @@ SYNTH = Augmentation(
 )  # fmt: skip
 # Scenes of photographs, whose camera and phone have changed them already.
 FILMED = Augmentation(
-    short_sides=(192,), zoom=(0.8, 1.5), flip=0.5, brightness=0.25, contrast=0.25, tint=0.1, gain_db=9.0,
+    short_sides=(256,), zoom=(0.8, 1.5), flip=0.5, brightness=0.25, contrast=0.25, tint=0.1, gain_db=9.0,
     noise_share=0.3, noise_snr_db=(15.0, 40.0), spectrum=True, tilt=0.6,
 )  # fmt: skip
 # AVSC's: mirrored and recoloured, and nothing else.

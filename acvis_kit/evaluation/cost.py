@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.acvis.query_generator import QueryGenerator
 from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures
-from acvis_kit.models.encoders.pixel_decoder import PixelDecoderConfig
+from acvis_kit.models.encoders.pixel_decoder import PixelDecoderConfig, PixelFeatures
 
 FRAME_SIZE = (384, 640)  # a 360x640 frame, padded to multiples of 32
 WINDOWS = 1  # windows of frames over which the tracker is counted
@@ -126,7 +126,10 @@ def costs(model: ACVIS, runs: int = 0) -> list[Cost]:
     table = CostTable(runs, device)
     rows, count = table.rows, table.count
     maps = count("backbone", model.backbone, lambda: model.backbone(image))
-    sampled = sampling_operations(config, maps)
+    semantics = None
+    if model.mask_classifier is not None:
+        *maps, semantics = maps
+    sampled = sampling_operations(config, maps) if config.pixel_decoder == "deformable" else 0.0
     pixels = count("pixel decoder", model.pixel_decoder, lambda: model.pixel_decoder(maps), extra=sampled)
     sound = _silence(model)
     if model.audio_encoder is not None:
@@ -144,11 +147,23 @@ def costs(model: ACVIS, runs: int = 0) -> list[Cost]:
     frames = WINDOWS * config.window_size
     clip_queries = out.queries.expand(frames, *out.queries.shape[1:]).transpose(0, 1)  # (1, T, Q_f, C)
     clip_sound = AudioFeatures.join([sound] * frames)
-    count("tracker", model.tracker, lambda: model.tracker(clip_queries, clip_sound), frames=frames)
+    if model.mask_classifier is None:
+        count("tracker", model.tracker, lambda: model.tracker(clip_queries, clip_sound), frames=frames)
+    else:
+        assert semantics is not None, "this backbone returns what its classifier pools"
+        clip_pixels = PixelFeatures(
+            pixels.scales, *(x.expand(frames, *x.shape[1:]) for x in (pixels.fine, semantics))
+        )  # the scales are not read
+        both = nn.ModuleList([model.tracker, model.mask_classifier])
+        tracked = partial(model.track, clip_queries, clip_sound, [clip_pixels])
+        count("tracker and mask classifier", both, tracked, frames=frames)
 
     for name, head in {"class": model.pixel_class_head, **model.auxiliary_heads}.items():
         if head is not None:
             rows.append(Cost(f"pixel {name} head, in training", number_of_parameters(head), 0.0, 0.0 if runs else None))
+    if model.audio_teacher_head is not None:
+        parameters = number_of_parameters(model.audio_teacher_head)
+        rows.append(Cost("audio teacher head, in training", parameters, 0.0, 0.0 if runs else None))
     table.add_total(model)
     for kind, audio_tokens in (("acqg", config.audio_tokens), ("additive", "clip")):
         variant = replace(config, query_generator=kind, audio_tokens=audio_tokens, frame_fusion=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from acvis_kit.cli import main
 from acvis_kit.evaluation.cost import Cost
 from acvis_kit.models.acvis.model import ACVIS
-from acvis_kit.weights.load import save_model
+from acvis_kit.weights.load import load_model, save_model
 from tests.semantic_models import marking_avsc, marking_ravs
 
 
@@ -73,6 +74,30 @@ def test_info_counts_every_parameter_of_ravs(tmp_path: Path, capsys) -> None:
     bare = marking_ravs(ama=False, ue=False, temporal=False, audio_encoder="precomputed")
     rows = parts_of(str(save_model(bare, tmp_path)), capsys)
     assert not {"DPC-KNN, map 1", "temporal attention", "uncertainty head", "audio encoder"} & rows.keys()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["--weights", "acvis-filmed-small"], ["--weights", "acvis-synth-tiny"], ["--preset", "acvis-filmed-small"]],
+    ids=" ".join,
+)
+def test_info_adds_up_for_the_small_models(given: list[str], capsys) -> None:
+    assert main(["info", *given, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    end = [row["part"] for row in rows].index("whole")
+    parts, whole = rows[:end], rows[end]
+    assert sum(row["parameters"] for row in parts) == whole["parameters"]
+    if given[0] == "--weights":
+        assert whole["parameters"] == sum(p.numel() for p in load_model(given[1]).parameters())
+    assert sum(row["gflops"] for row in parts) == pytest.approx(whole["gflops"])
+
+
+def test_a_pyramid_samples_nothing(tiny_model: ACVIS) -> None:
+    from acvis_kit.evaluation.cost import costs
+
+    config = replace(tiny_model.config, pixel_decoder="pyramid", pixel_layers=1)
+    few, many = (costs(ACVIS(replace(config, pixel_layers=layers))) for layers in (1, 50))
+    assert few == many
 
 
 @pytest.mark.parametrize("preset", ["avsc-synth-tiny", "ravs-synth-tiny"])

@@ -116,7 +116,13 @@ class ACVIS(
         self.pixel_decoder = (
             PixelDecoder(config, self.backbone.channels)
             if config.pixel_decoder == "deformable"
-            else FeaturePyramid(config.hidden_dim, self.backbone.channels)
+            else FeaturePyramid(
+                config.hidden_dim,
+                self.backbone.channels,
+                positions=config.pyramid_positions,
+                layers=config.pyramid_layers,
+                num_heads=config.num_heads,
+            )
         )
         self.audio_encoder = build_audio_encoder(config)
         self.audio_class_head = nn.Linear(config.audio_dim, config.num_classes) if config.audio_classes else None

@@ -106,3 +106,33 @@ def test_the_pyramid_carries_the_coarsest_map_into_the_finest() -> None:
     assert [tuple(scale.shape) for scale in before.scales] == [(2, 32, 4, 6), (2, 32, 8, 12), (2, 32, 16, 24)]
     maps[-1] = torch.randn_like(maps[-1])
     assert before.fine.shape == (2, 32, 32, 48) and not torch.equal(pyramid(maps).fine, before.fine)
+
+
+def test_positions_tell_alike_places_of_the_pyramid_apart() -> None:
+    torch.manual_seed(0)
+    channels, strides = (4, 8, 16, 24), (1, 2, 4, 8)
+    maps = [torch.ones(1, c, 64 // s, 64 // s) for c, s in zip(channels, strides, strict=True)]
+    plain = FeaturePyramid(32, channels)
+    placed = FeaturePyramid(32, channels, positions=True)
+    placed.load_state_dict(plain.state_dict(), strict=False)
+    assert torch.equal(placed(maps).fine, plain(maps).fine), "the projections start at zero"
+    for project in placed.position:
+        torch.nn.init.normal_(project.weight)
+
+    def difference(fine: torch.Tensor) -> float:  # of two places far from the edges
+        return (fine[..., 24, 24] - fine[..., 40, 40]).abs().max().item()
+
+    assert difference(plain(maps).fine) < 1e-5 < 0.1 < difference(placed(maps).fine)
+
+
+def test_layers_of_the_pyramid_carry_a_place_to_all_others() -> None:
+    torch.manual_seed(0)
+    channels, strides = (4, 8, 16, 24), (1, 2, 4, 8)
+    maps = [torch.randn(1, c, 128 // s, 128 // s) for c, s in zip(channels, strides, strict=True)]
+    changed = [*maps[:-1], maps[-1].clone()]
+    changed[-1][..., 0, 0] += 100.0
+    for layers, reached in ((0, False), (1, True)):
+        pyramid = FeaturePyramid(32, channels, layers=layers, num_heads=4)
+        pyramid.top[1] = torch.nn.Identity()  # the norm's mean and variance reach every place too
+        far = [pyramid(m).scales[0][..., -1, -1] for m in (maps, changed)]
+        assert torch.equal(*far) is not reached
