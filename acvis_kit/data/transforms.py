@@ -7,7 +7,7 @@ the same windows are applied to masks. `PAPER` is the augmentation of ACVIS, `SY
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from PIL import Image
@@ -93,12 +93,20 @@ SYNTH = Augmentation(
 )  # fmt: skip
 # Scenes of photographs, whose camera and phone have changed them already.
 FILMED = Augmentation(
-    short_sides=(256,), zoom=(0.8, 1.5), flip=0.5, brightness=0.25, contrast=0.25, tint=0.1, gain_db=9.0,
+    short_sides=(192,), zoom=(0.8, 1.5), flip=0.5, brightness=0.25, contrast=0.25, tint=0.1, gain_db=9.0,
     noise_share=0.3, noise_snr_db=(15.0, 40.0), spectrum=True, tilt=0.6,
 )  # fmt: skip
+FILMED_FINE = replace(FILMED, short_sides=(256,))  # twice the cost of a step: for the last part of a training
 # AVSC's: mirrored and recoloured, and nothing else.
 COLOUR = Augmentation(flip=0.5, brightness=0.2, contrast=0.2, tint=0.1)
-AUGMENTATIONS = {"none": Augmentation(), "paper": PAPER, "synth": SYNTH, "filmed": FILMED, "colour": COLOUR}
+AUGMENTATIONS = {
+    "none": Augmentation(),
+    "paper": PAPER,
+    "synth": SYNTH,
+    "filmed": FILMED,
+    "filmed_fine": FILMED_FINE,
+    "colour": COLOUR,
+}
 
 
 COVERED, WIDEST = 1 / 3, 12  # share of the seconds of which a band of frequencies is covered; less than so many

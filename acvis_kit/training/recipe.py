@@ -42,7 +42,9 @@ class Recipe(Checked):
     frame_sampling: Literal["scattered", "consecutive"] = choice(  # see `TrainingClips`
         "scattered", "consecutive", help="frames of a clip"
     )
-    augmentation: str = choice("paper", "synth", "filmed", "colour", "none", help="see acvis_kit.data.transforms")
+    augmentation: str = choice(
+        "paper", "synth", "filmed", "filmed_fine", "colour", "none", help="see acvis_kit.data.transforms"
+    )
     audio_folder: str | None = setting(None, "features, without audio encoder")
     counterfactual_audio: float = number(0.0, 0, 1, help="fraction of clips with another sound")
 
