@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from acvis_kit.clip import Clip
+from acvis_kit.config import InferenceConfig, inference_of
 from acvis_kit.errors import ConfigError, brief
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
@@ -39,7 +42,8 @@ def predict(
         audio: the sound, see `Predictor.decode`; None: the clip's own.
         weights: a model, or a name or path for `load_model`. The default is part of the installation, made for filmed
             video of 18 classes, and often wrong; "acvis-synth-tiny" is for drawn scenes.
-        **settings: of the `Predictor` or `SemanticPredictor`, for example score_threshold=0.5 or device="cuda".
+        **settings: of the `Predictor` or `SemanticPredictor`, for example score_threshold=0.5 or device="cuda"; of
+            ACVIS also the other fields of its inference, such as sounding_threshold=0.5.
 
     Returns:
         A `Prediction`, or of AVSC and RAVS a `SemanticPrediction`.
@@ -65,7 +69,7 @@ def predictor_for(model: ACVIS | AVSC | RAVS | str | Path, **settings: Any) -> P
 
     Args:
         model: a model, or a name or path for `load_model`.
-        **settings: of that predictor.
+        **settings: of that predictor. Of a `Predictor` also the fields of its `inference`, by their names.
 
     Raises:
         WeightsError: there are no such weights.
@@ -74,6 +78,13 @@ def predictor_for(model: ACVIS | AVSC | RAVS | str | Path, **settings: Any) -> P
     found: Any = load_model(model) if isinstance(model, str | Path) else model
     kind = SemanticPredictor if isinstance(found, AVSC | RAVS) else Predictor
     known = [*inspect.signature(kind).parameters][1:]
+    if isinstance(found, ACVIS):
+        more = [field.name for field in dataclasses.fields(InferenceConfig) if field.name not in known]
+        given = settings.get("inference", None) or inference_of(found.config)
+        changes = {name: settings.pop(name) for name in more if name in settings}
+        if changes and isinstance(given, InferenceConfig):  # of anything else the Predictor says what is wanted
+            settings["inference"] = replace(given, **changes)
+        known += more
     if unknown := [name for name in settings if name not in known]:
         near = [close for name in unknown for close in get_close_matches(name, known, 1)]
         hint = f"did you mean {', '.join(near)}? Choose" if near else "choose"

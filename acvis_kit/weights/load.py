@@ -150,7 +150,11 @@ def _open(source: str | Path, trust_pickle: bool, overrides: Mapping[str, Any]) 
     try:
         fetched = fetch(place, pickles=trust_pickle or is_reference)
     except WeightsError as error:
-        if place.entry is None or place.entry.bundled is None:
+        if place.entry is None:
+            raise type(error)(
+                f"no folder or file {place} is here, so it was taken for a repository: {error}"
+            ) from error
+        if place.entry.bundled is None:
             raise
         raise type(error)(
             f"{place.entry.id} should be part of this installation, but {place.entry.bundled / WEIGHTS_FILE} is "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 import acvis_kit as ak
 from acvis_kit.clip import Clip
+from acvis_kit.config import inference_of
 from acvis_kit.errors import ConfigError
 from acvis_kit.inference.predict import predictor_for
 from acvis_kit.models.acvis.model import ACVIS
@@ -35,6 +37,17 @@ def test_settings_are_those_of_the_predictor(noise_clip: Clip, tiny_model: ACVIS
         ak.predict(noise_clip, weights=marking_avsc(), tresh=0.5, devise="cpu")
     with pytest.raises(ConfigError, match=r"model is an AVSC, which marks pixels of classes: use SemanticPredictor"):
         ak.Predictor(marking_avsc())
+
+
+def test_every_field_of_the_inference_is_a_setting(noise_clip: Clip, tiny_model: ACVIS) -> None:
+    predictor = predictor_for(tiny_model, sounding_bias=1.5, top_k=7)
+    assert predictor.inference == replace(inference_of(tiny_model.config), sounding_bias=1.5, top_k=7)
+    given = replace(inference_of(tiny_model.config), score_threshold=0.9)
+    assert predictor_for(tiny_model, inference=given, duplicate_iou=0.5).inference == replace(given, duplicate_iou=0.5)
+    with pytest.raises(ConfigError, match=r"inference='low' must be an InferenceConfig"):
+        ak.predict(noise_clip, weights=tiny_model, inference="low", duplicate_iou=0.5)
+    with pytest.raises(ConfigError, match=r"duplicate_iou=2"):
+        ak.predict(noise_clip, weights=tiny_model, duplicate_iou=2)
 
 
 @pytest.mark.parametrize(
