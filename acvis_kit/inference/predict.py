@@ -80,7 +80,7 @@ def predictor_for(model: ACVIS | AVSC | RAVS | str | Path, **settings: Any) -> P
     known = [*inspect.signature(kind).parameters][1:]
     if isinstance(found, ACVIS):
         more = [field.name for field in dataclasses.fields(InferenceConfig) if field.name not in known]
-        given = settings.get("inference", None) or inference_of(found.config)
+        given = settings.get("inference") or inference_of(found.config)
         changes = {name: settings.pop(name) for name in more if name in settings}
         if changes and isinstance(given, InferenceConfig):  # of anything else the Predictor says what is wanted
             settings["inference"] = replace(given, **changes)

@@ -94,7 +94,7 @@ def test_an_error_status_of_the_hub_is_reported(fake: FakeHub, status: int, mess
 
 
 def test_a_repository_that_does_not_exist_is_named(fake: FakeHub) -> None:
-    with pytest.raises(WeightsError, match="no folder or file someone/else is here, .* no repository someone/else"):
+    with pytest.raises(WeightsError, match=r"no folder or file someone/else is here, .* no repository someone/else"):
         hub.load_model("someone/else")
 
 
