@@ -255,6 +255,8 @@ class InferenceConfig(Checked):
     duplicate_share: float = number(
         1.0, above=0, most=1, help="drop tracks that lie in a better one of their class by more"
     )
+    # Ours, for masks with specks.
+    part_share: float = number(0.0, least=0, most=1, help="drop connected parts smaller than this share of the largest")
     # Ours, with audio_classes: most sounds last longer than a second.
     audio_smoothing: float = number(0.0, least=0, most=1 / 3, help="weight of each neighbouring frame's sound classes")
     count_gate: bool = setting(False, "show no more masks in a frame than the predicted count")

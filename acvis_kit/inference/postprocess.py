@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from acvis_kit.config import InferenceConfig
@@ -54,7 +56,8 @@ def tracks_of(
     probability, whose logit is the network's plus `sounding_bias`, exceeds `sounding_threshold`. The mean of that
     probability over these frames is then a third factor of the score. With `duplicate_iou` below 1, a track is dropped
     if the IoU of its masks with those of a better track, over the whole clip, exceeds it; with `duplicate_share` below
-    1, if more than this share of its masks lies inside those of a better track of its class.
+    1, if more than this share of its masks lies inside those of a better track of its class. With `part_share` above 0,
+    connected parts of a mask that are smaller than this share of its largest part are left out first.
 
     Args:
         model: the model whose tracker computed `video`.
@@ -93,7 +96,9 @@ def tracks_of(
         together = 1 if pixels.fine.device.type == "cpu" else max(1, at_once // len(queries))
         for fine in pixels.fine.to(exact).split(together):
             now = slice(done, done + len(fine))
-            total[now], count[now] = _draw(model, embeds, fine, features.input_size, codes, at_once, shared)
+            total[now], count[now] = _draw(
+                model, embeds, fine, features.input_size, codes, at_once, shared, inference.part_share
+            )
             done += len(fine)
             report(len(fine))
     visible = (count > 0).T
@@ -174,6 +179,7 @@ def _draw(
     codes: _Codes,
     at_once: int,
     shared: Tensor | None = None,
+    part_share: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Compute the masks of all M candidates in F frames at the size of the codes, and add them to these.
 
@@ -185,6 +191,7 @@ def _draw(
         codes: get F * M masks, frame by frame.
         at_once: masks that are computed together.
         shared: (M, M), to which the number of places in both masks of each pair is added; on the diagonal in one.
+        part_share: see `tracks_of`.
 
     Returns:
         (F, M), the sum of probabilities over a mask's pixels at the network's input size; and the number of these
@@ -192,6 +199,8 @@ def _draw(
     """
     frames = len(fine)
     logits = model.tracker.pixel_embedding.mask_logits(embeds.expand(frames, -1, -1), fine)  # (F, M, H / 4, W / 4)
+    if part_share:
+        logits = _without_specks(logits, part_share)
     if shared is not None:
         places = (logits > 0).flatten(2).to(shared.dtype)  # (F, M, H * W / 16)
         shared += (places @ places.mT).sum(0)
@@ -207,6 +216,24 @@ def _draw(
             inside = F.interpolate(full, codes.size, mode="bilinear", align_corners=False) > 0
         codes.extend(inside.flatten(0, 1))
     return torch.cat(sums, 1), torch.cat(counts, 1)
+
+
+def _without_specks(logits: Tensor, part_share: float) -> Tensor:
+    """Mask logits (..., h, w), with negative ones in the parts of each mask that are too small; see `tracks_of`."""
+    masks = (logits > 0).flatten(0, -3).cpu().numpy()
+    specks = np.stack([mask & ~_large_parts(mask, part_share) for mask in masks])
+    dropped = torch.from_numpy(specks).to(logits.device).view_as(logits)
+    return torch.where(dropped, -logits, logits)
+
+
+def _large_parts(mask: NDArray[np.bool_], part_share: float) -> NDArray[np.bool_]:
+    """The connected parts of a mask (h, w) with at least this share of the places of its largest."""
+    parts, number = ndimage.label(mask)
+    if number < 2:
+        return mask
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0  # the background's
+    return (sizes >= part_share * sizes.max())[parts] & mask
 
 
 def _without_duplicates(candidates: list[tuple[int, int]], shared: Tensor, inference: InferenceConfig) -> list[int]:
