@@ -163,7 +163,7 @@ def test_a_voiceless_class_is_not_part_of_a_prediction(network: ACVIS) -> None:
         torch.nn.init.constant_(model.mask_classifier.learned.bias[2:], 60.0)
         torch.nn.init.constant_(model.tracker.class_head.bias, 60.0)
         predictor = Predictor(
-            model, short_side=64, inference=replace(SMALL, score_threshold=0.2, sounding_threshold=0.0)
+            model, short_side=64, inference=replace(SMALL, score_threshold=0.01, sounding_threshold=0.0)
         )
         found[voiceless] = {track.class_name for track in predictor(Clip.from_arrays(frames, sound)).tracks}
     assert found == {(): {"other"}, ("other",): set()}
