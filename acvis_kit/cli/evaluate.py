@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,7 @@ AVIS_ONLY = (
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     _check_task(arguments)
+    _check_outputs(arguments)
     if arguments.weights is not None:  # without, options that were given are refused
         _set_defaults(arguments)
     if arguments.task == "avs":
@@ -120,11 +122,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from acvis_kit.metrics import evaluate_in_full
     from acvis_kit.metrics.report import count_table, table, to_dict, to_html
 
-    for file in (arguments.out, arguments.html, arguments.save_results):
-        if file is not None:
-            writable_file(file)
-            if file.resolve() in {read.resolve() for read in (arguments.gt, arguments.results) if read is not None}:
-                raise ConfigError(f"{file} is read by this command: write to another file")
     if arguments.weights is not None and (arguments.gt or arguments.results):
         raise ConfigError("give either --gt and --results, or --weights and --data")
     if arguments.as_published and arguments.weights is None:
@@ -162,6 +159,21 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         write_text(arguments.out, json.dumps(to_dict(report, counting), indent=1) + "\n")
     if arguments.html:
         write_text(arguments.html, to_html(report, Path(arguments.weights or arguments.results).name))
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuse files to write that this command reads, or two of one name."""
+    written = [file for file in (arguments.out, arguments.html, arguments.save_results) if file is not None]
+    if len({file.resolve() for file in written}) < len(written):
+        raise ConfigError("--out, --html and --save-results name one file twice: give each its own")
+    weights = Path(arguments.weights) if arguments.weights is not None else None
+    read = [arguments.gt, arguments.results, arguments.truth, arguments.data, arguments.clips, weights]
+    for file in written:
+        writable_file(file)
+        for place in (place.resolve() for place in read if place is not None and os.path.exists(place)):
+            own = file.resolve()
+            if own == place or (place.is_dir() and own.exists() and own.is_relative_to(place)):
+                raise ConfigError(f"{file} is read by this command: write to another file")
 
 
 def _set_defaults(arguments: argparse.Namespace) -> None:
@@ -210,8 +222,6 @@ def _evaluate_avs(arguments: argparse.Namespace) -> None:
     check_preset(arguments)
     if not is_main():  # one process does all
         return
-    if arguments.out is not None:
-        writable_file(arguments.out)
     where = device(arguments)
     split = open_split(arguments.data, arguments.split, arguments.subset)
     weights = open_weights(arguments.weights)

@@ -113,8 +113,6 @@ class Predictor:
         changes = {name: value for name, value in changes.items() if value is not None}
         self.inference = replace(inference or inference_of(model.config), **changes)
         self.short_side = "keep" if keep else self.inference.short_side
-        self.score_threshold, self.top_k = self.inference.score_threshold, self.inference.top_k
-        self.count_gate = self.inference.count_gate
         if self.count_gate and model.config.count_head == "none":
             raise ConfigError("count_gate=True needs a model that counts: this one has count_head='none'")
         self.feature_budget_mb, self.device_budget_mb = feature_budget_mb, device_budget_mb
@@ -146,6 +144,21 @@ class Predictor:
         """
         features = self.encode(clip, progress=progress)
         return self.decode(features, audio, progress=progress)
+
+    @property
+    def score_threshold(self) -> float:
+        """That of `inference`, which decides; it cannot be set alone."""
+        return self.inference.score_threshold
+
+    @property
+    def top_k(self) -> int:
+        """That of `inference`, which decides; it cannot be set alone."""
+        return self.inference.top_k
+
+    @property
+    def count_gate(self) -> bool:
+        """That of `inference`, which decides; it cannot be set alone."""
+        return self.inference.count_gate
 
     @torch.inference_mode(False)  # what is made in this mode can be neither changed nor used in a loss afterwards
     @torch.no_grad()

@@ -472,3 +472,12 @@ def test_thresholds_and_sizes_are_the_inference_part_and_arguments_override_it(t
     assert (predictor.short_side, predictor.top_k, predictor.score_threshold) == (48, 3, 0.25)
     with pytest.raises(ConfigError, match="top_k=0"):
         Predictor(tiny_model, top_k=0)
+
+
+@pytest.mark.parametrize(("name", "value"), [("score_threshold", 0.99), ("top_k", 1), ("count_gate", True)])
+def test_a_setting_that_would_change_nothing_cannot_be_set(tiny_model: ACVIS, name: str, value: object) -> None:
+    predictor = Predictor(tiny_model)
+    with pytest.raises(AttributeError, match=f"{name}.*no setter"):
+        setattr(predictor, name, value)
+    predictor.inference = replace(predictor.inference, **{name: value})
+    assert getattr(predictor, name) == value
