@@ -131,16 +131,18 @@ def predict_clip(
 
 
 def _put_in_place(drafts: Path, out: Path, table: Path | None) -> None:
-    """Replace the files of an earlier run; an interruption in between leaves no result, and so no mixture of two."""
-    for stale in (out / RESULT, *([table] if table else [])):
-        with write_errors(stale):
-            stale.unlink(missing_ok=True)
+    """Replace the files of an earlier run; an interruption in between leaves no result, and so no mixture of two.
+
+    Without a new overlay that of the earlier run goes. One without a result beside it is not ours, and stays.
+    """
+    stale = [out / OVERLAY] if (out / RESULT).exists() and not (drafts / OVERLAY).is_file() else []
+    for file in (*stale, out / RESULT, *([table] if table else [])):
+        with write_errors(file):
+            file.unlink(missing_ok=True)
     for name in WRITTEN:
         with write_errors(out / name):
             if (drafts / name).is_file():
                 (drafts / name).replace(out / name)
-            else:  # no overlay is wanted
-                (out / name).unlink(missing_ok=True)
 
 
 def replaced(out: Path, clip_path: Path) -> str | None:

@@ -145,6 +145,16 @@ class Predictor:
         features = self.encode(clip, progress=progress)
         return self.decode(features, audio, progress=progress)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_shared", "_version", "_key")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy has weights of its own, and so features of its own."""
+        self.__dict__.update(state)
+        self._shared = weights_of(self.model)
+        self._version = version_of(self._shared)
+        self._key = self.model, Precision(self._exact, self.autocast_dtype), self._version
+
     @property
     def score_threshold(self) -> float:
         """That of `inference`, which decides; it cannot be set alone."""

@@ -505,3 +505,10 @@ def test_a_semantic_preset_runs_with_random_weights(clip_file: Path, tmp_path: P
     run = ["predict", str(clip_file), "-o", str(tmp_path), "--weights", "random", "--preset", "avsc-synth-tiny"]
     assert main([*run, "--no-video"]) == 0
     assert RANDOM_WARNING in capsys.readouterr().err
+
+
+def test_an_overlay_without_a_result_beside_it_stays(clip_file: Path, weights: Path, tmp_path: Path) -> None:
+    film = tmp_path / "overlay.mp4"
+    film.write_bytes(b"somebody's own film")
+    assert main(["predict", str(clip_file), "-o", str(tmp_path), "--weights", str(weights), "--no-video"]) == 0
+    assert film.read_bytes() == b"somebody's own film"

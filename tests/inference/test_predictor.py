@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 import re
@@ -481,3 +482,17 @@ def test_a_setting_that_would_change_nothing_cannot_be_set(tiny_model: ACVIS, na
         setattr(predictor, name, value)
     predictor.inference = replace(predictor.inference, **{name: value})
     assert getattr(predictor, name) == value
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))], ids=["copy", "pickle"])
+def test_a_copy_of_a_predictor_predicts_the_same(tiny_model: ACVIS, noise_clip: Clip, copied) -> None:
+    predictor = Predictor(tiny_model, score_threshold=0.0)
+    other = copied(predictor)
+    expected, found = predictor(noise_clip), other(noise_clip)
+    assert expected.tracks and torch.equal(expected.scores, found.scores)
+    assert torch.equal(expected.masks(), found.masks())
+    with torch.no_grad():
+        other.model.pixel_decoder.input_proj[0][0].weight.add_(1)
+    with pytest.raises(WeightsError, match="changed"):
+        other(noise_clip)
+    predictor(noise_clip)  # the original's weights are its own
