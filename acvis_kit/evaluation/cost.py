@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.acvis.query_generator import QueryGenerator
 from acvis_kit.models.encoders.audio import NUM_PATCHES, AudioFeatures
-from acvis_kit.models.encoders.pixel_decoder import PixelDecoderConfig, PixelFeatures
+from acvis_kit.models.encoders.pixel_decoder import PixelDecoder, PixelDecoderConfig, PixelFeatures
 
 FRAME_SIZE = (384, 640)  # a 360x640 frame, padded to multiples of 32
 WINDOWS = 1  # windows of frames over which the tracker is counted
@@ -104,8 +104,10 @@ class CostTable:
         self.rows.append(Cost("whole", number_of_parameters(model), gflops, milliseconds))
 
 
-def sampling_operations(config: PixelDecoderConfig, maps: Sequence[Tensor]) -> float:
-    """Operations of the samples of deformable attention in a pixel decoder, by formula: see `costs`."""
+def sampling_operations(decoder: nn.Module, config: PixelDecoderConfig, maps: Sequence[Tensor]) -> float:
+    """Operations of the samples of deformable attention in a pixel decoder, by formula, see `costs`; 0 of others."""
+    if not isinstance(decoder, PixelDecoder):
+        return 0.0
     tokens = sum(m.shape[-2] * m.shape[-1] for m in maps[1:])
     return config.pixel_layers * tokens * config.hidden_dim * 3 * config.pixel_points * 4 * 2
 
@@ -129,7 +131,7 @@ def costs(model: ACVIS, runs: int = 0) -> list[Cost]:
     semantics = None
     if model.mask_classifier is not None:
         *maps, semantics = maps
-    sampled = sampling_operations(config, maps) if config.pixel_decoder == "deformable" else 0.0
+    sampled = sampling_operations(model.pixel_decoder, config, maps)
     pixels = count("pixel decoder", model.pixel_decoder, lambda: model.pixel_decoder(maps), extra=sampled)
     sound = _silence(model)
     if model.audio_encoder is not None:

@@ -43,7 +43,7 @@ def semantic_costs(model: AVSC | RAVS, runs: int = 0) -> list[Cost]:
 def _count_avsc(table: CostTable, model: AVSC, image: Tensor) -> None:
     config, head = model.config, model.proposal_head
     maps = table.count("backbone", model.backbone, lambda: model.backbone(image))  # type: ignore[arg-type]
-    extra = sampling_operations(config, maps) if config.pixel_decoder == "deformable" else 0.0
+    extra = sampling_operations(head.pixel_decoder, config, maps)
     table.count("pixel decoder", head.pixel_decoder, lambda: head.pixel_decoder(maps), extra=extra)
     decoder = table.rows.pop()
     table.count("whole head", head, lambda: head(maps), extra=extra)

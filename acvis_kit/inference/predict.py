@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-from dataclasses import replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ def predictor_for(model: ACVIS | AVSC | RAVS | str | Path, **settings: Any) -> P
     kind = SemanticPredictor if isinstance(found, AVSC | RAVS) else Predictor
     known = [*inspect.signature(kind).parameters][1:]
     if isinstance(found, ACVIS):
-        more = [field.name for field in dataclasses.fields(InferenceConfig) if field.name not in known]
+        more = [field.name for field in fields(InferenceConfig) if field.name not in known]
         given = settings.get("inference") or inference_of(found.config)
         changes = {name: settings.pop(name) for name in more if name in settings}
         if changes and isinstance(given, InferenceConfig):  # of anything else the Predictor says what is wanted

@@ -40,7 +40,7 @@ class FeaturePyramid(nn.Module):
         *finer, coarsest = maps
         x = self.top(coarsest)
         if self.encoder:
-            tokens, place = x.flatten(2).transpose(1, 2), _position(x).flatten(2).transpose(1, 2)  # (N, H * W, C)
+            tokens, place = x.flatten(2).transpose(1, 2), _position(x)  # (N, H * W, C) and (H * W, C)
             for layer in self.encoder:
                 tokens = layer(tokens, place)
             x = tokens.transpose(1, 2).unflatten(2, x.shape[-2:])
@@ -48,7 +48,7 @@ class FeaturePyramid(nn.Module):
         for i, (lateral, output, level) in enumerate(zip(self.lateral, self.output, reversed(finer), strict=True)):
             total = lateral(level) + F.interpolate(x, level.shape[-2:], mode="nearest")
             if self.position:
-                total = total + self.position[i](_position(total))
+                total = total + self.position[i](_position(total).transpose(0, 1).unflatten(1, total.shape[-2:])[None])
             x = output(total)
             levels.append(x)
         return PixelFeatures((levels[0], levels[1], levels[2]), levels[-1])
@@ -63,15 +63,13 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForwardLayer(dim, 2 * dim)
 
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
-        """Tokens (N, H * W, C) and their position (1, H * W, C). Returns (N, H * W, C)."""
+        """Tokens (N, H * W, C) and their position (H * W, C). Returns (N, H * W, C)."""
         return self.feed_forward(self.attention(tokens, position))
 
 
 def _position(x: Tensor) -> Tensor:
-    """The sine position of a map (N, C, H, W): (1, C, H, W)."""
-    height, width = x.shape[-2:]
-    place = sine_position(height, width, x.shape[1], dtype=x.dtype, device=x.device)  # (H * W, C)
-    return place.transpose(0, 1).unflatten(1, (height, width))[None]
+    """The sine position of a map (N, C, H, W): (H * W, C)."""
+    return sine_position(x.shape[-2], x.shape[-1], x.shape[1], dtype=x.dtype, device=x.device)
 
 
 def _position_projection(dim: int) -> nn.Conv2d:
