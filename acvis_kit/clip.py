@@ -150,7 +150,12 @@ def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
     if tensor.device.type != "cpu":
         return tensor.to(device)
     # From pageable memory the host would wait until everything before the copy is computed.
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+    return (pinned(tensor) if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+def pinned(tensor: Tensor) -> Tensor:
+    """A copy in page-locked memory. A view that repeats elements (`expand`) has none: it becomes whole first."""
+    return tensor.contiguous().pin_memory()
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,7 @@ class Targets:
 
     def pin_memory(self) -> Targets:
         """The targets in page-locked memory, for copies to a GPU that nobody waits for."""
-        return self._each(Tensor.pin_memory)
+        return self._each(pinned)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Targets:
         own: dict[str, Any] = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}

@@ -11,8 +11,8 @@ the length of the outlines are within the limits below.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,62 +50,60 @@ def encode(mask: np.ndarray) -> RLE:
 
 
 def encode_masks(masks: Tensor) -> list[RLE]:
-    """The codes of bool masks (N, H, W) on any device; counts as bytes.
+    """The codes of bool masks (N, H, W) on any device; counts as bytes."""
+    if masks.device.type == "cpu":
+        return _coco().encode(_columns_first(masks))
+    size, (block, ends) = list(masks.shape[1:]), texts_in_a_block(masks)
+    return [{"size": size, "counts": block[start:end]} for start, end in pairwise([0, *ends])]
 
-    pycocotools codes masks on the CPU. Of those on another device only the changes are copied to the host.
+
+def texts_in_a_block(masks: Tensor) -> tuple[bytes, list[int]]:
+    """The texts of bool masks (N, H, W) on any device, one behind the other, and where each of them ends.
+
+    pycocotools codes masks on the CPU. Those on another device are coded there, to the same texts: only these are
+    copied to the host.
     """
     if masks.device.type == "cpu":
-        columns_first = np.asfortranarray(masks.permute(1, 2, 0).numpy().astype(np.uint8))  # (H, W, N)
-        return _coco().encode(columns_first)
-    size = list(masks.shape[1:])
-    texts = Changes.of(masks).texts(range(len(masks)))
-    return [{"size": size, "counts": text} for text in texts]
+        texts = [code["counts"] for code in _coco().encode(_columns_first(masks))]
+        return b"".join(texts), list(accumulate(map(len, texts)))
+    return coded_by_torch(masks)
 
 
-class Changes:
-    """Masks as the places where they change, down the columns: what of masks on a GPU is worth copying.
+def coded_by_torch(masks: Tensor) -> tuple[bytes, list[int]]:
+    """As `texts_in_a_block`, by operations of torch for all masks at once; a device is waited for three times."""
+    import torch
 
-    Args:
-        places: int64 (R,), pixel numbers within each mask, whose value differs from the pixel before or, at the first
-            pixel, from 0; those of one mask after those of another, ascending.
-        numbers: int64 (N,), of each mask.
-        pixels: H * W.
-    """
+    device, n, pixels = masks.device, len(masks), masks.shape[1] * masks.shape[2]
+    columns = masks.transpose(1, 2).reshape(n, pixels)
+    changed = torch.cat([columns[:, :1], columns[:, 1:] != columns[:, :-1]], 1)
+    where = changed.flatten().nonzero()[:, 0]  # (R,), pixel numbers in all masks together
+    of_change = where // max(pixels, 1)  # number of the mask
+    run = torch.arange(len(where), device=device) + of_change  # that ends with a change; a mask's last ends with it
+    last = (changed.sum(1) + 1).cumsum(0) - 1  # (N,), the last run of each mask
+    first = torch.cat([last.new_zeros(1), last[:-1] + 1])[:n]
+    ends = where.new_full((len(where) + n,), pixels)
+    ends[run] = where - of_change * pixels
+    mask = torch.empty_like(ends)  # of each run
+    mask[run] = of_change
+    mask[last] = torch.arange(n, device=device)
+    lengths = ends.diff(prepend=ends.new_zeros(1))
+    lengths[first] = ends[first]
 
-    def __init__(self, places: NDArray[np.int64], numbers: NDArray[np.int64], pixels: int) -> None:
-        self._places, self._numbers, self._pixels = places, numbers, pixels
-        self._first = np.cumsum(numbers) - numbers
-
-    @classmethod
-    def of(cls, masks: Tensor) -> Changes:
-        """From bool masks (N, H, W) on any device, which is waited for once."""
-        import torch
-
-        n, pixels = len(masks), masks.shape[1] * masks.shape[2]
-        columns = masks.transpose(1, 2).reshape(n, pixels)
-        changed = torch.cat([columns[:, :1], columns[:, 1:] != columns[:, :-1]], 1)
-        where = changed.flatten().nonzero()[:, 0].cpu().numpy()  # (R,), in all masks together
-        mask, places = np.divmod(where, max(pixels, 1))
-        return cls(places, np.bincount(mask, minlength=n), pixels)
-
-    @classmethod
-    def joined(cls, parts: Sequence[Changes]) -> Changes:
-        """The masks of one part after those of another; all of one size, and at least one part."""
-        places = np.concatenate([part._places for part in parts])
-        return cls(places, np.concatenate([part._numbers for part in parts]), parts[0]._pixels)
-
-    def texts(self, masks: Iterable[int]) -> list[bytes]:
-        """The texts of some masks, as pycocotools writes them."""
-        chosen = np.fromiter(masks, np.int64)
-        runs = self._numbers[chosen] + 1  # the last one ends with the mask
-        last = np.cumsum(runs) - 1
-        first = last - runs + 1
-        ends = np.full(runs.sum(), self._pixels, np.int64)  # of the runs, within their mask
-        inner = np.arange(len(ends)) < np.repeat(last, runs)
-        ends[inner] = self._places[(np.arange(len(ends)) + np.repeat(self._first[chosen] - first, runs))[inner]]
-        lengths = np.diff(ends, prepend=0)
-        lengths[first] = ends[first]
-        return _texts(lengths, last)
+    within = torch.arange(len(ends), device=device) - first[mask]
+    numbers = torch.where(within > 2, lengths - lengths.roll(2), lengths)
+    size = torch.where(numbers < 0, ~numbers, numbers)  # what must fit beside the sign
+    groups = torch.ones_like(numbers)
+    for width in range(1, WIDEST):
+        groups += size >= 1 << (5 * width - 1)
+    until = groups.cumsum(0)
+    text_ends = until[last].tolist()
+    length = text_ends[-1] if text_ends else 0
+    text = torch.empty(length + 1, dtype=torch.uint8, device=device)  # what lies behind a run goes to the last place
+    for number in range(WIDEST):
+        place = torch.where(groups > number, until - groups + number, length)
+        more = (groups > number + 1) * MORE
+        text[place] = ((numbers >> 5 * number & 31) + more + FIRST).to(torch.uint8)
+    return text[:length].cpu().numpy().tobytes(), text_ends
 
 
 def decode(code: RLE) -> NDArray[np.bool_]:
@@ -292,6 +290,11 @@ def _coco() -> ModuleType:
     return mask
 
 
+def _columns_first(masks: Tensor) -> NDArray[np.uint8]:
+    """Masks on the CPU as pycocotools wants them: (H, W, N)."""
+    return np.asfortranarray(masks.permute(1, 2, 0).numpy().astype(np.uint8))
+
+
 def _as_text(code: RLE) -> RLE:
     return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
 
@@ -320,31 +323,6 @@ def _lengths(codes: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int6
         before = np.where(own > 0, total[own - 1], 0)
         out[parity::2] = total - np.repeat(before, np.diff(own, append=len(total)))
     return out, first
-
-
-def _texts(lengths: NDArray[np.int64], last: NDArray[np.int64]) -> list[bytes]:
-    """The inverse of `_lengths`: the text of each mask.
-
-    Args:
-        lengths: int64 (runs,), end to end.
-        last: int64 (N,), the index of each mask's last run.
-    """
-    within = np.arange(len(lengths)) - np.repeat(last - np.diff(last, prepend=-1) + 1, np.diff(last, prepend=-1))
-    relative = np.flatnonzero(within > 2)
-    numbers = lengths.copy()
-    numbers[relative] -= lengths[relative - 2]
-    size = np.where(numbers < 0, ~numbers, numbers)  # what must fit beside the sign
-    groups = np.ones(len(numbers), np.int64)
-    for width in range(1, WIDEST):
-        groups += size >= 1 << (5 * width - 1)
-    until = np.cumsum(groups)
-    text = np.empty(until[-1] if len(until) else 0, np.uint8)
-    for n in range(int(groups.max(initial=0))):
-        own = groups > n
-        more = np.where(groups[own] > n + 1, MORE, 0)
-        text[until[own] - groups[own] + n] = (numbers[own] >> 5 * n & 31) + more + FIRST
-    whole, ends = text.tobytes(), until[last].tolist()
-    return [whole[start:end] for start, end in pairwise([0, *ends])]
 
 
 def _differences(groups: np.ndarray, run_end: np.ndarray) -> np.ndarray:

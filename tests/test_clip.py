@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from acvis_kit.clip import SAMPLE_RATE, Clip, SemanticTargets, Targets
+from acvis_kit.clip import SAMPLE_RATE, Clip, SemanticTargets, Targets, pinned
 from acvis_kit.errors import DataError
 
 FRAMES = torch.zeros(3, 3, 4, 6, dtype=torch.uint8)
@@ -87,6 +87,17 @@ def test_all_tensors_of_targets_move_to_the_device() -> None:
     targets = Targets(torch.tensor([0, 1]), masks, sounding, counts)
     moved = targets.to("meta")
     assert moved.masks.device.type == "meta" and moved.labels.device.type == "meta" and moved.audio_labels is None
+
+
+def test_a_view_that_repeats_elements_can_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Page-locked memory gets the strides of the original, and nothing can be written to a place that stands for two."""
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        return torch.empty_strided(tensor.shape, tensor.stride()).copy_(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    frames = torch.arange(3.0).expand(2, -1)
+    assert torch.equal(pinned(frames), frames)
 
 
 def test_semantic_targets_say_what_they_hold_and_move_as_a_whole() -> None:

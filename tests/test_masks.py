@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -349,26 +350,28 @@ def stacks(draw: st.DrawFn) -> np.ndarray:
     return np.broadcast_to(generator.random((n, h, width)) < density[:, None, None], (n, h, w))
 
 
-@given(stacks(), st.data())
-def test_changes_have_pycocotools_texts(drawn: np.ndarray, data: st.DataObject) -> None:
+@given(stacks())
+def test_texts_by_torch_are_pycocotools(drawn: np.ndarray) -> None:
     want = [code["counts"] for code in coco_mask.encode(np.asfortranarray(drawn.transpose(1, 2, 0), np.uint8))]
-    changes = masks.Changes.of(torch.from_numpy(drawn.copy()))
-    assert changes.texts(range(len(drawn))) == want
-    chosen = data.draw(st.lists(st.integers(0, len(drawn) - 1), max_size=5))
-    assert changes.texts(chosen) == [want[n] for n in chosen]
-    assert masks.Changes.joined([changes, changes]).texts([len(drawn)]) == want[:1]
+    block, ends = masks.coded_by_torch(torch.from_numpy(drawn.copy()))
+    assert [block[start:end] for start, end in pairwise([0, *ends])] == want
+    assert masks.texts_in_a_block(torch.from_numpy(drawn.copy())) == (block, ends)
 
 
-def test_changes_of_a_large_mask_have_runs_of_several_groups() -> None:
+def test_texts_by_torch_of_a_large_mask_have_runs_of_several_groups() -> None:
     mask = np.zeros((1, 4000, 5000), bool)
     mask[0, 5, 100:103] = mask[0, -1, -1] = True
-    (text,) = masks.Changes.of(torch.from_numpy(mask)).texts([0])
-    assert text.decode() == masks.encode(mask[0])["counts"]
+    text, ends = masks.coded_by_torch(torch.from_numpy(mask))
+    assert text.decode() == masks.encode(mask[0])["counts"] and ends == [len(text)]
 
 
-def test_masks_of_another_device_are_coded_from_their_changes() -> None:
+def test_no_masks_have_no_texts() -> None:
+    assert masks.coded_by_torch(torch.zeros(0, 4, 5, dtype=torch.bool)) == (b"", [])
+
+
+def test_masks_of_another_device_are_coded_there() -> None:
     drawn = torch.from_numpy(np.stack([np.eye(7, 9, k) > 0 for k in range(3)]))
     with Device() as device:
         codes = masks.encode_masks(device.put(drawn))
     assert codes == masks.encode_masks(drawn)
-    assert sum(device.reads.values()) == 2  # how many changes there are, and these
+    assert sum(device.reads.values()) == 3  # how many changes there are, where the texts end, and these

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acvis_kit.clip import TargetFacts, Targets, moved
+from acvis_kit.clip import TargetFacts, Targets, moved, pinned
 from acvis_kit.config import ACVISConfig
 from acvis_kit.data.training_clips import SoundSample, TrainingSample
 
@@ -41,7 +41,7 @@ class TrainingBatch:
 
     def pin_memory(self) -> TrainingBatch:
         """The batch in page-locked memory, for faster copies to a GPU; a DataLoader calls it."""
-        return self._each(Tensor.pin_memory, [targets.pin_memory() for targets in self.targets])
+        return self._each(pinned, [targets.pin_memory() for targets in self.targets])
 
     def _each(self, change: Callable[[Tensor], Tensor], targets: list[Targets]) -> TrainingBatch:
         given = {name: getattr(self, name) for name in ("frames", "log_mel", "audio_features")}
@@ -72,7 +72,7 @@ class SoundBatch:
 
     def pin_memory(self) -> SoundBatch:
         """The batch in page-locked memory, for faster copies to a GPU; a DataLoader calls it."""
-        return self._each(Tensor.pin_memory)
+        return self._each(pinned)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> SoundBatch:
         teacher = None if self.teacher is None else change(self.teacher)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from acvis_kit.clip import IGNORED, SAMPLE_RATE, SemanticTargets
+from acvis_kit.clip import IGNORED, SAMPLE_RATE, SemanticTargets, pinned
 from acvis_kit.data.semantic import SemanticSplit, SemanticVideo
 from acvis_kit.data.soundtracks import Counterfactual, DrawnSoundtrack, RecordedSounds, SceneSounds, load_scenes
 from acvis_kit.data.training_clips import CLIP, NumberedDraws
@@ -214,7 +214,7 @@ class SemanticBatch:
 
     def pin_memory(self) -> SemanticBatch:
         """The batch with its input tensors in page-locked memory, for faster copies to a GPU; a DataLoader calls it."""
-        return replace(self, **{name: getattr(self, name).pin_memory() for name in ("frames", "spectrogram", "valid")})
+        return replace(self, frames=pinned(self.frames), spectrogram=pinned(self.spectrogram), valid=pinned(self.valid))
 
 
 def collate_semantic(samples: Sequence[SemanticTrainingSample]) -> SemanticBatch:

@@ -21,6 +21,7 @@ from acvis_kit.models.encoders.pixel_decoder import PixelFeatures
 
 MEGABYTE = 10**6
 SPARE_DISK = 1000 * MEGABYTE  # stays free
+BYTES_TOGETHER = 1000 * MEGABYTE  # of chunks that a GPU decodes as one
 
 
 class VisualFeatures:
@@ -78,7 +79,7 @@ class VisualFeatures:
         Raises:
             AcvisError: the disk has too little space.
         """
-        size = sum(t.element_size() * t.nelement() for t in _tensors(chunk))
+        size = _bytes(chunk)
         device = chunk.fine.device.type
         if device != "cpu" and self.bytes_on_device + size <= self._device_budget:
             self.bytes_on_device += size
@@ -100,9 +101,20 @@ class VisualFeatures:
                 chunk = _joined(torch.load(chunk, map_location="cpu", weights_only=True, mmap=True))
             yield _joined(tensor.to(device, non_blocking=tensor.device.type == "cpu") for tensor in _tensors(chunk))
 
-    def lengths(self) -> list[int]:
-        """Number of frames in each chunk."""
-        return list(self._lengths)
+    def joined_chunks(self, device: torch.device | str) -> Iterator[PixelFeatures]:
+        """As `chunks`, but neighbours become one as far as they fit `BYTES_TOGETHER`; on a CPU every chunk is alone.
+
+        A GPU computes with a few frames in less time than it takes its host to ask for that.
+        """
+        together: list[PixelFeatures] = []
+        for chunk in self.chunks(device):
+            size = _bytes(chunk) + sum(map(_bytes, together))
+            if together and (chunk.fine.device.type == "cpu" or size > BYTES_TOGETHER):
+                yield _together(together)
+                together = []
+            together.append(chunk)
+        if together:
+            yield _together(together)
 
     def _write(self, chunk: PixelFeatures, size: int) -> Path:
         if self._folder is None:
@@ -129,6 +141,17 @@ def ordinary(tensor: Tensor) -> Tensor:
 
 def _tensors(chunk: PixelFeatures) -> tuple[Tensor, ...]:
     return (*chunk.scales, chunk.fine, *(() if chunk.semantics is None else (chunk.semantics,)))
+
+
+def _bytes(chunk: PixelFeatures) -> int:
+    return sum(tensor.nbytes for tensor in _tensors(chunk))
+
+
+def _together(chunks: list[PixelFeatures]) -> PixelFeatures:
+    """The frames of one chunk behind those of another."""
+    if len(chunks) == 1:
+        return chunks[0]
+    return _joined(map(torch.cat, zip(*map(_tensors, chunks), strict=True)))
 
 
 def _joined(tensors: Iterable[Tensor]) -> PixelFeatures:

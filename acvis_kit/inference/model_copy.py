@@ -12,10 +12,15 @@ from torch import Tensor, nn
 from acvis_kit.errors import ConfigError, brief, kind_of
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.model import AVSC
+from acvis_kit.models.encoders.resnet import ResNet, fold_norms
+from acvis_kit.models.layers.attention import Attention
+from acvis_kit.models.layers.pixel_embedding import PixelEmbedding
 from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.weights.fit import ModuleT
 
 COMPILED_PARTS = ("encode", "hear", "decode_frames")  # of a model from torch.compile
+# Of an ACVIS, those that run under autocast alone.
+AUTOCAST_PARTS = ("backbone", "pixel_decoder", "query_generator", "frame_decoder", "tracker")
 
 
 def unwrapped(model: object) -> tuple[ACVIS, Callable[[Any], Any] | None]:
@@ -56,17 +61,21 @@ def usable_device(device: torch.device | str) -> torch.device:
         ) from error
 
 
-def evaluation_copy(model: ModuleT, device: torch.device, dtype: torch.dtype) -> ModuleT:
+def evaluation_copy(
+    model: ModuleT, device: torch.device, dtype: torch.dtype, autocast: torch.dtype | None = None
+) -> ModuleT:
     """A copy of `model` in evaluation mode, without gradients.
 
     A tensor that is already as wanted shares its memory with the copy. Only the others are copied: those with another
-    device or dtype and, on a CPU, convolution kernels whose channels are not innermost, because convolutions are up to
-    twice as fast there with that layout.
+    device or dtype; on a CPU, convolution kernels whose channels are not innermost, because convolutions are up to
+    twice as fast there with that layout; and those into which a frozen norm of a ResNet is put.
 
     Args:
         model: is not changed.
         device: of the copy.
         dtype: of the copy's floating-point weights.
+        autocast: dtype of the multiplications of an ACVIS under autocast. The factors are kept in it: autocast would
+            round them to it in every call, which takes a GPU's host longer than the multiplication.
     """
     memo: dict[int, Any] = {}
     for tensor in weights_of(model):
@@ -77,7 +86,26 @@ def evaluation_copy(model: ModuleT, device: torch.device, dtype: torch.dtype) ->
             memory_format=torch.channels_last if innermost else torch.preserve_format,
         )
         memo[id(tensor)] = nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved
-    return copy.deepcopy(model, memo).eval()
+    copied = copy.deepcopy(model, memo).eval()
+    for module in copied.modules():
+        if isinstance(module, ResNet):
+            fold_norms(module)
+    if autocast is not None:
+        for tensor in _factors(copied):
+            tensor.data = tensor.data.to(autocast)
+    return copied
+
+
+def _factors(model: nn.Module) -> list[Tensor]:
+    """The parameters that only linear layers and convolutions read, under autocast."""
+    found: list[Tensor] = []
+    for name in AUTOCAST_PARTS:
+        for module in getattr(model, name, nn.Identity()).modules():
+            if isinstance(module, nn.Linear | nn.Conv2d) and not isinstance(module, PixelEmbedding):
+                found += [module.weight] if module.bias is None else [module.weight, module.bias]
+            elif isinstance(module, Attention):
+                found += [module.in_proj_weight, module.in_proj_bias]
+    return found
 
 
 def weights_of(model: nn.Module) -> list[Tensor]:

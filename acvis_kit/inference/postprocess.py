@@ -16,7 +16,7 @@ from torch import Tensor
 from acvis_kit.config import InferenceConfig
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.prediction import Track
-from acvis_kit.masks import RLE, Changes, encode_masks
+from acvis_kit.masks import RLE, encode_masks, texts_in_a_block
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.acvis.tracker import VideoOutput
 
@@ -118,7 +118,7 @@ def tracks_of(
     found = scores[order].tolist()
     wanted = sorted({(t, m) for m in row for t in range(length) if is_shown[m][t]})
     drawn = dict(zip(wanted, codes.of([t * len(queries) + m for t, m in wanted]), strict=True))
-    empty = _empty_mask(size)
+    (empty,) = encode_masks(torch.zeros(1, *size, dtype=torch.bool))
     tracks = [
         Track(
             id=rank,
@@ -136,31 +136,25 @@ def tracks_of(
 
 
 class _Codes:
-    """Masks of one size as run-length codes or, from another device than a CPU, as the changes that these describe.
+    """Masks of one size as run-length codes.
 
-    The texts of codes lie in one block of memory. As thousands of small objects, allocated between the large buffers of
-    every frame, they would fragment the heap: ten minutes of video took 6 GB.
+    The texts lie in one block of memory. As thousands of small objects, allocated between the large buffers of every
+    frame, they would fragment the heap: ten minutes of video took 6 GB.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size, self._text, self._ends = size, bytearray(), array("q", [0])
-        self._changes: list[Changes] = []
 
     def extend(self, masks: Tensor) -> None:
         """Add masks, bool (N, h, w)."""
-        if masks.device.type != "cpu":
-            self._changes.append(Changes.of(masks))
-            return
-        for code in encode_masks(masks):
-            self._text += code["counts"]
-            self._ends.append(len(self._text))
+        text, ends = texts_in_a_block(masks)
+        before = len(self._text)
+        self._text += text
+        self._ends.extend(before + end for end in ends)
 
     def of(self, numbers: list[int]) -> list[RLE]:
         """The codes of some of the masks, in this order."""
-        if self._changes:
-            texts = Changes.joined(self._changes).texts(numbers)
-        else:
-            texts = [bytes(self._text[self._ends[n] : self._ends[n + 1]]) for n in numbers]
+        texts = [bytes(self._text[self._ends[n] : self._ends[n + 1]]) for n in numbers]
         return [{"size": list(self.size), "counts": text} for text in texts]
 
 
@@ -258,11 +252,6 @@ def _without_duplicates(candidates: list[tuple[int, int]], shared: Tensor, infer
             kept.append(place)
             better.append((row, label))
     return kept
-
-
-def _empty_mask(size: tuple[int, int]) -> RLE:
-    (text,) = Changes(np.zeros(0, np.int64), np.zeros(1, np.int64), size[0] * size[1]).texts([0])
-    return {"size": list(size), "counts": text}
 
 
 def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ class Predictor:
         self.autocast_dtype, self.matmul_precision = precision.autocast, matmul_precision
         with self._precision():  # refuses a precision that does not exist
             pass
-        self.model = evaluation_copy(model, self.device, precision.weights)
+        self.model = evaluation_copy(model, self.device, precision.weights, precision.autocast)
         if compiler is not None:
             for part in COMPILED_PARTS:
                 setattr(self.model, part, compiler(getattr(self.model, part)))
@@ -296,16 +296,16 @@ class Predictor:
         done = 0
         queries: Tensor | None = None  # (1, T, Q_f, C), allocated once and filled chunk by chunk
         with _Reporter("decode", len(features), progress) as report, self._precision():
-            parts = _split_sound(audio, features.lengths())
-            for pixels, part in zip(features.chunks(self.device), parts, strict=True):
-                state = self.model.decode_frames(pixels, part)
+            for pixels in features.joined_chunks(self.device):
+                end = done + len(pixels.fine)
+                state = self.model.decode_frames(pixels, None if audio is None else audio.frames(done, end))
                 if queries is None:
                     queries = state.queries.new_empty(1, len(features), *state.queries.shape[2:])
-                queries[:, done : done + len(pixels.fine)] = state.queries
-                done += len(pixels.fine)
+                queries[:, done:end] = state.queries
+                done = end
                 if state.count_logits is not None:
                     count_logits.append(state.count_logits)
-                report(pixels.fine.shape[0])
+                report(len(pixels.fine))
             assert queries is not None, "encoded features have at least one chunk"
             return self.model.track(queries, audio, features.chunks(self.device)), count_logits
 
@@ -442,15 +442,6 @@ class _Reporter:
         self.bar.update(frames)
         if self.progress is not None:
             self.progress(self.what, self.done, self.total)
-
-
-def _split_sound(sound: AudioFeatures | None, lengths: list[int]) -> Iterator[AudioFeatures | None]:
-    """Yield the audio tokens of each chunk of frames; None if there are none."""
-    start = 0
-    for length in lengths:
-        stop = start + length
-        yield None if sound is None else sound.frames(start, stop)
-        start = stop
 
 
 def _resized(frames: Tensor, size: tuple[int, int]) -> Tensor:

@@ -83,17 +83,23 @@ def set_losses(
     labels.scatter_(1, rows, truth.labels[found.objects])
     classes, weights = class_loss(class_logits.to(dtype).flatten(1, 2), labels, config.none_weight)
 
-    entropy = dice = class_logits.new_zeros((), dtype=dtype)
-    for layer, picked, objects in zip(mask_logits.unbind(), rows, found.objects, strict=True):
-        logits = layer.flatten(0, 1).index_select(0, picked).to(dtype)  # (R, S, H, W)
-        points = uncertain_points(
-            logits.detach(), clips, config.num_points, config.oversample_ratio, config.importance_ratio, generators
-        )  # (R, S, P, 2)
-        planes = objects[:, None] * truth.frames + frames  # (R, S)
-        true = sample_masks(truth.masks, planes, points, dtype).flatten(1)  # (R, S * P)
-        predicted = sample_logits(logits.flatten(0, 1)[:, None], points.flatten(0, 1))  # (R * S, 1, P)
-        layer_entropy, layer_dice = mask_loss(predicted.reshape(true.shape), true)
-        entropy, dice = entropy + layer_entropy, dice + layer_dice
+    # All layers at once: a GPU has done the work of one before its host has asked for that of the next.
+    layers = len(mask_logits)
+    place = found.answers * layers + torch.arange(layers, device=device)[:, None]  # in the flat (A, D), as in memory
+    picked = (place * queries + found.queries).flatten()
+    logits = mask_logits.transpose(0, 1).flatten(0, 2).index_select(0, picked).to(dtype)  # (D * R, S, H, W)
+    points = uncertain_points(
+        logits.detach().unflatten(0, (layers, -1)),
+        clips,
+        config.num_points,
+        config.oversample_ratio,
+        config.importance_ratio,
+        generators,
+    ).flatten(0, 1)  # (D * R, S, P, 2)
+    planes = found.objects.flatten()[:, None] * truth.frames + frames.repeat(layers, 1)  # (D * R, S)
+    true = sample_masks(truth.masks, planes, points, dtype).flatten(1)  # (D * R, S * P)
+    predicted = sample_logits(logits.flatten(0, 1)[:, None], points.flatten(0, 1))  # (D * R * S, 1, P)
+    entropy, dice = mask_loss(predicted.reshape(true.shape), true)
     return {
         "class": (classes, weights / len(class_logits)),
         "mask": (entropy, float(sets.num_objects)),

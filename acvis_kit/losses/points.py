@@ -92,7 +92,7 @@ def uncertain_points(
     new uniform points (Mask2Former: P = 12,544, oversample 3, importance 0.75).
 
     Args:
-        logits: (R, S, H, W); each map has its own points.
+        logits: (D, R, S, H, W); each map of each layer has its own points. They are drawn layer by layer.
         clips: int64 (R,) on the CPU, the clip of each row.
         count: P.
         oversample: candidates per point, at least 1.
@@ -100,13 +100,15 @@ def uncertain_points(
         generators: as in `draw`.
 
     Returns:
-        (R, S, P, 2).
+        (D, R, S, P, 2).
     """
-    rows, frames = logits.shape[:2]
+    maps, device = logits.shape[:3], logits.device
     uncertain = int(importance * count)
-    candidates = draw(clips, (frames, int(count * oversample)), generators, logits.device).flatten(0, 1)
-    certainty = sample_logits(logits.flatten(0, 1)[:, None], candidates)[:, 0].abs()  # (R * S, oversample * P)
+    shapes = ((maps[2], int(count * oversample)), (maps[2], count - uncertain))
+    drawn = [[draw(clips, shape, generators, device) for shape in shapes] for _ in range(len(logits))]
+    candidates, uniform = (torch.stack(parts) for parts in zip(*drawn, strict=True))
+    candidates = candidates.flatten(0, 2)  # (D * R * S, oversample * P, 2)
+    certainty = sample_logits(logits.flatten(0, 2)[:, None], candidates)[:, 0].abs()
     chosen = certainty.topk(uncertain, dim=1, largest=False, sorted=False).indices
-    kept = candidates.gather(1, chosen[..., None].expand(-1, -1, 2)).unflatten(0, (rows, frames))
-    uniform = draw(clips, (frames, count - uncertain), generators, logits.device)
-    return torch.cat([kept, uniform], dim=2)
+    kept = candidates.gather(1, chosen[..., None].expand(-1, -1, 2)).unflatten(0, maps)
+    return torch.cat([kept, uniform], dim=3)

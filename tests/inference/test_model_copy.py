@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from acvis_kit.clip import Clip
 from acvis_kit.errors import ConfigError, DataError, WeightsError
+from acvis_kit.inference import model_copy
 from acvis_kit.inference.model_copy import evaluation_copy, weights_of
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.models.acvis.model import ACVIS
@@ -83,3 +87,33 @@ def test_a_wrapped_model_or_something_else_is_refused_with_what_is_wanted(tiny_m
         Predictor(torch.nn.DataParallel(tiny_model))
     with pytest.raises(ConfigError, match="model is a Linear: pass an ACVIS"):
         Predictor(torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_norms_are_folded_and_factors_rounded_once_with_equal_results(
+    dtype: str | None, noise_clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would otherwise be done in every call is done at the start; the given model stays as it is."""
+    torch.manual_seed(0)
+    model = ACVIS(replace(TINY, backbone="resnet50"))
+    for module in model.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            for name in ("weight", "bias", "running_mean"):
+                getattr(module, name).normal_(1, 0.3)
+            module.running_var.uniform_(0.5, 2)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    predictor = Predictor(model, "keep", dtype=dtype)
+    assert not any(isinstance(module, FrozenBatchNorm2d) for module in predictor.model.modules())
+    rounded = {p.dtype for p in predictor.model.frame_decoder.cross_attention.parameters() if p.ndim > 1}
+    assert rounded == {torch.float32 if dtype is None else torch.bfloat16}
+    with monkeypatch.context() as patch:
+        patch.setattr(model_copy, "fold_norms", lambda network: None)
+        patch.setattr(model_copy, "_factors", lambda network: [])
+        plain = Predictor(model, "keep", dtype=dtype)
+    found, expected = predictor(noise_clip), plain(noise_clip)
+    assert torch.equal(found.count_probs, expected.count_probs) and torch.equal(found.scores, expected.scores)
+    for one, other in zip(
+        predictor.encode(noise_clip).chunks("cpu"), plain.encode(noise_clip).chunks("cpu"), strict=True
+    ):
+        assert torch.equal(one.fine, other.fine)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -52,25 +52,34 @@ def test_masks_are_sampled_as_logits_are(size: tuple[int, int]) -> None:
 
 def test_most_points_lie_where_the_mask_is_uncertain() -> None:
     """Logits rise from left to right and cross zero in the middle."""
-    logits = torch.linspace(-10, 10, 16).expand(1, 1, 16, 16)
+    logits = torch.linspace(-10, 10, 16).expand(1, 1, 1, 16, 16)
     where = torch.tensor([0])
     points = uncertain_points(logits, where, 400, 3.0, 0.75, generators(1))
-    assert points.shape == (1, 1, 400, 2)
-    from_middle = (points[0, 0, :, 0] - 0.5).abs()
+    assert points.shape == (1, 1, 1, 400, 2)
+    from_middle = (points[0, 0, 0, :, 0] - 0.5).abs()
     # The 300 least certain of 1200 uniform ones are a quarter of the frame, about 1/8 to each side of the middle.
     assert (from_middle[:300] < 0.25).all() and from_middle[:300].mean() < 0.08
     assert (from_middle[300:] > 0.25).sum() > 35
     uniform = uncertain_points(logits, where, 400, 3.0, 0.0, generators(1))
-    assert ((uniform[0, 0, :, 0] - 0.5).abs() > 0.25).sum() > 150
+    assert ((uniform[0, 0, 0, :, 0] - 0.5).abs() > 0.25).sum() > 150
 
 
 def test_one_generator_gives_the_same_points_again() -> None:
-    logits = torch.randn(2, 3, 6, 8, generator=seeded())
+    logits = torch.randn(1, 2, 3, 6, 8, generator=seeded())
     clips = torch.tensor([0, 1])
     first, again, other = (uncertain_points(logits, clips, 20, 3.0, 0.75, generators(2, s)) for s in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+def test_layers_draw_one_after_another() -> None:
+    """Two layers together get the points that they get alone."""
+    logits, clips = torch.randn(2, 2, 3, 6, 8, generator=seeded()), torch.tensor([0, 1])
+    together = uncertain_points(logits, clips, 20, 3.0, 0.75, generators(2))
+    given = generators(2)
+    alone = [uncertain_points(layer[None], clips, 20, 3.0, 0.75, given) for layer in logits]
+    assert torch.equal(together, torch.cat(alone))
+
+
 def test_the_choice_of_points_has_no_gradient() -> None:
-    logits = torch.randn(1, 1, 6, 8, generator=seeded(), requires_grad=True)
+    logits = torch.randn(1, 1, 1, 6, 8, generator=seeded(), requires_grad=True)
     assert not uncertain_points(logits, torch.tensor([0]), 8, 3.0, 0.75, None).requires_grad

@@ -22,7 +22,9 @@ from acvis_kit.models.layers.attention import MLP, CrossAttentionLayer, FeedForw
 from acvis_kit.models.layers.pixel_embedding import PixelEmbedding
 
 BARRIER = -1000.0  # added to attention logits between frames that must not attend to each other
-WINDOWS_AT_ONCE = 4  # of all clips together; bounds the memory of attention over long clips
+# Of all clips together; bounds the memory of attention over long clips. A GPU has done with a few before its host asks
+# for the next.
+WINDOWS_AT_ONCE, DEVICE_WINDOWS_AT_ONCE = 4, 64
 
 
 class VideoOutput(NamedTuple):
@@ -203,7 +205,8 @@ class Windows:
         """
         out: Tensor | None = None
         rows, columns = streams[0].shape[2], streams[-1].shape[2]
-        at_once = max(1, WINDOWS_AT_ONCE // self.batch)
+        together = WINDOWS_AT_ONCE if self.barrier.device.type == "cpu" else DEVICE_WINDOWS_AT_ONCE
+        at_once = max(1, together // self.batch)
         for first in range(0, len(self.barrier), at_once):
             barrier = self.barrier[first : first + at_once]
             where = self._frames(first, len(barrier))

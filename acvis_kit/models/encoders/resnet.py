@@ -55,8 +55,28 @@ class Bottleneck(resnet.Bottleneck):
         return F.relu(y.add_(shortcut), inplace=True)
 
 
-def _normed(x: Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> Tensor:
+def fold_norms(network: ResNet) -> None:
+    """Put the frozen norms into the convolutions before them, once for all images; the old tensors are not changed."""
+    pairs = [(network, "conv1", "bn1")]
+    for module in network.modules():
+        if isinstance(module, Bottleneck):
+            pairs += [(module, f"conv{n}", f"bn{n}") for n in (1, 2, 3)]
+            pairs += [(module.downsample, "0", "1")] if module.downsample is not None else []
+    for owner, conv, norm in pairs:
+        convolution = getattr(owner, conv)
+        kernel, shift = _folded(convolution, getattr(owner, norm))
+        convolution.weight, convolution.bias = (nn.Parameter(one, requires_grad=False) for one in (kernel, shift))
+        setattr(owner, norm, nn.Identity())
+
+
+def _normed(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """norm(conv(x)), where norm(y) = y * scale + shift: scaling the kernel is cheaper than scaling the map."""
+    if not isinstance(norm, FrozenBatchNorm2d):  # it is in the convolution, see `fold_norms`
+        return conv(x)
+    return F.conv2d(x, *_folded(conv, norm), conv.stride, conv.padding)
+
+
+def _folded(conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
+    """The kernel and the bias of a convolution that does what this one and the norm do."""
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    shift = norm.bias - norm.running_mean * scale
-    return F.conv2d(x, conv.weight * scale.view(-1, 1, 1, 1), shift, conv.stride, conv.padding)
+    return conv.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
