@@ -90,7 +90,7 @@ def test_all_tensors_of_targets_move_to_the_device() -> None:
 
 
 def test_a_view_that_repeats_elements_can_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Page-locked memory gets the strides of the original, and nothing can be written to a place that stands for two."""
+    """Page-locked memory gets the strides of the original; a place that stands for two cannot be written."""
 
     def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
         return torch.empty_strided(tensor.shape, tensor.stride()).copy_(tensor)
