@@ -47,6 +47,7 @@ class Clip:
         duration: seconds of the source covered by the clip (at most T / fps plus half an interval).
         source_fps: frames per second of the source (its median step, clamped to 1..60, in hundredths).
         notes: repairs and cuts made while loading, one sentence each, to be shown to the user.
+        source_stamp: `files.stamp_of` the source as it was loaded; None for a clip made from arrays.
     """
 
     frames: Tensor
@@ -59,6 +60,7 @@ class Clip:
     duration: float = 0.0
     source_fps: float = 1.0
     notes: tuple[str, ...] = ()
+    source_stamp: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return self.frames.shape[0]

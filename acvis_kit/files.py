@@ -77,6 +77,16 @@ def write_errors(path: Path, error: type[AcvisError] = AcvisError, needed: int |
         raise error(f"{path} cannot be written: {_cause(problem, path, needed)}") from problem
 
 
+def stamp_of(path: str | Path) -> tuple[int, int]:
+    """Size in bytes and modification time in ns, by which a file is recognised as unchanged.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    found = Path(path).stat()
+    return found.st_size, found.st_mtime_ns
+
+
 def write_text(path: str | Path, text: str, error: type[AcvisError] = AcvisError) -> Path:
     """Write text as UTF-8, with its line ends unchanged; see `atomic_write`. Returns the path.
 

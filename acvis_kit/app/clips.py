@@ -19,6 +19,7 @@ from torch import Tensor
 
 from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import MediaError
+from acvis_kit.files import stamp_of
 from acvis_kit.inference.clip_prediction import ClipPrediction
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.predictor import Predictor
@@ -74,7 +75,7 @@ class ClipCache:
         Raises:
             MediaError: the file does not exist any more, or cannot be read.
         """
-        key = content_key(path)
+        key, stamp = content_key(path), stamp_of(path)
         with self._lock:
             encoded = self._pinned.get(key) or self._kept.pop(key, None)
         cached = encoded is not None
@@ -84,7 +85,7 @@ class ClipCache:
                     self._kept.popitem(last=False)
             encoded = self._encode(path, report)
         # The cached clip may come from another session's file, which may be deleted by now.
-        encoded.features.clip = replace(clip_of(encoded.features), source=path)
+        encoded.features.clip = replace(clip_of(encoded.features), source=path, source_stamp=stamp)
         with self._lock:
             if pin or key in self._pinned:
                 self._pinned[key] = encoded
@@ -147,8 +148,7 @@ def content_key(path: Path) -> str:
         MediaError: the file does not exist (any more).
     """
     try:
-        state = path.stat()
-        return _hash(path, state.st_size, state.st_mtime_ns)
+        return _hash(path, *stamp_of(path))
     except OSError:
         raise MediaError(GONE) from None
 

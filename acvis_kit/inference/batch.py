@@ -15,7 +15,7 @@ from typing import Any
 from acvis_kit.clip import SAMPLE_RATE
 from acvis_kit.distributed import collect, is_main, own_share
 from acvis_kit.errors import MediaError
-from acvis_kit.files import read_text, write_errors, write_text
+from acvis_kit.files import read_text, stamp_of, write_errors, write_text
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.inference.semantic import SemanticPrediction
@@ -69,7 +69,7 @@ class PredictionJob:
         """Size in bytes and modification time in ns of the clip and of every file that weights and sound come from."""
         watched = [clip, *self.watched]
         watched += [inner for path in self.watched if path.is_dir() for inner in sorted(path.glob("*.safetensors"))]
-        return {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in watched if path.is_file()}
+        return {str(path): [*stamp_of(path)] for path in watched if path.is_file()}
 
 
 def check_sounds(audio: AudioEdit, max_seconds: float) -> None:
@@ -112,6 +112,7 @@ def predict_clip(
         with write_errors(out / name):
             if (out / name).is_dir() and not (out / name).is_symlink():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    files = job.files(clip_path)  # as they are read
     clip = load_clip(clip_path, **job.clip_options)
     prediction = job.predictor(clip, audio=job.audio)
     drafts = out / PARTIAL
@@ -122,7 +123,7 @@ def predict_clip(
         if job.video:
             prediction.to_video(drafts / OVERLAY)
         prediction.to_csv(drafts / COUNTS)
-        result = prediction.to_dict(video_id) | {"settings": job.settings(), "files": job.files(clip_path)}
+        result = prediction.to_dict(video_id) | {"settings": job.settings(), "files": files}
         write_text(drafts / RESULT, json.dumps(result))
         _put_in_place(drafts, out, table)
     finally:

@@ -298,7 +298,7 @@ class ClipPrediction(ABC):
         """Write the clip with its masks and the sound that the model was given; see `viz.write_overlay`.
 
         Raises:
-            MediaError: the file is the clip's own, or cannot be written.
+            MediaError: the file is the clip's own or cannot be written, or the clip's own file has been replaced.
             ConfigError: an option that there is not, or a value outside its range.
         """
         write = _viz().write_overlay

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip, Progress, check_progress
 from acvis_kit.errors import ConfigError, MediaError, brief
-from acvis_kit.files import as_path
+from acvis_kit.files import as_path, stamp_of
 from acvis_kit.media.decoding import (
     Findings,
     claimed_end,
@@ -30,7 +30,7 @@ from acvis_kit.media.decoding import (
     scanned_end,
 )
 from acvis_kit.media.limits import DAY, FPS, SHORTEST, check_number
-from acvis_kit.media.opening import opened
+from acvis_kit.media.opening import check_file, opened
 from acvis_kit.media.picture import STAMP, DisplayTransform, Screen
 from acvis_kit.media.sound import fit_length, read_sound
 
@@ -87,6 +87,7 @@ def load_clip(
     for name, limit in (("max_pixels", max_pixels), ("max_bytes", max_bytes), ("max_memory", max_memory)):
         check_number(name, limit, 1, 2**50)
     facts = _inspect(stretch, max_pixels, max_bytes)
+    stamp = stamp_of(stretch.path)
     notes: list[str] = []
     findings = Findings()
     screen, frames, duration = _load_picture(stretch, facts, max_pixels, max_memory, findings, notes, progress)
@@ -113,6 +114,7 @@ def load_clip(
         duration=duration,
         source_fps=source_fps,
         notes=tuple(notes),
+        source_stamp=stamp,
     )
 
 
@@ -127,7 +129,7 @@ def iter_source_frames(clip: Clip) -> Iterator[tuple[float, int, np.ndarray]]:
         (H, W, 3), RGB, upright.
 
     Raises:
-        MediaError: the source can no longer be read.
+        MediaError: the source can no longer be read, or is another file than the one that was loaded.
     """
     pictures = _source_images(clip, clip.source) if clip.source else _own_images(clip)
     for k, image in zip(range(max(1, round(clip.duration * clip.source_fps))), pictures, strict=False):
@@ -147,6 +149,12 @@ def _own_images(clip: Clip) -> Iterator[np.ndarray]:
 
 
 def _source_images(clip: Clip, source: Path) -> Iterator[np.ndarray]:
+    check_file(source)
+    if clip.source_stamp is not None and stamp_of(source) != clip.source_stamp:
+        raise MediaError(
+            f"{source} has been changed or replaced since the clip was loaded, and its pictures are read again: load "
+            "and predict the clip again, or put the earlier file back."
+        )
     screen = Screen(frames_from(source, "video", clip.start, Findings()))
     if screen.empty:
         raise MediaError(f"{source} can no longer be decoded: load the clip again.")

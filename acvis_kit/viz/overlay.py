@@ -227,7 +227,7 @@ def write_overlay(
 
     Raises:
         AcvisError: the prediction was made from bare tensors, without pictures to paint on.
-        MediaError: the source can no longer be read, or the path cannot be written.
+        MediaError: the source can no longer be read or has been replaced, or the path cannot be written.
         DataError: no prediction.
         ConfigError: a value outside its range.
     """

@@ -11,7 +11,7 @@ import pytest
 
 from acvis_kit.app import clips
 from acvis_kit.errors import MediaError
-from acvis_kit.media.load import load_clip
+from acvis_kit.media.load import iter_source_frames, load_clip
 from tests.app.conftest import make_clip, quiet
 
 
@@ -21,6 +21,7 @@ def test_a_copy_of_a_clip_is_not_encoded_again(studio, clip, tmp_path, encoded_l
     second, cached_then = studio.clip_cache.get(copy, quiet)
     assert encoded_lengths == [2] and (cached, cached_then) == (False, True)
     assert second is first and second.features.clip.source == copy
+    assert next(iter_source_frames(second.features.clip))[1] == 0, "of the copy's own time of modification"
 
 
 def test_a_file_that_changed_is_encoded_again(studio, clip, encoded_lengths) -> None:

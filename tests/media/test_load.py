@@ -532,6 +532,17 @@ def test_a_missing_source_is_named(tmp_path):
         next(iter_source_frames(clip))
 
 
+def test_a_source_that_was_replaced_since_it_was_loaded_is_refused(tmp_path):
+    """Masks of the earlier file would be painted on the pictures of the new one."""
+    path = make_video(tmp_path / "a.mkv", every(0.1, 1))
+    clip = load_clip(path)
+    assert len(list(iter_source_frames(clip))) == 10
+    make_video(path, every(0.1, 1), numbered=range(30, 40))
+    with pytest.raises(MediaError, match=r"a\.mkv has been changed or replaced since the clip was loaded"):
+        next(iter_source_frames(clip))
+    assert len(list(iter_source_frames(load_clip(path)))) == 10
+
+
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
