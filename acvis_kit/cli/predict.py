@@ -55,7 +55,15 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from acvis_kit.distributed import is_main
-    from acvis_kit.inference.batch import RESULT, PredictionJob, check_sounds, predict_clip, predict_folder, replaced
+    from acvis_kit.inference.batch import (
+        RESULT,
+        PredictionJob,
+        check_place,
+        check_sounds,
+        predict_clip,
+        predict_folder,
+        replaced,
+    )
     from acvis_kit.media.edit import AudioEdit
     from acvis_kit.media.load import check_options
     from acvis_kit.media.opening import check_file
@@ -73,6 +81,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         check_file(arguments.source)
     check_sounds(audio, arguments.max_seconds)
     writable_folder(arguments.out)
+    check_place(arguments.out, not arguments.no_video, folder=os.path.isdir(arguments.source))
     job = PredictionJob(
         predictor=make_any_predictor(arguments),
         audio=audio,

@@ -26,7 +26,8 @@ from acvis_kit.media.load import check_options, load_clip
 from acvis_kit.media.sound import MAX_SOUND_SECONDS
 
 RESULT, COUNTS, OVERLAY, FOLDER_RESULT = "result.json", "counts.csv", "overlay.mp4", "results.json"
-WRITTEN = (OVERLAY, COUNTS, RESULT)  # of each clip, the result last
+WRITTEN = (COUNTS, OVERLAY, RESULT)  # of each clip, the result last
+COLUMNS = b"start,end,"  # with which every counts.csv begins
 PARTIAL = ".partial"  # folder in which these are written until all are complete
 
 
@@ -87,6 +88,43 @@ def check_sounds(audio: AudioEdit, max_seconds: float) -> None:
                 source.fill(samples, offset, loop)
 
 
+def check_place(out: Path, video: bool = True, folder: bool = False) -> None:
+    """Refuse to replace files that `predict_clip` or `predict_folder` did not write.
+
+    A damaged result counts as written by them, and so does what lies beside their result or table.
+
+    Args:
+        out: the folder to write to.
+        video: whether an overlay is written.
+        folder: whether `out` is that of a folder's clips.
+
+    Raises:
+        MediaError: names the file.
+    """
+    if folder:
+        theirs = _is_other_json(out / FOLDER_RESULT) and out / FOLDER_RESULT
+    elif (out / RESULT).is_file():
+        theirs = _is_other_json(out / RESULT) and out / RESULT
+    elif (out / COUNTS).is_file():
+        with write_errors(out / COUNTS), (out / COUNTS).open("rb") as file:
+            theirs = file.read(len(COLUMNS)) != COLUMNS and out / COUNTS
+    else:
+        theirs = video and (out / OVERLAY).is_file() and not (out / PARTIAL).exists() and out / OVERLAY
+    if theirs:
+        raise MediaError(
+            f"{theirs} is not from acvis predict, which would replace it: choose another output folder, or move it away"
+        )
+
+
+def _is_other_json(file: Path) -> bool:
+    """Whether this is JSON, but not a result of a clip or a folder."""
+    try:
+        written = json.loads(read_text(file))
+    except (OSError, ValueError, RecursionError):  # none, or a damaged one
+        return False
+    return not (isinstance(written, dict) and "class_names" in written)
+
+
 def predict_clip(
     job: PredictionJob, clip_path: Path, out: Path, video_id: int = 1, table: Path | None = None
 ) -> Prediction | SemanticPrediction:
@@ -102,7 +140,7 @@ def predict_clip(
         table: a file about the results of several clips, removed before one of them is replaced.
 
     Raises:
-        AcvisError: the clip or a sound cannot be read, or a file cannot be written.
+        AcvisError: the clip or a sound cannot be read, or a file cannot be written, or is somebody else's.
     """
     written = {(out / name).resolve() for name in WRITTEN}
     for source in (clip_path, *job.watched):
@@ -112,6 +150,7 @@ def predict_clip(
         with write_errors(out / name):
             if (out / name).is_dir() and not (out / name).is_symlink():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    check_place(out, job.video)
     files = job.files(clip_path)  # as they are read
     clip = load_clip(clip_path, **job.clip_options)
     prediction = job.predictor(clip, audio=job.audio)
@@ -169,12 +208,13 @@ def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[s
         What `results.json` holds of this run: "class_names", "videos", "failed" (names of files) and "results".
 
     Raises:
-        MediaError: `folder` holds no clips, or is also `out`.
+        MediaError: `folder` holds no clips or is also `out`, or `results.json` is somebody else's.
         ConfigError: a clip option outside its range.
     """
     check_options(job.clip_options)
     if out.resolve() == folder.resolve():
         raise MediaError(f"{out} is the folder of the clips: choose another output folder")
+    check_place(out, folder=True)
     files, others = clips_in(folder)
     if others and is_main():
         say(left_out(others))

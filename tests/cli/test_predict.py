@@ -302,7 +302,7 @@ def test_an_error_that_nobody_foresaw_ends_one_clip_and_is_logged(
     assert main(run) == 130
     faults.clear()
     (out / "b.mp4").mkdir(exist_ok=True)
-    (out / "b.mp4" / "result.json").write_text("[1]")  # not a result
+    (out / "b.mp4" / "result.json").write_text('{"class_names": 1}')  # not a result
     assert main(run) == 0
 
 
@@ -512,3 +512,35 @@ def test_an_overlay_without_a_result_beside_it_stays(clip_file: Path, weights: P
     film.write_bytes(b"somebody's own film")
     assert main(["predict", str(clip_file), "-o", str(tmp_path), "--weights", str(weights), "--no-video"]) == 0
     assert film.read_bytes() == b"somebody's own film"
+
+
+@pytest.mark.parametrize("name", ["counts.csv", "result.json", "overlay.mp4"])
+def test_a_file_of_the_user_is_not_replaced(clip_file: Path, tmp_path: Path, capsys, name: str) -> None:
+    """It is refused before the model is loaded."""
+    own = tmp_path / name
+    own.write_text('{"measured": [1, 2]}', encoding="utf-8")
+    assert main(["predict", str(clip_file), "-o", str(tmp_path), "--weights", "nowhere"]) == 1
+    assert f"{own} is not from acvis predict, which would replace it" in capsys.readouterr().err
+    assert own.read_text(encoding="utf-8") == '{"measured": [1, 2]}'
+
+
+def test_results_of_another_program_are_not_replaced_by_those_of_a_folder(
+    folder: Path, weights: Path, tmp_path: Path, capsys
+) -> None:
+    own, table = tmp_path / "out" / "results.json", tmp_path / "out" / "a.mp4" / "counts.csv"
+    table.parent.mkdir(parents=True)
+    own.write_text('[{"video_id": 1}]', encoding="utf-8")
+    table.write_text("name,count\n", encoding="utf-8")
+    run = ["predict", str(folder), "-o", str(tmp_path / "out"), "--no-video", "--weights"]
+    assert main([*run, "nowhere"]) == 1 and f"{own} is not from acvis predict" in capsys.readouterr().err
+    own.unlink()
+    assert main([*run, str(weights)]) == 1
+    assert f"a.mp4: FAILED: {table} is not from acvis predict" in capsys.readouterr().err
+    assert table.read_text(encoding="utf-8") == "name,count\n" and (tmp_path / "out" / "b.mp4").is_dir()
+
+
+def test_what_an_interruption_left_is_replaced(clip_file: Path, weights: Path, tmp_path: Path) -> None:
+    run = ["predict", str(clip_file), "-o", str(tmp_path), "--weights", str(weights), "--no-video"]
+    assert main(run) == 0
+    (tmp_path / "result.json").unlink()
+    assert main(run) == 0 and (tmp_path / "result.json").is_file()
