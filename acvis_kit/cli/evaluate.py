@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,10 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 SPLIT = "test"  # usual one of a data set
+# What is read of a data set besides its scenes; of these folders, all.
+AVIS_FOLDERS = ("{split}/JPEGImages", "{split}/WAVAudios", "{split}/FEATAudios")
+AVS_FILES = ("s4_meta_data.csv", "ms3_meta_data.csv", "metadata.csv", "label2idx.json")
+AVS_FOLDERS = ("s4_data", "ms3_data", "v1s", "v1m", "v2", "VPO", "VGGSound")
 AVS_ONLY = ("subset", "threshold", "resize", "batch_videos", "no_robustness")
 AVIS_ONLY = (
     "gt", "results", "html", "clips", "truth", "baseline", "allow_outside", "save_results", "as_published", "listen",
@@ -163,17 +168,37 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """Refuse files to write that this command reads, or two of one name."""
-    written = [file for file in (arguments.out, arguments.html, arguments.save_results) if file is not None]
+    written = _written(arguments)
     if len({file.resolve() for file in written}) < len(written):
         raise ConfigError("--out, --html and --save-results name one file twice: give each its own")
-    weights = Path(arguments.weights) if arguments.weights is not None else None
-    read = [arguments.gt, arguments.results, arguments.truth, arguments.data, arguments.clips, weights]
     for file in written:
         writable_file(file)
-        for place in (place.resolve() for place in read if place is not None and os.path.exists(place)):
-            own = file.resolve()
-            if own == place or (place.is_dir() and own.exists() and own.is_relative_to(place)):
-                raise ConfigError(f"{file} is read by this command: write to another file")
+    read = [arguments.gt, arguments.results, arguments.truth, arguments.audio_weights]
+    folders: list[Path] = []
+    if arguments.weights is not None:
+        weights = Path(arguments.weights)
+        beside = weights.parent if weights.is_file() else weights
+        read += [weights, beside / "config.json", *weights.glob("*.safetensors*")]
+    if arguments.data is not None:
+        split = arguments.split or SPLIT
+        names, parts = (AVS_FILES, AVS_FOLDERS) if arguments.task == "avs" else ((f"{split}.json",), AVIS_FOLDERS)
+        read += [arguments.data / name for name in (*names, f"{split}_scenes.json")]
+        folders += [arguments.data / part.format(split=split) for part in parts]
+    _refuse_read(arguments, read, folders)
+
+
+def _refuse_read(arguments: argparse.Namespace, read: Iterable[Path | None], folders: Iterable[Path] = ()) -> None:
+    """Refuse files to write that are among those that are read, or lie in a folder of which all is read."""
+    files = {file.resolve() for file in read if file is not None}
+    whole = [folder.resolve() for folder in folders]
+    for file in filter(os.path.exists, _written(arguments)):
+        own = file.resolve()
+        if own in files or any(own.is_relative_to(folder) for folder in whole):
+            raise ConfigError(f"{file} is read by this command: write to another file")
+
+
+def _written(arguments: argparse.Namespace) -> list[Path]:
+    return [file for file in (arguments.out, arguments.html, arguments.save_results) if file is not None]
 
 
 def _set_defaults(arguments: argparse.Namespace) -> None:
@@ -296,6 +321,7 @@ def _clips(arguments: argparse.Namespace) -> None:
     if arguments.weights is None:
         raise ConfigError("--clips needs --weights")
     truth = read_clip_truth(arguments.truth)
+    _refuse_read(arguments, [arguments.clips / file for file in truth.files])
     scores = score_clips(_predictor(arguments), arguments.clips, truth, say, arguments.pictures)
     if arguments.json:
         show(scores.to_dict())

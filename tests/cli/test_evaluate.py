@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,14 @@ from acvis_kit.cli import main
     [
         ["--weights", "acvis-synth-tiny", "--data", "{set}", "--split", "test", "--save-results", "{set}/test.json"],
         ["--weights", "acvis-synth-tiny", "--data", "{set}", "--html", "{set}/test.json"],
+        ["--weights", "acvis-synth-tiny", "--data", "{set}", "--html", "{set}/test/WAVAudios/a.wav"],
+        ["--weights", "acvis-synth-tiny", "--data", "{set}", "--listen", "--out", "{set}/test_scenes.json"],
         ["--weights", "acvis-synth-tiny", "--clips", "{set}", "--truth", "{set}/test.json", "--out", "{set}/test.json"],
         ["--weights", "acvis-synth-tiny", "--clips", "{set}", "--truth", "{file}", "--out", "{file}"],
-        ["--task", "avs", "--weights", "avsc-synth-tiny", "--data", "{set}", "--out", "{set}/test.json"],
-        ["--weights", "{set}", "--data", "elsewhere", "--out", "{set}/test.json"],
+        ["--task", "avs", "--weights", "avsc-synth-tiny", "--data", "{set}", "--out", "{set}/metadata.csv"],
+        ["--task", "avs", "--weights", "avsc-synth-tiny", "--data", "{set}", "--out", "{set}/v2/a/frames/0.jpg"],
+        ["--weights", "{set}", "--data", "elsewhere", "--out", "{set}/config.json"],
+        ["--weights", "{set}", "--data", "elsewhere", "--save-results", "{set}/model.safetensors"],
         ["--weights", "{file}", "--data", "elsewhere", "--out", "{file}"],
         ["--gt", "{file}", "--results", "other.json", "--out", "{file}"],
         ["--gt", "other.json", "--results", "{file}", "--html", "{file}"],
@@ -25,12 +30,34 @@ from acvis_kit.cli import main
 )
 def test_a_file_that_is_read_is_not_written(tmp_path: Path, capsys, given: list[str]) -> None:
     folder, file = tmp_path / "set", tmp_path / "truth.json"
-    folder.mkdir()
-    for kept in (folder / "test.json", file):
+    names = ["test.json", "test_scenes.json", "metadata.csv", "config.json", "model.safetensors"]
+    files = [file, *(folder / name for name in (*names, "test/WAVAudios/a.wav", "v2/a/frames/0.jpg"))]
+    for kept in files:
+        kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text("made by hand", encoding="utf-8")
     assert main(["evaluate", *(part.format(set=folder, file=file) for part in given)]) == 1
     assert "is read by this command: write to another file" in capsys.readouterr().err
-    assert all(kept.read_text(encoding="utf-8") == "made by hand" for kept in (folder / "test.json", file))
+    assert all(kept.read_text(encoding="utf-8") == "made by hand" for kept in files)
+
+
+def test_a_clip_that_is_scored_is_not_written(tmp_path: Path, capsys) -> None:
+    clip, truth = tmp_path / "a.mp4", tmp_path / "truth.json"
+    clip.write_text("a film", encoding="utf-8")
+    truth.write_text('{"objects": [], "no_class_sounds": {"a.mp4": [0, 1]}}', encoding="utf-8")
+    command = ["evaluate", "--weights", "acvis-synth-tiny", "--clips", str(tmp_path), "--truth", str(truth)]
+    assert main([*command, "--out", str(clip)]) == 1
+    assert f"{clip} is read by this command" in capsys.readouterr().err
+    assert clip.read_text(encoding="utf-8") == "a film"
+
+
+def test_an_earlier_report_below_the_data_is_replaced(
+    aviseg_folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(aviseg_folder)
+    command = ["evaluate", "--weights", str(weights), "--data", ".", "--bootstrap", "0"]
+    for _ in range(2):
+        assert main([*command, "--out", "report.json", "--html", "test/report.html", "--save-results", "r.json"]) == 0
+    assert "scores" in json.loads(Path("report.json").read_text(encoding="utf-8"))
 
 
 def test_two_outputs_do_not_share_a_file(tmp_path: Path, capsys) -> None:
