@@ -141,8 +141,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         return _clips(arguments)
     if arguments.listen:
         return _listen(arguments)
+    protocol: Protocol = arguments.protocol or ("official" if arguments.as_published else "paper")
     if arguments.weights is not None:
-        gt, results = _predicted(arguments)
+        gt, results = _predicted(arguments, protocol)
         if not is_main():  # several processes share the clips; one evaluates the results
             return
     elif arguments.gt and arguments.results:
@@ -150,7 +151,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         gt, results = arguments.gt, arguments.results
     else:
         raise ConfigError("give --gt and --results, or --weights and --data")
-    protocol: Protocol = arguments.protocol or ("official" if arguments.as_published else "paper")
     draws = arguments.bootstrap if protocol == "paper" else 0
     report = evaluate_in_full(gt, results, protocol, bootstrap=draws)
     counting = count_score(report, results, gt) if arguments.weights is not None else None
@@ -339,15 +339,20 @@ def _predictor(arguments: argparse.Namespace) -> Predictor:
     return predictor if arguments.baseline is None else Baseline(arguments.baseline, predictor)
 
 
-def _predicted(arguments: argparse.Namespace) -> tuple[dict, dict]:
+def _predicted(arguments: argparse.Namespace, protocol: Protocol) -> tuple[dict, dict]:
     """The ground truth of a split and the results of the weights on it."""
     from acvis_kit.data.aviseg import AVISegSplit
+    from acvis_kit.data.schema import naming
     from acvis_kit.distributed import is_main
     from acvis_kit.evaluation.dataset import predict_split, published_predictor
+    from acvis_kit.metrics.checks import read_truth
 
     if arguments.data is None:
         raise ConfigError("--weights needs --data: a folder in AVISeg's layout")
     split = AVISegSplit(arguments.data, arguments.split, allow_outside=arguments.allow_outside)
+    if split.truth.get("annotations") is not None or not arguments.save_results:
+        with naming(split.truth_file):
+            read_truth(split.truth, protocol)  # what cannot be scored fails before the model is loaded
     if arguments.as_published:
         fixed = ("score_threshold", "top_k", "count_gate", "dtype")
         if given := [flag(name) for name in fixed if getattr(arguments, name) is not None]:

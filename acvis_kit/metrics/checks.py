@@ -25,13 +25,23 @@ JSONSource = str | Path | dict[str, Any] | list[Any] | tuple[Any, ...]  # a path
 
 @dataclass(frozen=True)
 class Video:
-    """A video of the ground truth: `name` is its sorting key and its key in tables; `size` is (H, W)."""
+    """A video of the ground truth.
+
+    Attributes:
+        id: a whole number or text.
+        name: its sorting key and its key in tables.
+        length: T, number of frames.
+        size: (H, W).
+        tracks: its annotated objects.
+        folder: the folder of its frames, the name that `predict_split` writes.
+    """
 
     id: Any
     name: str
     length: int
     size: tuple[int, int]
     tracks: tuple[MaskTrack, ...]
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,7 @@ def read_results(source: JSONSource, truth: GroundTruth, protocol: Protocol = "p
 
 
 def _videos_by_name(data: dict[str, Any], truth: GroundTruth) -> dict[Any, Any]:
-    """Ids of the truth's videos by those of a file of `predict`, whose videos have the names of the truth's folders.
+    """Ids of the truth's videos by those of a file of `predict` or `predict_split`, which names its videos.
 
     Empty where it names no videos or, with a warning, where no name is the truth's: then the ids are taken as they are.
 
@@ -121,22 +131,29 @@ def _videos_by_name(data: dict[str, Any], truth: GroundTruth) -> dict[Any, Any]:
         DataError: some names are the truth's and others are not.
     """
     listed = data.get("videos")
-    files: dict[Any, str] = {}
+    given: dict[Any, str] = {}  # a file, whose name is that of the truth's folder, or that folder
     if isinstance(listed, list):
         for one in listed:
-            if isinstance(one, dict) and isinstance(one.get("file"), str) and isinstance(one.get("id"), int):
-                files[one["id"]] = one["file"]
+            name = one.get("file", one.get("name")) if isinstance(one, dict) else None
+            if isinstance(name, str) and isinstance(one.get("id"), int):
+                given[one["id"]] = name
     elif isinstance(data.get("video"), str) and isinstance(data.get("results"), list):
         numbers = [one.get("video_id") for one in data["results"] if isinstance(one, dict)]
-        files = {number: data["video"] for number in numbers or [0] if isinstance(number, int)}
-    by_name = {video.name: number for number, video in truth.videos.items()}
-    own = {number: by_name[Path(file).stem] for number, file in files.items() if Path(file).stem in by_name}
-    if own and (strange := [file for number, file in files.items() if number not in own]):
+        given = {number: data["video"] for number in numbers or [0] if isinstance(number, int)}
+    by_name = {name: number for number, video in truth.videos.items() for name in (video.folder, video.name)}
+    own: dict[Any, Any] = {}
+    for number, name in given.items():
+        same, names = truth.videos.get(number), (name, Path(name).stem)
+        if same is not None and {same.folder, same.name} & {*names}:  # two videos may have folders of one name
+            own[number] = number
+        elif found := [by_name[known] for known in names if known in by_name]:
+            own[number] = found[0]
+    if own and (strange := [name for number, name in given.items() if number not in own]):
         raise DataError(f"the results are of {brief(strange[0])} too, which is none of the ground truth's videos.")
-    if files and not own:
-        file, name = next(iter(files.values())), next(iter(by_name), None)
+    if given and not own:
+        other, name = next(iter(given.values())), next(iter(by_name), None)
         warnings.warn(
-            f"the results are of {brief(file)}, and no video of the ground truth has this name (its first one is "
+            f"the results are of {brief(other)}, and no video of the ground truth has this name (its first one is "
             f"{brief(name)}): videos are matched by their ids. Make sure that these mean the same videos.",
             stacklevel=4,
         )
@@ -185,7 +202,7 @@ def _named(entries: dict[Any, schema.VideoEntry], protocol: Protocol) -> dict[An
         if name in names:
             name = f"{name} ({number})"
         names.add(name)
-        videos[number] = Video(number, name, entry.length, entry.size, ())
+        videos[number] = Video(number, name, entry.length, entry.size, (), entry.name)
     return videos
 
 

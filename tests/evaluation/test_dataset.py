@@ -98,6 +98,23 @@ def test_as_published_predicts_and_scores_in_one_command(
         assert value is None or again[key] == pytest.approx(value)
 
 
+def test_what_cannot_be_scored_is_refused_before_the_model_is_loaded(aviseg_folder: Path, capsys) -> None:
+    """The kit's own data have run-length codes, which the published evaluator does not read."""
+    path = aviseg_folder / "test.json"
+    truth = json.loads(path.read_text())
+    command = ["evaluate", "--weights", "nowhere", "--data", str(aviseg_folder)]
+    truth["annotations"][0]["segmentations"][1] = {"size": [72, 128], "counts": [72 * 128 - 9, 9]}
+    path.write_text(json.dumps(truth))
+    assert main([*command, "--as-published"]) == 1
+    assert f"{path}: annotations[0] (id 1), frame 1: an RLE" in capsys.readouterr().err
+    assert main(command) == 1 and "an RLE" not in capsys.readouterr().err
+    del truth["annotations"]
+    path.write_text(json.dumps(truth))
+    assert main(command) == 1 and f"{path}: the ground truth has no annotations" in capsys.readouterr().err
+    assert main([*command, "--save-results", str(aviseg_folder / "r.json")]) == 1, "results are wanted, not scores"
+    assert "no annotations" not in capsys.readouterr().err
+
+
 def test_a_model_of_other_classes_is_refused(aviseg_folder: Path) -> None:
     model = make_model(replace(TINY, class_names=("unicorn", "dog")))
     with pytest.raises(DataError, match="unicorn"):

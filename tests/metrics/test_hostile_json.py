@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,29 @@ def test_results_of_predict_are_matched_by_the_names_of_their_videos() -> None:
         evaluate(GT, {"results": [], "video": "x.mp4"}, "paper")
     with pytest.raises(AcvisError, match=r"x\.mp4. too"):
         evaluate(GT, {"results": RESULTS, "videos": [unknown[0], {"id": 2, "file": "v1.mp4"}]}, "paper")
+
+
+def test_saved_results_of_another_split_are_noted() -> None:
+    """`evaluate --save-results` names the folder of each video; two splits count their videos alike."""
+    right = evaluate(GT, RESULTS, "paper")
+    saved = {"results": RESULTS, "videos": [{"id": 1, "name": "v1"}, {"id": 2, "name": "v2"}]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert evaluate(GT, saved, "paper") == pytest.approx(right, nan_ok=True)
+    moved = [{**entry, "video_id": 3 - entry["video_id"]} for entry in RESULTS]
+    swapped = {"results": moved, "videos": [{"id": 1, "name": "v2"}, {"id": 2, "name": "v1"}]}
+    assert evaluate(GT, swapped, "paper") == pytest.approx(right, nan_ok=True)
+    other = {"results": RESULTS, "videos": [{"id": 1, "name": "w1"}, {"id": 2, "name": "w2"}]}
+    with pytest.warns(UserWarning, match=r"results are of 'w1', and no video of the ground truth has this name"):
+        evaluate(GT, other, "paper")
+
+
+def test_saved_results_of_videos_whose_folders_have_one_name_keep_their_ids() -> None:
+    truth = copy.deepcopy(GT)
+    for video in truth["videos"]:
+        video["file_names"] = [f"set{video['id']}/v/{t}.jpg" for t in range(len(video["file_names"]))]
+    saved = {"results": RESULTS, "videos": [{"id": 1, "name": "v"}, {"id": 2, "name": "v"}]}
+    assert evaluate(truth, saved, "paper") == pytest.approx(evaluate(truth, RESULTS, "paper"), nan_ok=True)
 
 
 @pytest.mark.parametrize("number", [[1], {}, None, "1", float("nan")])
