@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +85,19 @@ def stamp_of(path: str | Path) -> tuple[int, int]:
     """
     found = Path(path).stat()
     return found.st_size, found.st_mtime_ns
+
+
+def missing_files(paths: Iterable[Path]) -> list[Path]:
+    """Those of many files that are not there. Their folders are listed, which is faster than asking for each file."""
+    listed: dict[Path, set[str]] = {}
+    missing = []
+    for path in paths:
+        folder = path.parent
+        if folder not in listed:
+            listed[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+        if path.name not in listed[folder] and not path.exists():  # the system may take other letters for the same
+            missing.append(path)
+    return missing
 
 
 def write_text(path: str | Path, text: str, error: type[AcvisError] = AcvisError) -> Path:

@@ -249,6 +249,7 @@ def _evaluate_avs(arguments: argparse.Namespace) -> None:
         return
     where = device(arguments)
     split = open_split(arguments.data, arguments.split, arguments.subset)
+    split.check_files()
     weights = open_weights(arguments.weights)
     model: Any = weights.model
     predictor = SemanticPredictor(model, arguments.threshold, where, arguments.dtype)
@@ -295,6 +296,7 @@ def _listen(arguments: argparse.Namespace) -> None:
         raise ConfigError("--listen exchanges the clips' sound: give --weights and --data, not --gt and --results")
     arguments.count_gate = False  # `listen` measures with and without the gate
     split = AVISegSplit(arguments.data, arguments.split, allow_outside=arguments.allow_outside)
+    split.check_files()
     listened = listen(_predictor(arguments), split, arguments.seed, say, arguments.pictures)
     if not is_main():
         return
@@ -350,6 +352,7 @@ def _predicted(arguments: argparse.Namespace, protocol: Protocol) -> tuple[dict,
     if arguments.data is None:
         raise ConfigError("--weights needs --data: a folder in AVISeg's layout")
     split = AVISegSplit(arguments.data, arguments.split, allow_outside=arguments.allow_outside)
+    split.check_files()
     if split.truth.get("annotations") is not None or not arguments.save_results:
         with naming(split.truth_file):
             read_truth(split.truth, protocol)  # what cannot be scored fails before the model is loaded

@@ -30,6 +30,7 @@ from acvis_kit.data.schema import (
     truth_entries,
 )
 from acvis_kit.errors import DataError, brief
+from acvis_kit.files import missing_files
 from acvis_kit.masks import mask_of
 from acvis_kit.media.sound import load_sound
 from acvis_kit.media.wav import read_seconds
@@ -74,6 +75,26 @@ class AVISegSplit:
     def __len__(self) -> int:
         """Number of videos."""
         return len(self.videos)
+
+    def check_files(self, features: str | None = None) -> None:
+        """See that all frames and sounds are there, before hours of work; none is opened.
+
+        Args:
+            features: folder of the precomputed features that are read in place of the sounds.
+
+        Raises:
+            DataError: names the first file that is missing, and says how many are.
+        """
+        kind = "sounds" if features is None else "audio features"
+        frames = [self.folder / IMAGES / name for video in self.videos for name in video.frames]
+        sounds = [
+            self.sound_file(video) if features is None else self.feature_file(video, features) for video in self.videos
+        ]
+        if missing := missing_files([*frames, *sounds]):
+            raise DataError(
+                f"{len(missing)} of the {len(frames) + len(sounds)} frames and {kind} of {self.truth_file} are not "
+                f"there, the first is {missing[0]}: copy all of them to {self.folder}, or choose another split"
+            )
 
     def clips(self) -> Iterator[tuple[VideoEntry, Clip]]:
         """All videos in the order of the JSON, one in memory at a time."""
@@ -152,13 +173,17 @@ class AVISegSplit:
         except DataError as error:
             raise DataError(f"{self.truth_file.name}, annotation {track.id}, frame {t}: {error}") from None
 
+    def feature_file(self, video: VideoEntry, folder: str = FEATURES) -> Path:
+        """Path of a video's precomputed features."""
+        return self.folder / folder / f"{video.name}.npy"
+
     def features(self, video: VideoEntry, folder: str = FEATURES) -> np.ndarray:
         """Precomputed features of the sound, float (T or more, 128), memory-mapped.
 
         Raises:
             DataError: a file that is missing, unreadable, or without a vector per frame.
         """
-        path = self.folder / folder / f"{video.name}.npy"
+        path = self.feature_file(video, folder)
         try:
             values = np.lib.format.open_memmap(path, mode="r")
         except Exception as error:  # a damaged header makes NumPy raise whatever its reader meets

@@ -126,6 +126,9 @@ def train(
         validation = Validation(
             AVISegSplit(data, val_split, allow_outside=allow_outside), runtime.eval_clips, config.class_names
         )
+    split.check_files(recipe.audio_folder)  # before a model is built
+    if validation is not None:
+        validation.split.check_files()
     weights: dict[str, str | Path | None] = {
         "init_from": init_from,
         "backbone_weights": backbone_weights,

@@ -94,6 +94,7 @@ def train_semantic(
     require_read(recipe, _UNREAD[config.model_type], config.model_type.upper())
     split = open_split(data, train_split, subset)
     config = with_classes_of(config, split)
+    split.check_files()  # before a model is built
     weights = {"init_from": init_from, "backbone_weights": backbone_weights, "audio_weights": audio_weights}
     model = _initial(config, recipe.seed, **weights, say=say)
     exclude(model, recipe.frozen)  # an unknown part is an error before the first step

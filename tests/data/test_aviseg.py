@@ -1,6 +1,7 @@
 """AVISeg's layout on disk: what is read, and which errors name what does not fit."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,20 @@ def test_a_split_without_annotations_has_no_tracks(aviseg_folder: Path) -> None:
         change(aviseg_folder, lambda t, given=annotations: t.update(annotations=given))
         split = AVISegSplit(aviseg_folder)
         assert all(split.tracks(video) == () for video in split.videos)
+
+
+def test_missing_files_are_counted_and_the_first_is_named(aviseg_folder: Path) -> None:
+    split = AVISegSplit(aviseg_folder)
+    split.check_files()
+    with pytest.raises(DataError, match=r"2 of the 9 frames and audio features of .*FEATAudios/video001\.npy"):
+        split.check_files("FEATAudios")
+    (aviseg_folder / "test" / "JPEGImages" / "video002" / "00003.jpg").unlink()
+    (aviseg_folder / "test" / "WAVAudios" / "video001.wav").unlink()
+    with pytest.raises(DataError, match=r"2 of the 9 frames and sounds .* first is .*video002/00003\.jpg"):
+        split.check_files()
+    shutil.rmtree(aviseg_folder / "test")
+    with pytest.raises(DataError, match="9 of the 9 frames and sounds"):
+        split.check_files()
 
 
 def test_features_are_read_beside_the_sounds(aviseg_folder: Path) -> None:

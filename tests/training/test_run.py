@@ -253,6 +253,20 @@ def test_what_is_missing_is_named(data: Path, tmp_path: Path, what: str) -> None
         train(CONFIG, SHORT, data, tmp_path, runtime=RUNTIME, say=lambda _: None, **{what: "nowhere"})
 
 
+@pytest.mark.parametrize(
+    "lost", ["train/JPEGImages/v003/00002.jpg", "train/WAVAudios/v002.wav", "val/JPEGImages/v001/00000.jpg"]
+)
+def test_a_file_that_is_missing_is_one_error_before_a_model_is_built(
+    data: Path, tmp_path: Path, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(data, tmp_path / "data"))
+    (root / lost).unlink()
+    monkeypatch.setattr("acvis_kit.training.run.initial_model", None)
+    with pytest.raises(DataError, match=f"are not there, the first is {root / lost}"):
+        train(CONFIG, SHORT, root, tmp_path / "run", runtime=replace(RUNTIME, eval_clips=1), say=lambda _: None)
+    assert not (tmp_path / "run").exists()
+
+
 def test_frames_outside_the_folder_of_the_data_are_read_only_if_allowed(data: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(data, tmp_path / "data"))
     truth = json.loads((root / "train.json").read_text())

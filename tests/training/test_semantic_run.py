@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from acvis_kit.cli import main
 from acvis_kit.data.semantic_layouts import open_split
 from acvis_kit.data.synth.writer import write_dataset
-from acvis_kit.errors import ConfigError, WeightsError
+from acvis_kit.errors import ConfigError, DataError, WeightsError
 from acvis_kit.models.avsc.config import AVSC_PRESETS, AVSCConfig
 from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.ravs.config import RAVS_PRESETS, RAVSConfig
@@ -124,6 +125,14 @@ def test_a_stopped_run_ends_like_one_that_was_not(data: Path, tmp_path: Path) ->
         runs += 1
     assert runs >= 2
     assert not changed(load_model(whole / "last"), load_model(parts / "last"))
+
+
+def test_a_file_that_is_missing_is_one_error_before_a_model_is_built(data: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(data, tmp_path / "data"))
+    lost = open_split(root, "train").videos[2].labels[1]
+    (root / lost).unlink()
+    with pytest.raises(DataError, match=f"1 of the 36 frames, labels and sounds of split 'train' .* first is {lost}"):
+        train_semantic(AVSC_TINY, AVSC_RECIPE, root, tmp_path / "run", init_from="nowhere", **QUIET)
 
 
 def test_another_run_is_not_mixed_in(data: Path, tmp_path: Path) -> None:
