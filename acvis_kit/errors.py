@@ -6,8 +6,17 @@ instead.
 
 from __future__ import annotations
 
+import re
 import reprlib
+from collections.abc import Collection
 from typing import Any
+
+# Arguments that messages advise to change, and that an interface other than Python may lack.
+ADVISED = (
+    "fps", "start", "end", "max_seconds", "too_long", "max_pixels", "max_bytes", "max_memory", "audio_features",
+    "audio_weights", "allow_outside",
+)  # fmt: skip
+SWAPPED = re.compile(r", AudioEdit\.swap\((['\"])(.*)\1\)")  # how Python gives another clip the sound of a file
 
 
 class AcvisError(Exception):
@@ -50,3 +59,21 @@ def kind_of(value: object) -> str:
 def brief(value: Any) -> str:
     """A value as messages show it: its repr, shortened where it is long or deep."""
     return " ".join(_BRIEF.repr(value).split())
+
+
+def without_advice(text: str, arguments: Collection[str] = ADVISED) -> str:
+    """A message without the advice that needs arguments which the interface in use does not have.
+
+    Args:
+        text: the message; after its last colon comes the advice, "lower fps=, or raise max_memory=".
+        arguments: their names.
+    """
+    cause, colon, advice = SWAPPED.sub("", text).rpartition(": ")
+    mentions = re.compile(rf"\b(?:{'|'.join(arguments)})=(?![-'\d])")  # a number is a value that was given
+    options = re.split(r",? or (?!more\b)|, (?![^(]*\))", advice.removesuffix("."))
+    kept = [option for option in options if not (arguments and mentions.search(option))]
+    if not colon or len(kept) == len(options):
+        return cause + colon + advice
+    if not kept:
+        return f"{cause}."
+    return cause + colon + ", ".join(kept[:-1]) + " or " * (len(kept) > 1) + kept[-1] + "."

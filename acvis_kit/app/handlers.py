@@ -17,7 +17,7 @@ from acvis_kit.app.clips import GONE, file_of
 from acvis_kit.app.numbers import number_within
 from acvis_kit.app.sound_settings import LABELS, SoundSettings
 from acvis_kit.app.studio import Cancelled, Studio, Take, TakeView
-from acvis_kit.errors import AcvisError, ConfigError, MediaError
+from acvis_kit.errors import AcvisError, ConfigError, MediaError, without_advice
 
 ORIGINAL = 0  # the viewers' choice of the original clip; takes are numbered from 1
 SHOWN = 7  # outputs of `Handlers._shown`
@@ -433,7 +433,7 @@ def spoken(error: Exception, *paths: str | None) -> str:
     if not isinstance(error, AcvisError):
         logger.error("the page failed", exc_info=error)
         return "This is a fault of the page, not of your clip. The server's log has the details."
-    message = str(error)
+    message = without_advice(str(error))
     for path in filter(None, paths):
         message = message.replace(path, Path(path).name)
     message = re.sub(re.escape(gr.utils.get_upload_folder()) + r"(/[\w-]+)*/", "", message)

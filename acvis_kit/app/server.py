@@ -81,7 +81,7 @@ def launch(
         ConfigError: the port is taken, or the number of proxies is negative.
     """
     if proxies < 0:
-        raise ConfigError(f"proxies={proxies} (--proxies) must be 0 or more: the number of proxies before the page")
+        raise ConfigError(f"proxies={proxies} must be 0 or more: the number of proxies before the page")
     folder = _own_folder()
     with _ended_by_signals() if block else nullcontext():
         if block:  # then the process is the page's alone

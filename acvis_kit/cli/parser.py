@@ -24,7 +24,7 @@ from acvis_kit.cli.predict import add_predict
 from acvis_kit.cli.prepare import add_prepare
 from acvis_kit.cli.synth import add_synth
 from acvis_kit.cli.train import add_train
-from acvis_kit.errors import AcvisError
+from acvis_kit.errors import ADVISED, SWAPPED, AcvisError, without_advice
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,6 +90,9 @@ def in_options(text: str, options: dict[str, str]) -> str:
     """
     if "trim" in options:
         text = text.replace('too_long="trim"', options["trim"])
+    if "audio" in options:
+        text = SWAPPED.sub(r", --audio swap:\2", text)
+    text = without_advice(text, [name for name in ADVISED if name not in options])
     for name, option in options.items():
         alone = "?" if "_" in name else ""  # a name of one word is a word of the language too
         pattern = rf"(?<![\w.-]){name}(=(?P<value>[\w.'\"/+(\[-]*)){alone}(?![\w=])"

@@ -205,5 +205,5 @@ def _check_files(video: VideoEntry, allow_outside: bool) -> None:
     if not allow_outside and (outside := [name for name in video.frames if not is_inside(name)]):
         raise DataError(
             f"{where}: {brief(outside[0])} leaves the data set's folder: move the frames into it, or pass "
-            "allow_outside=True (--allow-outside) for a file that you trust"
+            "allow_outside=True for a file that you trust"
         )

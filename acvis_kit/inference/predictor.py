@@ -402,8 +402,8 @@ class Predictor:
             return self.model.hear(audio_features=vectors[None].to(self.device))
         if self.model.audio_encoder is None:
             raise WeightsError(
-                "this model takes precomputed VGGish features (as AVISM did) and cannot encode a waveform: pass "
-                "audio_features=, or add an encoder: load_model(..., audio_weights='VGGISH.pth'), --audio-weights"
+                "this model takes precomputed VGGish features (as AVISM did) and cannot encode a waveform: load it "
+                "with an encoder, audio_weights=VGGISH.pth, or pass audio_features="
             )
         exact = torch.float64 if self._exact == torch.float64 else torch.float32  # spectra need this much
         if mel is None:

@@ -315,10 +315,7 @@ def _load_sound(
 
 def _no_picture(path: Path, has_sound: bool) -> str:
     if has_sound:
-        return (
-            f"{path} has sound but no picture: use it as the sound of another clip, "
-            f"AudioEdit.swap({path.name!r}) in Python, --audio swap:{path.name} in a command."
-        )
+        return f"{path} has sound but no picture: use it as the sound of another clip, AudioEdit.swap({str(path)!r})."
     return f"{path} has neither a picture nor a sound that can be decoded: give a video file."
 
 
@@ -379,7 +376,7 @@ class Stretch:
             return [f"The {what} is {length:.2f} s long: trimmed to the first {self.max_seconds:g} s."]
         raise MediaError(
             f"{self.path} is {length:.2f} s long, the limit is {self.max_seconds:g} s: "
-            'raise max_seconds=, choose start= and end=, or pass too_long="trim".'
+            'cut it, raise max_seconds=, choose start= and end=, or pass too_long="trim".'
         )
 
     def check_first(self, duration: float) -> None:

@@ -334,7 +334,14 @@ def test_a_file_without_a_picture_gets_a_message(page, tmp_path):
     from scipy.io import wavfile
 
     wavfile.write(tmp_path / "beep.wav", 16000, (1e4 * __import__("numpy").ones(16000)).astype("int16"))
-    assert "no picture" in run(page, str(tmp_path / "beep.wav")).status
+    status = run(page, str(tmp_path / "beep.wav")).status
+    assert "no picture: use it as the sound of another clip." in status and "AudioEdit" not in status
+
+
+def test_a_message_advises_nothing_that_the_page_does_not_have():
+    with pytest.raises(gr.Error) as caught, spoken_errors():
+        raise MediaError("the limit is 9437184: scale it down or raise max_pixels=.")
+    assert caught.value.message == "the limit is 9437184: scale it down."
 
 
 def test_a_missing_clip_gets_a_message(page, tmp_path):

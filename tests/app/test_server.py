@@ -251,7 +251,7 @@ def test_uploads_have_a_limit_per_visitor(loaded, examples, monkeypatch):
     finally:
         page.close()
     assert server.FORWARDED not in os.environ
-    with pytest.raises(ConfigError, match="--proxies"):
+    with pytest.raises(ConfigError, match="proxies=-1 must"):
         launch(loaded, block=False, proxies=-1)
 
 

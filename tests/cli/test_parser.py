@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.io import wavfile
 
 import acvis_kit
 from acvis_kit.cli import build_parser, main
@@ -96,6 +98,37 @@ def test_quiet_leaves_results_and_errors(
 def test_messages_use_the_words_of_the_command(text: str, wanted: str) -> None:
     names = ("max_seconds", "start", "end", "trim", "short_side", "trust_pickle")
     assert in_options(text, {name: "--" + name.replace("_", "-") for name in names}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "wanted"),
+    [
+        ((), "the limit is 9: scale it down or raise max_pixels=.", "the limit is 9: scale it down."),
+        (("fps",), "a: raise fps= to 0.5 or more.", "a: raise --fps to 0.5 or more."),
+        ((), "a: raise fps= to 0.5 or more.", "a."),
+        (
+            ("fps", "start", "end"),
+            "a: lower fps=, load less of it (start=, end=), scale it down, or raise max_memory=.",
+            "a: lower --fps, load less of it (--start, --end) or scale it down.",
+        ),
+        ((), 'a: cut it, raise max_seconds=, choose start= and end=, or pass too_long="trim".', "a: cut it."),
+        ((), "a.mp4: fps=3 must lie between 0.01 and 1", "a.mp4: fps=3 must lie between 0.01 and 1"),
+        (("audio",), 'a: its sound, AudioEdit.swap("it\'s/a.wav").', "a: its sound, --audio swap:it's/a.wav."),
+        ((), "a: its sound, AudioEdit.swap('a, b.wav').", "a: its sound."),
+        ((), "its name ends with .mp4 or .mov", "its name ends with .mp4 or .mov"),
+    ],
+)
+def test_advice_that_the_command_cannot_follow_is_left_out(options: tuple[str, ...], text: str, wanted: str) -> None:
+    assert in_options(text, {name: f"--{name}" for name in options}) == wanted
+
+
+def test_the_advice_about_a_file_without_a_picture_is_the_commands(tmp_path: Path, capsys) -> None:
+    sound = tmp_path / "tone.wav"
+    wavfile.write(sound, 16000, np.zeros(16000, np.int16))
+    command = ["predict", str(sound), "-o", str(tmp_path / "out"), "--weights", "random"]
+    assert main([*command, "--preset", "acvis-synth-tiny"]) == 1
+    said = capsys.readouterr().err
+    assert f"the sound of another clip, --audio swap:{sound}." in said and "AudioEdit" not in said
 
 
 def test_a_range_of_an_option_is_named_with_the_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,7 @@ def test_the_json_is_read_in_each_encoding_of_unicode(aviseg_folder: Path, encod
 )
 def test_frames_outside_the_folder_are_read_only_where_that_is_allowed(aviseg_folder: Path, name: str) -> None:
     change(aviseg_folder, lambda t: t["videos"][0]["file_names"].__setitem__(2, name))
-    with pytest.raises(DataError, match=r"leaves the data set's folder: .*--allow-outside"):
+    with pytest.raises(DataError, match=r"leaves the data set's folder: .*allow_outside=True"):
         AVISegSplit(aviseg_folder)
     assert AVISegSplit(aviseg_folder, allow_outside=True).videos[0].frames[2] == name
 

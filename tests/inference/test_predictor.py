@@ -428,7 +428,7 @@ class TestWrongInput:
     def test_a_waveform_for_a_model_of_precomputed_features(self, noise_clip: Clip) -> None:
         predictor = Predictor(make_model(replace(TINY, audio_encoder="precomputed", audio_tokens="clip")))
         features = predictor.encode(noise_clip)
-        with pytest.raises(WeightsError, match="--audio-weights"):
+        with pytest.raises(WeightsError, match="an encoder, audio_weights=VGGISH"):
             predictor.decode(features)
         assert len(predictor.decode(features, audio_features=torch.rand(8, 128))) == 8
 

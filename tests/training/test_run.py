@@ -274,7 +274,7 @@ def test_frames_outside_the_folder_of_the_data_are_read_only_if_allowed(data: Pa
     shutil.move(root / "train" / "JPEGImages" / frame, tmp_path / "elsewhere.jpg")
     truth["videos"][0]["file_names"][1] = str(tmp_path / "elsewhere.jpg")
     (root / "train.json").write_text(json.dumps(truth))
-    with pytest.raises(DataError, match="allow-outside"):
+    with pytest.raises(DataError, match="allow_outside=True"):
         train(CONFIG, SHORT, root, tmp_path / "run", runtime=RUNTIME, say=lambda _: None)
     assert train(CONFIG, SHORT, root, tmp_path / "run", runtime=RUNTIME, allow_outside=True, say=lambda _: None)
 

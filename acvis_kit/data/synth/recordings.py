@@ -102,12 +102,12 @@ class RecordedVoices:
         if not self.files:
             raise DataError(
                 f"{self.folder} has no sound of a class (folders: {', '.join(self.unknown) or 'none'}): name folders "
-                f"{known}; or pass folder_names={{FOLDER: CLASS}}."
+                f"{known}."
             )
         if self.unknown and not others:
             warnings.warn(
                 f"{self.folder}: left out {', '.join(self.unknown)}, which name no class; known names are {known}. "
-                "Pass folder_names={FOLDER: CLASS} to use them.",
+                "Rename the folders to use them.",
                 stacklevel=2,
             )
         self._loops: OrderedDict[tuple[str, Acoustics | None], Signal] = OrderedDict()

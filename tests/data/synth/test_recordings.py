@@ -137,7 +137,7 @@ def test_shares_have_no_file_in_common_and_together_have_all(folder: Path) -> No
 def test_folders_that_name_no_class_are_reported_and_can_be_given_one(folder: Path) -> None:
     (folder / "gong").mkdir()
     wavfile.write(folder / "gong/a.wav", SAMPLE_RATE, tone(100, 0.5))
-    with pytest.warns(UserWarning, match=r"gong.*tuba.*folder_names="):
+    with pytest.warns(UserWarning, match=r"gong.*tuba.*Rename the folders"):
         voices = RecordedVoices(folder)
     assert voices.unknown == ("gong",)
     assert RecordedVoices(folder, folder_names={"gong": "bass"}).files["bass"] == ("gong/a.wav",)
