@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from acvis_kit.errors import ConfigError
+from acvis_kit.errors import ConfigError, brief
 from acvis_kit.fields import Checked, choice, number, setting
 
 # AVISeg's 26 classes in the order of their ids 1..26.
@@ -360,7 +360,23 @@ def _acvis(backbone: str, **changes: Any) -> ACVISConfig:
     return ACVISConfig(backbone=backbone, **changes)
 
 
-PRESETS: dict[str, ACVISConfig] = {
+class UnknownPreset(ConfigError, KeyError):
+    """There is no preset of this name. A KeyError too, as of any mapping."""
+
+    __str__ = Exception.__str__  # a KeyError shows the repr
+
+
+class Presets(dict[str, ACVISConfig]):
+    """Configurations by name."""
+
+    def __missing__(self, name: str) -> ACVISConfig:
+        raise UnknownPreset(
+            f"{brief(name)} is no preset of ACVIS: choose from {', '.join(self)}; those of AVSC and RAVS are in "
+            "acvis_kit.models.presets.ALL_PRESETS"
+        )
+
+
+_CONFIGURATIONS: dict[str, ACVISConfig] = {
     "acvis-r50": _acvis("resnet50"),
     "acvis-r101": _acvis("resnet101"),
     "acvis-swin-t": _acvis("swin_t"),
@@ -430,3 +446,4 @@ PRESETS: dict[str, ACVISConfig] = {
         score_threshold=0.4,
     ),
 }
+PRESETS = Presets(_CONFIGURATIONS)

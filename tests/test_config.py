@@ -25,6 +25,15 @@ def test_presets_survive_json(name: str) -> None:
     assert ACVISConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+def test_an_unknown_preset_is_refused_with_the_possible_ones() -> None:
+    for name in ("avsc-r50", "nonsense"):
+        with pytest.raises(ConfigError, match=f"^'{name}' is no preset of ACVIS: choose from acvis-r50, .*ALL_PRESETS"):
+            PRESETS[name]
+        with pytest.raises(KeyError):
+            PRESETS[name]
+        assert PRESETS.get(name) is None and name not in PRESETS
+
+
 def test_the_classes_are_avisegs_26_in_order() -> None:
     assert len(AVISEG_CLASSES) == 26
     assert (AVISEG_CLASSES[0], AVISEG_CLASSES[13], AVISEG_CLASSES[25]) == ("person", "dog", "horse")

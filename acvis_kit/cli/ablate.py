@@ -79,9 +79,20 @@ def _run(arguments: argparse.Namespace) -> int:
     from acvis_kit.ablation.ledger import RunLedger
     from acvis_kit.ablation.runs import run_rows
     from acvis_kit.ablation.start import Plan
-    from acvis_kit.ablation.tables import ABLATION_BASE, ABLATION_RECIPE, AUDIO_PRETRAINING_STEPS, EVAL_CLIPS, chosen
+    from acvis_kit.ablation.tables import (
+        ABLATION_BASE,
+        ABLATION_RECIPE,
+        AUDIO_PRETRAINING_STEPS,
+        EVAL_CLIPS,
+        TABLES,
+        chosen,
+    )
     from acvis_kit.cli.settings import with_fields
 
+    if unknown := [name for name in arguments.what if name not in (*TABLES, REQUIRED, ALL)]:
+        raise ConfigError(
+            f"{unknown[0]!r} is no table: choose from {', '.join(TABLES)}, or {REQUIRED}, {ALL}, {REPORT}, {LIST}"
+        )
     if arguments.data is None:
         raise ConfigError("--data is missing: a folder that acvis synth made, with train and val")
     if arguments.jobs < 1 or arguments.seeds < 1:

@@ -15,7 +15,7 @@ from acvis_kit.cli.options import (
     add_weights,
     check_preset,
     device,
-    load,
+    load_acvis,
     make_predictor,
     pronoun,
     say,
@@ -25,8 +25,9 @@ from acvis_kit.cli.options import (
 )
 from acvis_kit.cli.settings import flag, given
 from acvis_kit.config import InferenceConfig
-from acvis_kit.errors import ConfigError
+from acvis_kit.errors import ConfigError, kind_of
 from acvis_kit.files import write_text
+from acvis_kit.models.semantic_config import SemanticInference
 
 if TYPE_CHECKING:
     from acvis_kit.inference.predictor import Predictor
@@ -252,6 +253,11 @@ def _evaluate_avs(arguments: argparse.Namespace) -> None:
     split.check_files()
     weights = open_weights(arguments.weights)
     model: Any = weights.model
+    if not isinstance(model.config, SemanticInference):
+        raise ConfigError(
+            f"--weights {arguments.weights} is {kind_of(model)}, which marks objects: leave --task avs out, or give "
+            "weights of AVSC or RAVS"
+        )
     predictor = SemanticPredictor(model, arguments.threshold, where, arguments.dtype)
     report = evaluate_semantic(
         predictor,
@@ -363,7 +369,7 @@ def _predicted(arguments: argparse.Namespace, protocol: Protocol) -> tuple[dict,
                 f"--as-published fixes {', '.join(given)}: leave {pronoun(given)} out, or leave --as-published out"
             )
         where = device(arguments)  # fails before the model is loaded
-        predictor = published_predictor(load(arguments), where, arguments.short_side)
+        predictor = published_predictor(load_acvis(arguments), where, arguments.short_side)
     else:
         predictor = _predictor(arguments)
     if not split.truth.get("annotations"):

@@ -132,16 +132,25 @@ def make_predictor(arguments: argparse.Namespace) -> Predictor:
     """
     from acvis_kit.inference.predictor import Predictor
 
-    predictor = make_any_predictor(arguments)
-    if not isinstance(predictor, Predictor):
-        raise ConfigError(
-            f"--weights {arguments.weights} is {kind_of(predictor.model)}, which marks pixels of classes and "
-            "has no tracks: give weights of ACVIS"
-        )
+    predictor = make_any_predictor(arguments, load_acvis)
+    assert isinstance(predictor, Predictor), "of an ACVIS"
     return predictor
 
 
-def make_any_predictor(arguments: argparse.Namespace) -> Predictor | SemanticPredictor:
+def load_acvis(arguments: argparse.Namespace) -> Any:
+    """The ACVIS that --weights names; errors as of `load`, and a ConfigError for a system without tracks."""
+    model = load(arguments)
+    if isinstance(model.config, SemanticInference):
+        raise ConfigError(
+            f"--weights {arguments.weights} is {kind_of(model)}, which marks pixels of classes and has no tracks: add "
+            "--task avs, with data in the layout of AVSBench or VPO, or give weights of ACVIS"
+        )
+    return model
+
+
+def make_any_predictor(
+    arguments: argparse.Namespace, load: Callable[[argparse.Namespace], Any] = load
+) -> Predictor | SemanticPredictor:
     """A predictor of the model that --weights names, with `add_inference` and perhaps `add_semantic_inference`.
 
     Raises:

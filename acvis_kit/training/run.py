@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from torch import nn
 
-from acvis_kit.config import ACVISConfig
+from acvis_kit.config import MODEL_TYPE, ACVISConfig
 from acvis_kit.data.aviseg import FEATURES, AVISegSplit
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.data.transforms import AUGMENTATIONS
 from acvis_kit.errors import ConfigError
 from acvis_kit.files import read_text, write_text
+from acvis_kit.models.presets import ALL_PRESETS
 from acvis_kit.training.log import LOG
 from acvis_kit.training.optimizer import freeze
 from acvis_kit.training.parallel import Stop, make_accelerator
@@ -208,9 +210,11 @@ def claim(out: Path, run: dict[str, Any], overwrite: bool, kind: type[Any] = ACV
             there = whole["same"]
             if (given := whole.get("format", 1)) != FORMAT:
                 raise ConfigError(f"its format is {given}, the format of this version is {FORMAT}")
-            # Fields that are newer than the run get their defaults, which keep the earlier behaviour.
-            there |= {"config": kind.from_dict(there["config"]).to_dict()}
-            there |= {"recipe": Recipe.from_dict(there["recipe"]).to_dict()}
+            system = there["config"].get("model_type", MODEL_TYPE)
+            if system == run["same"]["config"]["model_type"]:
+                # Fields that are newer than the run get their defaults, which keep the earlier behaviour.
+                there |= {"config": kind.from_dict(there["config"]).to_dict()}
+                there |= {"recipe": Recipe.from_dict(there["recipe"]).to_dict()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{file} is damaged ({error!r}): choose another --out, or pass --overwrite") from error
         except ConfigError as error:
@@ -219,7 +223,7 @@ def claim(out: Path, run: dict[str, Any], overwrite: bool, kind: type[Any] = ACV
                 "that started it, choose another --out, or pass --overwrite to start again. Its weights still load."
             ) from error
         there = json.loads(json.dumps(there))  # tuples become lists
-        if differs := _differences(there, json.loads(json.dumps(run["same"]))):
+        if differs := _differences_of_runs(there, json.loads(json.dumps(run["same"]))):
             raise ConfigError(
                 f"{out} holds another run: {'; '.join(differs[:6])}. Repeat its command to resume it, "
                 "choose another --out, or pass --overwrite to start again"
@@ -230,6 +234,27 @@ def claim(out: Path, run: dict[str, Any], overwrite: bool, kind: type[Any] = ACV
     except OSError as error:
         raise ConfigError(f"{out} cannot be a folder to write to ({error}): choose another --out") from error
     write_text(file, json.dumps({"format": FORMAT, **run}, indent=1) + "\n", ConfigError)
+
+
+def _differences_of_runs(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """The differences of two descriptions of a run: their systems, or their presets, or else their fields."""
+    systems = [run["config"].get("model_type", MODEL_TYPE).upper() for run in (there, here)]
+    if systems[0] != systems[1]:
+        return [f"it trains {systems[0]}, not {systems[1]}"]
+    presets = [_preset_of(run["config"]) for run in (there, here)]
+    if None not in presets and presets[0] != presets[1]:
+        return [f"it trains the preset {presets[0]}, not {presets[1]}"]
+    return [re.sub(r"^(config\.\w+|recipe)\.", "", difference) for difference in _differences(there, here)]
+
+
+def _preset_of(config: dict[str, Any]) -> str | None:
+    """The preset that a configuration is, but for its classes; None of any other."""
+    for name, preset in ALL_PRESETS.items():
+        known = json.loads(json.dumps(preset.to_dict()))
+        known["network"]["class_names"] = config["network"]["class_names"]
+        if known == config:
+            return name
+    return None
 
 
 def _differences(there: Any, here: Any, name: str = "") -> list[str]:

@@ -65,3 +65,9 @@ def test_old_options_cause_an_error_that_names_the_new_ones(capsys, old: str, ne
     with pytest.raises(SystemExit):
         main(["ablate", "--help"])
     assert old not in capsys.readouterr().out.replace(new, "")
+
+
+def test_what_is_no_table_is_refused_with_all_that_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", "nothing"]) == 1
+    assert "'nothing' is no table: choose from generator, " in (said := capsys.readouterr().err)
+    assert "or required, all, report, list" in said

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from acvis_kit.cli import main
+from tests.data.semantic_folders import write_s4
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,19 @@ def test_two_outputs_do_not_share_a_file(tmp_path: Path, capsys) -> None:
     both = str(tmp_path / "report.json")
     assert main(["evaluate", "--gt", "a.json", "--results", "b.json", "--out", both, "--html", both]) == 1
     assert "name one file twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--as-published"], ["--listen"]])
+def test_weights_of_the_other_task_are_refused_with_the_option_for_them(
+    aviseg_folder: Path, capsys, more: list[str]
+) -> None:
+    command = ["evaluate", "--data", str(aviseg_folder), "--weights", "avsc-synth-tiny", *more]
+    assert main(command) == 1
+    assert "is an AVSC, which marks pixels of classes and has no tracks: add --task avs" in capsys.readouterr().err
+
+
+def test_weights_of_tracks_are_refused_by_the_task_of_pixels(tmp_path: Path, capsys) -> None:
+    write_s4(tmp_path)
+    command = ["evaluate", "--task", "avs", "--data", str(tmp_path), "--split", "test", "--weights"]
+    assert main([*command, "acvis-synth-tiny"]) == 1
+    assert "acvis-synth-tiny is an ACVIS, which marks objects: leave --task avs out" in capsys.readouterr().err

@@ -51,7 +51,7 @@ def test_one_command_trains_and_the_same_command_resumes(tmp_path: Path, capsys:
     assert {name: recipe[name] for name in expected} == expected
 
     assert main([*command, "--lr", "0.1"]) == 1
-    assert "recipe.lr was 0.001, is 0.1" in capsys.readouterr().err
+    assert "lr was 0.001, is 0.1" in capsys.readouterr().err
     fine = ["train", "--init-from", str(out / "best"), "--data", str(data), "--out", str(tmp_path / "fine")]
     fine += ["--steps", "1", "--batch", "1", "--clip-frames", "2", "--eval-clips", "0", "--workers", "0"]
     assert main([*fine, "--device", "cpu", "--set", "augmentation=none"]) == 0, (

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 
+from acvis_kit.config import PRESETS
 from acvis_kit.data.training_clips import TrainingClips
 from acvis_kit.errors import AcvisError, ConfigError, DataError
 from acvis_kit.losses.criterion import NotFiniteError
+from acvis_kit.models.avsc.config import AVSC_PRESETS
 from acvis_kit.training.checkpoint import Checkpoints, read_checkpoint_folder
-from acvis_kit.training.run import train
+from acvis_kit.training.run import claim, train
 from acvis_kit.training.trainer import Trainer
 from acvis_kit.weights.load import load_model
 from tests.training.tiny import CLASSES, CONFIG, RECIPE, RUNTIME, write_data
@@ -161,7 +163,7 @@ def test_another_recipe_in_the_same_folder_is_refused_and_overwrite_starts_again
     data: Path, finished: Path, tmp_path: Path
 ) -> None:
     out = shutil.copytree(finished, tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"recipe\.lr was 0\.001, is 0\.002.*--overwrite"):
+    with pytest.raises(ConfigError, match=r"another run: lr was 0\.001, is 0\.002.*--overwrite"):
         train(CONFIG, replace(RECIPE, lr=2e-3), data, out, runtime=RUNTIME)
     with pytest.raises(ConfigError, match=r"window_size was 6, is 3"):
         train(replace(CONFIG, window_size=3), RECIPE, data, out, runtime=RUNTIME)
@@ -174,6 +176,25 @@ def test_another_recipe_in_the_same_folder_is_refused_and_overwrite_starts_again
     short = replace(RUNTIME, eval_clips=0, max_minutes=1e-9)
     assert not train(CONFIG, replace(SHORT, steps=2), data, out, runtime=short, overwrite=True, say=said.append)
     assert "the same command without --overwrite resumes the run" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        (AVSC_PRESETS["avsc-synth-tiny"], "it trains ACVIS, not AVSC"),
+        (PRESETS["avism-r50"], "it trains the preset vita-r50, not avism-r50"),
+        (replace(PRESETS["vita-r50"], window_size=3), "window_size was 6, is 3"),
+    ],
+)
+def test_another_preset_or_system_in_the_same_folder_is_named(config: Any, named: str, tmp_path: Path) -> None:
+    def run(config: Any) -> dict[str, Any]:
+        same = {"recipe": RECIPE.to_dict(), "data": {}, "weights": {}}
+        return {"same": same | {"config": replace(config, class_names=CLASSES).to_dict()}}
+
+    claim(tmp_path, run(PRESETS["vita-r50"]), overwrite=False)
+    claim(tmp_path, run(PRESETS["vita-r50"]), overwrite=False)
+    with pytest.raises(ConfigError, match=f"holds another run: {named}\\. Repeat its command to resume it"):
+        claim(tmp_path, run(config), overwrite=False, kind=type(config))
 
 
 def test_fields_that_only_avsc_reads_are_refused(data: Path, tmp_path: Path) -> None:

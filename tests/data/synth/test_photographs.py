@@ -102,6 +102,12 @@ def test_photographs_without_the_classes_are_refused(photographs: Paths) -> None
         open_all(photographs, ("tuba",))
 
 
+def test_the_json_and_the_folder_in_the_other_order_are_recognised(photographs: Paths) -> None:
+    annotations, images = photographs
+    with pytest.raises(DataError, match=r"is a folder and .* a file: give the COCO JSON first"):
+        Photographs(images, annotations, (0.0, 1.0), ("dog",))
+
+
 def test_an_empty_mask_is_named(photographs: Paths, tmp_path: Path) -> None:
     data = json.loads(photographs[0].read_text())
     data["annotations"][0]["segmentation"] = [[0, 0, 0, 0, 0, 0]]
