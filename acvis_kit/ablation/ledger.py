@@ -68,7 +68,13 @@ class RunLedger:
         self._write()
 
     def take(self, other: RunLedger) -> int:
-        """Add the lines of another ledger, from another machine; returns their number."""
+        """Add the lines of another ledger, from another machine; returns their number.
+
+        Raises:
+            DataError: it has none.
+        """
+        if not other._lines:
+            raise DataError(f"{other.folder} contains no runs: give the folder that holds the {RUNS} to be added")
         self._lines |= other._lines
         self._draws |= other._draws
         self._write()

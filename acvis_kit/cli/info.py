@@ -30,6 +30,10 @@ def _info(arguments: argparse.Namespace) -> None:
     given = [name for name in ("model", "preset", "weights") if getattr(arguments, name) is not None]
     if len(given) > 1:
         raise ConfigError("give one of a model, --preset and --weights, not several")
+    if given and arguments.env:
+        raise ConfigError("--env describes this machine and takes no model: leave one of the two out")
+    if arguments.times and not given:
+        raise ConfigError("--times measures a model: name one, such as acvis info acvis-r50 --times 3")
     from acvis_kit.evaluation.cost import cost_table, costs, environment
 
     if arguments.env or not given:

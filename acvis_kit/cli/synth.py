@@ -124,6 +124,9 @@ def _write(arguments: argparse.Namespace) -> None:
         material = partial(
             OwnMaterial, arguments.cutouts and tuple(arguments.cutouts), arguments.sounds, tuple(arguments.share)
         )
+    names = [name for name, _ in arguments.split]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ConfigError(f"--split {twice[0]}:... is given twice: give each split one number of clips")
     writable_folder(arguments.out)
     write_dataset(
         arguments.out,

@@ -142,12 +142,19 @@ class ClipPrediction(ABC):
         Counts that a model predicted stay; of a model without a count head they are those of the masks that are left.
 
         Raises:
-            DataError: no whole numbers.
+            DataError: no whole numbers, or an id that no track or class has.
         """
-        wanted = "the id of a track or class, or several of them"
-        several = isinstance(plain_number(hidden), Iterable) and not isinstance(hidden, str | bytes)
-        ids: Any = hidden if several else [hidden]
-        return self._without(frozenset(whole_number(one, wanted) for one in ids))
+        ids, known = ids_of(hidden), self._ids()
+        if unknown := [one for one in ids if one not in known]:
+            raise DataError(
+                f"no {self.mark_word} has the id {unknown[0]}: "
+                + (f"choose from {', '.join(map(str, known))}" if known else "there is none in this prediction")
+            )
+        return self._without(frozenset(ids))
+
+    @abstractmethod
+    def _ids(self) -> Sequence[int]:
+        """The ids of all tracks or classes."""
 
     @abstractmethod
     def _above(self, score_threshold: float) -> Self:
@@ -337,6 +344,18 @@ def _viz(part: str | None = None) -> ModuleType:
     import acvis_kit
 
     return acvis_kit.viz if part is None else import_module(f"{acvis_kit.viz.__name__}.{part}")
+
+
+def ids_of(value: int | Iterable[int]) -> list[int]:
+    """Ids of tracks or classes: one number, or several.
+
+    Raises:
+        DataError: no whole numbers.
+    """
+    wanted = "the id of a track or class, or several of them"
+    several = isinstance(plain_number(value), Iterable) and not isinstance(value, str | bytes)
+    given: Any = value if several else [value]
+    return [whole_number(one, wanted) for one in given]
 
 
 def named_predictions(value: object) -> dict[str, ClipPrediction]:

@@ -138,6 +138,9 @@ class Prediction(ClipPrediction):
         frames, tracks = ("" if len(them) == 1 else "s" for them in (self, self.tracks))
         return f"{len(self)} frame{frames}, {len(self.tracks)} track{tracks}; objects sounding: {counted} frame{frames}"
 
+    def _ids(self) -> list[int]:
+        return [track.id for track in self.tracks]
+
     def _above(self, score_threshold: float) -> Prediction:
         """Only those tracks that score higher, counted anew."""
         tracks = tuple(track for track in self.tracks if track.score > score_threshold)

@@ -177,6 +177,9 @@ class SemanticPrediction(ClipPrediction):
             " frames" if shown else ""
         )
 
+    def _ids(self) -> range:
+        return range(len(self.class_names))
+
     def _above(self, score_threshold: float) -> SemanticPrediction:
         """With a higher threshold; a lower one changes nothing.
 
@@ -192,10 +195,9 @@ class SemanticPrediction(ClipPrediction):
 
     def _without(self, hidden: frozenset[int]) -> SemanticPrediction:
         """Without the pixels of these zero-based classes; the counts stay."""
-        known = [label + 1 for label in hidden if 0 <= label < len(self.class_names)]
-        if not known:
+        if not hidden:
             return self
-        unwanted = torch.isin(self.class_maps, torch.tensor(known, dtype=torch.int16))
+        unwanted = torch.isin(self.class_maps, torch.tensor([label + 1 for label in hidden], dtype=torch.int16))
         return replace(self, class_maps=self.class_maps.masked_fill(unwanted, 0))
 
     def to_dict(self, video_id: int = 1) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from scipy.io import wavfile
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import DataError, brief
-from acvis_kit.inference.clip_prediction import ClipPrediction, named_predictions
+from acvis_kit.inference.clip_prediction import ClipPrediction, ids_of, named_predictions
 from acvis_kit.inference.marks import Mark, frame_number
 from acvis_kit.media.limits import SIDES, check_number
 from acvis_kit.viz.overlay import paint, track_hex, track_name
@@ -109,7 +109,8 @@ class Explorer:
         prediction = self._prediction(view.soundtrack).above(view.score_threshold)
         if view.count_gate:
             prediction = prediction.gated()
-        return prediction.without(view.hidden)
+        there = {mark.id for mark in prediction.marks}
+        return prediction.without(there.intersection(ids_of(view.hidden)))
 
     def picture(self, view: ExplorerState, short_side: int = SHOWN_SIDE) -> np.ndarray:
         """The frame with masks, labels and count, uint8 (H, W, 3), scaled to `short_side` pixels.

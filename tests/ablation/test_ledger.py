@@ -61,6 +61,12 @@ def test_runs_of_another_machine_can_be_added(tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_without_runs_cannot_be_added(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere contains no runs: give the folder that holds the runs\.jsonl"):
+        RunLedger(tmp_path / "here").take(RunLedger(tmp_path / "nowhere"))
+    assert not (tmp_path / "here").exists()
+
+
 def test_a_damaged_file_names_its_line(tmp_path: Path) -> None:
     (tmp_path / "runs.jsonl").write_text('{"key": "k", "seed": 0}\n{"key":')
     with pytest.raises(DataError, match=r"runs\.jsonl, line 2"):

@@ -147,3 +147,17 @@ def test_weights_and_the_preset_of_the_same_name_are_told_apart(capsys) -> None:
 def test_one_model_is_described(capsys) -> None:
     assert main(["info", "acvis-r50", "--weights", "acvis-synth-tiny"]) == 1
     assert "give one of a model, --preset and --weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["acvis-r50", "--env"], "--env describes this machine and takes no model"),
+        (["--weights", "nowhere", "--env"], "--env describes this machine and takes no model"),
+        (["--times", "3"], "--times measures a model: name one"),
+        (["--env", "--times", "3"], "--times measures a model: name one"),
+    ],
+)
+def test_the_machine_and_a_model_are_not_described_together(words: list[str], message: str, capsys) -> None:
+    assert main(["info", *words]) == 1
+    assert message in capsys.readouterr().err

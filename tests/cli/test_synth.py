@@ -31,6 +31,11 @@ def test_a_split_is_a_name_and_a_number(tmp_path: Path, text: str, capsys: pytes
     assert "NAME:CLIPS" in capsys.readouterr().err
 
 
+def test_a_split_that_is_given_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["synth", str(tmp_path / "out"), "--split", "train:1", "--split", "val:1", "--split", "train:2"]) == 1
+    assert "--split train:... is given twice" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_missing_cut_outs_cause_an_error_that_names_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["synth", str(tmp_path / "out"), "--split", "train:1", "--cutouts", str(tmp_path / "a.json"), str(tmp_path)]
     assert main(flags) == 1

@@ -168,6 +168,13 @@ def test_one_track_or_several_can_be_hidden(prediction: Prediction) -> None:
         prediction.without("dog")
 
 
+def test_a_track_that_there_is_not_cannot_be_hidden(prediction: Prediction) -> None:
+    with pytest.raises(DataError, match="no track has the id 7: choose from 0, 1, 2"):
+        prediction.without([0, 7])
+    with pytest.raises(DataError, match="no track has the id 0: there is none in this prediction"):
+        replace(prediction, tracks=()).without(0)
+
+
 def test_predictions_frames_and_tracks_are_displayed_in_a_line(prediction: Prediction) -> None:
     assert repr(prediction.tracks[0]) == "Track(cat #0, score 0.90, in 3 of 4 frames)"
     assert repr(prediction[1]) == "MarkedFrame(1, second 1 to 2, 1 sounding: cat #0 0.90, dog #1 0.80, dog #2 0.50)"
