@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from acvis_kit.errors import ConfigError, brief, kind_of
+from acvis_kit.inference.precision import Precision
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.encoders.resnet import ResNet, fold_norms
@@ -18,6 +21,8 @@ from acvis_kit.models.layers.pixel_embedding import PixelEmbedding
 from acvis_kit.models.ravs.model import RAVS
 from acvis_kit.weights.fit import ModuleT
 
+EncoderKey = tuple[str, Precision, int]  # the identity of a model, its precision, how often its weights were changed
+_IDENTITIES: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()  # unlike ids, never given twice
 COMPILED_PARTS = ("encode", "hear", "decode_frames")  # of a model from torch.compile
 # Of an ACVIS, those that run under autocast alone.
 AUTOCAST_PARTS = ("backbone", "pixel_decoder", "query_generator", "frame_decoder", "tracker")
@@ -116,3 +121,8 @@ def weights_of(model: nn.Module) -> list[Tensor]:
 def version_of(weights: list[Tensor]) -> int:
     """A number that grows whenever one of the tensors is changed in place."""
     return sum(0 if tensor.is_inference() else tensor._version for tensor in weights)
+
+
+def key_of(model: nn.Module, precision: Precision) -> EncoderKey:
+    """Identity of the features that a given model encodes. It holds no weights; a predictor's copy has the same."""
+    return _IDENTITIES.setdefault(model, uuid4().hex), precision, version_of(weights_of(model))

@@ -20,14 +20,16 @@ from acvis_kit.inference.features import VisualFeatures, ordinary
 from acvis_kit.inference.marks import whole_number, whole_size
 from acvis_kit.inference.model_copy import (
     COMPILED_PARTS,
+    EncoderKey,
     evaluation_copy,
+    key_of,
     unwrapped,
     usable_device,
     version_of,
     weights_of,
 )
 from acvis_kit.inference.postprocess import Drawn, tracks_of
-from acvis_kit.inference.precision import Precision, matmul_precision, precision_of
+from acvis_kit.inference.precision import matmul_precision, precision_of
 from acvis_kit.inference.prediction import Prediction, masks_of_frames
 from acvis_kit.inference.soundtrack import Sound, soundtrack
 from acvis_kit.media.limits import check_number
@@ -91,7 +93,6 @@ class Predictor:
         matmul_precision: str | None = None,
         device_budget_mb: float = 4096,
     ) -> None:
-        named = isinstance(model, str | Path)
         model, compiler = unwrapped(load_model(model) if isinstance(model, str | Path) else model)
         if isinstance(short_side, str) and short_side != "keep":
             raise ConfigError(f"short_side={short_side!r} must be a number of pixels, at least 1, or 'keep'")
@@ -129,8 +130,7 @@ class Predictor:
                 setattr(self.model, part, compiler(getattr(self.model, part)))
         self._shared = weights_of(self.model)
         self._version = version_of(self._shared)
-        given = self.model if named else model  # of a name nobody else has the model: it is not kept
-        self._key = given, precision, version_of(weights_of(given))
+        self._key = key_of(model, precision)
 
     def __call__(
         self, clip: Clip | str | Path, audio: Sound | None = None, *, progress: Progress | None = None
@@ -146,14 +146,14 @@ class Predictor:
         return self.decode(features, audio, progress=progress)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_shared", "_version", "_key")}
+        """For a copy, which has equal weights and so decodes the same features."""
+        self._check_weights()  # a copy could not tell
+        return {name: value for name, value in self.__dict__.items() if name not in ("_shared", "_version")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy has weights of its own, and so features of its own."""
         self.__dict__.update(state)
         self._shared = weights_of(self.model)
         self._version = version_of(self._shared)
-        self._key = self.model, Precision(self._exact, self.autocast_dtype), self._version
 
     @property
     def score_threshold(self) -> float:
@@ -336,11 +336,8 @@ class Predictor:
         return max(1, pixels // (size[0] * size[1]))
 
     @property
-    def encoder_key(self) -> tuple[ACVIS, Precision, int]:
-        """Identity of encoded features: they are decoded only by the weights and precision that encoded them.
-
-        The given model, the precision, and how often the weights had been changed.
-        """
+    def encoder_key(self) -> EncoderKey:
+        """Identity of encoded features: they are decoded only by the weights and precision that encoded them."""
         return self._key
 
     def _check_weights(self) -> None:

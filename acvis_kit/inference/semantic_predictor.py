@@ -20,8 +20,8 @@ from acvis_kit.clip import Clip, Progress, check_progress
 from acvis_kit.errors import ConfigError, DataError, brief, kind_of
 from acvis_kit.inference.features import MEGABYTE
 from acvis_kit.inference.marks import whole_size
-from acvis_kit.inference.model_copy import evaluation_copy, usable_device, version_of, weights_of
-from acvis_kit.inference.precision import Precision, precision_of
+from acvis_kit.inference.model_copy import EncoderKey, evaluation_copy, key_of, usable_device
+from acvis_kit.inference.precision import precision_of
 from acvis_kit.inference.semantic import SemanticPrediction, heard_instances
 from acvis_kit.inference.soundtrack import Sound, soundtrack
 from acvis_kit.media.load import load_clip
@@ -136,10 +136,10 @@ class SemanticPredictor:
         precision = precision_of(dtype, found.pixel_mean.dtype, self.device)
         self.autocast_dtype = precision.autocast
         self.model = evaluation_copy(found, self.device, precision.weights)
-        self._key = found, precision, version_of(weights_of(found))
+        self._key = key_of(found, precision)
 
     @property
-    def encoder_key(self) -> tuple[object, Precision, int]:
+    def encoder_key(self) -> EncoderKey:
         """Identity of encoded features: they are decoded only by the weights and precision that encoded them."""
         return self._key
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import pickle
 import re
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -321,10 +323,19 @@ def test_a_name_and_a_path_are_taken_for_the_model_and_the_clip() -> None:
     assert {track.class_name for track in loaded.tracks} <= set(loaded.class_names)
 
 
-def test_a_loaded_model_is_not_kept_beside_its_copy() -> None:
+def test_a_loaded_model_is_not_kept_beside_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else has a model that was given by name."""
+    loaded: list[weakref.ref[ACVIS]] = []
+
+    def load(name: str) -> ACVIS:
+        model = load_model(name)
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr("acvis_kit.inference.predictor.load_model", load)
     predictor = Predictor("acvis-synth-tiny")
-    assert predictor.encoder_key[0] is predictor.model
+    gc.collect()
+    assert predictor.model is not None and loaded[0]() is None
 
 
 class TestWrongInput:
@@ -484,7 +495,26 @@ def test_a_setting_that_would_change_nothing_cannot_be_set(tiny_model: ACVIS, na
     assert getattr(predictor, name) == value
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))], ids=["copy", "pickle"])
+COPIES = [copy.deepcopy, lambda predictor: pickle.loads(pickle.dumps(predictor))]
+
+
+@pytest.mark.parametrize("copied", [copy.copy, *COPIES], ids=["shallow", "copy", "pickle"])
+def test_a_copy_of_a_predictor_decodes_its_features(noise_clip: Clip, copied) -> None:
+    model = make_model(TINY)
+    predictor = Predictor(model)
+    other = copied(predictor)
+    assert same(predictor.decode(other.encode(noise_clip)), other.decode(predictor.encode(noise_clip)))
+    features = predictor.encode(noise_clip)
+    with torch.no_grad():
+        model.tracker.requires_grad_(False)
+        next(model.tracker.parameters()).add_(1)
+    with pytest.raises(WeightsError, match="changed"):
+        copied(predictor)
+    with pytest.raises(DataError, match="another model"):
+        Predictor(model).decode(features)
+
+
+@pytest.mark.parametrize("copied", COPIES, ids=["copy", "pickle"])
 def test_a_copy_of_a_predictor_predicts_the_same(tiny_model: ACVIS, noise_clip: Clip, copied) -> None:
     predictor = Predictor(tiny_model, score_threshold=0.0)
     other = copied(predictor)

@@ -1,7 +1,9 @@
 """Semantic predictions: what they say, count and write; and how clips become predictions."""
 
+import copy
 import csv
 import json
+import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -168,6 +170,15 @@ def test_a_pixel_that_sounds_has_the_class_of_a_candidate_that_is_heard(noise_cl
         found = predictor.decode(features, output_size=size)
         assert found.sounding(0) == ("square",) and found.counts.tolist() == [1] * 8
         assert found.instances.tolist() == [[1, 1, 0]] * 8
+
+
+def test_a_copy_of_a_predictor_decodes_its_features(noise_clip: Clip) -> None:
+    predictor = SemanticPredictor(marking_avsc())
+    features = predictor.encode(noise_clip)
+    for other in (copy.copy(predictor), copy.deepcopy(predictor), pickle.loads(pickle.dumps(predictor))):
+        assert torch.equal(other.decode(features).class_maps, predictor.decode(features).class_maps)
+    with pytest.raises(DataError, match="another model"):
+        SemanticPredictor(marking_avsc()).decode(features)
 
 
 def test_a_lower_threshold_can_be_raised_afterwards(noise_clip: Clip) -> None:
