@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,13 +79,13 @@ class Clip:
         """(H, W) in pixels."""
         return self.frames.shape[-2], self.frames.shape[-1]
 
-    def with_audio(self, waveform: Tensor) -> Clip:
+    def with_audio(self, waveform: Tensor | np.ndarray) -> Clip:
         """The same frames with another soundtrack, float32 (S,) of the same length.
 
         Raises:
-            DataError: not a tensor, or one of another type or shape.
+            DataError: neither a tensor nor an array, or one of another type or shape.
         """
-        _check_waveform(waveform)
+        waveform = _checked_waveform(waveform)
         if len(waveform) != len(self.waveform):
             raise DataError(
                 f"the waveform has {len(waveform)} samples: expected the clip's {len(self.waveform)}; predictor.decode "
@@ -92,16 +94,18 @@ class Clip:
         return replace(self, waveform=waveform.to(torch.float32), has_audio=True)
 
     @classmethod
-    def from_arrays(cls, frames: Tensor, waveform: Tensor | None = None, fps: float = 1.0) -> Clip:
+    def from_arrays(
+        cls, frames: Tensor | np.ndarray, waveform: Tensor | np.ndarray | None = None, fps: float = 1.0
+    ) -> Clip:
         """A clip from uint8 frames (T, 3, H, W) and, if there is sound, a float waveform (S,) at 16 kHz.
 
-        The waveform is cut or padded with silence to T / fps seconds.
+        Both may be tensors or NumPy's arrays. The waveform is cut or padded with silence to T / fps seconds.
 
         Raises:
-            DataError: not a tensor, frames of another type or shape, a waveform of integers, of several channels or not
-                finite, or a number of frames per second that is not above 0.
+            DataError: neither of both, frames of another type or shape, a waveform of integers, of several channels or
+                not finite, or a number of frames per second that is not above 0.
         """
-        _check_tensor("frames", frames)
+        frames = _tensor("frames", frames)
         if not (is_number(fps) and 0 < fps <= sys.float_info.max):
             raise DataError(f"fps={brief(fps)} must be a number above 0")
         if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8 or not len(frames):
@@ -109,7 +113,7 @@ class Clip:
                 f"frames are {frames.dtype} {tuple(frames.shape)}: expected uint8 (T, 3, H, W) with T at least 1"
             )
         if waveform is not None:
-            _check_waveform(waveform)
+            waveform = _checked_waveform(waveform)
         samples = round(frames.shape[0] / fps * SAMPLE_RATE)
         sound = torch.zeros(samples)
         if waveform is not None:
@@ -129,14 +133,19 @@ def check_progress(progress: object) -> None:
         raise ConfigError(f"progress={brief(progress)} must be a function of (step, done, total), or None")
 
 
-def _check_tensor(name: str, value: object) -> None:
+def _tensor(name: str, value: object) -> Tensor:
+    """A tensor, or an array of NumPy as one; DataError if it is neither."""
+    if isinstance(value, np.ndarray):
+        with suppress(TypeError, ValueError):  # of texts, or in another byte order
+            value = torch.from_numpy(np.require(value, requirements=["C", "W"]))
     if not isinstance(value, Tensor):
-        raise DataError(f"{name} has the type {type(value).__name__}: give a tensor (torch.as_tensor)")
+        raise DataError(f"{name} has the type {type(value).__name__}: give a tensor, or an array of numbers")
+    return value
 
 
-def _check_waveform(waveform: Tensor) -> None:
-    """Check that this is a waveform, float (S,), finite; DataError if it is not."""
-    _check_tensor("waveform", waveform)
+def _checked_waveform(value: object) -> Tensor:
+    """A waveform, float (S,), finite; DataError if it is none."""
+    waveform = _tensor("waveform", value)
     if waveform.ndim != 1 or not waveform.is_floating_point():
         raise DataError(
             f"waveform is {waveform.dtype} {tuple(waveform.shape)}: expected floats (S,), mono, in [-1, 1]; divide "
@@ -144,6 +153,7 @@ def _check_waveform(waveform: Tensor) -> None:
         )
     if not waveform.isfinite().all():
         raise DataError("waveform holds NaN or infinite samples: expected finite floats, in [-1, 1]")
+    return waveform
 
 
 def moved(tensor: Tensor, device: torch.device | str) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,11 +32,13 @@ def test_the_waveform_is_cut_or_padded_to_the_frames(samples: int) -> None:
 @pytest.mark.parametrize(
     ("frames", "waveform", "message"),
     [
-        (FRAMES.numpy(), None, "frames has the type ndarray"),
+        (FRAMES.tolist(), None, "frames has the type list: give a tensor, or an array"),
+        (FRAMES.numpy().astype(str), None, "frames has the type ndarray"),
+        (FRAMES.numpy().transpose(0, 2, 3, 1), None, "expected uint8"),
         (FRAMES.float(), None, "frames are torch.float32"),
         (FRAMES.permute(0, 2, 3, 1), None, "expected uint8"),
         (FRAMES[:0], None, "at least 1"),
-        (FRAMES, torch.ones(SAMPLE_RATE).numpy(), "waveform has the type ndarray"),
+        (FRAMES, [1.0] * SAMPLE_RATE, "waveform has the type list"),
         (FRAMES, torch.ones(SAMPLE_RATE, dtype=torch.int16), "divide int16 by 32768"),
         (FRAMES, torch.ones(2, SAMPLE_RATE), "mean of several channels"),
         (FRAMES, torch.full((SAMPLE_RATE,), float("nan")), "NaN"),
@@ -43,6 +47,19 @@ def test_the_waveform_is_cut_or_padded_to_the_frames(samples: int) -> None:
 def test_arrays_that_are_no_clip_are_refused(frames, waveform, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Clip.from_arrays(frames, waveform)
+
+
+def test_arrays_of_numpy_are_taken_like_tensors() -> None:
+    sound = torch.linspace(-1, 1, 3 * SAMPLE_RATE)
+    clip = Clip.from_arrays(FRAMES, sound)
+    read_only, backwards = FRAMES.numpy().copy(), sound.numpy()[::-1].astype(np.float64)[::-1]
+    read_only.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for frames, waveform in ((FRAMES.numpy(), sound.numpy()), (read_only, backwards)):
+            other = Clip.from_arrays(frames, waveform)
+            assert torch.equal(other.frames, clip.frames) and torch.equal(other.waveform, clip.waveform)
+            assert torch.equal(Clip.from_arrays(frames).with_audio(waveform).waveform, clip.waveform)
 
 
 @pytest.mark.parametrize("fps", [0, -1.0, float("nan"), float("inf")])
@@ -55,7 +72,7 @@ def test_frames_per_second_must_be_above_0(fps: float) -> None:
     ("waveform", "message"),
     [
         (torch.ones(3 * SAMPLE_RATE, dtype=torch.int16), "divide int16 by 32768"),
-        (torch.ones(3 * SAMPLE_RATE).numpy(), "waveform has the type ndarray"),
+        ([1.0] * 3 * SAMPLE_RATE, "waveform has the type list"),
         (torch.ones(SAMPLE_RATE), "expected the clip's 48000"),
         (torch.ones(2, 3 * SAMPLE_RATE), "mean of several channels"),
         (torch.full((3 * SAMPLE_RATE,), float("inf")), "infinite"),
