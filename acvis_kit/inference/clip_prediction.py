@@ -175,10 +175,13 @@ class ClipPrediction(ABC):
     def interval(self, t: int) -> dict[str, float]:
         """Seconds of the file at which frame t's interval begins and ends, as "start" and "end".
 
-        Of a prediction from bare tensors they count from 0.
+        The last one ends with the clip. Of a prediction from bare tensors they count from 0.
         """
         t = frame_number(t, len(self))
-        return {"start": self.start + t / self.fps, "end": self.start + (t + 1) / self.fps}
+        end = self.start + (t + 1) / self.fps
+        if self.clip is not None and self.clip.duration > 0:
+            end = min(end, self.start + self.clip.duration)
+        return {"start": self.start + t / self.fps, "end": end}
 
     @property
     def start(self) -> float:

@@ -73,6 +73,16 @@ def test_a_frame_begins_where_the_tables_say() -> None:
     assert [frame.start for frame in given] == [given.interval(t)["start"] for t in range(4)] == [3, 3.5, 4, 4.5]
 
 
+def test_the_last_row_ends_with_the_clip() -> None:
+    """Of a file that ends within a frame's interval, and of a stretch at its end."""
+    given = dog_and_car()
+    given = replace(given, clip=replace(given.clip, start=8.3, duration=1.7))
+    assert [frame.end for frame in given] == pytest.approx([8.8, 9.3, 9.8, 10.0])
+    assert given[-1].start == pytest.approx(9.8)
+    longer = replace(given, clip=replace(given.clip, duration=2.2))
+    assert longer[-1].end == pytest.approx(10.3)
+
+
 def test_a_prediction_is_a_sequence_of_its_frames() -> None:
     given = dog_and_car()
     assert [frame.t for frame in given] == [0, 1, 2, 3] and [frame.t for frame in given[1:3]] == [1, 2]
