@@ -7,7 +7,9 @@ import csv
 import io
 import json
 import math
+import os
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
@@ -293,6 +295,8 @@ class ClipPrediction(ABC):
     def show(self) -> None:
         """Open the explorer in a notebook, and elsewhere a picture of several frames in the system's viewer.
 
+        Without a display or a viewer a warning says how to write a picture.
+
         Raises:
             DataError: a prediction made from bare tensors.
         """
@@ -301,8 +305,15 @@ class ClipPrediction(ABC):
             from IPython.display import display
 
             display(explorer)
-        else:
-            explorer.still().show()
+            return
+        from PIL import ImageShow
+
+        if not (_has_display() and ImageShow.show(explorer.still())):
+            warnings.warn(
+                'there is no display, or no viewer, to show a picture: write one, prediction.frame().save("a.png"), or '
+                'a video, prediction.to_video("a.mp4")',
+                stacklevel=2,
+            )
 
     def to_video(self, path: str | Path, **options: Any) -> Path:
         """Write the clip with its masks and the sound that the model was given; see `viz.write_overlay`.
@@ -347,6 +358,12 @@ def _viz(part: str | None = None) -> ModuleType:
     import acvis_kit
 
     return acvis_kit.viz if part is None else import_module(f"{acvis_kit.viz.__name__}.{part}")
+
+
+def _has_display() -> bool:
+    """Whether programs can open windows. On Linux viewers are looked for, and complain, even where they cannot."""
+    own = sys.platform in ("darwin", "win32")
+    return own or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def ids_of(value: int | Iterable[int]) -> list[int]:

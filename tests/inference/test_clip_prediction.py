@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageShow
 
 from acvis_kit.clip import Clip
 from acvis_kit.errors import DataError, MediaError
@@ -155,12 +155,29 @@ def test_a_plot_has_a_lane_per_class_and_marks_a_second() -> None:
 def test_show_opens_a_picture_or_in_a_notebook_the_explorer(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[object] = []
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    monkeypatch.setattr(Image.Image, "show", lambda picture: shown.append(picture))
+    monkeypatch.setattr(ImageShow, "show", lambda picture: shown.append(picture) or True)
+    monkeypatch.setenv("DISPLAY", ":0")
     dog_and_car().show()
     monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=shown.append))
     dog_and_car().show()
     assert isinstance(shown[0], Image.Image) and type(shown[1]).__name__ == "Explorer"
+
+
+@pytest.mark.parametrize("display", [True, False])
+def test_where_nothing_can_be_shown_a_sentence_says_what_to_do(display: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the complaints of programs that look for a browser."""
+    asked: list[object] = []
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ImageShow, "show", lambda picture: bool(asked.append(picture)))
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    if display:
+        monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    with pytest.warns(UserWarning, match=r"no display, or no viewer.* prediction\.frame\(\)\.save"):
+        dog_and_car().show()
+    assert bool(asked) == display
 
 
 @pytest.mark.parametrize("counts", [True, False])

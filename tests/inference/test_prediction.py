@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageShow
 from pycocotools import mask as coco_mask
 
 from acvis_kit.clip import Clip
@@ -233,7 +233,8 @@ def test_show_opens_a_picture_or_in_a_notebook_the_explorer(
 ) -> None:
     shown: list[object] = []
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    monkeypatch.setattr(Image.Image, "show", lambda picture: shown.append(picture))
+    monkeypatch.setattr(ImageShow, "show", lambda picture: shown.append(picture) or True)
+    monkeypatch.setenv("DISPLAY", ":0")
     filmed.show()
     monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=shown.append))
