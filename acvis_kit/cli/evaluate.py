@@ -88,6 +88,11 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="also measure whether masks follow the sound (mute, swap, foreign, off-screen, noise); AVIS-Synth only",
     )
     evaluate.add_argument(
+        "--diagnose",
+        action="store_true",
+        help="count why sounding objects are missed: the mask, the name or the sound",
+    )
+    evaluate.add_argument(
         "--pictures",
         type=Path,
         metavar="FOLDER",
@@ -112,7 +117,7 @@ AVS_FOLDERS = ("s4_data", "ms3_data", "v1s", "v1m", "v2", "VPO", "VGGSound")
 AVS_ONLY = ("subset", "threshold", "resize", "batch_videos", "no_robustness")
 AVIS_ONLY = (
     "gt", "results", "html", "clips", "truth", "baseline", "allow_outside", "save_results", "as_published", "listen",
-    "pictures", "audio_weights",
+    "diagnose", "pictures", "audio_weights",
 )  # fmt: skip
 
 
@@ -142,6 +147,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         return _clips(arguments)
     if arguments.listen:
         return _listen(arguments)
+    if arguments.diagnose:
+        return _diagnose(arguments)
     protocol: Protocol = arguments.protocol or ("official" if arguments.as_published else "paper")
     if arguments.weights is not None:
         gt, results = _predicted(arguments, protocol)
@@ -295,7 +302,7 @@ def _listen(arguments: argparse.Namespace) -> None:
     from acvis_kit.metrics.report import count_table, plain, table
     from acvis_kit.weights.load import open_weights
 
-    apart = ("as_published", "protocol", "html", "save_results")
+    apart = ("as_published", "protocol", "html", "save_results", "diagnose")
     if given := [flag(name) for name in apart if getattr(arguments, name)]:
         raise ConfigError(f"--listen cannot be combined with {', '.join(given)}: leave one of them out")
     if arguments.weights is None or arguments.data is None:
@@ -320,10 +327,32 @@ def _listen(arguments: argparse.Namespace) -> None:
             write_text(arguments.out, json.dumps(plain(found), indent=1) + "\n")
 
 
+def _diagnose(arguments: argparse.Namespace) -> None:
+    from acvis_kit.data.aviseg import AVISegSplit
+    from acvis_kit.distributed import is_main
+    from acvis_kit.evaluation.diagnosis import diagnose
+
+    apart = ("as_published", "protocol", "html", "save_results", "baseline")
+    if given := [flag(name) for name in apart if getattr(arguments, name)]:
+        raise ConfigError(f"--diagnose cannot be combined with {', '.join(given)}: leave one of them out")
+    if arguments.weights is None or arguments.data is None:
+        raise ConfigError("--diagnose looks at hidden masks too: give --weights and --data, not --gt and --results")
+    split = AVISegSplit(arguments.data, arguments.split, allow_outside=arguments.allow_outside)
+    found = diagnose(_predictor(arguments), split, say)
+    if not is_main():
+        return
+    if arguments.json:
+        show(found.to_dict())
+    else:
+        print(found.table())
+    if arguments.out:
+        write_text(arguments.out, json.dumps(found.to_dict(), indent=1) + "\n")
+
+
 def _clips(arguments: argparse.Namespace) -> None:
     from acvis_kit.evaluation.clips import read_clip_truth, score_clips
 
-    apart = ("gt", "results", "data", "listen", "as_published", "protocol", "html", "save_results")
+    apart = ("gt", "results", "data", "listen", "diagnose", "as_published", "protocol", "html", "save_results")
     if given := [flag(name) for name in apart if getattr(arguments, name)]:
         raise ConfigError(f"--clips cannot be combined with {', '.join(given)}: leave one of them out")
     if arguments.weights is None:

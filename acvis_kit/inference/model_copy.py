@@ -15,7 +15,6 @@ from acvis_kit.errors import ConfigError, brief, kind_of
 from acvis_kit.inference.precision import Precision
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.model import AVSC
-from acvis_kit.models.encoders.resnet import ResNet, fold_norms
 from acvis_kit.models.layers.attention import Attention
 from acvis_kit.models.layers.pixel_embedding import PixelEmbedding
 from acvis_kit.models.ravs.model import RAVS
@@ -93,8 +92,8 @@ def evaluation_copy(
         memo[id(tensor)] = nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved
     copied = copy.deepcopy(model, memo).eval()
     for module in copied.modules():
-        if isinstance(module, ResNet):
-            fold_norms(module)
+        if hasattr(module, "fold_norms"):  # a ResNet, whose module imports torchvision
+            module.fold_norms()
     if autocast is not None:
         for tensor in _factors(copied):
             tensor.data = tensor.data.to(autocast)

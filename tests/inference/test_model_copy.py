@@ -14,6 +14,7 @@ from acvis_kit.inference import model_copy
 from acvis_kit.inference.model_copy import evaluation_copy, weights_of
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.encoders.resnet import ResNet
 from tests.conftest import TINY, make_model
 
 CPU = torch.device("cpu")
@@ -107,7 +108,7 @@ def test_norms_are_folded_and_factors_rounded_once_with_equal_results(
     rounded = {p.dtype for p in predictor.model.frame_decoder.cross_attention.parameters() if p.ndim > 1}
     assert rounded == {torch.float32 if dtype is None else torch.bfloat16}
     with monkeypatch.context() as patch:
-        patch.setattr(model_copy, "fold_norms", lambda network: None)
+        patch.setattr(ResNet, "fold_norms", lambda network: None)
         patch.setattr(model_copy, "_factors", lambda network: [])
         plain = Predictor(model, "keep", dtype=dtype)
     found, expected = predictor(noise_clip), plain(noise_clip)

@@ -42,6 +42,19 @@ class ResNet(nn.Module):
             maps.append(x)
         return tuple(maps)
 
+    def fold_norms(self) -> None:
+        """Put the frozen norms into the convolutions before them, once for all images; old tensors are not changed."""
+        pairs: list[tuple[nn.Module, str, str]] = [(self, "conv1", "bn1")]
+        for module in self.modules():
+            if isinstance(module, Bottleneck):
+                pairs += [(module, f"conv{n}", f"bn{n}") for n in (1, 2, 3)]
+                pairs += [(module.downsample, "0", "1")] if module.downsample is not None else []
+        for owner, conv, norm in pairs:
+            convolution = getattr(owner, conv)
+            kernel, shift = _folded(convolution, getattr(owner, norm))
+            convolution.weight, convolution.bias = (nn.Parameter(one, requires_grad=False) for one in (kernel, shift))
+            setattr(owner, norm, nn.Identity())
+
 
 class Bottleneck(resnet.Bottleneck):
     """torchvision's block, but each frozen norm is applied to the weights of its convolution instead of to the map."""
@@ -55,23 +68,9 @@ class Bottleneck(resnet.Bottleneck):
         return F.relu(y.add_(shortcut), inplace=True)
 
 
-def fold_norms(network: ResNet) -> None:
-    """Put the frozen norms into the convolutions before them, once for all images; the old tensors are not changed."""
-    pairs = [(network, "conv1", "bn1")]
-    for module in network.modules():
-        if isinstance(module, Bottleneck):
-            pairs += [(module, f"conv{n}", f"bn{n}") for n in (1, 2, 3)]
-            pairs += [(module.downsample, "0", "1")] if module.downsample is not None else []
-    for owner, conv, norm in pairs:
-        convolution = getattr(owner, conv)
-        kernel, shift = _folded(convolution, getattr(owner, norm))
-        convolution.weight, convolution.bias = (nn.Parameter(one, requires_grad=False) for one in (kernel, shift))
-        setattr(owner, norm, nn.Identity())
-
-
 def _normed(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """norm(conv(x)), where norm(y) = y * scale + shift: scaling the kernel is cheaper than scaling the map."""
-    if not isinstance(norm, FrozenBatchNorm2d):  # it is in the convolution, see `fold_norms`
+    if not isinstance(norm, FrozenBatchNorm2d):  # it is in the convolution, see `ResNet.fold_norms`
         return conv(x)
     return F.conv2d(x, *_folded(conv, norm), conv.stride, conv.padding)
 
