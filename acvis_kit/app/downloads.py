@@ -9,6 +9,7 @@ from typing import Any
 
 from acvis_kit.app.clips import clip_of, file_of
 from acvis_kit.app.sound_settings import SoundSettings
+from acvis_kit.app.storage import shown_name
 from acvis_kit.app.studio import CANDIDATES, Take, TakeView, without_folders
 from acvis_kit.files import atomic_write, write_text
 from acvis_kit.inference.clip_prediction import ClipPrediction
@@ -53,7 +54,7 @@ def write_masks(prediction: ClipPrediction, path: Path, settings: dict[str, Any]
     """A zip with a black-and-white PNG for each track, or class, and frame in which it has a mask: dog-0/00003.png."""
     with atomic_write(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:  # of compressed PNGs
         number = "track" if isinstance(prediction, Prediction) else "number of the class"
-        file = file_of(clip_of(prediction)).name
+        file = shown_name(file_of(clip_of(prediction)))
         readme = f"masks of {file}: <class>-<{number}>/<frame>.png\nsettings: {json.dumps(settings)}\n"
         archive.writestr("README.txt", readme)
         for mark in prediction.marks:
@@ -105,7 +106,9 @@ def _source_of(loaded: Loaded) -> str:
 
 def _file_code(path: Path) -> str:
     """A file as a Python expression: its place in the package if it ships with it, else its name alone."""
-    return f"{BUNDLED}/{path.relative_to(ASSETS).as_posix()}'" if path.is_relative_to(ASSETS) else repr(path.name)
+    return (
+        f"{BUNDLED}/{path.relative_to(ASSETS).as_posix()}'" if path.is_relative_to(ASSETS) else repr(shown_name(path))
+    )
 
 
 def _edit_code(settings: SoundSettings) -> str:

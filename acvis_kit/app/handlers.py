@@ -16,6 +16,7 @@ from acvis_kit.app import downloads, views
 from acvis_kit.app.clips import GONE, file_of
 from acvis_kit.app.numbers import number_within
 from acvis_kit.app.sound_settings import LABELS, SoundSettings
+from acvis_kit.app.storage import shown_name
 from acvis_kit.app.studio import Cancelled, Studio, Take, TakeView
 from acvis_kit.errors import AcvisError, ConfigError, MediaError, without_advice
 
@@ -435,7 +436,7 @@ def spoken(error: Exception, *paths: str | None) -> str:
         return "This is a fault of the page, not of your clip. The server's log has the details."
     message = without_advice(str(error))
     for path in filter(None, paths):
-        message = message.replace(path, Path(path).name)
+        message = message.replace(path, shown_name(path))
     message = re.sub(re.escape(gr.utils.get_upload_folder()) + r"(/[\w-]+)*/", "", message)
     message = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
     return html.escape(message, quote=False)

@@ -151,7 +151,9 @@ def _controls(studio: Studio, first_example: int) -> Controls:
             label="The other sound",
             elem_id="other-example",
         )
-        other = gr.File(label="A sound or video file", file_types=["audio", "video"], height=130, elem_id="other")
+        other = gr.File(
+            label="A sound or video file", file_types=["audio", "video", *style.SUFFIXES], height=130, elem_id="other"
+        )
     level = gr.Slider(-20, 40, value=0, step=1, label="Level in dB", visible=False, elem_id="level")
     shift = gr.Slider(
         -10, 10, value=2, step=0.5, label="Delay in seconds (negative: earlier)", visible=False, elem_id="shift"

@@ -102,6 +102,27 @@
     const clip = event.target.matches && event.target.matches('#clip video') && event.target.closest('#clip');
     if (clip) clip.classList.remove('unplayable');
   }, true);
+  // For a clip gradio takes what the visitor's system calls video/*: no .ts where that is a translation. A sound is
+  // taken too: the server says what it is good for.
+  const asVideo = (file) => {
+    const known = ACVIS_SUFFIXES.some((suffix) => file.name.toLowerCase().endsWith(suffix));
+    return known && !file.type.startsWith('video/') ? new File([file], file.name, {type: 'video/x-media'}) : file;
+  };
+  const asVideos = (files) => {
+    const taken = new DataTransfer();
+    for (const file of files) taken.items.add(asVideo(file));
+    return taken;
+  };
+  document.addEventListener('change', (event) => {
+    if (event.target.matches('#clip input[type=file]')) event.target.files = asVideos(event.target.files).files;
+  }, true);
+  document.addEventListener('drop', (event) => {
+    if (!event.isTrusted || !event.dataTransfer.files.length || !event.target.closest('#clip')) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const dataTransfer = asVideos(event.dataTransfer.files);
+    event.target.dispatchEvent(new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer}));
+  }, true);
   // gradio's players have no accessible names, some of its other parts have wrong ones.
   const names = {clip: 'The clip', 'left-video': 'The video to compare with', 'right-video': 'The main video'};
   new MutationObserver(() => {
@@ -117,6 +138,9 @@
         empty.setAttribute('aria-label', `${name}: none yet`);
       });
     }
+    document.querySelectorAll('#clip input[type=file]:not([accept*=".ts"])').forEach((input) => {
+      input.accept = ['video/*', ...ACVIS_SUFFIXES].join();
+    });
     document.querySelectorAll('button[aria-dropeffect][aria-label]').forEach((upload) => {
       upload.removeAttribute('aria-label');  // its text says more
     });

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from acvis_kit.app.numbers import number_within, shortened
+from acvis_kit.app.storage import shown_name
 from acvis_kit.errors import ConfigError, MediaError
 from acvis_kit.media.edit import AudioEdit
 
@@ -116,7 +116,7 @@ class SoundSettings:
         return {"sound": self.sound} | {name: values[name] for name in used}
 
     def _values(self) -> dict[str, Any]:
-        other = Path(self.other).name if self.other else None
+        other = shown_name(self.other) if self.other else None
         numbers = {"level": self.level, "seconds": self.seconds, "start": self.start, "end": self.end or 0.0}
         return {"other_sound": other, **numbers}
 
@@ -160,7 +160,7 @@ class SoundSettings:
 
     def label(self) -> str:
         """The settings in words that fit after "with": "its original sound", "the sound of dog.wav"."""
-        other, place = Path(self.other).name if self.other else "", "below" if self.level >= 0 else "above"
+        other, place = shown_name(self.other) if self.other else "", "below" if self.level >= 0 else "above"
         return {
             "original": "its original sound",
             "mute": "silence",

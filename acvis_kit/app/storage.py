@@ -97,6 +97,11 @@ def new_folder(parent: Path) -> Path:
     return folder
 
 
+def shown_name(path: str | Path) -> str:
+    """The name of an uploaded file as its visitor knows it: browsers write a quotation mark as %22."""
+    return Path(path).name.replace("%22", '"')
+
+
 def upload_folder() -> Path:
     """The folder for uploads and results, as gradio is told by the environment."""
     folder = Path(gr.utils.get_upload_folder())

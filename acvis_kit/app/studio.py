@@ -28,7 +28,7 @@ from acvis_kit.app.clips import (
 )
 from acvis_kit.app.numbers import number_within
 from acvis_kit.app.sound_settings import SoundSettings
-from acvis_kit.app.storage import bytes_in, check_room, new_folder, secret_path, upload_folder
+from acvis_kit.app.storage import bytes_in, check_room, new_folder, secret_path, shown_name, upload_folder
 from acvis_kit.clip import Clip, Progress
 from acvis_kit.errors import AcvisError, MediaError
 from acvis_kit.inference.prediction import Prediction
@@ -479,7 +479,7 @@ class Studio:
             report("wait", 0, 1)
         try:
             if self._run_on_gpu is not None:  # it checks the settings against the clip
-                return Take(0, clip.name, settings, *self._run_on_gpu(str(clip), settings))
+                return Take(0, shown_name(clip), settings, *self._run_on_gpu(str(clip), settings))
             encoded, cached = self.clip_cache.get(clip, report, pin=pin)
             began = time.monotonic()
             size = mask_size(encoded.features.source_size, self.predictor)
@@ -492,7 +492,7 @@ class Studio:
             self._network.release()
         decoding = time.monotonic() - began
         encoding = 0.0 if cached and not pin else encoded.seconds
-        take = Take(0, clip.name, settings, prediction, source, encoded.stills, encoding, decoding)
+        take = Take(0, shown_name(clip), settings, prediction, source, encoded.stills, encoding, decoding)
         take.when_encoded = "" if cached else ONCE
         return take
 
@@ -501,5 +501,5 @@ def without_folders(prediction: Prediction | SemanticPrediction) -> Prediction |
     """The prediction with the names of files alone, so that visitors do not get the server's folders."""
     clip = clip_of(prediction)
     source = file_of(clip)
-    notes = tuple(note.replace(str(source), source.name) for note in prediction.notes)
-    return replace(prediction, notes=notes, clip=replace(clip, source=Path(source.name)))
+    notes = tuple(note.replace(str(source), shown_name(source)) for note in prediction.notes)
+    return replace(prediction, notes=notes, clip=replace(clip, source=Path(shown_name(source))))

@@ -10,6 +10,7 @@ import gradio as gr
 
 from acvis_kit.app.clips import poster
 from acvis_kit.files import read_text
+from acvis_kit.media.folder import CLIP_SUFFIXES, SOUND_SUFFIXES
 from acvis_kit.viz.pixels import image_file
 
 FOLDER = Path(__file__).parent
@@ -80,7 +81,8 @@ def posters(paths: Iterable[Path]) -> str:
     return "\n".join(rules)
 
 
-HEAD = f"<script>{read_text(FOLDER / 'page.js')}</script>"
+SUFFIXES = [*CLIP_SUFFIXES.split(), *SOUND_SUFFIXES.split()]  # of files that can be uploaded, whatever their type
+HEAD = f"<script>const ACVIS_SUFFIXES = {SUFFIXES};\n{read_text(FOLDER / 'page.js')}</script>"
 # Of page.js, for events: a run begins, finishes or is cancelled, a new second is shown, both videos play.
 BEGIN, FINISH, GO = "() => acvis.begin()", "(t) => acvis.finish(t)", "(t) => acvis.go(t)"
 PLAY_BOTH, PLAY_FROM_BEGINNING = "() => acvis.playBoth()", "() => acvis.playFromBeginning()"

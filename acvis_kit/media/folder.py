@@ -16,6 +16,9 @@ CLIP_SUFFIXES = (
     ".3g2 .3gp .asf .avi .f4v .flv .m2ts .m2v .m4v .mjpeg .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogv .rm .rmvb .ts "
     ".vob .webm .wmv"
 )
+SOUND_SUFFIXES = (
+    ".aac .ac3 .aif .aiff .amr .ape .au .caf .flac .m4a .mka .mp2 .mp3 .oga .ogg .opus .spx .tta .w64 .wav .wma .wv"
+)
 STILL_SUFFIXES = ".bmp .jpeg .jpg .png .tif .tiff"
 
 

@@ -98,3 +98,7 @@ def test_a_full_folder_takes_no_more(tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(storage, "SPARE_BYTES", 10**18)
     assert not storage.has_room(tmp_path)
+
+
+def test_a_quotation_mark_in_a_name_is_shown_as_one():
+    assert storage.shown_name("/somewhere/say %22hi%22, 5%2c.mp4") == 'say "hi", 5%2c.mp4'

@@ -27,7 +27,9 @@ from acvis_kit.media.write import write_video
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.load import Loaded
 from acvis_kit.weights.published import DEFAULT_WEIGHTS, WEIGHTS
+from tests.app.test_clips import remux
 from tests.conftest import unavailable
+from tests.media.videos import write_sound
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -352,6 +354,30 @@ def test_the_name_of_an_upload_is_text_and_no_markup(visit, clip, tmp_path):
     visit.get_by_role("button", name="This run in Python").click()
     visit.wait_for_timeout(300)
     assert visit.title() == title and not visit.locator("img[src=x]").count()
+
+
+def test_a_file_is_taken_for_what_its_suffix_says_and_shown_by_its_own_name(visit, clip, tmp_path):
+    """Many systems take .ts for a translation, and browsers write a quotation mark as %22."""
+    stream, sound = tmp_path / 'say "hi".ts', tmp_path / "tone.ogg"
+    remux(clip, stream)
+    write_sound(sound, np.zeros(48_000), 48_000, "libopus")
+    with visit.expect_response("**/upload*"):
+        visit.locator("#clip input[type=file]").set_input_files(stream)
+    visit.locator("#clip button[aria-label=Clear]").wait_for()
+    choose_sound(visit, "swap")
+    with visit.expect_response("**/upload*"):
+        visit.locator("#other input[type=file]").set_input_files(sound)
+    run(visit, 'say "hi".ts with the sound of tone.ogg')
+    assert not visit.get_by_text("Invalid file type").count()
+
+
+def test_a_sound_in_place_of_a_clip_is_answered_with_what_it_is_good_for(visit, tmp_path):
+    write_sound(tmp_path / "tone.ogg", np.zeros(48_000), 48_000, "libopus")
+    with visit.expect_response("**/upload*"):
+        visit.locator("#clip input[type=file]").set_input_files(tmp_path / "tone.ogg")
+    visit.locator("#clip button[aria-label=Clear]").wait_for()
+    visit.locator("#run").click()
+    visit.get_by_text("tone.ogg has sound but no picture: use it as the sound of another clip.").wait_for()
 
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
