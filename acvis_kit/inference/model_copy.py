@@ -92,8 +92,9 @@ def evaluation_copy(
         memo[id(tensor)] = nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved
     copied = copy.deepcopy(model, memo).eval()
     for module in copied.modules():
-        if hasattr(module, "fold_norms"):  # a ResNet, whose module imports torchvision
-            module.fold_norms()
+        fold: Callable[[], None] | None = getattr(module, "fold_norms", None)  # of a ResNet, which imports torchvision
+        if fold is not None:
+            fold()
     if autocast is not None:
         for tensor in _factors(copied):
             tensor.data = tensor.data.to(autocast)
