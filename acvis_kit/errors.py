@@ -65,15 +65,18 @@ def without_advice(text: str, arguments: Collection[str] = ADVISED) -> str:
     """A message without the advice that needs arguments which the interface in use does not have.
 
     Args:
-        text: the message; after its last colon comes the advice, "lower fps=, or raise max_memory=".
+        text: the message; after its last colon comes the advice, "lower fps=, or raise max_memory=." Behind that a
+            remark may stand in brackets.
         arguments: their names.
     """
-    cause, colon, advice = SWAPPED.sub("", text).rpartition(": ")
+    text = SWAPPED.sub("", text)
+    cause, colon, advice = text.rpartition(": ")
     mentions = re.compile(rf"\b(?:{'|'.join(arguments)})=(?![-'\d])")  # a number is a value that was given
-    options = re.split(r",? or (?!more\b)|, (?![^(]*\))", advice.removesuffix("."))
+    advice, end = re.fullmatch(r"(.*?)(\.(?: \(.*\))?)?", advice, re.DOTALL).groups(".")  # type: ignore[union-attr]
+    options = re.split(r",? or (?!more\b)|, (?![^(]*\))", advice)
     kept = [option for option in options if not (arguments and mentions.search(option))]
     if not colon or len(kept) == len(options):
-        return cause + colon + advice
+        return text
     if not kept:
-        return f"{cause}."
-    return cause + colon + ", ".join(kept[:-1]) + " or " * (len(kept) > 1) + kept[-1] + "."
+        return cause + end
+    return cause + colon + ", ".join(kept[:-1]) + " or " * (len(kept) > 1) + kept[-1] + end

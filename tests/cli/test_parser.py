@@ -115,6 +115,8 @@ def test_messages_use_the_words_of_the_command(text: str, wanted: str) -> None:
         ((), "a.mp4: fps=3 must lie between 0.01 and 1", "a.mp4: fps=3 must lie between 0.01 and 1"),
         (("audio",), 'a: its sound, AudioEdit.swap("it\'s/a.wav").', "a: its sound, --audio swap:it's/a.wav."),
         ((), "a: its sound, AudioEdit.swap('a, b.wav').", "a: its sound."),
+        ((), "a: cut it or raise max_bytes=. (b still holds c)", "a: cut it. (b still holds c)"),
+        ((), "a: raise max_bytes=. (b still holds c)", "a. (b still holds c)"),
         ((), "its name ends with .mp4 or .mov", "its name ends with .mp4 or .mov"),
     ],
 )
