@@ -97,8 +97,6 @@ def read_photographs(
     path, folder = Path(annotations), Path(images)
     if path.is_dir() and folder.is_file():
         raise DataError(f"{path} is a folder and {folder} a file: give the COCO JSON first, then its images' folder")
-    if path.is_dir() and folder.is_file():
-        raise DataError(f"{path} is a folder and {folder} a file: give the COCO JSON first, then its images' folder")
     if not path.is_file():
         raise DataError(f"{path} is not there: give a COCO JSON and the folder of its images")
     data = read_json(path, "annotations")
