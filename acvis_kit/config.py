@@ -245,7 +245,7 @@ class InferenceConfig(Checked):
     # The reference's configuration of ResNet-50; 448 for Swin-L.
     short_side: int = number(360, 8, 100_000, help="pixels of the short side at the network's input")
     long_side: int = number(1333, 8, 100_000, help="pixels of the long side at the network's input, at most")
-    score_threshold: float = number(0.3, least=0, below=1, help="tracks must score above it to be shown")
+    score_threshold: float = number(0.3, least=0, below=1, help="tracks must score above it to be shown and counted")
     # With targets="visible".
     sounding_threshold: float = number(0.5, least=0, below=1, help="masks are shown where a track sounds so probably")
     sounding_bias: float = number(0.0, -20, 20, help="added to the logit that a track sounds; above 0: hears more")

@@ -90,7 +90,15 @@ def _mask_difference(prediction: Prediction, t: int) -> str:
     number = int(prediction.counts[t]) + beyond
     shown = {0: "No mask is", 1: "1 mask is"}.get(number, f"{number} masks are")
     option = f' "{GATE}" hides the rest.' if beyond > 0 else ""
-    return f"{shown} shown: the count is predicted separately.{option}"
+    return f"{shown} shown: the count {_origin(prediction)}.{option}"
+
+
+def _origin(prediction: Prediction) -> str:
+    """How a count comes about that differs from the number of masks."""
+    source = prediction.count_source
+    if source is None or source.count_from == "token":
+        return "is predicted separately"
+    return "weighs how probably each track above the score sounds"
 
 
 def _class_difference(prediction: SemanticPrediction, t: int) -> str:
@@ -117,7 +125,7 @@ def _differences(prediction: Prediction | SemanticPrediction) -> list[str]:
         reason = "a class is marked that is not counted, or counted that is not marked."
     else:
         number = int((_masks_beyond(prediction) != 0).sum())
-        reason = "the masks are more or fewer than the count, which is predicted separately."
+        reason = f"the masks are more or fewer than the count, which {_origin(prediction)}."
     return [f"In {number} of {length} {word} {reason}"] if number else []
 
 

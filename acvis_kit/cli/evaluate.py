@@ -26,7 +26,7 @@ from acvis_kit.cli.options import (
 from acvis_kit.cli.settings import flag, given
 from acvis_kit.config import InferenceConfig
 from acvis_kit.errors import ConfigError, kind_of
-from acvis_kit.files import write_text
+from acvis_kit.files import read_text, write_text
 from acvis_kit.models.semantic_config import SemanticInference
 
 if TYPE_CHECKING:
@@ -181,6 +181,8 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         raise ConfigError("--out, --html and --save-results name one file twice: give each its own")
     for file in written:
         writable_file(file)
+        if _is_truth(file):
+            raise ConfigError(f"{file} is a ground truth, which this would replace: write to another file")
     read = [arguments.gt, arguments.results, arguments.truth, arguments.audio_weights]
     folders: list[Path] = []
     if arguments.weights is not None:
@@ -203,6 +205,15 @@ def _refuse_read(arguments: argparse.Namespace, read: Iterable[Path | None], fol
         own = file.resolve()
         if own in files or any(own.is_relative_to(folder) for folder in whole):
             raise ConfigError(f"{file} is read by this command: write to another file")
+
+
+def _is_truth(file: Path) -> bool:
+    """Whether a file that is there holds annotations, of this split or another."""
+    try:
+        there = json.loads(read_text(file))
+    except (OSError, ValueError, RecursionError):  # nothing, or no JSON
+        return False
+    return isinstance(there, dict) and isinstance(there.get("annotations"), list)
 
 
 def _written(arguments: argparse.Namespace) -> list[Path]:

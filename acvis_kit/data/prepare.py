@@ -101,6 +101,7 @@ def prepare_videos(
         name = path.stem if stems[path.stem] == 1 else path.name  # song.mp4 beside song.mov
         which = f"[{number}/{len(files)}] {path.name}"
         try:
+            check_name(path)
             state = path.stat()
             key = {"source": path.name, "bytes": state.st_size, "changed": state.st_mtime_ns, "fps": fps}
             earlier, entry = done.get(name, (None, None))
@@ -127,6 +128,14 @@ def prepare_videos(
     if entries:
         write_text(truth_file, json.dumps(truth), DataError)
     return Prepared(truth_file, tuple(Path(entry["file_names"][0]).parent.name for entry in entries), failed)
+
+
+def check_name(path: Path) -> None:
+    """Raise MediaError for a name that no JSON can hold: bytes that are not UTF-8."""
+    try:
+        path.name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise MediaError("its name is not UTF-8, and the JSON names its frames by it: rename the file") from None
 
 
 def _check_own(truth_file: Path) -> None:

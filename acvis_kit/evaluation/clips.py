@@ -21,7 +21,6 @@ import torch
 
 from acvis_kit.data.schema import field, finite, items, read_json, text
 from acvis_kit.errors import DataError, brief
-from acvis_kit.files import atomic_write
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.masks import boxes, whole
@@ -179,9 +178,11 @@ def score_clips(
     Raises:
         MediaError: a clip is missing or cannot be read.
         DataError: the truth names a second beyond the end of its clip.
+        AcvisError: a file of others lies where a picture is to be written.
     """
     found: list[FoundObject] = []
     quiet, muted = np.zeros(2, int), np.zeros(2, int)
+    places = _pictures_of(truth, pictures)
     for file in truth.files:
         clip = load_clip(Path(folder) / file)
         features = predictor.encode(clip)
@@ -194,19 +195,26 @@ def score_clips(
         quiet += empty_seconds(prediction, range(first, end))
         silent = predictor.decode(features, torch.zeros_like(clip.waveform))
         muted += empty_seconds(silent, range(len(clip)))
-        if pictures is not None:
-            _draw({f"{file}, its own sound": prediction, "muted": silent}, pictures / f"{Path(file).stem}.jpg")
+        if file in places:
+            _draw({f"{file}, its own sound": prediction, "muted": silent}, places[file])
         say(f"{file}: {prediction.summary()}")
     return ClipScores(tuple(found), (int(quiet[0]), int(quiet[1])), (int(muted[0]), int(muted[1])))
 
 
 def _draw(predictions: dict[str, Prediction], path: Path) -> None:
-    from acvis_kit.viz.sheet import soundtrack_sheet
+    from acvis_kit.viz.sheet import save_sheet, soundtrack_sheet
 
-    sheet = soundtrack_sheet(predictions, columns=6, side=150)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as draft:
-        sheet.save(draft, format="JPEG", quality=80)
+    save_sheet(soundtrack_sheet(predictions, columns=6, side=150), path)
+
+
+def _pictures_of(truth: ClipTruth, pictures: Path | None) -> dict[str, Path]:
+    """The picture of each clip, none without a folder; AcvisError where a file of others lies."""
+    from acvis_kit.viz.sheet import check_sheet_place
+
+    places = {file: pictures / f"{Path(file).stem}.jpg" for file in truth.files} if pictures is not None else {}
+    for place in places.values():
+        check_sheet_place(place)
+    return places
 
 
 def empty_seconds(prediction: Prediction, seconds: Sequence[int]) -> tuple[int, int]:

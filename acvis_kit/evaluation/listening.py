@@ -32,7 +32,6 @@ from acvis_kit.data.synth.soundtrack import Part, Soundtrack
 from acvis_kit.distributed import collect, own_share
 from acvis_kit.errors import DataError
 from acvis_kit.evaluation.dataset import category_ids_of, results_of
-from acvis_kit.files import atomic_write
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.masks import iou
@@ -268,12 +267,18 @@ def hear(
 
     Raises:
         DataError: a split without `{split}_scenes.json`, or a class that the data set lacks.
+        AcvisError: a file of others lies where a picture is to be written.
     """
     if not split.scenes_file.is_file():
         raise DataError(f"{split.scenes_file} is not there: the sounds of AVIS-Synth are needed (acvis synth)")
     gates = (False,) if predictor.model.config.count_head == "none" else (False, True)
     scenes = load_scenes(split)
     category_ids = category_ids_of(predictor.model, split)
+    if pictures is not None:
+        from acvis_kit.viz.sheet import check_sheet_place
+
+        for video in split.videos[:PICTURED]:
+            check_sheet_place(pictures / f"{video.name}.png")
     found = {}
     for number, video in own_share(split.videos):
         clip_results = {gate: ClipResults(video.name) for gate in gates}
@@ -499,7 +504,7 @@ def _summary(split: AVISegSplit, clips: Sequence[ClipResults]) -> Listening:
 
 
 def _draw_sheet(pictured: dict[str, Prediction], scene: SceneRecord, tracks: Soundtracks, path: Path) -> None:
-    from acvis_kit.viz.sheet import soundtrack_sheet
+    from acvis_kit.viz.sheet import save_sheet, soundtrack_sheet
 
     silence = np.zeros(scene.length, int)
     true = {"original": scene.sounding.sum(0), "muted": silence, "foreign": silence}
@@ -513,10 +518,9 @@ def _draw_sheet(pictured: dict[str, Prediction], scene: SceneRecord, tracks: Sou
         true["swapped"] = seconds.astype(int)
         names["swapped"] = f"the {new.class_name} sounds instead of the {former.class_name}"
     pictured = {name: pictured[name] for name in tracks.pictured if name in pictured}
-    sheet = soundtrack_sheet({names[n]: p for n, p in pictured.items()}, {names[n]: c for n, c in true.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as draft:
-        sheet.save(draft)
+    save_sheet(
+        soundtrack_sheet({names[n]: p for n, p in pictured.items()}, {names[n]: c for n, c in true.items()}), path
+    )
 
 
 def _loss(report: Report, noisy: Report) -> tuple[float, float, float]:

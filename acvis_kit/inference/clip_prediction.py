@@ -204,9 +204,9 @@ class ClipPrediction(ABC):
 
         Raises:
             DataError: an id that is no whole number.
-            AcvisError: the file cannot be written.
+            AcvisError: the file is the clip's own, or cannot be written.
         """
-        return write_text(path, json.dumps(self.to_dict(video_id)))
+        return write_text(self._beside_the_clip(path), json.dumps(self.to_dict(video_id)))
 
     def to_csv(self, path: str | Path) -> Path:
         """Write the table of `to_dataframe`, one row per frame; a count as it is displayed, such as "2+".
@@ -214,7 +214,7 @@ class ClipPrediction(ABC):
         Times are those of the file, also where only a stretch of it was loaded.
 
         Raises:
-            AcvisError: the file cannot be written.
+            AcvisError: the file is the clip's own, or cannot be written.
         """
         rows = self._rows()
         table = io.StringIO()
@@ -222,7 +222,15 @@ class ClipPrediction(ABC):
         writer.writerow(rows[0])
         for t, row in enumerate(rows):
             writer.writerow([self._cell(column, value, t) for column, value in row.items()])
-        return write_text(path, table.getvalue())
+        return write_text(self._beside_the_clip(path), table.getvalue())
+
+    def _beside_the_clip(self, path: str | Path) -> Path:
+        """The path of a file to write; MediaError if it is that of the clip."""
+        path = as_path(path, MediaError)
+        source = self.clip.source if self.clip is not None else None
+        if source is not None and path.resolve() == source.resolve():
+            raise MediaError(f"{path} is the clip itself: choose another name")
+        return path
 
     def _cell(self, column: str, value: Any, t: int) -> str | None:
         if column == "count":
@@ -326,11 +334,7 @@ class ClipPrediction(ABC):
         known = [*signature(write).parameters][2:]
         if unknown := [name for name in options if name not in known]:
             raise ConfigError(f"{', '.join(unknown)}: no option of to_video, choose from {', '.join(known)}")
-        path = as_path(path, MediaError)
-        source = self.clip.source if self.clip is not None else None
-        if source is not None and path.resolve() == source.resolve():
-            raise MediaError(f"{path} is the clip itself: choose another name")
-        return write(self, path, **options)
+        return write(self, self._beside_the_clip(path), **options)
 
     def _frame_at(self, second: float) -> int:
         given: Any = plain_number(second)

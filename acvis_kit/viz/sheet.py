@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
-from acvis_kit.errors import DataError, brief
+from acvis_kit.errors import AcvisError, DataError, brief
+from acvis_kit.files import atomic_write, write_errors
 from acvis_kit.inference.clip_prediction import ClipPrediction, named_predictions
 from acvis_kit.inference.marks import whole_number
 from acvis_kit.inference.semantic import SemanticPrediction
@@ -16,6 +20,7 @@ from acvis_kit.media.limits import SIDES, check_number
 from acvis_kit.viz.overlay import COUNT_SCALE, Painter
 from acvis_kit.viz.pixels import upright
 
+WRITER = "acvis evaluate"  # in the metadata of a sheet's file
 GAP, STRIP, TITLE = 4, 22, 24  # pixels: between frames, of the text below a row, of the title above it
 BAND, MARGIN = 8, 6  # pixels: of each band of counts below that, and of the margin below the bands
 MOST_COLUMNS = 1000
@@ -78,6 +83,44 @@ def soundtrack_sheet(
                 _band(pen, (0, below, sheet.width), [min(int(count), most) for count in counts])
             below += BAND
     return sheet
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a sheet as JPEG or, by its suffix, as PNG; folders are created.
+
+    Raises:
+        AcvisError: a file of others is there, or the file cannot be written.
+    """
+    check_sheet_place(path)
+    info = PngInfo()
+    info.add_text("Software", WRITER)
+    png = path.suffix == ".png"
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as draft:
+        if png:
+            sheet.save(draft, format="PNG", pnginfo=info)
+        else:
+            sheet.save(draft, format="JPEG", quality=80, comment=WRITER.encode())
+
+
+def check_sheet_place(path: Path) -> None:
+    """Refuse a place where something else than an earlier sheet lies.
+
+    Raises:
+        AcvisError: names the file.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as there:
+            own = WRITER in (there.info.get("Software"), there.info.get("comment", b"").decode(errors="replace"))
+    except Exception:  # no picture: Pillow raises whatever its readers meet
+        own = False
+    if not own:
+        raise AcvisError(
+            f"{path} is not from {WRITER}, which would replace it: choose another folder of pictures, or move it away"
+        )
 
 
 def _check_counts(true_counts: Any, length: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from acvis_kit.app import views
 from acvis_kit.app.sound_settings import SoundSettings
 from acvis_kit.app.studio import FLOOR, Take, TakeView
+from acvis_kit.models.acvis.count import CountSource
 from tests.app.conftest import quiet
 
 VIEW = TakeView(0.0)
@@ -90,6 +91,14 @@ def test_masks_beside_another_count_are_explained_and_the_option_named(take) -> 
     assert views.second_caption(few, none, 0).endswith("**0 sounding** (probability 100%)")
     assert views.second_caption(few, none, 1).endswith(f"(probability 100%). No mask is shown: {reason}")
     assert f"* In 1 of 2 seconds {note}" in views.summary(few, none)
+
+
+def test_a_count_of_the_tracks_is_said_to_follow_from_them(take) -> None:
+    """The threshold decides which tracks are counted, so the page must not call such a count a separate one."""
+    source = CountSource(torch.eye(3)[[0, 0]], torch.full((1, 2), 0.4), torch.tensor([0.9]), "queries")
+    few = counted(take, [0, 1])
+    few = replace(few, prediction=replace(few.prediction, count_source=source))
+    assert "the count weighs how probably each track above the score sounds." in views.second_caption(few, VIEW, 0)
 
 
 def test_masks_that_fit_the_count_are_not_explained(take) -> None:

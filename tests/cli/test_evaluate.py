@@ -41,6 +41,25 @@ def test_a_file_that_is_read_is_not_written(tmp_path: Path, capsys, given: list[
     assert all(kept.read_text(encoding="utf-8") == "made by hand" for kept in files)
 
 
+@pytest.mark.parametrize("option", ["--out", "--save-results"])
+def test_the_annotations_of_another_split_are_not_replaced(tmp_path: Path, capsys, option: str) -> None:
+    other = tmp_path / "val.json"
+    other.write_text('{"videos": [], "categories": [], "annotations": []}', encoding="utf-8")
+    assert main(["evaluate", "--weights", "acvis-synth-tiny", "--data", str(tmp_path), option, str(other)]) == 1
+    assert f"{other} is a ground truth, which this would replace" in capsys.readouterr().err
+    assert "annotations" in other.read_text(encoding="utf-8")
+
+
+def test_a_picture_of_others_beside_a_clip_is_not_replaced(tmp_path: Path, capsys) -> None:
+    photo, truth = tmp_path / "a.jpg", tmp_path / "truth.json"
+    photo.write_text("a photograph", encoding="utf-8")
+    truth.write_text('{"objects": [], "no_class_sounds": {"a.mp4": [0, 1]}}', encoding="utf-8")
+    command = ["evaluate", "--weights", "acvis-synth-tiny", "--clips", str(tmp_path), "--truth", str(truth)]
+    assert main([*command, "--pictures", str(tmp_path)]) == 1
+    assert f"{photo} is not from acvis evaluate" in capsys.readouterr().err
+    assert photo.read_text(encoding="utf-8") == "a photograph"
+
+
 def test_a_clip_that_is_scored_is_not_written(tmp_path: Path, capsys) -> None:
     clip, truth = tmp_path / "a.mp4", tmp_path / "truth.json"
     clip.write_text("a film", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,15 @@ def test_nothing_half_written_stays_of_a_video_that_fails(videos: Path, tmp_path
     prepared = prepare_videos(videos, tmp_path / "out", "test")
     assert "song.wav cannot be written: the disk is full, 0.1 MB are needed" in prepared.failed["song.mp4"]
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() or path.name.startswith("song")]
+
+
+def test_a_name_that_no_json_can_hold_fails_alone(videos: Path, tmp_path: Path) -> None:
+    """A name of other bytes than UTF-8 would make the whole data set unreadable."""
+    os.rename(videos / "song.mp4", os.fsencode(videos) + b"/bad\xff.mp4")
+    prepared = prepare_videos(videos, tmp_path / "out", "train")
+    (reason,) = prepared.failed.values()
+    assert "rename the file" in reason and prepared.videos == ("walk",)
+    assert len(AVISegSplit(tmp_path / "out", "train")) == 1
 
 
 def test_files_that_are_no_clips_are_left_out(videos: Path, tmp_path: Path) -> None:

@@ -201,7 +201,10 @@ def test_a_prediction_can_be_pickled_before_and_after_it_is_drawn() -> None:
         given.frame()
 
 
-def test_the_clip_itself_is_not_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", ["to_video", "to_csv", "to_json"])
+def test_the_clip_itself_is_not_overwritten(tmp_path: Path, write: str) -> None:
     path = write_video(tmp_path / "a.mp4", [np.zeros((40, 60, 3), np.uint8)] * 20, 10, torch.zeros(32000))
+    film = path.read_bytes()
     with pytest.raises(MediaError, match="is the clip itself"):
-        replace(dog_and_car(), clip=load_clip(path, fps=2)).to_video(path)
+        getattr(replace(dog_and_car(), clip=load_clip(path, fps=2)), write)(path)
+    assert path.read_bytes() == film

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import ImageColor, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from acvis_kit.clip import Clip
-from acvis_kit.errors import DataError
+from acvis_kit.errors import AcvisError, DataError
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.viz.overlay import COUNT_SCALE
-from acvis_kit.viz.sheet import BAND, GAP, MARGIN, STRIP, TITLE, soundtrack_sheet
+from acvis_kit.viz.sheet import BAND, GAP, MARGIN, STRIP, TITLE, save_sheet, soundtrack_sheet
 from tests.conftest import TINY, make_model
 from tests.semantic_models import dog_and_car
 
@@ -95,3 +96,20 @@ def test_a_text_that_is_wider_than_its_frame_is_cut(monkeypatch: pytest.MonkeyPa
     texts = texts_of(monkeypatch)
     soundtrack_sheet({"x": replace(dog_and_car(), class_names=("a dog that barks at a car", "cat", "car"))}, side=60)
     assert any(text.startswith("0 s: a dog") and text.endswith("…") for text in texts)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_sheet_replaces_an_earlier_one_and_no_file_of_others(tmp_path: Path, suffix: str) -> None:
+    sheet, place = Image.new("RGB", (8, 6), "red"), tmp_path / "pictures" / f"clip{suffix}"
+    save_sheet(sheet, place)
+    save_sheet(Image.new("RGB", (8, 6), "blue"), place)
+    with Image.open(place) as there:
+        assert there.convert("RGB").getpixel((0, 0))[2] > 200
+    sheet.save(place)  # somebody's own picture
+    photo = place.read_bytes()
+    with pytest.raises(AcvisError, match="is not from acvis evaluate"):
+        save_sheet(sheet, place)
+    assert place.read_bytes() == photo
+    place.write_text("notes", encoding="utf-8")
+    with pytest.raises(AcvisError, match="choose another folder"):
+        save_sheet(sheet, place)
