@@ -145,6 +145,14 @@ class Predictor:
         features = self.encode(clip, progress=progress)
         return self.decode(features, audio, progress=progress)
 
+    def __repr__(self) -> str:
+        dtype = str(self.autocast_dtype or self._exact).removeprefix("torch.")
+        config, side = self.model.config, self.short_side
+        return (
+            f"Predictor({len(config.class_names)} classes, backbone {config.backbone}, {dtype} on {self.device}, short "
+            f"side {side}, scores above {self.score_threshold:g})"
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         """For a copy, which has equal weights and so decodes the same features."""
         self._check_weights()  # a copy could not tell

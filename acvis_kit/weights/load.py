@@ -326,7 +326,11 @@ def _find(source: Path, trust_pickle: bool) -> Path:
     if os.path.isdir(source):
         if (source / WEIGHTS_FILE).is_file():
             return source / WEIGHTS_FILE
-        raise WeightsError(f"{source} holds no {WEIGHTS_FILE}: give a folder written by `acvis convert` or by training")
+        inner = [str(path.parent) for path in sorted(Path(source).glob(f"*/{WEIGHTS_FILE}"))]
+        remedy = (
+            f"give {' or '.join(inner[:2])}" if inner else "give a folder written by `acvis convert` or by training"
+        )
+        raise WeightsError(f"{source} holds no {WEIGHTS_FILE}: {remedy}")
     if source.suffix in PICKLES and not trust_pickle:
         raise WeightsError(
             f"{source} may be a pickle, which is not loaded: run `acvis convert {source} FOLDER` first, or pass "

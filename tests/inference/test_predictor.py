@@ -48,6 +48,11 @@ def test_a_clip_gives_masks_of_its_own_size_scores_in_order_and_counts(tiny_mode
     assert prediction.counts.tolist() == prediction.count_probs.argmax(1).tolist()
 
 
+def test_a_predictor_is_displayed_in_a_line(tiny_model: ACVIS) -> None:
+    shown = repr(Predictor(tiny_model, "keep", score_threshold=0.25, dtype="bfloat16"))
+    assert shown.startswith("Predictor(") and "bfloat16 on cpu, short side keep, scores above 0.25" in shown
+
+
 def test_frames_are_encoded_once_and_every_sound_gives_its_own_prediction(
     tiny_model: ACVIS, noise_clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,12 @@ def test_a_saved_model_loads_from_the_folder_and_from_the_file_alone(tiny_model:
     assert not hub.load_model(alone).training
 
 
+def test_of_a_run_the_folder_with_its_weights_is_named(tiny_model: ACVIS, tmp_path) -> None:
+    hub.save_model(tiny_model, tmp_path / "run" / "last")
+    with pytest.raises(WeightsError, match=r"run holds no model\.safetensors: give .*run/last"):
+        hub.load_model(tmp_path / "run")
+
+
 def test_others_may_read_saved_weights_if_the_umask_lets_them(tiny_model: ACVIS, tmp_path) -> None:
     before = os.umask(0o022)
     folder = hub.save_model(tiny_model, tmp_path / "m")
