@@ -373,4 +373,4 @@ def test_options_of_the_semantic_task_need_it(capsys: pytest.CaptureFixture[str]
 
 def test_weights_of_an_instance_model_are_refused(synth: SemanticSplit, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--task", "avs", "--weights", "acvis-synth-tiny", "--data", str(synth.root)]) == 1
-    assert "pass an AVSC or RAVS" in capsys.readouterr().err
+    assert "leave --task avs out, or give weights of AVSC or RAVS" in capsys.readouterr().err
