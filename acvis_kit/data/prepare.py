@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +32,8 @@ CATEGORIES = [{"id": number, "name": name} for number, name in enumerate(AVISEG_
 RECORD = "prepared.jsonl"  # in the split's folder: finished videos, one a line, so that an interrupted call can resume
 JPEG_QUALITY = 95
 PARTIAL = ".partial"  # what is being written; a name of its own, since a video's name may be as long as names can be
+# In the record, in place of the entry of a video whose files are about to be put in place.
+UNFINISHED = {"file_names": ["unfinished/00000.jpg"], "length": 1, "height": 1, "width": 1}
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def prepare_videos(
     if not split or Path(split).name != split or split.startswith("."):
         raise DataError(f"split {split!r} cannot be the name of a folder: use letters, digits, - and _")
     truth_file, folder = out / f"{split}.json", out / split
-    _check_own(truth_file)
+    listed = _check_own(truth_file)
     with write_errors(folder, DataError):
         for part in (IMAGES, SOUNDS):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -108,6 +112,8 @@ def prepare_videos(
             if earlier == key and entry is not None and _is_complete(folder, name, entry):
                 say(f"{which}: done before")
             else:
+                if name not in done and name not in listed:
+                    _check_free(folder, name)
                 replacing = partial(_forget, truth_file, folder, name, entry)
                 entry = _cut(path, folder, name, fps, max_seconds, replacing)
                 _record(folder, name, key, entry)
@@ -138,10 +144,10 @@ def check_name(path: Path) -> None:
         raise MediaError("its name is not UTF-8, and the JSON names its frames by it: rename the file") from None
 
 
-def _check_own(truth_file: Path) -> None:
-    """Refuse to overwrite a data set that was made otherwise: it may be annotated."""
+def _check_own(truth_file: Path) -> set[str]:
+    """Refuse to overwrite a data set that was made otherwise: it may be annotated. Returns the names of its videos."""
     if not truth_file.exists():
-        return
+        return set()
     try:
         written = read_json(truth_file, "the split")
     except DataError:
@@ -154,6 +160,9 @@ def _check_own(truth_file: Path) -> None:
             f"{truth_file} was annotated, or its categories were changed, since it was made, and a repeated call would "
             "remove that: write to another folder, or name --split"
         )
+    with suppress(DataError, AttributeError, TypeError):
+        return {video_entry(one, "video").name for one in written["videos"]}
+    return set()  # videos that cannot be read
 
 
 def _read_record(path: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
@@ -183,6 +192,17 @@ def _record(folder: Path, name: str, key: dict[str, Any] | None, entry: dict[str
         record.write("\n" + json.dumps({"name": name, "key": key, "entry": entry}))
 
 
+def _check_free(folder: Path, name: str) -> None:
+    """Refuse to replace frames or a sound of this name of which the record of earlier calls says nothing.
+
+    Raises:
+        DataError: names them.
+    """
+    for theirs in (folder / IMAGES / name, folder / SOUNDS / f"{name}.wav"):
+        if os.path.lexists(theirs):
+            raise DataError(f"{theirs} is not from {MADE_BY}, which would replace it: move it away, or name --split")
+
+
 def _forget(truth_file: Path, folder: Path, name: str, entry: dict[str, Any] | None) -> None:
     """Before an earlier cut is replaced: neither the JSON nor the record may name it, in case the call is interrupted.
 
@@ -195,8 +215,8 @@ def _forget(truth_file: Path, folder: Path, name: str, entry: dict[str, Any] | N
     if entry is not None or (folder / IMAGES / name).exists():
         with write_errors(truth_file, DataError):
             truth_file.unlink(missing_ok=True)
-    if entry is not None:
-        _record(folder, name, None, entry)
+    # Of a new video too: a call that is interrupted in between must know its own files again.
+    _record(folder, name, None, entry or UNFINISHED)
 
 
 def _cut(

@@ -28,6 +28,7 @@ from acvis_kit.media.sound import MAX_SOUND_SECONDS
 RESULT, COUNTS, OVERLAY, FOLDER_RESULT = "result.json", "counts.csv", "overlay.mp4", "results.json"
 WRITTEN = (COUNTS, OVERLAY, RESULT)  # of each clip, the result last
 COLUMNS = b"start,end,"  # with which every counts.csv begins
+BEGINNINGS = ('{"video": ', '{"class_names": ')  # of a clip's result and a folder's
 PARTIAL = ".partial"  # folder in which these are written until all are complete
 
 
@@ -91,7 +92,7 @@ def check_sounds(audio: AudioEdit, max_seconds: float) -> None:
 def check_place(out: Path, video: bool = True, folder: bool = False) -> None:
     """Refuse to replace files that `predict_clip` or `predict_folder` did not write.
 
-    A damaged result counts as written by them, and so does what lies beside their result or table.
+    A damaged result counts as theirs if it begins like one, and so does what lies beside their result or table.
 
     Args:
         out: the folder to write to.
@@ -117,11 +118,17 @@ def check_place(out: Path, video: bool = True, folder: bool = False) -> None:
 
 
 def _is_other_json(file: Path) -> bool:
-    """Whether this is JSON, but not a result of a clip or a folder."""
-    try:
-        written = json.loads(read_text(file))
-    except (OSError, ValueError, RecursionError):  # none, or a damaged one
+    """Whether a file that is there is no result of a clip or a folder, not even a damaged one."""
+    if not os.path.lexists(file):
         return False
+    try:
+        text = read_text(file)
+    except (OSError, ValueError):  # it cannot be opened, or is no text
+        return True
+    try:
+        written = json.loads(text)
+    except (ValueError, RecursionError):
+        return not text.startswith(BEGINNINGS)
     return not (isinstance(written, dict) and "class_names" in written)
 
 

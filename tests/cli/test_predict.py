@@ -524,6 +524,19 @@ def test_a_file_of_the_user_is_not_replaced(clip_file: Path, tmp_path: Path, cap
     assert own.read_text(encoding="utf-8") == '{"measured": [1, 2]}'
 
 
+@pytest.mark.parametrize("text", ["", "a note", '{"frame": 1}\n{"frame": 2}\n', "\udcff"])
+def test_what_is_no_json_is_not_taken_for_a_damaged_result(clip_file: Path, tmp_path: Path, capsys, text: str) -> None:
+    """Nor are the files beside it."""
+    own, film = tmp_path / "result.json", tmp_path / "overlay.mp4"
+    own.write_text(text, encoding="utf-8", errors="surrogateescape")
+    film.write_bytes(b"somebody's own film")
+    before = own.read_bytes()
+    for option in ((), ("--no-video",)):
+        assert main(["predict", str(clip_file), "-o", str(tmp_path), "--weights", "nowhere", *option]) == 1
+        assert f"{own} is not from acvis predict, which would replace it" in capsys.readouterr().err
+    assert own.read_bytes() == before and film.read_bytes() == b"somebody's own film"
+
+
 def test_results_of_another_program_are_not_replaced_by_those_of_a_folder(
     folder: Path, weights: Path, tmp_path: Path, capsys
 ) -> None:

@@ -97,6 +97,23 @@ def test_a_name_that_no_json_can_hold_fails_alone(videos: Path, tmp_path: Path) 
     assert len(AVISegSplit(tmp_path / "out", "train")) == 1
 
 
+@pytest.mark.parametrize("theirs", ["JPEGImages/song/mine.jpg", "WAVAudios/song.wav"])
+def test_frames_and_sounds_of_others_are_not_replaced(videos: Path, tmp_path: Path, theirs: str) -> None:
+    """Of which neither a record nor a JSON of an earlier call says anything."""
+    own = tmp_path / "out" / "test" / theirs
+    own.parent.mkdir(parents=True)
+    own.write_text("cut by hand", encoding="utf-8")
+    prepared = prepare_videos(videos, tmp_path / "out", "test")
+    assert "is not from acvis prepare" in prepared.failed["song.mp4"] and prepared.videos == ("walk",)
+    assert own.read_text(encoding="utf-8") == "cut by hand"
+
+
+def test_a_data_set_whose_record_is_lost_is_cut_again(videos: Path, tmp_path: Path) -> None:
+    prepare_videos(videos, tmp_path / "out", "test")
+    (tmp_path / "out" / "test" / "prepared.jsonl").unlink()
+    assert prepare_videos(videos, tmp_path / "out", "test").videos == ("song", "walk")
+
+
 def test_files_that_are_no_clips_are_left_out(videos: Path, tmp_path: Path) -> None:
     (videos / "notes.txt").write_text("no video")
     wavfile.write(videos / "dog.wav", 16000, np.zeros(16000, np.int16))
@@ -229,7 +246,7 @@ def test_a_damaged_record_is_not_trusted(videos: Path, tmp_path: Path, damage) -
     out, lines = tmp_path / "out", list[str]()
     prepare_videos(videos, out, "test")
     record = out / "test" / "prepared.jsonl"
-    first, second = (json.loads(line) for line in record.read_text().splitlines() if line)
+    first, second = (line for line in map(json.loads, filter(None, record.read_text().splitlines())) if line["key"])
     first["entry"] = damage(first["entry"])
     record.write_bytes(json.dumps(first).encode() + b"\n\xff\n" + b"[" * 100_000 + b"\n" + json.dumps(second).encode())
     prepare_videos(videos, out, "test", say=lines.append)
