@@ -51,10 +51,8 @@ def encode(mask: np.ndarray) -> RLE:
 
 def encode_masks(masks: Tensor) -> list[RLE]:
     """The codes of bool masks (N, H, W) on any device; counts as bytes."""
-    if masks.device.type == "cpu":
-        return _coco().encode(_columns_first(masks))
-    size, (block, ends) = list(masks.shape[1:]), texts_in_a_block(masks)
-    return [{"size": size, "counts": block[start:end]} for start, end in pairwise([0, *ends])]
+    block, ends = texts_in_a_block(masks)
+    return [{"size": [*masks.shape[1:]], "counts": block[start:end]} for start, end in pairwise([0, *ends])]
 
 
 def texts_in_a_block(masks: Tensor) -> tuple[bytes, list[int]]:
@@ -64,7 +62,8 @@ def texts_in_a_block(masks: Tensor) -> tuple[bytes, list[int]]:
     copied to the host.
     """
     if masks.device.type == "cpu":
-        texts = [code["counts"] for code in _coco().encode(_columns_first(masks))]
+        columns_first = np.asfortranarray(masks.permute(1, 2, 0).numpy().astype(np.uint8))  # (H, W, N)
+        texts = [code["counts"] for code in _coco().encode(columns_first)]
         return b"".join(texts), list(accumulate(map(len, texts)))
     return coded_by_torch(masks)
 
@@ -288,11 +287,6 @@ def _coco() -> ModuleType:
     except ImportError as error:
         raise DataError(f"masks need pycocotools ({error}): pip install pycocotools") from error
     return mask
-
-
-def _columns_first(masks: Tensor) -> NDArray[np.uint8]:
-    """Masks on the CPU as pycocotools wants them: (H, W, N)."""
-    return np.asfortranarray(masks.permute(1, 2, 0).numpy().astype(np.uint8))
 
 
 def _as_text(code: RLE) -> RLE:

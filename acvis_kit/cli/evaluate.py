@@ -174,6 +174,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         write_text(arguments.html, to_html(report, Path(arguments.weights or arguments.results).name))
 
 
+def _give(arguments: argparse.Namespace, found: dict[str, Any], table: str) -> None:
+    """Print what was measured, as JSON or as a table, and write it to --out."""
+    if arguments.json:
+        show(found)
+    else:
+        print(table)
+    if arguments.out:
+        write_text(arguments.out, json.dumps(found, indent=1) + "\n")
+
+
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """Refuse files to write that this command reads, or two of one name."""
     written = _written(arguments)
@@ -298,12 +308,7 @@ def _evaluate_avs(arguments: argparse.Namespace) -> None:
         },
         **report.to_dict(),
     }
-    if arguments.json:
-        show(found)
-    else:
-        print(semantic_table(report))
-    if arguments.out:
-        write_text(arguments.out, json.dumps(found, indent=1) + "\n")
+    _give(arguments, found, semantic_table(report))
 
 
 def _listen(arguments: argparse.Namespace) -> None:
@@ -352,12 +357,7 @@ def _diagnose(arguments: argparse.Namespace) -> None:
     found = diagnose(_predictor(arguments), split, say)
     if not is_main():
         return
-    if arguments.json:
-        show(found.to_dict())
-    else:
-        print(found.table())
-    if arguments.out:
-        write_text(arguments.out, json.dumps(found.to_dict(), indent=1) + "\n")
+    _give(arguments, found.to_dict(), found.table())
 
 
 def _clips(arguments: argparse.Namespace) -> None:
@@ -371,12 +371,7 @@ def _clips(arguments: argparse.Namespace) -> None:
     truth = read_clip_truth(arguments.truth)
     _refuse_read(arguments, [arguments.clips / file for file in truth.files])
     scores = score_clips(_predictor(arguments), arguments.clips, truth, say, arguments.pictures)
-    if arguments.json:
-        show(scores.to_dict())
-    else:
-        print(scores.table())
-    if arguments.out:
-        write_text(arguments.out, json.dumps(scores.to_dict(), indent=1) + "\n")
+    _give(arguments, scores.to_dict(), scores.table())
 
 
 def _predictor(arguments: argparse.Namespace) -> Predictor:

@@ -105,7 +105,7 @@ def prepare_videos(
         name = path.stem if stems[path.stem] == 1 else path.name  # song.mp4 beside song.mov
         which = f"[{number}/{len(files)}] {path.name}"
         try:
-            check_name(path)
+            _check_name(path)
             state = path.stat()
             key = {"source": path.name, "bytes": state.st_size, "changed": state.st_mtime_ns, "fps": fps}
             earlier, entry = done.get(name, (None, None))
@@ -136,7 +136,7 @@ def prepare_videos(
     return Prepared(truth_file, tuple(Path(entry["file_names"][0]).parent.name for entry in entries), failed)
 
 
-def check_name(path: Path) -> None:
+def _check_name(path: Path) -> None:
     """Raise MediaError for a name that no JSON can hold: bytes that are not UTF-8."""
     try:
         path.name.encode("utf-8")
@@ -204,7 +204,7 @@ def _check_free(folder: Path, name: str) -> None:
 
 
 def _forget(truth_file: Path, folder: Path, name: str, entry: dict[str, Any] | None) -> None:
-    """Before an earlier cut is replaced: neither the JSON nor the record may name it, in case the call is interrupted.
+    """Before a cut is put in place: neither JSON nor record may name an earlier one, in case the call is interrupted.
 
     Args:
         truth_file: the JSON of an earlier call.

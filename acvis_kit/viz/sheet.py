@@ -92,13 +92,12 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
         AcvisError: a file of others is there, or the file cannot be written.
     """
     check_sheet_place(path)
-    info = PngInfo()
-    info.add_text("Software", WRITER)
-    png = path.suffix == ".png"
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as draft:
-        if png:
+        if path.suffix == ".png":
+            info = PngInfo()
+            info.add_text("Software", WRITER)
             sheet.save(draft, format="PNG", pnginfo=info)
         else:
             sheet.save(draft, format="JPEG", quality=80, comment=WRITER.encode())
