@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import secrets
@@ -100,6 +101,18 @@ def missing_files(paths: Iterable[Path]) -> list[Path]:
     return missing
 
 
+def check_none_empty(paths: Iterable[Path], error: type[AcvisError]) -> None:
+    """See that files have content, as an interrupted copy may not.
+
+    Raises:
+        AcvisError: of the class `error`; names the first without, and says how many there are.
+    """
+    empty = [path for path in paths if not path.stat().st_size]
+    if empty:
+        others = f", and {len(empty) - 1} others" * (len(empty) > 1)
+        raise error(f"{empty[0]} has 0 bytes{others}: copy what is empty again")
+
+
 def write_text(path: str | Path, text: str, error: type[AcvisError] = AcvisError) -> Path:
     """Write text as UTF-8, with its line ends unchanged; see `atomic_write`. Returns the path.
 
@@ -135,10 +148,26 @@ def write_tensors(
     with atomic_write(path, error, sum(tensor.nbytes for tensor in held.values())) as draft:
         try:
             save_file(held, draft, {"format": "pt", **(metadata or {})})
+            _sort_metadata(draft)
         except SafetensorError as problem:  # it names the system's error by its number alone
             code = re.search(r"os error (\d+)", str(problem))
             raise OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(problem)) from problem
     return Path(path)
+
+
+def _sort_metadata(file: Path) -> None:
+    """Put the metadata of a safetensors file in order: the library writes them in a random one.
+
+    Equal weights are equal files then, with one checksum.
+    """
+    with file.open("r+b") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length, "the same entries in another order are as long"
+        opened.seek(8)
+        opened.write(text.ljust(length))
 
 
 def _create(file: Path) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from acvis_kit.errors import AcvisError, MediaError
@@ -113,6 +114,17 @@ def test_tensors_come_back_as_they_were_views_too(tmp_path: Path) -> None:
     tensors = {"a": torch.arange(6.0).view(2, 3).T, "b": torch.ones(2, dtype=torch.int64, requires_grad=False)}
     back = load_file(write_tensors(tmp_path / "a.safetensors", tensors))
     assert {name: x.tolist() for name, x in back.items()} == {name: x.tolist() for name, x in tensors.items()}
+
+
+def test_equal_tensors_are_equal_files(tmp_path: Path) -> None:
+    """safetensors writes metadata in a random order, so that the checksums of two equal runs differed."""
+    metadata = {key: key.upper() for key in "abcdefgh"} | {"ö": "Käuzchen"}
+    tensors = {"b": torch.arange(4.0), "a": torch.ones(2, 3)}
+    files = [write_tensors(tmp_path / f"{n}.safetensors", tensors, metadata) for n in range(4)]
+    assert len({file.read_bytes() for file in files}) == 1
+    assert torch.equal(load_file(files[0])["b"], tensors["b"])
+    with safe_open(files[0], "pt") as opened:
+        assert opened.metadata() == {"format": "pt", **metadata}
 
 
 def test_what_a_link_points_to_is_replaced_and_a_device_is_written_to(tmp_path: Path) -> None:

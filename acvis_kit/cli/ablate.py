@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from acvis_kit.cli.options import add_renamed, device, say, writable_folder
+from acvis_kit.cli.options import add_renamed, device, path, say, writable_folder
 from acvis_kit.errors import ConfigError
 
 LEDGER = Path("weights_card/ablations")
@@ -25,15 +25,15 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "what", nargs="+", metavar="TABLE", help=f"names of tables, {REQUIRED}, {ALL}; or {REPORT}; or {LIST}"
     )
-    parser.add_argument("--ledger", type=Path, default=LEDGER, metavar="DIR", help=f"folder of the results ({LEDGER})")
+    parser.add_argument("--ledger", type=path, default=LEDGER, metavar="DIR", help=f"folder of the results ({LEDGER})")
     which = parser.add_argument_group("which runs")
     which.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 (3)")
     which.add_argument("--seed", type=int, action="append", metavar="S", help="only seed S; repeatable")
     which.add_argument("--row", action="append", default=[], metavar="NAME", help="only rows of this name; repeatable")
     which.add_argument("--resume", action="store_true", help="skip finished runs and resume an interrupted one")
     setting = parser.add_argument_group("setting (runs of different settings are never compared)")
-    setting.add_argument("--data", type=Path, metavar="DIR", help="AVIS-Synth with splits train and val")
-    setting.add_argument("--dense-data", type=Path, metavar="DIR", help="the same, made with --counts dense")
+    setting.add_argument("--data", type=path, metavar="DIR", help="AVIS-Synth with splits train and val")
+    setting.add_argument("--dense-data", type=path, metavar="DIR", help="the same, made with --counts dense")
     setting.add_argument("--steps", type=int, help="optimizer steps per run")
     setting.add_argument("--audio-pretraining-steps", type=int, metavar="N", help="steps of audio pretraining")
     setting.add_argument("--eval-clips", type=int, metavar="N", help="clips of val that are evaluated")
@@ -50,7 +50,7 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
     add_renamed(setting, "--eyes", "--visual-weights")
     add_renamed(parser, "--card", "--ledger")
     how = parser.add_argument_group("runtime")
-    how.add_argument("--out", type=Path, default=WORK, metavar="DIR", help=f"folder of the runs ({WORK})")
+    how.add_argument("--out", type=path, default=WORK, metavar="DIR", help=f"folder of the runs ({WORK})")
     how.add_argument("--device", choices=("cpu", "cuda"), help="(a GPU if there is one)")
     how.add_argument("--jobs", type=int, default=1, metavar="N", help="runs in parallel (1)")
     how.add_argument("--workers", type=int, default=1, metavar="N", help="processes that prepare samples, per run (1)")
@@ -58,7 +58,7 @@ def add_ablate(commands: argparse._SubParsersAction) -> None:
     how.add_argument("--max-minutes", type=float, metavar="M", help="stop after M minutes; --resume continues")
     report = parser.add_argument_group("report")
     report.add_argument(
-        "--add", type=Path, action="append", default=[], metavar="DIR", help="import the runs of another ledger"
+        "--add", type=path, action="append", default=[], metavar="DIR", help="import the runs of another ledger"
     )
     report.add_argument("--setting", metavar="HASH", help="setting to report (the one with most runs)")
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from acvis_kit.cli.options import say, writable_folder
+from acvis_kit.cli.options import path, say, writable_folder
 from acvis_kit.config import CHOICES
 
 
@@ -15,8 +14,8 @@ def add_convert(commands: argparse._SubParsersAction) -> None:
         "convert", help="a checkpoint of the reference code -> model.safetensors + config.json"
     )
     parser.set_defaults(run=_convert)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("out", type=Path, metavar="FOLDER")
+    parser.add_argument("checkpoint", type=path)
+    parser.add_argument("out", type=path, metavar="FOLDER")
     parser.add_argument(
         "--count-head",
         choices=CHOICES["count_head"],

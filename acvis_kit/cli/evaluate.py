@@ -17,6 +17,7 @@ from acvis_kit.cli.options import (
     device,
     load_acvis,
     make_predictor,
+    path,
     pronoun,
     say,
     show,
@@ -45,9 +46,9 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="avis: instances, in AVISeg's layout; avs: what sounds and of which class, by AVSC or RAVS, in the layout "
         "of AVSBench or VPO (avis)",
     )
-    evaluate.add_argument("--gt", type=Path, metavar="GT.json", help="ground truth in AVISeg's format")
+    evaluate.add_argument("--gt", type=path, metavar="GT.json", help="ground truth in AVISeg's format")
     evaluate.add_argument(
-        "--results", type=Path, metavar="RESULTS.json", help="AVISeg's result list, or that of predict"
+        "--results", type=path, metavar="RESULTS.json", help="AVISeg's result list, or that of predict"
     )
     evaluate.add_argument(
         "--protocol",
@@ -59,13 +60,13 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "--bootstrap", type=int, default=1000, help="draws for 95 %% intervals, protocol paper (1000)"
     )
-    evaluate.add_argument("--out", type=Path, metavar="REPORT.json", help="the scores as JSON")
-    evaluate.add_argument("--html", type=Path, metavar="REPORT.html", help="a page with figures")
+    evaluate.add_argument("--out", type=path, metavar="REPORT.json", help="the scores as JSON")
+    evaluate.add_argument("--html", type=path, metavar="REPORT.html", help="a page with figures")
     add_weights(evaluate)
-    evaluate.add_argument("--data", type=Path, metavar="DIR", help="with --weights: a data set")
-    evaluate.add_argument("--clips", type=Path, metavar="FOLDER", help="with --weights and --truth: filmed clips")
+    evaluate.add_argument("--data", type=path, metavar="DIR", help="with --weights: a data set")
+    evaluate.add_argument("--clips", type=path, metavar="FOLDER", help="with --weights and --truth: filmed clips")
     evaluate.add_argument(
-        "--truth", type=Path, metavar="TRUTH.json", help="with --clips: boxes of some objects, and when they sound"
+        "--truth", type=path, metavar="TRUTH.json", help="with --clips: boxes of some objects, and when they sound"
     )
     evaluate.add_argument(
         "--baseline",
@@ -76,7 +77,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "--allow-outside", action="store_true", help="read frames whose names in the JSON leave the data set's folder"
     )
-    evaluate.add_argument("--save-results", type=Path, metavar="RESULTS.json", help="write the predictions")
+    evaluate.add_argument("--save-results", type=path, metavar="RESULTS.json", help="write the predictions")
     evaluate.add_argument(
         "--as-published",
         action="store_true",
@@ -94,7 +95,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     evaluate.add_argument(
         "--pictures",
-        type=Path,
+        type=path,
         metavar="FOLDER",
         help="with --listen: ten clips under three soundtracks; with --clips: all",
     )

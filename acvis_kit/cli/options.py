@@ -34,6 +34,13 @@ RANDOM_WARNING = (
 )
 
 
+def path(text: str) -> Path:
+    """The type of an argument that names a file or folder: an empty one would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty and names no file or folder: is a variable of the shell unset?")
+    return Path(text)
+
+
 class Renamed(argparse.Action):
     """An option of earlier versions: ends with an error that names the new one, given as `const`."""
 
@@ -58,7 +65,7 @@ def add_weights(parser: argparse.ArgumentParser, *, default: str | None = None, 
     parser.add_argument("--preset", choices=tuple(ALL_PRESETS), help=f"with --weights random ({preset})")
     parser.set_defaults(usual_preset=preset)
     parser.add_argument(
-        "--audio-weights", type=Path, metavar="VGGISH.pth", help="VGGish, for models that do not contain one"
+        "--audio-weights", type=path, metavar="VGGISH.pth", help="VGGish, for models that do not contain one"
     )
 
 

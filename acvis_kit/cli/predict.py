@@ -13,6 +13,7 @@ from acvis_kit.cli.options import (
     add_semantic_inference,
     add_weights,
     make_any_predictor,
+    path,
     say,
     show,
     writable_folder,
@@ -31,8 +32,8 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
         "predict", help="a clip, or every clip of a folder -> overlay.mp4, result.json, counts.csv"
     )
     parser.set_defaults(run=_predict)
-    parser.add_argument("source", type=Path, metavar="CLIP_OR_FOLDER")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder to write to")
+    parser.add_argument("source", type=path, metavar="CLIP_OR_FOLDER")
+    parser.add_argument("-o", "--out", type=path, required=True, metavar="OUT", help="folder to write to")
     add_weights(parser, default=DEFAULT_WEIGHTS)
     parser.add_argument(
         "--audio",

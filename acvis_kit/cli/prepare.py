@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from acvis_kit.cli.options import add_json, say, show, writable_folder
+from acvis_kit.cli.options import add_json, path, say, show, writable_folder
 
 
 def add_prepare(commands: argparse._SubParsersAction) -> None:
@@ -14,8 +13,8 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
         "prepare", help="a folder of videos -> frames, sound and JSON in AVISeg's layout, without annotations"
     )
     parser.set_defaults(run=_prepare)
-    parser.add_argument("videos", type=Path, metavar="VIDEOS", help="folder of clips; other files are left out")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the data set; a repeated call resumes")
+    parser.add_argument("videos", type=path, metavar="VIDEOS", help="folder of clips; other files are left out")
+    parser.add_argument("out", type=path, metavar="OUT", help="folder of the data set; a repeated call resumes")
     parser.add_argument("--split", default="test", metavar="NAME", help="train, val or any other name (test)")
     parser.add_argument("--fps", type=float, default=1.0, help="frames per second (1, as in AVISeg)")
     parser.add_argument("--max-seconds", type=float, default=600.0, help="longer videos are refused (600)")

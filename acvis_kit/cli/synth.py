@@ -6,10 +6,9 @@ import argparse
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acvis_kit.cli.options import writable_folder
+from acvis_kit.cli.options import path, writable_folder
 from acvis_kit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def add_synth(commands: argparse._SubParsersAction) -> None:
     """Register the subcommand."""
     parser = commands.add_parser("synth", help="make clips with exact ground truth")
     parser.set_defaults(run=_synth)
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    parser.add_argument("out", type=path, metavar="OUT", help="folder to write to")
     parser.add_argument(
         "--split",
         action="append",
@@ -53,14 +52,14 @@ def add_synth(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="number of processes (one per core)")
     parser.add_argument(
         "--cutouts",
-        type=Path,
+        type=path,
         nargs=2,
         metavar=("COCO_JSON", "IMAGES"),
         help="objects cut out of photographs instead of drawn ones: masks in COCO's format, and their images",
     )
     parser.add_argument(
         "--photos",
-        type=Path,
+        type=path,
         nargs=2,
         metavar=("COCO_JSON", "IMAGES"),
         help="photographs seen by a moving camera, with cut-outs before them, instead of drawn scenes; see --sounds",
@@ -73,7 +72,7 @@ def add_synth(commands: argparse._SubParsersAction) -> None:
         help="with --photos: classes that are annotated by name, the rest becomes 'other' (AVISeg's 26)",
     )
     parser.add_argument(
-        "--sounds", type=Path, metavar="FOLDER", help="recorded voices instead of synthetic ones: a folder per class"
+        "--sounds", type=path, metavar="FOLDER", help="recorded voices instead of synthetic ones: a folder per class"
     )
     parser.add_argument(
         "--share",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
-from acvis_kit.cli.options import INTERRUPTED, pronoun, say, writable_folder
+from acvis_kit.cli.options import INTERRUPTED, path, pronoun, say, writable_folder
 from acvis_kit.cli.settings import add_fields, flag, given, with_fields
 from acvis_kit.config import ACVISConfig
 from acvis_kit.errors import ConfigError
@@ -37,8 +36,8 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         metavar="NAME",
         help=f"see above ({DEFAULT_PRESET})",
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder in AVISeg's layout")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--data", type=path, required=True, metavar="DIR", help="folder in AVISeg's layout")
+    parser.add_argument("--out", type=path, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--train-split", default="train", metavar="NAME", help="(train)")
     parser.add_argument("--val-split", metavar="NAME", help="(val)")
     parser.add_argument("--subset", metavar="NAME", help="of AVSBench-semantic or VPO (all)")
@@ -50,7 +49,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         metavar="F",
         help="VGGish's, BEATs' FILE; package:NAME",
     )
-    parser.add_argument("--audio-teacher", type=Path, metavar="F", help="YAMNet's TFLite file, for audio pretraining")
+    parser.add_argument("--audio-teacher", type=path, metavar="F", help="YAMNet's TFLite file, for audio pretraining")
     parser.add_argument("--overwrite", action="store_true", help="start again where RUN holds another run")
     parser.add_argument("--allow-outside", action="store_true", help="read frames outside of --data")
     parser.add_argument(

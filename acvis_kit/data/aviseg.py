@@ -9,6 +9,7 @@ ROOT/{split}_scenes.json                        AVIS-Synth only: see `acvis_kit.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from acvis_kit.data.schema import (
     truth_entries,
 )
 from acvis_kit.errors import DataError, brief
-from acvis_kit.files import missing_files
+from acvis_kit.files import check_none_empty, missing_files
 from acvis_kit.masks import mask_of
 from acvis_kit.media.sound import load_sound
 from acvis_kit.media.wav import read_seconds
@@ -77,13 +78,13 @@ class AVISegSplit:
         return len(self.videos)
 
     def check_files(self, features: str | None = None) -> None:
-        """See that all frames and sounds are there, before hours of work; none is opened.
+        """See that all frames and sounds are there and not empty, before hours of work; none is opened.
 
         Args:
             features: folder of the precomputed features that are read in place of the sounds.
 
         Raises:
-            DataError: names the first file that is missing, and says how many are.
+            DataError: names the first file that is missing or has 0 bytes, and says how many are.
         """
         kind = "sounds" if features is None else "audio features"
         frames = [self.folder / IMAGES / name for video in self.videos for name in video.frames]
@@ -95,6 +96,7 @@ class AVISegSplit:
                 f"{len(missing)} of the {len(frames) + len(sounds)} frames and {kind} of {self.truth_file} are not "
                 f"there, the first is {missing[0]}: copy all of them to {self.folder}, or choose another split"
             )
+        check_none_empty([*frames, *sounds], DataError)
 
     def clips(self) -> Iterator[tuple[VideoEntry, Clip]]:
         """All videos in the order of the JSON, one in memory at a time."""
@@ -103,6 +105,8 @@ class AVISegSplit:
 
     def clip(self, video: VideoEntry) -> Clip:
         """Frames and sound of a video; the sound is cut, or padded with silence, to the length of the picture.
+
+        A sound that ends more than a second earlier is noted, and said in a warning.
 
         Raises:
             DataError: a frame that is missing, unreadable or of another size.
@@ -115,6 +119,7 @@ class AVISegSplit:
         missing = len(frames) - len(sound) / SAMPLE_RATE
         if missing > 1:
             note = f"The sound of {video.name} ends {missing:.1f} s before its picture: silence from then on."
+            warnings.warn(note, stacklevel=2)  # whoever scores a whole split sees no notes of clips
             return Clip(**{**vars(clip), "notes": (note,)})
         return clip
 

@@ -117,7 +117,9 @@ def prepare_videos(
                 replacing = partial(_forget, truth_file, folder, name, entry)
                 entry = _cut(path, folder, name, fps, max_seconds, replacing)
                 _record(folder, name, key, entry)
-                say(f"{which}: {entry['length']} frames")
+                rate = earlier.get("fps", fps) if isinstance(earlier, dict) else fps
+                other = f", in place of those at {rate} frames per second" * (rate != fps)
+                say(f"{which}: {entry['length']} frames{other}")
         except Exception as error:  # whatever goes wrong with one clip, the others are done
             failed[path.name] = failure(error, path.name, out / LOG)
             has_earlier = name in done and (folder / IMAGES / name).is_dir()
@@ -230,11 +232,12 @@ def _cut(
     frames, sound = folder / IMAGES / name, folder / SOUNDS / f"{name}.wav"
     drafts = frames.with_name(PARTIAL)
     shutil.rmtree(drafts, ignore_errors=True)  # left by an interrupted call
-    drafts.mkdir()
     try:
-        for t, frame in enumerate(clip.frames):
-            image = Image.fromarray(np.ascontiguousarray(frame.permute(1, 2, 0).numpy()))  # (3, H, W) -> (H, W, 3)
-            image.save(drafts / f"{t:05d}.jpg", quality=JPEG_QUALITY)
+        with write_errors(frames, DataError):
+            drafts.mkdir()
+            for t, frame in enumerate(clip.frames):
+                image = Image.fromarray(np.ascontiguousarray(frame.permute(1, 2, 0).numpy()))  # (3, H, W) -> (H, W, 3)
+                image.save(drafts / f"{t:05d}.jpg", quality=JPEG_QUALITY)
         samples = _samples(clip)
         with atomic_write(sound, DataError, samples.nbytes) as draft:
             wavfile.write(draft, SAMPLE_RATE, samples)

@@ -20,7 +20,7 @@ from PIL import Image
 from acvis_kit.clip import Clip, SemanticTargets
 from acvis_kit.data.schema import PICTURES, is_inside
 from acvis_kit.errors import DataError, brief
-from acvis_kit.files import missing_files, read_text
+from acvis_kit.files import check_none_empty, missing_files, read_text
 from acvis_kit.media.wav import read_seconds
 
 SOUNDING_OBJECT = "sounding object"  # the class of masks without classes
@@ -121,10 +121,10 @@ class SemanticSplit(ABC):
         """
 
     def check_files(self) -> None:
-        """See that all frames, labels and sounds are there, before hours of work; none is opened.
+        """See that all frames, labels and sounds are there and not empty, before hours of work; none is opened.
 
         Raises:
-            DataError: names the first file that is missing, and says how many are.
+            DataError: names the first file that is missing or has 0 bytes, and says how many are.
         """
         listed = [path for video in self.videos for path in (*video.frames, *video.labels, *video.sounds) if path]
         if missing := missing_files(listed):
@@ -135,6 +135,7 @@ class SemanticSplit(ABC):
                 f"{len(missing)} of the {len(listed)} frames, labels and sounds of split {self.name!r} of "
                 f"{self.truth_file} are not there, the first is {missing[0]}: copy all of them, or choose another split"
             )
+        check_none_empty(listed, DataError)
 
     def samples(self) -> Iterator[SemanticSample]:
         """All videos in the order of the table, one in memory at a time."""

@@ -124,7 +124,7 @@ class TrainingClips(Dataset):
         if targets == "visible" and self._scenes is None:
             raise DataError(
                 f"targets='visible' needs the masks of silent objects, from {split.scenes_file}: make the data with "
-                "acvis synth, or train with targets='sounding'"
+                "acvis synth, or train with targets='sounding', and without pixel_classes and auxiliary_targets"
                 + (f"; it cannot be used with features={features!r}" if features else "")
             )
         self._labels = self._label_of_category()

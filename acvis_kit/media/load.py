@@ -37,6 +37,7 @@ from acvis_kit.media.sound import fit_length, read_sound
 if TYPE_CHECKING:
     from av import VideoFrame
 
+SLACK = 0.25  # of an interval, at most, by which a rounded length may miss its middle
 NOTABLE = 0.2  # s; larger differences in length of sound and picture get a note; codecs pad by up to 0.1
 SOURCE_FPS = (1.0, 60.0)  # least and largest frame rate of overlays
 
@@ -232,12 +233,15 @@ def _load_picture(
     expected_end = facts.expected_end
     if start > 0:  # the first frame always exists, whatever length the file states
         stretch.check_start(expected_end)
-    notes += stretch.check_length(expected_end)
+    trimmed = stretch.check_length(expected_end)
+    notes += trimmed
 
     screen = Screen(frames_from(path, "video", start, findings))
     if screen.empty:
         reason = findings.damage[0] if findings.damage else "the file breaks off before the first"
         raise MediaError(f"{path}: no picture could be decoded ({reason}): get a complete copy, or convert it to MP4.")
+    if (late := screen.begins - start) > NOTABLE:
+        notes.append(f"The picture begins {late:.2f} s after the sound: its first frame stands until then.")
     view = DisplayTransform.of(screen.at(start), facts.pixel_aspect)
     check_pixels(path, view.size, max_pixels)
     expected = stretch.intervals(min(expected_end, stop) - start)
@@ -245,7 +249,7 @@ def _load_picture(
 
     frames = _collect(stretch, screen, view, expected, max_memory, progress)
     stretch.check_start(screen.end)
-    if not notes:  # the file may have understated its length
+    if not trimmed:  # the file may have understated its length
         notes += stretch.check_length(screen.end)
     notes += findings.notes("picture")
     if facts.picture_end and screen.end < min(facts.picture_end, stop) - max(NOTABLE, 2 * screen.step):
@@ -364,7 +368,8 @@ class Stretch:
 
     def intervals(self, duration: float) -> int:
         """Number of frames in a duration in seconds: of the intervals whose middle it reaches, at least one."""
-        return max(1, math.floor((duration + STAMP) * self.fps + 0.5))
+        slack = min(STAMP * self.fps, SLACK)  # stamps are rounded; less than an interval at any rate
+        return max(1, math.floor(duration * self.fps + slack + 0.5))
 
     def check_length(self, picture_end: float) -> list[str]:
         """A note that a stretch that is too long is trimmed; an error if that is not allowed."""

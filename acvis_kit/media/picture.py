@@ -50,6 +50,12 @@ class Screen:
         return self._on[1]
 
     @property
+    def begins(self) -> float:
+        """The time in seconds of the first picture. Before the first call of `at`, and not for an empty screen."""
+        assert self._next is not None, "the caller has checked `empty`"
+        return self._next[0]
+
+    @property
     def ended(self) -> bool:
         """Whether the last picture is on the screen."""
         return self._next is None

@@ -158,7 +158,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> Mapping[
                 f"{path} holds more than tensors and could run code when opened: if you trust its author, convert it "
                 "with trust_pickle=True"
             ) from error
-        raise WeightsError(f"{path} is not a PyTorch checkpoint ({reason(error)})") from error
+        raise WeightsError(f"{path} is not a PyTorch checkpoint, or is damaged") from error
     except ImportError as error:
         raise WeightsError(
             f"{path} holds objects of a package that is not installed ({error}): install it, or save the checkpoint "

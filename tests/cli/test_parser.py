@@ -38,6 +38,14 @@ def test_a_mistake_causes_a_message_and_no_traceback(arguments: list[str], messa
     assert message in said and "Traceback" not in said
 
 
+@pytest.mark.parametrize("arguments", [["predict", "", "-o", "o"], ["predict", CLIP, "-o", ""], ["prepare", "", "o"]])
+def test_an_empty_path_is_not_the_current_folder(arguments: list[str], capsys) -> None:
+    """As an unset variable of a shell gives it."""
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "is empty and names no file or folder" in capsys.readouterr().err
+
+
 def test_a_closed_pipe_causes_no_traceback() -> None:
     command = f"{sys.executable} -m acvis_kit.cli info --env | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)

@@ -57,6 +57,26 @@ def test_a_model_runs_on_prepared_videos(videos: Path, tmp_path: Path, tiny_mode
     assert {entry["video_id"] for entry in predicted["results"]} == {1, 2}
 
 
+def test_a_cut_at_another_rate_is_said_to_be_replaced(videos: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    prepare_videos(videos, tmp_path / "out", "test")
+    prepare_videos(videos, tmp_path / "out", "test", fps=2.0, say=said.append)
+    assert said == [
+        "[1/2] song.mp4: 6 frames, in place of those at 1.0 frames per second",
+        "[2/2] walk.mp4: 4 frames, in place of those at 1.0 frames per second",
+    ]
+
+
+def test_a_full_disk_is_no_surprise(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("PIL.Image.Image.save", full)
+    prepared = prepare_videos(videos, tmp_path / "out", "test")
+    assert all("the disk is full: make room" in reason for reason in prepared.failed.values())
+    assert not (tmp_path / "out" / "errors.log").exists()
+
+
 def test_at_other_rates_every_frame_has_the_second_around_it(videos: Path, tmp_path: Path) -> None:
     prepare_videos(videos, tmp_path / "out", "test", fps=2.0)
     split = AVISegSplit(tmp_path / "out", "test")
@@ -184,7 +204,10 @@ def test_an_earlier_cut_of_a_video_that_fails_now_stays(videos: Path, tmp_path: 
     assert {name for name in before if "song" in name} == {name for name in files_in(out) if "song" in name}
     assert [len(video.frames) for video in AVISegSplit(out, "test").videos] == [4]
     prepare_videos(videos, out, "test", say=lines.append)
-    assert [line.rsplit(": ")[-1] for line in lines] == ["done before", "2 frames"]
+    assert [line.rsplit(": ")[-1] for line in lines] == [
+        "done before",
+        "2 frames, in place of those at 2 frames per second",
+    ]
     assert {name: data for name, data in files_in(out).items() if "jsonl" not in name} == {
         name: data for name, data in before.items() if "jsonl" not in name
     }

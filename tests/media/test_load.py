@@ -251,6 +251,19 @@ def test_late_sound_is_padded_in_front_and_noted(tmp_path, suffix, codec):
     assert numbers(clip) == [5, 15, 25]
 
 
+def test_a_late_picture_is_noted(tmp_path):
+    path = make_video(tmp_path / "a.mkv", [2 + time for time in every(0.1, 2)], sound=tone(4), sound_codec="pcm_s16le")
+    clip = load_clip(path)
+    assert noted(clip, "picture begins 2.00 s after the sound: its first frame stands until then")
+    assert numbers(clip)[:2] == [0, 0] and not noted(load_clip(path, start=2), "picture begins")
+
+
+@pytest.mark.parametrize("fps", [1000, 500, 40, 1])
+def test_a_stretch_has_as_many_intervals_as_fit(tmp_path, fps):
+    clip = load_clip(make_video(tmp_path / "a.mkv", every(0.025, 2)), fps=fps, end=0.2 if fps > 1 else 2)
+    assert len(clip) == (0.2 * fps if fps > 1 else 2)
+
+
 def test_short_sound_is_padded_behind_and_noted(tmp_path):
     clip = load_clip(make_video(tmp_path / "a.mkv", every(0.1, 3), sound=tone(1)))
     assert rms(clip.waveform[:16000]) > 0.3 and clip.waveform[16100:].abs().max() == 0
