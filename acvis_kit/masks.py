@@ -216,20 +216,14 @@ def boxes(codes: Sequence[RLE]) -> NDArray[np.float64]:
     return _coco().toBbox(list(codes))
 
 
-def shared_pixels(found: Sequence[RLE], true: Sequence[RLE], found_areas: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pixels that each pair of masks of one size shares, int64 (found, true).
+def shared_fractions(found: Sequence[RLE], true: Sequence[RLE]) -> NDArray[np.float64]:
+    """Pixels that each pair of masks of one size shares, as a fraction of those of the first, float64 (found, true).
 
-    pycocotools divides them by the area of the first mask where the second counts as a crowd. It reads each text once.
-
-    Args:
-        found: masks.
-        true: masks.
-        found_areas: pixels of the first ones, at least 1 each.
+    pycocotools divides by the first mask where the second counts as a crowd. It reads each text once.
     """
     if not found or not true:
-        return np.zeros((len(found), len(true)), np.int64)
-    fractions = _coco().iou(list(found), list(true), [1] * len(true))
-    return np.rint(fractions * found_areas[:, None]).astype(np.int64)
+        return np.zeros((len(found), len(true)))
+    return _coco().iou(list(found), list(true), [1] * len(true))
 
 
 def iou(found: Sequence[RLE], true: Sequence[RLE]) -> NDArray[np.float64]:

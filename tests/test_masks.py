@@ -290,9 +290,8 @@ def test_boxes_intersections_and_overlaps_are_those_of_the_pixels() -> None:
     left[1:3, 0:4] = right[1:4, 2:5] = True
     a, b, nothing = masks.encode(left), masks.encode(right), masks.empty((4, 6))
     assert masks.boxes([a, b, nothing]).tolist() == [[0, 1, 4, 2], [2, 1, 3, 3], [0, 0, 0, 0]]
-    assert masks.shared_pixels([a, b], [b, a, nothing], masks.areas([a, b])).tolist() == [[4, 8, 0], [9, 4, 0]]
-    assert masks.shared_pixels([], [a], masks.areas([])).shape == (0, 1)
-    assert masks.shared_pixels([a], [], masks.areas([a])).shape == (1, 0)
+    assert masks.shared_fractions([a, b], [b, a, nothing]).tolist() == [[4 / 8, 1, 0], [1, 4 / 9, 0]]
+    assert masks.shared_fractions([], [a]).shape == (0, 1) and masks.shared_fractions([a], []).shape == (1, 0)
     assert masks.iou([a, nothing], [b, a]).tolist() == [[4 / 13, 1.0], [0.0, 0.0]]
     assert masks.iou([], [a]).shape == (0, 1) and masks.iou([a], []).shape == (1, 0)
 
@@ -301,7 +300,8 @@ def test_shared_pixels_are_counted_exactly() -> None:
     pictures = np.random.default_rng(3).random((8, 301, 257)) < np.linspace(0.01, 0.99, 8)[:, None, None]
     codes = [masks.encode(picture) for picture in pictures]
     flat = pictures.reshape(8, -1).astype(np.int64)
-    assert np.array_equal(masks.shared_pixels(codes[:5], codes, masks.areas(codes[:5])), (flat @ flat.T)[:5])
+    shared = masks.shared_fractions(codes[:5], codes) * masks.areas(codes[:5])[:, None]
+    assert np.array_equal(np.rint(shared), (flat @ flat.T)[:5])
 
 
 def test_null_is_none_and_an_empty_code_is_an_empty_mask() -> None:

@@ -23,10 +23,11 @@ EPS = np.finfo(float).eps
 def tally(sequence: Sequence, categories: Seq[int]) -> Floats:
     """The sums of one video, (K, F, A), with classes in the order of `categories` and sums in the order of `SUMS`."""
     out = np.zeros((len(categories), len(SUMS), len(ALPHAS)))
+    present = {*sequence.true_classes.tolist(), *sequence.pred_classes.tolist()}
     for k, category in enumerate(categories):
-        true = np.flatnonzero(sequence.true_classes == category)
-        pred = np.flatnonzero(sequence.pred_classes == category)
-        if len(true) or len(pred):
+        if category in present:
+            true = np.flatnonzero(sequence.true_classes == category)
+            pred = np.flatnonzero(sequence.pred_classes == category)
             similarity = sequence.iou[:, true][:, :, pred]
             out[k] = _tally_class(similarity, sequence.true_listed[:, true], sequence.pred_listed[:, pred])
     return out

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from acvis_kit.data import schema
 from acvis_kit.errors import DataError, brief
-from acvis_kit.masks import BLANK_720P, RLE, areas, as_code, misfit, runs, shared_pixels
+from acvis_kit.masks import BLANK_720P, RLE, areas, as_code, misfit, runs, shared_fractions
 
 Floats = NDArray[np.float64]
 MOST_PAIRS = 2**24  # of a true and a predicted mask in one frame of a video: scores keep about 40 bytes of each
@@ -254,18 +254,19 @@ def _intersections(
     pred_area: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Common pixels of all pairs, (T, G, P)."""
-    out = np.zeros((len(true_area), len(true), len(predicted)), np.int64)
-    for t in np.flatnonzero(true_area.any(1) & pred_area.any(1)).tolist():
-        g, p = np.flatnonzero(true_area[t]), np.flatnonzero(pred_area[t])
-        masks = [_mask(true[n], t) for n in g.tolist()], [_mask(predicted[n], t) for n in p.tolist()]
-        out[t, g[:, None], p] = shared_pixels(*masks, true_area[t, g])
-    return out
+    pairs = (true_area > 0)[:, :, None] & (pred_area > 0)[:, None, :]  # (T, G, P)
+    fractions = [
+        shared_fractions(_masks(true, t, true_area[t]), _masks(predicted, t, pred_area[t])).ravel()
+        for t in np.flatnonzero(pairs.any((1, 2))).tolist()
+    ]
+    shares = np.zeros(pairs.shape)
+    shares[pairs] = np.concatenate([np.zeros(0), *fractions])  # frame by frame, as the pairs are
+    return np.rint(shares * true_area[:, :, None]).astype(np.int64)
 
 
-def _mask(track: MaskTrack, t: int) -> RLE:
-    code = track.masks[t]
-    assert code is not None, "only listed masks have an area"
-    return code
+def _masks(tracks: Seq[MaskTrack], t: int, area: NDArray[np.int64]) -> list[RLE]:
+    """The masks of frame `t` that have pixels: those are listed."""
+    return [cast("RLE", track.masks[t]) for track, pixels in zip(tracks, area.tolist(), strict=True) if pixels]
 
 
 def _content_order(tracks: Seq[MaskTrack], area: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -63,12 +63,15 @@ def match(sequence: Sequence, unrecorded: int | None = None) -> TrackMatches:
             continue
         pred = by_score[sequence.pred_classes[by_score] == category]
         iou = sequence.track_iou[np.ix_(true, pred)]
-        for r in range(len(ranges)):
-            order = np.argsort(~inside[r, true], kind="stable")  # counted tracks first
-            ignore = (~inside[r, true[order]]).tolist()
+        alike: dict[tuple[bool, ...], list[int]] = {}  # area ranges by the true tracks that are inside
+        for number, row in enumerate(inside[:, true].tolist()):
+            alike.setdefault(tuple(row), []).append(number)
+        for counted, r in alike.items():
+            order = sorted(range(len(true)), key=[not one for one in counted].__getitem__)  # counted tracks first
+            ignore = [not counted[g] for g in order]
             table = iou[order].T.tolist()  # (P, G)
-            for i, threshold in enumerate(IOU_THRESHOLDS):
-                for p, g in _greedy(table, ignore, float(threshold), pred.tolist(), unrecorded):
+            for i, threshold in enumerate(IOU_THRESHOLDS.tolist()):
+                for p, g in _greedy(table, ignore, threshold, pred.tolist(), unrecorded):
                     hit[r, i, pred[p]] = True
                     ignored[r, i, pred[p]] = ignore[g]
     ignored |= ~hit & outside[:, None, :]
