@@ -183,6 +183,39 @@ def test_a_wrong_argument_of_any_other_call_is_named(apart: Path) -> None:
         assert messages and max(map(len, messages)) < 3 * LONGEST_MESSAGE, name
 
 
+def takes_a_truth_value(call: Call) -> list[Any]:
+    """The places of numbers, or of lists of them, where a call takes True or False for 1 or 0."""
+    function, arguments, named = call
+    taken = []
+    for place, usual in [*enumerate(arguments), *named.items()]:
+        listed = isinstance(usual, list | tuple | set) and any(type(one) is int for one in usual)
+        if type(usual) not in (int, float) and not listed:
+            continue
+        for value in (True, False, np.True_, torch.tensor(True)):
+            value = type(usual)([value] * len(usual)) if listed else value
+            positional = [value if number == place else one for number, one in enumerate(arguments)]
+            try:
+                function(*positional, **named | ({place: value} if place in named else {}))
+            except ak.AcvisError:
+                continue
+            taken.append((place, value))
+    return taken
+
+
+@pytest.mark.parametrize("kind", [two_tracks, dog_and_car])
+@pytest.mark.parametrize("name", NAMES)
+def test_true_and_false_are_no_numbers_of_a_prediction(
+    kind: Callable[[], ClipPrediction], name: str, apart: Path
+) -> None:
+    assert takes_a_truth_value(calls_of(kind(), apart)[name]) == []
+
+
+@pytest.mark.slow
+def test_true_and_false_are_no_numbers_of_any_other_call(apart: Path) -> None:
+    for name, call in calls_of_the_rest(apart).items():
+        assert takes_a_truth_value(call) == [], name
+
+
 @pytest.mark.parametrize("kind", [two_tracks, dog_and_car])
 def test_an_option_that_a_video_does_not_have_is_named(kind: Callable[[], ClipPrediction], apart: Path) -> None:
     with pytest.raises(ak.ConfigError, match="alpha: no option of to_video, choose from opacity, max_short_side, prog"):

@@ -24,7 +24,7 @@ from torch import Tensor
 from acvis_kit.errors import AcvisError, ConfigError, DataError, MediaError, brief, kind_of
 from acvis_kit.fields import is_number
 from acvis_kit.files import as_path, write_text
-from acvis_kit.inference.marks import Mark, MarkedFrame, frame_number, plain_number, whole_number
+from acvis_kit.inference.marks import Mark, MarkedFrame, frame_number, frames_of_slice, plain_number, whole_number
 from acvis_kit.media.limits import check_number
 
 if TYPE_CHECKING:
@@ -97,10 +97,7 @@ class ClipPrediction(ABC):
             DataError: no number.
         """
         if isinstance(t, slice):
-            try:
-                return tuple(self[n] for n in range(*t.indices(len(self))))
-            except (TypeError, ValueError) as error:  # not of whole numbers; a step of 0
-                raise DataError(f"a slice of frames needs whole numbers, prediction[2:5] ({error})") from None
+            return tuple(self[n] for n in frames_of_slice(t, len(self)))
         t = frame_number(t, len(self))
         shown = tuple(mark for mark in self.marks if mark.areas()[t] > 0)
         count = None if self.counts is None else int(self.counts[t])

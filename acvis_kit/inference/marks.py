@@ -107,16 +107,23 @@ def whole_number(value: object, wanted: str) -> int:
     """`value` as an int.
 
     Args:
-        value: as the caller gave it, of any type that stands for a whole number.
+        value: as the caller gave it, of any type that stands for a whole number; True and False are none.
         wanted: what it should be, for the message.
 
     Raises:
         DataError: no whole number.
     """
     try:
-        return operator.index(value)  # type: ignore[arg-type]  # that is what is found out
+        return _index(value)
     except TypeError:
         raise DataError(f"expected {wanted}, not {brief(value)}") from None
+
+
+def _index(value: object) -> int:
+    """`operator.index`, which takes True for 1; here it is a TypeError."""
+    if isinstance(plain_number(value), bool):
+        raise TypeError("True and False are no whole numbers")
+    return operator.index(value)  # type: ignore[arg-type]  # that is what is found out
 
 
 def whole_size(value: object, name: str) -> tuple[int, int]:
@@ -130,12 +137,25 @@ def whole_size(value: object, name: str) -> tuple[int, int]:
         DataError: not two whole numbers from 1 to `LARGEST_SIDE`.
     """
     try:
-        height, width = (operator.index(side) for side in value)  # type: ignore[attr-defined]
+        height, width = (_index(side) for side in value)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         height = width = 0
     if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
         raise DataError(f"{name}={brief(value)} must be (height, width) in whole pixels")
     return height, width
+
+
+def frames_of_slice(frames: slice, length: int) -> range:
+    """The numbers of the frames that a slice takes of `length` frames.
+
+    Raises:
+        DataError: not of whole numbers, or a step of 0.
+    """
+    wanted = "whole numbers in a slice of frames, prediction[2:5]"
+    ends = [None if end is None else whole_number(end, wanted) for end in (frames.start, frames.stop, frames.step)]
+    if ends[2] == 0:
+        raise DataError("a slice of frames has the step 0: give another")
+    return range(*slice(*ends).indices(length))
 
 
 def plain_number(value: object) -> object:

@@ -148,8 +148,10 @@ def test_a_frame_that_is_not_there_is_refused(prediction: Prediction) -> None:
         prediction["dog"]
     with pytest.raises(AcvisError, match="no frame 4"):
         prediction[4]
-    with pytest.raises(DataError, match=r"a slice of frames needs whole numbers, prediction\[2:5\]"):
+    with pytest.raises(DataError, match=r"expected whole numbers in a slice of frames, prediction\[2:5\], not 'a'"):
         prediction["a":]
+    with pytest.raises(DataError, match="a slice of frames has the step 0"):
+        prediction[::0]
 
 
 def test_without_a_count_head_hidden_tracks_are_not_counted(prediction: Prediction) -> None:
