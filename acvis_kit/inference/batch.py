@@ -86,7 +86,7 @@ def check_sounds(audio: AudioEdit, max_seconds: float) -> None:
             source, *_, offset, loop = step.arguments
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the clips' own reading warns
-                source.fill(samples, offset, loop)
+                source.fill(samples, offset, loop, [])
 
 
 def check_place(out: Path, video: bool = True, folder: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ Sound = Clip | AudioEdit | Tensor | np.ndarray
 
 
 def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
-    """The clip with the sound to decode, and notes about it for the user.
+    """The clip with the sound to decode, and notes about it for the user; an edit that leaves silence is warned of.
 
     Args:
         clip: with its own sound.
@@ -28,8 +29,9 @@ def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
     """
     clip = replace(clip, waveform=_of_length(torch.as_tensor(clip.waveform), clip))
     waveform, has_audio = clip.waveform, clip.has_audio
+    silent: tuple[str, ...] = ()
     if isinstance(sound, AudioEdit):
-        waveform = sound.apply(clip)
+        waveform, silent = sound.applied(clip)
         has_audio = has_audio or bool(waveform.any())
     elif isinstance(sound, Clip):
         waveform, has_audio = _of_length(sound.waveform, clip), sound.has_audio
@@ -45,8 +47,11 @@ def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
         notes = tuple(note for note in notes if not note.endswith(HEARD_AS_SILENCE))
     if not has_audio and clip.source is None:  # for a file, `load_clip` has added the note
         notes += ("The clip has no sound: the model was given silence.",)
-    if isinstance(sound, AudioEdit) and not waveform.any() and _is_sound_expected(sound, clip):
-        notes += ("The edited sound is silent throughout: compare the seconds of the edit with the clip's.",)
+    if isinstance(sound, AudioEdit) and not silent and not waveform.any() and _is_sound_expected(sound, clip):
+        silent = ("The edited sound is silent throughout: compare the seconds of the edit with the clip's.",)
+    for note in silent:
+        warnings.warn(note, stacklevel=2)
+    notes += silent
     return replace(clip, waveform=waveform, has_audio=has_audio), notes
 
 

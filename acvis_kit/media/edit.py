@@ -18,7 +18,7 @@ from torch import Tensor
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import ConfigError, DataError, brief, kind_of
 from acvis_kit.media.limits import DAY, check_number
-from acvis_kit.media.sound import MAX_SOUND_SECONDS, fit_length, read_stretch
+from acvis_kit.media.sound import MAX_SOUND_SECONDS, fit_length, is_silent, read_stretch
 
 SOUNDING_BLOCK = SAMPLE_RATE // 50  # samples, 20 ms: the blocks that are classified as sound or pause
 SOUNDING_RANGE = 40.0  # dB: blocks this far below the loudest one are pauses
@@ -67,12 +67,17 @@ class AudioEdit:
             ConfigError: `keep` of seconds that the clip does not have.
             DataError: no clip.
         """
+        return self.applied(clip)[0]
+
+    def applied(self, clip: Clip) -> tuple[Tensor, tuple[str, ...]]:
+        """What `apply` returns, and a note about every other sound in which nothing can be heard."""
         if not isinstance(clip, Clip):
             raise DataError(f"{kind_of(clip)} has no sound to edit: give a Clip.")
         sound = clip.waveform.to(torch.float32).clone()
+        notes: list[str] = []
         for step in self.steps:
-            sound = step.change(sound, clip)
-        return sound
+            sound = step.change(sound, clip, notes)
+        return sound, tuple(notes)
 
     @_edit
     def original(self) -> AudioEdit:
@@ -175,9 +180,13 @@ class EditStep:
     name: str
     arguments: tuple[Any, ...] = ()
 
-    def change(self, sound: Tensor, clip: Clip) -> Tensor:
-        """The sound so far (S,) -> the edited sound (S,); `clip` has the original one."""
-        return CHANGES[self.name](sound, clip, *self.arguments)
+    def change(self, sound: Tensor, clip: Clip, notes: list[str]) -> Tensor:
+        """The sound so far (S,) -> the edited sound (S,); `clip` has the original one, `notes` are added to."""
+        arguments = self.arguments
+        if arguments and isinstance(arguments[0], OtherSound):
+            source, *numbers, offset, loop = arguments
+            arguments = (source.fill(len(sound), offset, loop, notes), *numbers)
+        return CHANGES[self.name](sound, clip, *arguments)
 
     def __repr__(self) -> str:
         """The call, without arguments that have their default."""
@@ -230,14 +239,19 @@ class OtherSound:
     def __hash__(self) -> int:
         return hash(self.sound if isinstance(self.sound, Path) else len(self.sound))
 
-    def fill(self, samples: int, offset: float, loop: bool) -> Tensor:
-        """float32 (samples,) from second `offset` on, looped or followed by silence; delayed by a negative one."""
+    def fill(self, samples: int, offset: float, loop: bool, notes: list[str]) -> Tensor:
+        """float32 (samples,) from second `offset` on, looped or followed by silence; delayed by a negative one.
+
+        If nothing can be heard in what is read, `notes` get a sentence about it.
+        """
+        read = self._read(0.0, MAX_SOUND_SECONDS) if loop else self._read(max(0.0, offset), samples / SAMPLE_RATE)
+        if is_silent(read):
+            name = self.sound.name if isinstance(self.sound, Path) else self.label.strip("<>")
+            notes.append(f"The other sound, {name}, is silent where it is used: nothing of it can be heard.")
         if loop:
-            whole = self._read(0.0, MAX_SOUND_SECONDS)
             positions = torch.arange(samples) + round(offset * SAMPLE_RATE)
-            return whole[positions % len(whole)]
-        delay = max(0, -round(offset * SAMPLE_RATE))
-        return _place(self._read(max(0.0, offset), samples / SAMPLE_RATE), delay, samples)
+            return read[positions % len(read)]
+        return _place(read, max(0, -round(offset * SAMPLE_RATE)), samples)
 
     def _read(self, start: float, seconds: float) -> Tensor:
         if isinstance(self.sound, Path):
@@ -258,12 +272,12 @@ def _mute(sound: Tensor, clip: Clip) -> Tensor:
     return torch.zeros_like(sound)
 
 
-def _swap(sound: Tensor, clip: Clip, source: OtherSound, offset: float, loop: bool) -> Tensor:
-    return source.fill(len(sound), offset, loop)
+def _swap(sound: Tensor, clip: Clip, other: Tensor) -> Tensor:
+    return other
 
 
-def _mix(sound: Tensor, clip: Clip, source: OtherSound, gain_db: float, offset: float, loop: bool) -> Tensor:
-    return sound + _amplitude(gain_db) * source.fill(len(sound), offset, loop)
+def _mix(sound: Tensor, clip: Clip, other: Tensor, gain_db: float) -> Tensor:
+    return sound + _amplitude(gain_db) * other
 
 
 def _noise(sound: Tensor, clip: Clip, snr_db: float, seed: int) -> Tensor:
@@ -293,7 +307,8 @@ def _keep(sound: Tensor, clip: Clip, start: float, end: float | None) -> Tensor:
     return kept
 
 
-# What each edit does: the sound so far (S,), the clip before all edits, and the arguments of the edit -> sound (S,).
+# What each edit does: the sound so far (S,), the clip before all edits, and the arguments of the edit, with the other
+# sound as a waveform (S,), instead of its source, offset and loop -> sound (S,).
 CHANGES: dict[str, Callable[..., Tensor]] = {
     "original": _original,
     "mute": _mute,

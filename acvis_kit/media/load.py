@@ -32,7 +32,7 @@ from acvis_kit.media.decoding import (
 from acvis_kit.media.limits import DAY, FPS, SHORTEST, check_number
 from acvis_kit.media.opening import check_file, opened
 from acvis_kit.media.picture import STAMP, DisplayTransform, Screen
-from acvis_kit.media.sound import fit_length, read_sound
+from acvis_kit.media.sound import fit_length, is_silent, read_sound
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -305,6 +305,8 @@ def _load_sound(
         return torch.zeros(samples), False
 
     notes += [note for note in track.findings.notes("sound") if note not in notes]
+    if is_silent(track.waveform):
+        notes.append("The sound is silent: nothing of it can be heard.")
     if track.begins > NOTABLE:
         notes.append(f"The sound begins {track.begins:.2f} s after the picture: silence until then.")
     missing = min(picture_end - stretch.start, seconds) - track.ends

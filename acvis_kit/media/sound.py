@@ -28,6 +28,7 @@ MAX_SOUND_SECONDS = 600.0  # of a sound file; ten minutes take 38 MB
 MAX_PLANES = 7  # channels that lie apart, which PyAV can read
 RATES = (1_000, 768_000)  # Hz; other rates mean that the file is damaged
 PIECE = 2**23  # samples of the file's rate that are resampled at a time, 32 MB: 175 s at 48 kHz
+SILENT_PEAK = 1e-4  # -80 dB of full scale: above the dither of 16 bits, below all that is heard
 # Time stamps are coarse (Matroska: 1 ms, MP3 in AVI: 26 ms) while samples are contiguous: only a larger step is a real
 # gap in the sound.
 REAL_GAP = 0.1  # seconds
@@ -120,6 +121,11 @@ def _ratio(rate: int) -> Fraction:
     rounded to a denominator of at most 1000 (less above 48 kHz), which detunes such a rate by less than 0.01 %.
     """
     return Fraction(rate, SAMPLE_RATE).limit_denominator(1000 * 48_000 // max(rate, 48_000))
+
+
+def is_silent(waveform: Tensor) -> bool:
+    """Whether nothing can be heard in a waveform (S,), in [-1, 1]."""
+    return not bool((waveform.abs() > SILENT_PEAK).any())
 
 
 def fit_length(waveform: Tensor, samples: int) -> Tensor:

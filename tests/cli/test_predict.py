@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from scipy.io import wavfile
 
 from acvis_kit.cli import main
 from acvis_kit.cli.options import RANDOM_WARNING
@@ -60,6 +61,15 @@ def test_the_overlay_has_the_edited_sound(clip_file: Path, weights: Path, tmp_pa
     assert json.loads((tmp_path / "result.json").read_text())["settings"]["audio"] == "AudioEdit.mute()"
     assert main([*run, "--audio", f"swap:{clip_file}", "--audio", "gain:-20"]) == 0
     assert 0.01 < loudness(tmp_path / "overlay.mp4") < 0.05
+
+
+def test_another_sound_that_is_silent_is_noted(clip_file: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    silent, out = tmp_path / "silent.wav", tmp_path / "out"
+    wavfile.write(silent, 16_000, np.zeros(16_000, np.int16))
+    run = ["predict", str(clip_file), "-o", str(out), "--weights", str(weights), "--no-video"]
+    assert main([*run, "--audio", f"swap:{silent}"]) == 0
+    assert "note: The other sound, silent.wav, is silent where it is used" in capsys.readouterr().err
+    assert "silent.wav, is silent" in json.loads((out / "result.json").read_text())["notes"][0]
 
 
 def test_a_part_of_the_sound_has_the_seconds_of_the_tables(

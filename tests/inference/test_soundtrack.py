@@ -1,10 +1,14 @@
 """The sound to decode a clip with: kinds, lengths, and the notes that tell of it."""
 
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.io import wavfile
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import DataError
@@ -63,6 +67,7 @@ def test_an_edit_that_leaves_silence_without_being_asked_to_is_noted() -> None:
     clip = Clip.from_arrays(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.ones(32_000))
     for edit in (AudioEdit.shift(20), AudioEdit.shift(-2), AudioEdit.swap(torch.ones(16_000), offset=-2)):
         assert "silent throughout" in soundtrack(clip, edit)[1][-1], edit
+    assert len(soundtrack(clip, AudioEdit.swap(torch.zeros(16_000)))[1]) == 1  # not "compare the seconds" too
     silent = replace(clip, waveform=torch.zeros(32_000))
     for given, edit in (
         (clip, AudioEdit.mute()),
@@ -71,3 +76,23 @@ def test_an_edit_that_leaves_silence_without_being_asked_to_is_noted() -> None:
         (clip, None),
     ):
         assert not any("silent throughout" in note for note in soundtrack(given, edit)[1]), edit
+
+
+@pytest.mark.parametrize("peak", [0.0, 6e-5])  # the dither of 16 bits
+@pytest.mark.parametrize("edit", [AudioEdit.swap, AudioEdit.mix])
+def test_another_sound_in_which_nothing_can_be_heard_is_noted(
+    edit: Callable[..., AudioEdit], peak: float, tmp_path: Path
+) -> None:
+    clip = Clip.from_arrays(FRAMES, TONE)
+    quiet = tmp_path / "quiet.wav"
+    wavfile.write(quiet, SAMPLE_RATE, np.full(SAMPLE_RATE, round(peak * 2**15), np.int16))
+    with pytest.warns(UserWarning, match=r"The other sound, quiet\.wav, is silent where it is used"):
+        _, (note,) = soundtrack(clip, edit(quiet))
+    assert "quiet.wav, is silent" in note
+    pause_then_tone = torch.cat([torch.zeros(3 * SAMPLE_RATE), TONE])
+    with pytest.warns(UserWarning, match="waveform of 5 s, is silent where it is used"):
+        soundtrack(clip, edit(pause_then_tone))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for given in (edit(pause_then_tone, offset=3), edit(1e-3 * TONE), edit(pause_then_tone, loop=True, offset=3)):
+            assert soundtrack(clip, given)[1] == ()

@@ -242,6 +242,14 @@ def test_a_clip_without_sound_loads_with_silence(tmp_path):
     assert noted(clip, "no sound track")
 
 
+def test_a_silent_sound_track_is_noted(tmp_path):
+    quiet, loud = (
+        load_clip(make_video(tmp_path / f"{name}.mkv", every(0.1, 2), sound=level * tone(2)))
+        for name, level in (("quiet", 0), ("loud", 1))
+    )
+    assert noted(quiet, "The sound is silent") and quiet.has_audio and not loud.notes
+
+
 @pytest.mark.parametrize(("suffix", "codec"), [("mkv", "pcm_s16le"), ("mp4", "aac")])
 def test_late_sound_is_padded_in_front_and_noted(tmp_path, suffix, codec):
     path = make_video(tmp_path / f"a.{suffix}", every(0.1, 3), sound=tone(2), sound_start=1.0, sound_codec=codec)
