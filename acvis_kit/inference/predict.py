@@ -15,7 +15,7 @@ from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.inference.semantic import SemanticPrediction
 from acvis_kit.inference.semantic_predictor import SemanticPredictor
-from acvis_kit.inference.soundtrack import Sound
+from acvis_kit.inference.soundtrack import Sound, checked_sound
 from acvis_kit.media.load import load_clip
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.model import AVSC
@@ -38,7 +38,7 @@ def predict(
     Args:
         clip: a clip, or the path of a video file, which is read as a whole; `load_clip` has options for a part of it,
             or another rate.
-        audio: the sound, see `Predictor.decode`; None: the clip's own.
+        audio: the sound, see `Predictor.decode`, such as "mute"; None: the clip's own.
         weights: a model, or a name or path for `load_model`. The default is part of the installation, made for filmed
             video of 18 classes, and often wrong; "acvis-synth-tiny" is for drawn scenes.
         **settings: of the `Predictor` or `SemanticPredictor`, for example score_threshold=0.5 or device="cuda"; of
@@ -60,6 +60,7 @@ def predict(
             f"{', '.join(options)}: predict has no options of load_clip: load the clip with them first, "
             f"ak.predict(ak.load_clip({path}, {given}))"
         )
+    audio = checked_sound(audio)  # before the weights are loaded
     return predictor_for(weights, **settings)(clip, audio)
 
 

@@ -31,7 +31,7 @@ from acvis_kit.inference.model_copy import (
 from acvis_kit.inference.postprocess import Drawn, tracks_of
 from acvis_kit.inference.precision import matmul_precision, precision_of
 from acvis_kit.inference.prediction import Prediction, masks_of_frames
-from acvis_kit.inference.soundtrack import Sound, soundtrack
+from acvis_kit.inference.soundtrack import Sound, checked_sound, soundtrack
 from acvis_kit.media.limits import check_number
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.mel import frame_seconds, log_mel
@@ -142,6 +142,7 @@ class Predictor:
             audio: the sound, see `decode`; None: the clip's own.
             progress: see `encode` and `decode`.
         """
+        audio = checked_sound(audio)  # before the frames are encoded
         features = self.encode(clip, progress=progress)
         return self.decode(features, audio, progress=progress)
 
@@ -237,8 +238,8 @@ class Predictor:
 
         Args:
             features: from `encode`, of T frames.
-            sound: a clip (its own sound), an `AudioEdit` of the encoded clip, or a waveform (S,) at 16 kHz. None, if
-                nothing else is given: the encoded clip's own sound.
+            sound: a clip (its own sound), an `AudioEdit` of the encoded clip or its text as for `AudioEdit.parse`
+                ("mute"), or a waveform (S,) at 16 kHz. None, if nothing else is given: the encoded clip's own sound.
             output_size: (h, w) of the masks; None: the size of the frames given to `encode`.
             log_mel: (T, 96, 64), instead of a sound.
             audio_features: (T, 128), instead of a sound, for models that take precomputed features.

@@ -23,7 +23,7 @@ from acvis_kit.inference.marks import whole_size
 from acvis_kit.inference.model_copy import EncoderKey, evaluation_copy, key_of, usable_device
 from acvis_kit.inference.precision import precision_of
 from acvis_kit.inference.semantic import SemanticPrediction, heard_instances
-from acvis_kit.inference.soundtrack import Sound, soundtrack
+from acvis_kit.inference.soundtrack import Sound, checked_sound, soundtrack
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.mel import frame_seconds
 from acvis_kit.models.avsc.candidates import Candidates
@@ -151,6 +151,7 @@ class SemanticPredictor:
         progress: Progress | None = None,
     ) -> SemanticPrediction:
         """Encode `clip` and decode it with its own sound, an edit of it, another clip's or a waveform (S,), 16 kHz."""
+        audio = checked_sound(audio)  # before the frames are encoded
         return self.decode(self.encode(clip, progress=progress), audio, progress=progress)
 
     @torch.inference_mode(False)  # what is made in this mode can be neither changed nor used in a loss afterwards
@@ -198,8 +199,8 @@ class SemanticPredictor:
 
         Args:
             features: from `encode`, of T frames.
-            sound: a clip (its own sound), an `AudioEdit` of the encoded clip, or a waveform (S,) at 16 kHz. None: the
-                encoded clip's own sound.
+            sound: a clip (its own sound), an `AudioEdit` of the encoded clip or its text as for `AudioEdit.parse`
+                ("mute"), or a waveform (S,) at 16 kHz. None: the encoded clip's own sound.
             output_size: (h, w) of the maps; None: the size of the clip's frames.
             audio_features: (T, C_a), instead of a sound.
             progress: called with ("decode", frames done, frames in total).

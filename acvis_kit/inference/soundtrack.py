@@ -11,10 +11,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip
-from acvis_kit.errors import DataError
+from acvis_kit.errors import DataError, brief
 from acvis_kit.media.edit import AudioEdit
 
-Sound = Clip | AudioEdit | Tensor | np.ndarray
+Sound = Clip | AudioEdit | Tensor | np.ndarray | str
+
+
+def checked_sound(sound: object) -> Clip | AudioEdit | Tensor | np.ndarray | None:
+    """A sound as a caller gave it; a text is an edit as of the command line, "mute" or "swap:dog.wav".
+
+    Raises:
+        DataError: a sound of another type.
+        ConfigError: a text that is no edit.
+    """
+    if isinstance(sound, str):
+        return AudioEdit.parse(sound)
+    if not isinstance(sound, Clip | AudioEdit | Tensor | np.ndarray | None):
+        raise DataError(
+            f"a sound is a Clip, an AudioEdit, its text or a waveform, not {brief(sound)}: for a file use "
+            "AudioEdit.swap('dog.wav'), for silence 'mute'"
+        )
+    return sound
 
 
 def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
@@ -22,11 +39,13 @@ def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
 
     Args:
         clip: with its own sound.
-        sound: another clip, an `AudioEdit` of this one, or a waveform (S,) at 16 kHz; None: the clip's own.
+        sound: another clip, an `AudioEdit` of this one or its text, or a waveform (S,) at 16 kHz; None: the clip's own.
 
     Raises:
         DataError: a sound of another type or length.
+        ConfigError: a text that is no edit.
     """
+    sound = checked_sound(sound)
     clip = replace(clip, waveform=_of_length(torch.as_tensor(clip.waveform), clip))
     waveform, has_audio = clip.waveform, clip.has_audio
     silent: tuple[str, ...] = ()
@@ -35,13 +54,8 @@ def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
         has_audio = has_audio or bool(waveform.any())
     elif isinstance(sound, Clip):
         waveform, has_audio = _of_length(sound.waveform, clip), sound.has_audio
-    elif isinstance(sound, Tensor | np.ndarray):
-        waveform, has_audio = _of_length(torch.as_tensor(sound), clip), True
     elif sound is not None:
-        raise DataError(
-            f"a sound is a Clip, an AudioEdit or a waveform, not {sound!r:.60}: for a file or a word use "
-            "AudioEdit.swap('dog.wav'), AudioEdit.mute(), AudioEdit.parse(...)"
-        )
+        waveform, has_audio = _of_length(torch.as_tensor(sound), clip), True
     notes = clip.notes
     if has_audio and not clip.has_audio:  # a sound replaces the missing one
         notes = tuple(note for note in notes if not note.endswith(HEARD_AS_SILENCE))

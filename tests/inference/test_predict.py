@@ -39,6 +39,16 @@ def test_settings_are_those_of_the_predictor(noise_clip: Clip, tiny_model: ACVIS
         ak.Predictor(marking_avsc())
 
 
+def test_a_sound_may_be_the_text_of_an_edit_and_is_checked_first(noise_clip: Clip, tiny_model: ACVIS) -> None:
+    for model in (tiny_model, marking_avsc()):
+        muted = ak.predict(noise_clip, audio="mute", weights=model)
+        assert muted.clip is not None and not muted.clip.waveform.any()
+        with pytest.raises(ConfigError, match='the edit "loud" is unknown'):
+            predictor_for(model)("missing.mp4", "loud")
+    with pytest.raises(ConfigError, match='the edit "loud" is unknown'):
+        ak.predict(noise_clip, "loud", weights="no-such-weights")
+
+
 def test_every_field_of_the_inference_is_a_setting(noise_clip: Clip, tiny_model: ACVIS) -> None:
     predictor = predictor_for(tiny_model, sounding_bias=1.5, top_k=7)
     assert predictor.inference == replace(inference_of(tiny_model.config), sounding_bias=1.5, top_k=7)

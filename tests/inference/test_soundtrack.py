@@ -11,7 +11,7 @@ import torch
 from scipy.io import wavfile
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
-from acvis_kit.errors import DataError
+from acvis_kit.errors import ConfigError, DataError
 from acvis_kit.inference.soundtrack import soundtrack
 from acvis_kit.media.edit import AudioEdit
 
@@ -37,8 +37,19 @@ def test_a_second_too_little_is_silence_and_more_is_refused() -> None:
         soundtrack(clip, TONE[:0])
     with pytest.raises(DataError, match=r"torch\.int16 or holds NaN"):
         soundtrack(clip, TONE.to(torch.int16))
-    with pytest.raises(DataError, match=r"not 'dog': for a file or a word"):
-        soundtrack(clip, "dog")
+    with pytest.raises(DataError, match=r"dog\.wav.*: for a file use AudioEdit\.swap\('dog.wav'\), for silence 'mute'"):
+        soundtrack(clip, Path("dog.wav"))  # type: ignore[arg-type]
+
+
+def test_a_text_is_an_edit_in_the_words_of_the_command() -> None:
+    clip = Clip.from_arrays(FRAMES, TONE)
+    assert not soundtrack(clip, "mute")[0].waveform.any()
+    assert torch.equal(soundtrack(clip, "shift:1")[0].waveform, AudioEdit.shift(1).apply(clip))
+    for text in ("silence", "dog.wav"):
+        with pytest.raises(
+            ConfigError, match=rf'the edit "{text}" is unknown or incomplete: write original \| mute \| sw'
+        ):
+            soundtrack(clip, text)
 
 
 @pytest.mark.parametrize(
