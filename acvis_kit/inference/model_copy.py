@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from acvis_kit.errors import ConfigError, brief, kind_of
+from acvis_kit.errors import ConfigError, WeightsError, brief, kind_of
 from acvis_kit.inference.precision import Precision
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.models.avsc.model import AVSC
@@ -47,6 +47,52 @@ def unwrapped(model: object) -> tuple[ACVIS, Callable[[Any], Any] | None]:
         f"model is {kind}: pass an ACVIS, for example from load_model, or the name or path of weights: "
         "Predictor('acvis-synth-tiny')"
     )
+
+
+class ModelRunner(Generic[ModuleT]):
+    """Base of the predictors, which run a copy of a given model: its weights must not change, which the copy shares.
+
+    A subclass sets `model` and `_key`, then calls `_watch_weights`.
+
+    Attributes:
+        model: the copy.
+    """
+
+    model: ModuleT
+    _key: EncoderKey
+    _shared: list[Tensor]
+    _version: int
+
+    @property
+    def encoder_key(self) -> EncoderKey:
+        """Identity of encoded features: they are decoded only by the weights and precision that encoded them."""
+        return self._key
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy, which has equal weights and so decodes the same features."""
+        self._check_weights()  # a copy could not tell
+        return {name: value for name, value in self.__dict__.items() if name not in ("_shared", "_version")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._watch_weights()
+
+    def _watch_weights(self) -> None:
+        """Remember the weights as they are, for `_check_weights`."""
+        self._shared = weights_of(self.model)
+        self._version = version_of(self._shared)
+
+    def _check_weights(self) -> None:
+        """Refuse to run a mixture of old and new weights.
+
+        Raises:
+            WeightsError: the weights of the given model, which the copy shares in part, have been changed.
+        """
+        if version_of(self._shared) != self._version:
+            name = type(self).__name__
+            raise WeightsError(
+                f"the model's weights have been changed since this {name} was made: make a new {name} of it"
+            )
 
 
 def usable_device(device: torch.device | str) -> torch.device:

@@ -20,13 +20,11 @@ from acvis_kit.inference.features import VisualFeatures, ordinary
 from acvis_kit.inference.marks import whole_number, whole_size
 from acvis_kit.inference.model_copy import (
     COMPILED_PARTS,
-    EncoderKey,
+    ModelRunner,
     evaluation_copy,
     key_of,
     unwrapped,
     usable_device,
-    version_of,
-    weights_of,
 )
 from acvis_kit.inference.postprocess import Drawn, tracks_of
 from acvis_kit.inference.precision import matmul_precision, precision_of
@@ -47,7 +45,7 @@ MOST_FRAMES_AT_ONCE = 10_000
 PIXELS_AT_ONCE = 2**18  # slightly more than a frame of 360x640
 
 
-class Predictor:
+class Predictor(ModelRunner[ACVIS]):
     """Runs a model over clips of any length in bounded memory.
 
     The given model is not changed: the attribute `model` is a copy in evaluation mode, which shares the memory of all
@@ -128,9 +126,8 @@ class Predictor:
         if compiler is not None:
             for part in COMPILED_PARTS:
                 setattr(self.model, part, compiler(getattr(self.model, part)))
-        self._shared = weights_of(self.model)
-        self._version = version_of(self._shared)
         self._key = key_of(model, precision)
+        self._watch_weights()
 
     def __call__(
         self, clip: Clip | str | Path, audio: Sound | None = None, *, progress: Progress | None = None
@@ -153,16 +150,6 @@ class Predictor:
             f"Predictor({len(config.class_names)} classes, backbone {config.backbone}, {dtype} on {self.device}, short "
             f"side {side}, scores above {self.score_threshold:g})"
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For a copy, which has equal weights and so decodes the same features."""
-        self._check_weights()  # a copy could not tell
-        return {name: value for name, value in self.__dict__.items() if name not in ("_shared", "_version")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._shared = weights_of(self.model)
-        self._version = version_of(self._shared)
 
     @property
     def score_threshold(self) -> float:
@@ -343,22 +330,6 @@ class Predictor:
     def _frames_that_fit(self, size: tuple[int, int]) -> int:
         pixels = PIXELS_AT_ONCE if self.device.type == "cpu" else 16 * PIXELS_AT_ONCE
         return max(1, pixels // (size[0] * size[1]))
-
-    @property
-    def encoder_key(self) -> EncoderKey:
-        """Identity of encoded features: they are decoded only by the weights and precision that encoded them."""
-        return self._key
-
-    def _check_weights(self) -> None:
-        """Refuse to run a mixture of old and new weights.
-
-        Raises:
-            WeightsError: the weights of the given model, which the copy shares in part, have been changed.
-        """
-        if version_of(self._shared) != self._version:
-            raise WeightsError(
-                "the model's weights have been changed since this Predictor was made: make a new Predictor of it"
-            )
 
     @property
     def _exact(self) -> torch.dtype:

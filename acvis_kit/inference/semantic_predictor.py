@@ -20,7 +20,7 @@ from acvis_kit.clip import Clip, Progress, check_progress
 from acvis_kit.errors import ConfigError, DataError, brief, kind_of
 from acvis_kit.inference.features import MEGABYTE
 from acvis_kit.inference.marks import whole_size
-from acvis_kit.inference.model_copy import EncoderKey, evaluation_copy, key_of, usable_device
+from acvis_kit.inference.model_copy import ModelRunner, evaluation_copy, key_of, usable_device
 from acvis_kit.inference.precision import precision_of
 from acvis_kit.inference.semantic import SemanticPrediction, heard_instances
 from acvis_kit.inference.soundtrack import Sound, checked_sound, soundtrack
@@ -100,11 +100,12 @@ class SemanticFeatures:
                 yield kept
 
 
-class SemanticPredictor:
+class SemanticPredictor(ModelRunner[AVSC | RAVS]):
     """Runs AVSC or RAVS over clips of any length.
 
     Args:
-        model: an AVSC or RAVS, or the name or path of weights for `load_model`. It is not changed.
+        model: an AVSC or RAVS, or the name or path of weights for `load_model`. It is not changed; after a step of
+            training make a new SemanticPredictor.
         threshold: a pixel sounds where its score exceeds it, in [0, 1). None: the value of `inference`.
         device: None: that of the model.
         dtype: as of `Predictor`: a dtype or its name, "auto", or None, the model's own.
@@ -137,11 +138,7 @@ class SemanticPredictor:
         self.autocast_dtype = precision.autocast
         self.model = evaluation_copy(found, self.device, precision.weights)
         self._key = key_of(found, precision)
-
-    @property
-    def encoder_key(self) -> EncoderKey:
-        """Identity of encoded features: they are decoded only by the weights and precision that encoded them."""
-        return self._key
+        self._watch_weights()
 
     def __call__(
         self,
@@ -165,8 +162,10 @@ class SemanticPredictor:
 
         Raises:
             DataError: a clip without frames.
+            WeightsError: the weights of the given model have changed.
         """
         check_progress(progress)
+        self._check_weights()
         if isinstance(clip, str | Path):
             clip = load_clip(clip)
         if not isinstance(clip, Clip):
@@ -208,6 +207,7 @@ class SemanticPredictor:
         Raises:
             DataError: the sound does not have the length of T frames, is given twice, or the features are another
                 model's.
+            WeightsError: the weights of the given model have changed.
         """
         if not isinstance(features, SemanticFeatures):
             raise DataError(
@@ -215,9 +215,11 @@ class SemanticPredictor:
                 "predictor.decode(predictor.encode(clip)), or predictor(clip)"
             )
         check_progress(progress)
+        self._check_weights()
         if features.encoder_key != self.encoder_key:
             raise DataError(
-                "these features were encoded by another model or precision: encode the clip with this predictor"
+                "these features were encoded by another model or precision, or before its weights changed: encode the "
+                "clip with this SemanticPredictor"
             )
         if sound is not None and audio_features is not None:
             raise DataError("give one of sound and audio_features, not both")

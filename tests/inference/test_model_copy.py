@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +15,14 @@ from acvis_kit.clip import Clip
 from acvis_kit.errors import ConfigError, DataError, WeightsError
 from acvis_kit.inference import model_copy
 from acvis_kit.inference.model_copy import evaluation_copy, weights_of
+from acvis_kit.inference.predict import predictor_for
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.models.acvis.model import ACVIS
+from acvis_kit.models.avsc.model import AVSC
 from acvis_kit.models.encoders.resnet import ResNet
+from acvis_kit.models.ravs.model import RAVS
 from tests.conftest import TINY, make_model
+from tests.semantic_models import marking_avsc, marking_ravs
 
 CPU = torch.device("cpu")
 
@@ -66,21 +73,25 @@ def test_two_predictors_of_a_model_decode_each_others_features(tiny_model: ACVIS
             other.decode(first.encode(noise_clip))
 
 
-def test_after_a_step_of_training_a_new_predictor_is_needed(noise_clip: Clip) -> None:
+@pytest.mark.parametrize("make", [lambda: make_model(TINY), marking_avsc, marking_ravs])
+def test_after_a_step_of_training_a_new_predictor_is_needed(
+    make: Callable[[], ACVIS | AVSC | RAVS], noise_clip: Clip
+) -> None:
     """The old one would mix shared weights, which are new, with copied ones."""
-    model = make_model(TINY)
-    old = Predictor(model)
+    model = make()
+    old: Any = predictor_for(model)
+    kind = type(old)
     features = old.encode(noise_clip)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     torch.optim.SGD(model.parameters(), lr=0.01).step()
-    for run in (lambda: old.encode(noise_clip), lambda: old.decode(features)):
-        with pytest.raises(WeightsError, match="make a new Predictor"):
+    for run in (lambda: old.encode(noise_clip), lambda: old.decode(features), lambda: deepcopy(old)):
+        with pytest.raises(WeightsError, match=f"since this {kind.__name__} was made: make a new {kind.__name__} of"):
             run()
-    new = Predictor(model)
+    new: Any = kind(model)
     with pytest.raises(DataError, match="before its weights changed"):
         new.decode(features)
-    assert new(noise_clip).counts.shape == (8,)
+    assert len(deepcopy(new).decode(new.encode(noise_clip))) == 8
 
 
 def test_a_wrapped_model_or_something_else_is_refused_with_what_is_wanted(tiny_model: ACVIS) -> None:
