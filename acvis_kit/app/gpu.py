@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from acvis_kit.app.clips import clip_of, mask_size, still_of, without_pixels
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.inference.semantic_predictor import SemanticPredictor
-from acvis_kit.media.decoding import claimed_end, opened
+from acvis_kit.media.decoding import claimed_end, opened, stated_end
 from acvis_kit.media.load import load_clip
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ LONGEST = 120.0  # GPU seconds that one run may request
 def duration_of(clip: str, max_seconds: float) -> int:
     """GPU seconds to request for the clip in a file, from its length; at most `LONGEST`."""
     with opened(Path(clip)) as container:
-        length = claimed_end(container, "video") or (container.duration or 0) / 1e6 or max_seconds
+        length = claimed_end(container, "video") or stated_end(container)
     return round(min(LONGEST, START + PER_SECOND * min(length, max_seconds)))
 
 

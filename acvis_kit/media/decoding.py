@@ -31,6 +31,7 @@ REORDER = 4  # frames whose stamps are sorted together: as deep as B-frames are 
 PREROLL = 0.5  # seconds of sound decoded before the start, for decoders that need earlier samples
 GUESSED_STEP = 1 / 25  # seconds between frames without time stamps and rate
 DECODER_MAX_PIXELS = 2**26  # FFmpeg itself refuses larger pictures, before it allocates them (8192 x 8192)
+STAMPS_STATED = ("matroska", "nut", "asf")  # formats whose header states the last time stamp, not the time until then
 MAX_HELD = 2**26  # bytes of packets that wait for a later key frame before the start
 
 
@@ -99,7 +100,19 @@ def claimed_end(container: InputContainer, kind: StreamKind) -> float | None:
     stream = find_stream(container, kind)
     if stream is None or not stream.duration or stream.duration < 0:
         return None
-    return _seconds(stream, stream.start_time) + _seconds(stream, stream.duration) - time_zero(container)
+    lasts = _seconds(stream, stream.duration)
+    return (lasts if _states_stamps(container) else _seconds(stream, stream.start_time) + lasts) - time_zero(container)
+
+
+def stated_end(container: InputContainer) -> float:
+    """The end of the file as it states it, in seconds of the player's clock; infinite if it does not."""
+    if not container.duration:
+        return math.inf
+    return container.duration / 1e6 - (time_zero(container) if _states_stamps(container) else 0.0)
+
+
+def _states_stamps(container: InputContainer) -> bool:
+    return container.format.name.split(",")[0] in STAMPS_STATED
 
 
 def is_indexed(container: InputContainer) -> bool:

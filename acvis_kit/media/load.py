@@ -28,6 +28,7 @@ from acvis_kit.media.decoding import (
     is_estimated,
     is_indexed,
     scanned_end,
+    stated_end,
 )
 from acvis_kit.media.limits import DAY, FPS, SHORTEST, check_number
 from acvis_kit.media.opening import check_file, opened
@@ -204,7 +205,7 @@ def _inspect(stretch: Stretch, max_pixels: int, max_bytes: int) -> _Facts:
         claims = _Facts(
             pixel_aspect=stream.sample_aspect_ratio,
             picture_end=claimed_end(container, "video"),
-            file_end=container.duration / 1e6 if container.duration else math.inf,
+            file_end=stated_end(container),
             sound_end=claimed_end(container, "audio"),
         )
         known, estimated = is_indexed(container), is_estimated(container)

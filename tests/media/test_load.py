@@ -242,6 +242,36 @@ def test_a_clip_without_sound_loads_with_silence(tmp_path):
     assert noted(clip, "no sound track")
 
 
+@pytest.mark.parametrize("begin", [5, 300])
+@pytest.mark.parametrize(
+    ("suffix", "picture", "sound"),
+    [
+        ("mkv", "libx264", "pcm_s16le"),
+        ("nut", "libx264", "pcm_s16le"),
+        ("asf", "msmpeg4v3", "mp2"),
+        ("ts", "libx264", "mp2"),
+        ("mov", "libx264", "pcm_s16le"),
+    ],
+)
+def test_stamps_that_begin_later_lengthen_neither_picture_nor_sound(tmp_path, suffix, picture, sound, begin):
+    """A player's clock shows 0 there, as in a part of a longer recording."""
+    video = make_video(
+        tmp_path / f"part.{suffix}", [begin + t for t in every(0.1, 4)], codec=picture, sound=tone(4, 48000),
+        sound_rate=48000, sound_start=begin, sound_codec=sound,
+    )  # fmt: skip
+    clip = load_clip(video)
+    assert clip.notes == () and clip.duration == pytest.approx(4, abs=0.1)
+    assert numbers(clip) == pytest.approx([5, 15, 25, 35], abs=1)  # a sound's lead may shift the clock by 20 ms
+    later = load_clip(video, start=2)
+    assert later.notes == () and numbers(later) == pytest.approx([25, 35], abs=1)
+
+
+def test_the_excess_of_a_later_sound_counts_from_the_first_picture(tmp_path):
+    stamps = [5 + t for t in every(0.1, 4)]
+    clip = load_clip(make_video(tmp_path / "part.mkv", stamps, sound=tone(4), sound_start=6))
+    assert noted(clip, "The sound begins 1.00 s after") and noted(clip, "The sound is 1.00 s longer")
+
+
 def test_a_silent_sound_track_is_noted(tmp_path):
     quiet, loud = (
         load_clip(make_video(tmp_path / f"{name}.mkv", every(0.1, 2), sound=level * tone(2)))
