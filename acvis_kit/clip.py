@@ -50,6 +50,7 @@ class Clip:
         source_fps: frames per second of the source (its median step, clamped to 1..60, in hundredths).
         notes: repairs and cuts made while loading, one sentence each, to be shown to the user.
         source_stamp: `files.stamp_of` the source as it was loaded; None for a clip made from arrays.
+        other_sources: files of other sounds that `waveform` was made from.
     """
 
     frames: Tensor
@@ -63,6 +64,7 @@ class Clip:
     source_fps: float = 1.0
     notes: tuple[str, ...] = ()
     source_stamp: tuple[int, int] | None = None
+    other_sources: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return self.frames.shape[0]
@@ -73,6 +75,11 @@ class Clip:
         sound = "with sound" if self.has_audio else "without sound"
         notes = f", {len(self.notes)} notes" if self.notes else ""
         return f"Clip({name}{len(self)} frames of {height}x{width} at {self.fps:g} per second, {sound}{notes})"
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """All files that it was made from."""
+        return (self.source, *self.other_sources) if self.source is not None else self.other_sources
 
     @property
     def size(self) -> tuple[int, int]:

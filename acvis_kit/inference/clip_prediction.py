@@ -201,9 +201,9 @@ class ClipPrediction(ABC):
 
         Raises:
             DataError: an id that is no whole number.
-            AcvisError: the file is the clip's own, or cannot be written.
+            AcvisError: the file is the clip's or another sound's own, or cannot be written.
         """
-        return write_text(self._beside_the_clip(path), json.dumps(self.to_dict(video_id)))
+        return write_text(self.output_path(path), json.dumps(self.to_dict(video_id)))
 
     def to_csv(self, path: str | Path) -> Path:
         """Write the table of `to_dataframe`, one row per frame; a count as it is displayed, such as "2+".
@@ -211,7 +211,7 @@ class ClipPrediction(ABC):
         Times are those of the file, also where only a stretch of it was loaded.
 
         Raises:
-            AcvisError: the file is the clip's own, or cannot be written.
+            AcvisError: the file is the clip's or another sound's own, or cannot be written.
         """
         rows = self._rows()
         table = io.StringIO()
@@ -219,14 +219,21 @@ class ClipPrediction(ABC):
         writer.writerow(rows[0])
         for t, row in enumerate(rows):
             writer.writerow([self._cell(column, value, t) for column, value in row.items()])
-        return write_text(self._beside_the_clip(path), table.getvalue())
+        return write_text(self.output_path(path), table.getvalue())
 
-    def _beside_the_clip(self, path: str | Path) -> Path:
-        """The path of a file to write; MediaError if it is that of the clip."""
+    def output_path(self, path: str | Path) -> Path:
+        """The path of a file to write.
+
+        Raises:
+            MediaError: it is that of the clip, or of another sound that was given to the model.
+        """
         path = as_path(path, MediaError)
-        source = self.clip.source if self.clip is not None else None
-        if source is not None and path.resolve() == source.resolve():
-            raise MediaError(f"{path} is the clip itself: choose another name")
+        clip = self.clip
+        for source in clip.sources if clip is not None else ():
+            if path.resolve() == source.resolve():
+                own = clip is not None and source == clip.source
+                what = "the clip itself" if own else "a sound that the model was given"
+                raise MediaError(f"{path} is {what}: choose another name")
         return path
 
     def _cell(self, column: str, value: Any, t: int) -> str | None:
@@ -324,14 +331,15 @@ class ClipPrediction(ABC):
         """Write the clip with its masks and the sound that the model was given; see `viz.write_overlay`.
 
         Raises:
-            MediaError: the file is the clip's own or cannot be written, or the clip's own file has been replaced.
+            MediaError: the file is the clip's or another sound's own or cannot be written, or that of the clip has been
+                replaced.
             ConfigError: an option that there is not, or a value outside its range.
         """
         write = _viz().write_overlay
         known = [*signature(write).parameters][2:]
         if unknown := [name for name in options if name not in known]:
             raise ConfigError(f"{', '.join(unknown)}: no option of to_video, choose from {', '.join(known)}")
-        return write(self, self._beside_the_clip(path), **options)
+        return write(self, path, **options)
 
     def _frame_at(self, second: float) -> int:
         given: Any = plain_number(second)

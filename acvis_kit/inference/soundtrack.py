@@ -49,11 +49,14 @@ def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
     clip = replace(clip, waveform=_of_length(torch.as_tensor(clip.waveform), clip))
     waveform, has_audio = clip.waveform, clip.has_audio
     silent: tuple[str, ...] = ()
+    files = clip.other_sources
     if isinstance(sound, AudioEdit):
         waveform, silent = sound.applied(clip)
+        files += sound.files
         has_audio = has_audio or bool(waveform.any())
     elif isinstance(sound, Clip):
         waveform, has_audio = _of_length(sound.waveform, clip), sound.has_audio
+        files = sound.sources
     elif sound is not None:
         waveform, has_audio = _of_length(torch.as_tensor(sound), clip), True
     notes = clip.notes
@@ -66,7 +69,7 @@ def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
     for note in silent:
         warnings.warn(note, stacklevel=2)
     notes += silent
-    return replace(clip, waveform=waveform, has_audio=has_audio), notes
+    return replace(clip, waveform=waveform, has_audio=has_audio, other_sources=files), notes
 
 
 def _is_sound_expected(edit: AudioEdit, clip: Clip) -> bool:

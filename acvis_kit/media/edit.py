@@ -79,6 +79,12 @@ class AudioEdit:
             sound = step.change(sound, clip, notes)
         return sound, tuple(notes)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of other sounds, of `swap` and `mix`."""
+        others = [one for step in self.steps for one in step.arguments if isinstance(one, OtherSound)]
+        return tuple(file for other in others for file in other.files)
+
     @_edit
     def original(self) -> AudioEdit:
         """The clip's own sound: undoes all earlier edits."""
@@ -207,18 +213,19 @@ class OtherSound:
     Attributes:
         sound: path of the file, or float32 (S,) at 16 kHz.
         label: how it is displayed.
+        files: that it is read from, or was.
     """
 
-    def __init__(self, sound: Path | Tensor, label: str) -> None:
-        self.sound, self.label = sound, label
+    def __init__(self, sound: Path | Tensor, label: str, files: tuple[Path, ...] = ()) -> None:
+        self.sound, self.label, self.files = sound, label, files
 
     @classmethod
     def of(cls, source: SoundSource) -> OtherSound:
         if isinstance(source, str | Path):
-            return cls(Path(source), repr(str(source)))
+            return cls(Path(source), repr(str(source)), (Path(source),))
         if isinstance(source, Clip):
             name = source.source.name if source.source else f"of {source.duration:g} s"
-            return cls(source.waveform.to("cpu", torch.float32), f"<clip {name}>")
+            return cls(source.waveform.to("cpu", torch.float32), f"<clip {name}>", source.sources)
         try:
             samples = torch.as_tensor(source)
         except (TypeError, ValueError, RuntimeError):

@@ -227,7 +227,8 @@ def write_overlay(
 
     Raises:
         AcvisError: the prediction was made from bare tensors, without pictures to paint on.
-        MediaError: the source can no longer be read or has been replaced, or the path cannot be written.
+        MediaError: the source can no longer be read or has been replaced, or the path cannot be written, or is that
+            of the source or of another sound that was given to the model.
         DataError: no prediction.
         ConfigError: a value outside its range.
     """
@@ -241,6 +242,7 @@ def write_overlay(
             "this prediction was made from bare tensors and has no picture to paint on: make it from a Clip (load_clip "
             "or Clip.from_arrays), or paint single pictures with viz.paint"
         )
+    path = prediction.output_path(path)
     size = shrunk(clip.size, max_short_side)
     painter = Painter(prediction, size, opacity)
     total = max(1, round(clip.duration * clip.source_fps))

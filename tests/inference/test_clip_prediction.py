@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +16,14 @@ from PIL import Image, ImageShow
 
 from acvis_kit.clip import Clip
 from acvis_kit.errors import DataError, MediaError
+from acvis_kit.inference.semantic import SemanticPrediction
+from acvis_kit.inference.soundtrack import soundtrack
+from acvis_kit.media.edit import AudioEdit
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.write import write_video
 from acvis_kit.viz.explorer import ExplorerState, explore
 from acvis_kit.viz.figures import count_figure
+from acvis_kit.viz.overlay import write_overlay
 from tests.semantic_models import dog_and_car
 
 
@@ -208,3 +213,19 @@ def test_the_clip_itself_is_not_overwritten(tmp_path: Path, write: str) -> None:
     with pytest.raises(MediaError, match="is the clip itself"):
         getattr(replace(dog_and_car(), clip=load_clip(path, fps=2)), write)(path)
     assert path.read_bytes() == film
+
+
+@pytest.mark.parametrize("write", [SemanticPrediction.to_video, SemanticPrediction.to_csv, write_overlay])
+@pytest.mark.parametrize(
+    "give", [AudioEdit.swap, AudioEdit.mix, lambda path: AudioEdit.swap(load_clip(path)), load_clip]
+)
+def test_another_sound_that_the_model_was_given_is_not_overwritten(
+    tmp_path: Path, give: Callable[[Path], AudioEdit | Clip], write: Callable[..., Path]
+) -> None:
+    path = write_video(tmp_path / "a.mp4", [np.zeros((40, 60, 3), np.uint8)] * 20, 10, torch.ones(32000))
+    film, given = path.read_bytes(), dog_and_car()
+    assert given.clip is not None
+    heard = replace(given, clip=soundtrack(given.clip, give(path))[0])
+    with pytest.raises(MediaError, match=r"a\.mp4 is a sound that the model was given: choose another name"):
+        write(heard, tmp_path / "." / "a.mp4")
+    assert path.read_bytes() == film and write(heard, tmp_path / "b.mp4").is_file()
