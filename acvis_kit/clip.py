@@ -29,6 +29,7 @@ from acvis_kit.fields import is_number
 SAMPLE_RATE = 16_000  # Hz, of every waveform inside the kit
 Progress = Callable[[str, int, int], None]  # (step, frames done, frames in total)
 IGNORED = 255  # in class maps: the pixel is not compared
+SILENT = "The sound is silent: nothing of it can be heard."  # note of a clip whose own sound is
 HEARD_AS_SILENCE = ": silence."  # ends the note of a clip whose `has_audio` is False
 
 

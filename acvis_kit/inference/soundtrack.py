@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip
+from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, SILENT, Clip
 from acvis_kit.errors import DataError, brief
 from acvis_kit.media.edit import AudioEdit
 
@@ -62,6 +62,8 @@ def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
     notes = clip.notes
     if has_audio and not clip.has_audio:  # a sound replaces the missing one
         notes = tuple(note for note in notes if not note.endswith(HEARD_AS_SILENCE))
+    if sound is not None and waveform.any():
+        notes = tuple(note for note in notes if note != SILENT)
     if not has_audio and clip.source is None:  # for a file, `load_clip` has added the note
         notes += ("The clip has no sound: the model was given silence.",)
     if isinstance(sound, AudioEdit) and not silent and not waveform.any() and _is_sound_expected(sound, clip):

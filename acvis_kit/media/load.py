@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, Clip, Progress, check_progress
+from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, SILENT, Clip, Progress, check_progress
 from acvis_kit.errors import ConfigError, MediaError, brief
 from acvis_kit.files import as_path, stamp_of
 from acvis_kit.media.decoding import (
@@ -307,7 +307,7 @@ def _load_sound(
 
     notes += [note for note in track.findings.notes("sound") if note not in notes]
     if is_silent(track.waveform):
-        notes.append("The sound is silent: nothing of it can be heard.")
+        notes.append(SILENT)
     if track.begins > NOTABLE:
         notes.append(f"The sound begins {track.begins:.2f} s after the picture: silence until then.")
     missing = min(picture_end - stretch.start, seconds) - track.ends

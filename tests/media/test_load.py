@@ -18,6 +18,7 @@ import torch
 
 from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.errors import ConfigError, MediaError
+from acvis_kit.inference.soundtrack import soundtrack
 from acvis_kit.media.edit import AudioEdit
 from acvis_kit.media.load import iter_source_frames, load_clip
 from acvis_kit.media.sound import load_sound
@@ -278,6 +279,8 @@ def test_a_silent_sound_track_is_noted(tmp_path):
         for name, level in (("quiet", 0), ("loud", 1))
     )
     assert noted(quiet, "The sound is silent") and quiet.has_audio and not loud.notes
+    assert soundtrack(quiet, None)[1] == soundtrack(quiet, "mute")[1] == quiet.notes
+    assert soundtrack(quiet, loud)[1] == ()
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mkv", "pcm_s16le"), ("mp4", "aac")])
