@@ -122,13 +122,14 @@ AVIS_ONLY = (
 )  # fmt: skip
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
+def _evaluate(arguments: argparse.Namespace) -> int:
     _check_task(arguments)
     _check_outputs(arguments)
     if arguments.weights is not None:  # without, options that were given are refused
         _set_defaults(arguments)
     if arguments.task == "avs":
-        return _evaluate_avs(arguments)
+        _evaluate_avs(arguments)
+        return 0
     from acvis_kit.distributed import is_main
     from acvis_kit.evaluation.dataset import count_score
     from acvis_kit.metrics import evaluate_in_full
@@ -147,14 +148,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.clips is not None:
         return _clips(arguments)
     if arguments.listen:
-        return _listen(arguments)
+        _listen(arguments)
+        return 0
     if arguments.diagnose:
-        return _diagnose(arguments)
+        _diagnose(arguments)
+        return 0
     protocol: Protocol = arguments.protocol or ("official" if arguments.as_published else "paper")
     if arguments.weights is not None:
         gt, results = _predicted(arguments, protocol)
         if not is_main():  # several processes share the clips; one evaluates the results
-            return
+            return 0
     elif arguments.gt and arguments.results:
         _check_files_only(arguments)
         gt, results = arguments.gt, arguments.results
@@ -173,6 +176,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         write_text(arguments.out, json.dumps(to_dict(report, counting), indent=1) + "\n")
     if arguments.html:
         write_text(arguments.html, to_html(report, Path(arguments.weights or arguments.results).name))
+    return 0
 
 
 def _give(arguments: argparse.Namespace, found: dict[str, Any], table: str) -> None:
@@ -361,7 +365,7 @@ def _diagnose(arguments: argparse.Namespace) -> None:
     _give(arguments, found.to_dict(), found.table())
 
 
-def _clips(arguments: argparse.Namespace) -> None:
+def _clips(arguments: argparse.Namespace) -> int:
     from acvis_kit.evaluation.clips import read_clip_truth, score_clips
 
     apart = ("gt", "results", "data", "listen", "diagnose", "as_published", "protocol", "html", "save_results")
@@ -373,6 +377,7 @@ def _clips(arguments: argparse.Namespace) -> None:
     _refuse_read(arguments, [arguments.clips / file for file in truth.files])
     scores = score_clips(_predictor(arguments), arguments.clips, truth, say, arguments.pictures)
     _give(arguments, scores.to_dict(), scores.table())
+    return 1 if scores.failed else 0
 
 
 def _predictor(arguments: argparse.Namespace) -> Predictor:

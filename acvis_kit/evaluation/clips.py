@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from acvis_kit.data.schema import field, finite, items, read_json, text
-from acvis_kit.errors import DataError, brief
+from acvis_kit.errors import DataError, MediaError, brief
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.masks import boxes, whole
@@ -99,11 +99,13 @@ class ClipScores:
         found: for every object that is known to sound.
         quiet: (empty seconds, seconds) where nothing in view sounds.
         muted: (empty seconds, seconds) of all clips without their sound.
+        failed: names of the clips that are missing or cannot be read; nothing above is of them.
     """
 
     found: tuple[FoundObject, ...]
     quiet: tuple[int, int]
     muted: tuple[int, int]
+    failed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -116,10 +118,11 @@ class ClipScores:
             },
             "quiet": {"empty": self.quiet[0], "seconds": self.quiet[1]},
             "muted": {"empty": self.muted[0], "seconds": self.muted[1]},
+            "failed": [*self.failed],
         }
 
     def table(self) -> str:
-        """Markdown: a row per measurement."""
+        """Markdown: a row per measurement, and a line that names the clips that are not in it."""
         rows = [
             ("an object sounds: the best mask's box has IoU 0.5", sum(one.on_object for one in self.found)),
             ("an object sounds: the same, and the class is right", sum(one.right for one in self.found)),
@@ -133,7 +136,8 @@ class ClipScores:
             else f"| {name} | - | no {unit} |"
             for name, count, total, unit in lines
         ]
-        return "\n".join(["| | | |", "|---|---|---|", *shown])
+        missing = ["", f"not in this table: {', '.join(self.failed)}"] if self.failed else []
+        return "\n".join(["| | | |", "|---|---|---|", *shown, *missing])
 
 
 def read_clip_truth(path: str | Path) -> ClipTruth:
@@ -172,19 +176,25 @@ def score_clips(
         predictor: the model with its thresholds.
         folder: holds the clips.
         truth: what is known of them.
-        say: called with a line of text after every clip.
+        say: called with a line of text after every clip, one that cannot be read too: the others are scored.
         pictures: a folder for a picture of every clip, with its own sound and muted: "NAME.jpg".
 
     Raises:
-        MediaError: a clip is missing or cannot be read.
+        MediaError: no clip can be read.
         DataError: the truth names a second beyond the end of its clip.
         AcvisError: a file of others lies where a picture is to be written.
     """
     found: list[FoundObject] = []
     quiet, muted = np.zeros(2, int), np.zeros(2, int)
     places = _pictures_of(truth, pictures)
+    failed: list[str] = []
     for file in truth.files:
-        clip = load_clip(Path(folder) / file)
+        try:
+            clip = load_clip(Path(folder) / file)
+        except MediaError as error:
+            say(f"{file}: FAILED: {error}")
+            failed.append(file)
+            continue
         features = predictor.encode(clip)
         prediction = predictor.decode(features, clip)
         own = [known for known in truth.objects if known.file == file and known.sounds]
@@ -198,7 +208,9 @@ def score_clips(
         if file in places:
             _draw({f"{file}, its own sound": prediction, "muted": silent}, places[file])
         say(f"{file}: {prediction.summary()}")
-    return ClipScores(tuple(found), (int(quiet[0]), int(quiet[1])), (int(muted[0]), int(muted[1])))
+    if failed and len(failed) == len(truth.files):
+        raise MediaError(f"{folder}: none of the clips that the truth names can be read")
+    return ClipScores(tuple(found), (int(quiet[0]), int(quiet[1])), (int(muted[0]), int(muted[1])), tuple(failed))
 
 
 def _draw(predictions: dict[str, Prediction], path: Path) -> None:

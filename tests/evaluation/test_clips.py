@@ -21,6 +21,9 @@ from acvis_kit.evaluation import clips
 from acvis_kit.evaluation.clips import read_clip_truth, score_clips
 from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.masks import encode
+from acvis_kit.media.write import write_video
+from acvis_kit.weights.load import save_model
+from tests.conftest import TINY, make_model
 
 NAMES = ("dog", "cat")
 DOG: dict[str, Any] = {"file": "a.mp4", "second": 1, "class": "dog", "box": [0.0, 0.0, 0.5, 1.0], "sounds": True}
@@ -141,6 +144,37 @@ def test_a_wrong_entry_is_named(tmp_path: Path, entry: Any, message: str) -> Non
 def test_a_wrong_span_is_named(tmp_path: Path, span: Any) -> None:
     with pytest.raises(DataError, match=r"no_class_sounds of a\.mp4"):
         read_clip_truth(truth_file(tmp_path, [], no_class_sounds={"a.mp4": span}))
+
+
+@pytest.fixture
+def two_clips(tmp_path: Path) -> list[str]:
+    """The command for a folder with a clip, and a truth that names another one, which is not there."""
+    sound = {"a.mp4": [0, 1], "missing.mp4": [0, 2]}
+    truth = truth_file(tmp_path, [{**DOG, "file": "missing.mp4"}], no_class_sounds=sound)
+    write_video(tmp_path / "a.mp4", [np.zeros((16, 16, 3), np.uint8)] * 4, 2, torch.ones(32_000))
+    return ["evaluate", "--weights", str(save_model(make_model(TINY), tmp_path / "weights")),
+            "--clips", str(tmp_path), "--truth", str(truth)]  # fmt: skip
+
+
+def test_a_clip_that_is_missing_does_not_stop_the_others(
+    two_clips: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*two_clips, "--out", str(tmp_path / "scores.json")]) == 1
+    said = capsys.readouterr()
+    assert "missing.mp4: FAILED: " in said.err and "missing.mp4 does not exist" in said.err
+    assert "of 2 seconds |" in said.out and "not in this table: missing.mp4" in said.out
+    found = json.loads((tmp_path / "scores.json").read_text())
+    assert (found["muted"]["seconds"], found["quiet"]["seconds"], found["failed"]) == (2, 1, ["missing.mp4"])
+    assert found["objects"]["sounding"] == 0
+
+
+def test_without_any_clip_there_is_nothing_to_score(
+    two_clips: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.mp4").unlink()
+    assert main([*two_clips, "--out", str(tmp_path / "scores.json")]) == 1
+    said = capsys.readouterr()
+    assert f"acvis: {tmp_path}: none of the clips that the truth names can be read" in said.err and not said.out
 
 
 def test_the_command_wants_both_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
