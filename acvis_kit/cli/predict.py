@@ -57,10 +57,10 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
 def _predict(arguments: argparse.Namespace) -> int:
     from acvis_kit.distributed import is_main
     from acvis_kit.inference.batch import (
-        RESULT,
         PredictionJob,
         check_place,
         check_sounds,
+        has_result,
         predict_clip,
         predict_folder,
         replaced,
@@ -99,11 +99,11 @@ def _predict(arguments: argparse.Namespace) -> int:
     if not is_main():  # several processes share the clips of a folder; a single clip needs only one of them
         return 0
     if (other := replaced(arguments.out, Path(arguments.source))) is not None:
-        say(f"{arguments.out} holds the result of {other}, which is replaced")
+        say(f"{arguments.out} holds the result of {other}, which is replaced when this one is complete")
     try:
         prediction = predict_clip(job, arguments.source, arguments.out)
     except AcvisError:
-        if (arguments.out / RESULT).is_file():
+        if has_result(arguments.out):
             say(f"{arguments.out} still holds the result of an earlier run, not of this one")
         raise
     say(prediction.summary())

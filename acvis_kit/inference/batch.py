@@ -117,6 +117,11 @@ def check_place(out: Path, video: bool = True, folder: bool = False) -> None:
         )
 
 
+def has_result(out: Path) -> bool:
+    """Whether `predict_clip` has written a result to a folder, be it damaged."""
+    return (out / RESULT).is_file() and not _is_other_json(out / RESULT)
+
+
 def _is_other_json(file: Path) -> bool:
     """Whether a file that is there is no result of a clip or a folder, not even a damaged one."""
     if not os.path.lexists(file):
@@ -229,18 +234,22 @@ def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[s
     for number, path in own_share(files):
         found[number] = _predict_file(job, path, out / path.name, number + 1, f"[{number + 1}/{len(files)}]", say)
     failed: list[str] = []
-    videos, results = [], []
-    for video_id, (path, done) in enumerate(zip(files, collect(found), strict=True), start=1):
-        if done is None:
+    videos, results, earlier = [], [], 0
+    for video_id, (path, result) in enumerate(zip(files, collect(found), strict=True), start=1):
+        if result is None:
             failed.append(path.name)
             continue
+        done, before = result
+        earlier += before
         kept = {key: done[key] for key in ("length", "k_max", "counts", "count_probs") if key in done}
         videos.append({"id": video_id, "file": path.name} | kept)
         results += [entry | {"video_id": video_id} for entry in done["results"]]
     names = list(job.predictor.model.config.class_names)
     summary = {"class_names": names, "videos": videos, "failed": failed, "results": results}
     if is_main():
-        said = f"{len(videos)} of {len(files)} clips written to {out}" + (f", {len(failed)} failed" if failed else "")
+        parts = {"new": len(videos) - earlier, "from before": earlier, "failed": len(failed)}
+        counted = ", ".join(f"{number} {part}" for part, number in parts.items() if number)
+        said = f"{len(videos)} of {len(files)} clips have their result in {out} ({counted})"
         if not videos and (out / FOLDER_RESULT).is_file():
             said += f"; {out / FOLDER_RESULT} is still that of an earlier run"
         else:
@@ -252,22 +261,24 @@ def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[s
 
 def _predict_file(
     job: PredictionJob, path: Path, target: Path, video_id: int, which: str, say: Callable[[str], None]
-) -> dict[str, Any] | None:
-    """Content of result.json for one file of a folder, computed now or by an earlier run; None if it failed."""
+) -> tuple[dict[str, Any], bool] | None:
+    """Content of result.json for one file of a folder, and whether an earlier run computed it; None if it failed."""
     try:
         done = _earlier_result(target / RESULT, path, job)
         if done is not None:
             say(f"{which} {path.name}: done before")
-            return done
-        again = " (made again: settings or files have changed)" if (target / RESULT).is_file() else ""
+            return done, True
+        again = ""
+        if (target / RESULT).is_file():
+            again = " (made again: settings or files have changed, or a part was missing)"
         prediction = predict_clip(job, path, target, video_id, table=target.parent / FOLDER_RESULT)
         say(f"{which} {path.name}: {prediction.summary()}{again}")
-        return json.loads(read_text(target / RESULT))
+        return json.loads(read_text(target / RESULT)), False
     except Exception as error:  # whatever goes wrong with one clip, the others are done
         earlier = f" ({target} still holds the result of an earlier run, not of this one)"
         say(
             f"{which} {path.name}: FAILED: {failure(error, path.name, target.parent / LOG)}"
-            + (earlier if (target / RESULT).is_file() else "")
+            + (earlier if has_result(target) else "")
         )
         return None
 

@@ -127,6 +127,35 @@ def test_a_folder_is_resumable_and_one_bad_file_does_not_stop_it(
     assert "done before" not in capsys.readouterr().err
 
 
+def test_the_summary_tells_what_was_written_now(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    run = ["predict", str(folder), "-o", str(out), "--weights", str(weights), "--no-video"]
+    for more, counted in (
+        ([], "2 of 2 clips have their result in {} (2 new)"),
+        ([], "2 of 2 clips have their result in {} (2 from before)"),
+        (["--audio", "mute"], "2 of 2 clips have their result in {} (2 new)"),
+        (["--max-seconds", "2"], "1 of 2 clips have their result in {} (1 new, 1 failed)"),
+        (["--max-seconds", "2"], "1 of 2 clips have their result in {} (1 from before, 1 failed)"),
+    ):
+        main([*run, *more])
+        assert capsys.readouterr().err.splitlines()[-1] == counted.format(out)
+
+
+def test_a_file_of_others_is_not_called_an_earlier_result(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = tmp_path / "out" / "a.mp4" / "result.json"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("{}")
+    run = ["predict", str(folder), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video"]
+    assert main(run) == 1
+    said = capsys.readouterr().err
+    assert "a.mp4: FAILED: " in said and "result.json is not from acvis predict" in said and "earlier run" not in said
+    assert theirs.read_text() == "{}"
+
+
 @pytest.fixture
 def folder(clip_file: Path, tmp_path: Path) -> Path:
     """Two clips: a.mp4 of 3 s, b.mp4 of 1 s."""
@@ -414,7 +443,8 @@ def test_a_result_of_another_clip_is_named_before_it_is_replaced(
     other.write_bytes(clip_file.read_bytes())
     for source, told in ((clip_file, False), (clip_file, False), (other, True)):
         assert main(["predict", str(source), "-o", str(tmp_path / "out"), "--weights", str(weights), "--no-video"]) == 0
-        assert (f"holds the result of {clip_file.name}, which is replaced" in capsys.readouterr().err) == told
+        words = f"holds the result of {clip_file.name}, which is replaced when this one is complete"
+        assert (words in capsys.readouterr().err) == told
 
 
 @pytest.mark.parametrize("more", [[], ["--no-video"]])
