@@ -115,7 +115,7 @@ def test_predicting_a_folder_in_two_processes_gives_the_file_of_one(tiny_model: 
     common = ["predict", str(clips), "--weights", str(weights), "--no-video"]
     assert main([*common, "-o", str(outs[0])]) == 1
     output = two_processes(*common, "-o", outs[1], exit_code=1)
-    assert output.count("3 of 4 clips written") == 1 and output.count("broken.mp4: FAILED") == 1
+    assert output.count("3 of 4 clips have their result") == 1 and output.count("broken.mp4: FAILED") == 1
     one, two = (json.loads((out / "results.json").read_text()) for out in outs)
     assert one == two and two["failed"] == ["broken.mp4"] and [v["id"] for v in two["videos"]] == [1, 2, 3]
     for name in ("0.mp4", "1.mp4", "2.mp4"):
