@@ -11,13 +11,19 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from acvis_kit.errors import AcvisError, WeightsError, brief
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+IN_USE = ".in-use"  # in a reserved folder: the number of the process; the lock on it ends with the process
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_SUFFIX = 16  # characters; a longer one is part of the name
 
@@ -76,6 +82,63 @@ def write_errors(path: Path, error: type[AcvisError] = AcvisError, needed: int |
         yield
     except OSError as problem:
         raise error(f"{path} cannot be written: {_cause(problem, path, needed)}") from problem
+
+
+@contextmanager
+def reserved(folder: Path, error: type[AcvisError] = AcvisError) -> Iterator[None]:
+    """Create a folder, and keep other processes from reserving it, where the system has locks of files.
+
+    The lock ends with its process, however that ends. A folder that was created here and has stayed empty is removed.
+
+    Args:
+        folder: to write to.
+        error: what is raised.
+
+    Raises:
+        AcvisError: of the class `error`; another process has reserved the folder, or it cannot be created.
+    """
+    created = not folder.exists()
+    with write_errors(folder, error):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = _lock(folder / IN_USE, error)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            (folder / IN_USE).unlink(missing_ok=True)
+            lock.close()
+        if created:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def _lock(path: Path, error: type[AcvisError]) -> IO[bytes] | None:
+    """The file at `path`, open and locked, with the number of this process in it; None where there are no locks."""
+    while fcntl is not None:
+        with write_errors(path, error):
+            file = path.open("ab", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            number = ""
+            with suppress(OSError, ValueError):  # it has just been removed
+                number = read_text(path)
+            raise error(
+                f"another process{f' ({number})' if number else ''} is writing to {path.parent}: wait until it has "
+                "finished, or choose another output folder"
+            ) from None
+        except OSError:  # of a file system without locks
+            path.unlink(missing_ok=True)
+            file.close()
+            return None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                file.truncate(0)
+                file.write(str(os.getpid()).encode("ascii"))
+                return file
+        file.close()  # its holder has removed it in the meantime
+    return None
 
 
 def stamp_of(path: str | Path) -> tuple[int, int]:

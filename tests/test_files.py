@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from acvis_kit.errors import AcvisError, MediaError
-from acvis_kit.files import atomic_write, read_text, write_errors, write_tensors, write_text
+from acvis_kit.files import IN_USE, atomic_write, read_text, reserved, write_errors, write_tensors, write_text
 from acvis_kit.masks import encode_masks
 from acvis_kit.media.write import write_video
 from acvis_kit.weights.load import save_model
@@ -177,3 +177,37 @@ def test_commands_read_and_write_any_name_in_an_ascii_locale(tmp_path: Path) -> 
     assert "猫é #0" in (tmp_path / "out" / "counts.csv").read_text(encoding="utf-8")
     assert "猫é" in page.read_text(encoding="utf-8")
     assert "猫é" in json.dumps(json.loads(out.read_text(encoding="utf-8")), ensure_ascii=False)
+
+
+def test_a_folder_is_reserved_until_its_process_ends_however_it_ends(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    folder = tmp_path / "a" / "out"
+    hold = f"""if True:
+        from pathlib import Path
+        from acvis_kit.files import reserved
+        with reserved(Path({str(folder)!r})):
+            print("reserved", flush=True)
+            input()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"reserved\n"
+        words = rf"another process \({other.pid}\) is writing to {folder}: wait until"
+        for _ in range(2):
+            with pytest.raises(MediaError, match=words), reserved(folder, MediaError):
+                pytest.fail("reserved twice")
+        other.kill()
+    assert (folder / IN_USE).exists()
+    with reserved(folder, MediaError):
+        assert (folder / IN_USE).read_text() == str(os.getpid())
+    assert folder.is_dir() and not (folder / IN_USE).exists()
+
+
+def test_a_folder_that_was_created_for_nothing_goes_and_one_with_a_file_stays(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), reserved(tmp_path / "out"):
+        raise ZeroDivisionError
+    assert not (tmp_path / "out").exists()
+    with reserved(tmp_path / "out"):
+        (tmp_path / "out" / "a.txt").write_text("a")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.txt"]

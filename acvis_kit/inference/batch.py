@@ -8,14 +8,15 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from acvis_kit.clip import SAMPLE_RATE
-from acvis_kit.distributed import collect, is_main, own_share
+from acvis_kit.distributed import collect, is_main, own_share, place
 from acvis_kit.errors import MediaError
-from acvis_kit.files import read_text, stamp_of, write_errors, write_text
+from acvis_kit.files import read_text, reserved, stamp_of, write_errors, write_text
 from acvis_kit.inference.prediction import Prediction
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.inference.semantic import SemanticPrediction
@@ -152,7 +153,8 @@ def predict_clip(
         table: a file about the results of several clips, removed before one of them is replaced.
 
     Raises:
-        AcvisError: the clip or a sound cannot be read, or a file cannot be written, or is somebody else's.
+        AcvisError: the clip or a sound cannot be read, or a file cannot be written, or is somebody else's, or another
+            process writes to `out`.
     """
     written = {(out / name).resolve() for name in WRITTEN}
     for source in (clip_path, *job.watched):
@@ -162,6 +164,14 @@ def predict_clip(
         with write_errors(out / name):
             if (out / name).is_dir() and not (out / name).is_symlink():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    with reserved(out, MediaError):
+        return _predict_reserved(job, clip_path, out, video_id, table)
+
+
+def _predict_reserved(
+    job: PredictionJob, clip_path: Path, out: Path, video_id: int, table: Path | None
+) -> Prediction | SemanticPrediction:
+    """`predict_clip`, while no other process writes to `out`."""
     check_place(out, job.video)
     files = job.files(clip_path)  # as they are read
     clip = load_clip(clip_path, **job.clip_options)
@@ -220,7 +230,8 @@ def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[s
         What `results.json` holds of this run: "class_names", "videos", "failed" (names of files) and "results".
 
     Raises:
-        MediaError: `folder` holds no clips or is also `out`, or `results.json` is somebody else's.
+        MediaError: `folder` holds no clips or is also `out`, `results.json` is somebody else's, or another process
+            writes to `out`.
         ConfigError: a clip option outside its range.
     """
     check_options(job.clip_options)
@@ -228,6 +239,22 @@ def predict_folder(job: PredictionJob, folder: Path, out: Path, say: Callable[[s
         raise MediaError(f"{out} is the folder of the clips: choose another output folder")
     check_place(out, folder=True)
     files, others = clips_in(folder)
+    with ExitStack() as reservation:
+        taken = None
+        if is_main():
+            try:
+                reservation.enter_context(reserved(out, MediaError))
+            except MediaError as error:
+                taken = str(error)
+        if any(reasons := collect({place()[0]: taken})):
+            raise MediaError(reasons[0])
+        return _predict_files(job, files, others, out, say)
+
+
+def _predict_files(
+    job: PredictionJob, files: list[Path], others: list[Path], out: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """`predict_folder` of these clips, while no other run writes to `out`; `others` are left out."""
     if others and is_main():
         say(left_out(others))
     found = {}

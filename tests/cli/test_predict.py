@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import av
@@ -16,6 +17,7 @@ from acvis_kit.cli import main
 from acvis_kit.cli.options import RANDOM_WARNING
 from acvis_kit.clip import Clip
 from acvis_kit.errors import MediaError
+from acvis_kit.files import reserved
 from acvis_kit.masks import decode
 from acvis_kit.media.load import load_clip
 from acvis_kit.media.write import write_video
@@ -285,6 +287,25 @@ def test_an_interrupted_run_leaves_no_table_of_an_earlier_one(
     interrupted = "b.mp4"
     assert main([*run, "--audio", "mute"]) == 130
     assert not (tmp_path / "out" / "results.json").exists()
+
+
+@pytest.mark.parametrize("part", ["", "a.mp4"])
+def test_two_runs_do_not_write_to_one_folder_at_once(
+    folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    """The second one is refused, be it of a folder or of a clip; or its clip fails, and the others are done."""
+    pytest.importorskip("fcntl")
+    out = tmp_path / "out"
+    options = ["--weights", str(weights), "--no-video"]
+    with reserved(out / part):
+        words = f"another process ({os.getpid()}) is writing to {out / part}: wait until it has finished"
+        assert main(["predict", str(folder / "a.mp4"), "-o", str(out / part), *options]) == 1
+        assert f"acvis: {words}" in capsys.readouterr().err
+        assert main(["predict", str(folder), "-o", str(out), *options]) == 1
+        assert ("a.mp4: FAILED: " if part else "acvis: ") + words in capsys.readouterr().err
+    made = {file for file in contents(out) if file.endswith("result.json")}
+    assert made == ({"b.mp4/result.json"} if part else set())
+    assert main(["predict", str(folder), "-o", str(out), *options]) == 0
 
 
 def test_a_failed_run_of_one_clip_says_whose_result_is_there(
