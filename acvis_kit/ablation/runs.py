@@ -25,6 +25,7 @@ from acvis_kit.ablation.start import (
     Plan,
     Run,
     audio_weights_file,
+    check_start,
     data_print,
     impossible,
     make_audio_weights,
@@ -76,6 +77,7 @@ def run_rows(
 
     Raises:
         DataError: a data set is incomplete.
+        WeightsError: the visual weights do not fit.
         AcvisError: audio pretraining failed.
     """
     deadline = None if max_minutes is None else time.time() + 60 * max_minutes
@@ -84,6 +86,7 @@ def run_rows(
     for name, reason in reasons.items():
         say(f"not run: {name}: {reason}")
     rows = [row for row in rows if impossible(plan, row) is None]
+    check_start(plan, rows)
     runs = [Run(plan, row, seed, anew=not resume) for seed in seeds for row in rows]
     runs = [run for run in runs if not (resume and ledger.has(run.key, run.seed))]
     say(f"{len(runs)} runs left, of {len(rows)} rows with {len(seeds)} seeds")

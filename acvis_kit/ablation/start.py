@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -184,10 +185,36 @@ def start_of(run: Run, names: tuple[str, ...]) -> ACVIS:
         make_audio_weights(run)
         assert model.audio_encoder is not None, "runs with a file have an audio encoder"
         load_exactly(model.audio_encoder, read_safetensors(file)[0])
-    if run.plan.visual_weights is not None:
-        given = load_model(run.plan.visual_weights)
-        copy_weights(given, model, only=PARTS_WITHOUT_AUDIO if given.config.uses_audio else None)
+    _take_visual_weights(run.plan, model)
     return model
+
+
+def _take_visual_weights(plan: Plan, model: ACVIS) -> None:
+    if plan.visual_weights is not None:
+        given = load_model(plan.visual_weights)
+        copy_weights(given, model, only=PARTS_WITHOUT_AUDIO if given.config.uses_audio else None)
+
+
+def check_start(plan: Plan, rows: Iterable[Row]) -> None:
+    """See that all that rows start from is there and fits, before hours of work.
+
+    Args:
+        plan: see `Plan`.
+        rows: that can be run, see `impossible`.
+
+    Raises:
+        DataError: a file of the data is missing.
+        WeightsError: the visual weights cannot be read, or have other sizes than the network that rows change.
+    """
+    names: tuple[str, ...] = ()
+    for folder in dict.fromkeys(plan.data[row.data] for row in rows):
+        data_print(folder)
+        for name in ("train", "val"):
+            split = AVISegSplit(folder, name)
+            split.check_files()
+            names = class_names_of(split)
+    if names and plan.visual_weights is not None:
+        _take_visual_weights(plan, initial_model(replace(plan.base, class_names=names)))
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ from acvis_kit.ablation.runs import run_rows
 from acvis_kit.ablation.scores import MEASURED
 from acvis_kit.ablation.start import Run
 from acvis_kit.ablation.tables import TABLES, Row
-from acvis_kit.errors import AcvisError
+from acvis_kit.errors import AcvisError, DataError, WeightsError
 from tests.ablation.micro import plan, write_data
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,22 @@ def test_a_row_that_cannot_be_run_is_reported_and_skipped(data: Path, tmp_path: 
     assert run_rows(plan(data, tmp_path), rows, [0], RunLedger(tmp_path), say=said.append)
     assert any("K_max 2" in text and "dense" in text for text in said)
     assert any("FEATAudios" in text for text in said) and said[-1].startswith("0 runs")
+
+
+@pytest.mark.parametrize("part", ["train/JPEGImages", "val/WAVAudios"])
+def test_a_missing_file_is_an_error_before_the_first_run(data: Path, tmp_path: Path, part: str) -> None:
+    own = shutil.copytree(data, tmp_path / "data")
+    next(file for file in sorted((own / part).rglob("*")) if file.is_file()).unlink()
+    with pytest.raises(DataError, match=rf"1 of the \d+ frames and sounds of .* the first is .*{part}"):
+        run_rows(plan(own, tmp_path / "runs"), [NO_AUDIO], [0], RunLedger(tmp_path / "ledger"))
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "ledger").exists()
+
+
+def test_visual_weights_of_other_sizes_are_an_error_before_the_first_run(data: Path, tmp_path: Path) -> None:
+    given = plan(data, tmp_path / "runs", visual_weights="acvis-synth-tiny")
+    with pytest.raises(WeightsError, match="shapes differ"):
+        run_rows(given, [BASELINE], [0], RunLedger(tmp_path / "ledger"))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_one_failed_row_does_not_end_the_others(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
