@@ -411,7 +411,7 @@ class TestWrongInput:
             predictor.decode(bare)
         assert same(predictor.decode(bare, noise_clip.waveform), predictor.decode(features))
 
-    @pytest.mark.parametrize("sound", ["mute", "dog.wav", [0.0] * 8, 3])
+    @pytest.mark.parametrize("sound", [Path("dog.wav"), [0.0] * 8, 3])
     def test_a_sound_of_another_type_is_refused(self, tiny_model: ACVIS, noise_clip: Clip, sound) -> None:
         with pytest.raises(DataError, match=r"AudioEdit\.swap"):
             Predictor(tiny_model)(noise_clip, audio=sound)
