@@ -24,7 +24,7 @@ from acvis_kit.inference.clip_prediction import ClipPrediction
 from acvis_kit.inference.features import VisualFeatures
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.inference.semantic_predictor import SemanticFeatures, SemanticPredictor
-from acvis_kit.media.decoding import find_stream, opened
+from acvis_kit.media.decoding import find_stream, is_still, opened
 from acvis_kit.media.load import iter_source_frames, load_clip
 from acvis_kit.media.write import write_video
 from acvis_kit.viz.pixels import image_file, resized, shrunk, upright
@@ -123,6 +123,19 @@ def file_of(clip: Clip) -> Path:
     """The file of a clip; on the page every clip is read from one."""
     assert clip.source is not None, "the page reads clips from files"
     return clip.source
+
+
+def check_moves(path: Path) -> None:
+    """Refuse a still picture, which the kit itself reads as a clip of one frame.
+
+    Raises:
+        MediaError: a still picture, or a file that cannot be opened.
+    """
+    if is_still(path):
+        raise MediaError(
+            f"{path} is a still picture, and the page needs a clip: give a video file, such as MP4, MOV or WebM, or an "
+            "animated GIF."
+        )
 
 
 def drawn_size(size: tuple[int, int]) -> tuple[int, int]:

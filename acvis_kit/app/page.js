@@ -102,10 +102,10 @@
     const clip = event.target.matches && event.target.matches('#clip video') && event.target.closest('#clip');
     if (clip) clip.classList.remove('unplayable');
   }, true);
-  // For a clip gradio takes what the visitor's system calls video/*: no .ts where that is a translation. A sound is
-  // taken too: the server says what it is good for.
+  // For a clip gradio takes what the visitor's system calls video/*: no .ts where that is a translation. A sound or a
+  // picture is taken too: the server says what it is good for.
   const asVideo = (file) => {
-    const known = ACVIS_SUFFIXES.some((suffix) => file.name.toLowerCase().endsWith(suffix));
+    const known = [...ACVIS_SUFFIXES, ...ACVIS_PICTURES].some((suffix) => file.name.toLowerCase().endsWith(suffix));
     return known && !file.type.startsWith('video/') ? new File([file], file.name, {type: 'video/x-media'}) : file;
   };
   const asVideos = (files) => {
@@ -139,7 +139,7 @@
       });
     }
     document.querySelectorAll('#clip input[type=file]:not([accept*=".ts"])').forEach((input) => {
-      input.accept = ['video/*', ...ACVIS_SUFFIXES].join();
+      input.accept = ['video/*', '.gif', ...ACVIS_SUFFIXES].join();
     });
     document.querySelectorAll('button[aria-dropeffect][aria-label]').forEach((upload) => {
       upload.removeAttribute('aria-label');  // its text says more

@@ -19,6 +19,7 @@ from acvis_kit.app import gpu
 from acvis_kit.app.clips import (
     GONE,
     ClipCache,
+    check_moves,
     clip_of,
     content_key,
     example_files,
@@ -474,6 +475,7 @@ class Studio:
 
     def _take(self, clip: Path, settings: SoundSettings, report: Progress, *, pin: bool = False) -> Take:
         edit = settings.edit()
+        check_moves(clip)
         report("wait", 0, 1)
         while not self._network.acquire(timeout=0.25):
             report("wait", 0, 1)

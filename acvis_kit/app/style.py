@@ -10,7 +10,7 @@ import gradio as gr
 
 from acvis_kit.app.clips import poster
 from acvis_kit.files import read_text
-from acvis_kit.media.folder import CLIP_SUFFIXES, SOUND_SUFFIXES
+from acvis_kit.media.folder import CLIP_SUFFIXES, PICTURE_SUFFIXES, SOUND_SUFFIXES
 from acvis_kit.viz.pixels import image_file
 
 FOLDER = Path(__file__).parent
@@ -82,7 +82,9 @@ def posters(paths: Iterable[Path]) -> str:
 
 
 SUFFIXES = [*CLIP_SUFFIXES.split(), *SOUND_SUFFIXES.split()]  # of files that can be uploaded, whatever their type
-HEAD = f"<script>const ACVIS_SUFFIXES = {SUFFIXES};\n{read_text(FOLDER / 'page.js')}</script>"
+# The page takes pictures as clips too: some move, and of the others the server says what is wrong.
+CONSTANTS = f"const ACVIS_SUFFIXES = {SUFFIXES}, ACVIS_PICTURES = {PICTURE_SUFFIXES.split()};"
+HEAD = f"<script>{CONSTANTS}\n{read_text(FOLDER / 'page.js')}</script>"
 # Of page.js, for events: a run begins, finishes or is cancelled, a new second is shown, both videos play.
 BEGIN, FINISH, GO = "() => acvis.begin()", "(t) => acvis.finish(t)", "(t) => acvis.go(t)"
 PLAY_BOTH, PLAY_FROM_BEGINNING = "() => acvis.playBoth()", "() => acvis.playFromBeginning()"

@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from acvis_kit.errors import MediaError
 from acvis_kit.media.clock import Clock
-from acvis_kit.media.opening import cause, opened
+from acvis_kit.media.opening import PICTURE_FORMATS, cause, opened
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioStream, Packet, VideoFrame, VideoStream
@@ -123,6 +123,20 @@ def is_indexed(container: InputContainer) -> bool:
 def is_estimated(container: InputContainer) -> bool:
     """Whether the lengths that FFmpeg gives are estimates: the format has no header that states them."""
     return _has_flag(container, "ts_discont", "no_timestamps", "generic_index")
+
+
+def is_still(path: Path) -> bool:
+    """Whether a file of a format for pictures holds a single one; GIFs and others may hold several, which move.
+
+    Raises:
+        MediaError: it cannot be opened.
+    """
+    with opened(path) as container:
+        stream = find_stream(container, "video")
+        if stream is None or container.format.name not in PICTURE_FORMATS.split():
+            return False
+        pictures = (packet for packet in _packets(container, stream, Findings()) if packet.size)
+        return len([*islice(pictures, 2)]) < 2
 
 
 def scanned_end(path: Path) -> float:

@@ -20,6 +20,7 @@ SOUND_SUFFIXES = (
     ".aac .ac3 .aif .aiff .amr .ape .au .caf .flac .m4a .mka .mp2 .mp3 .oga .ogg .opus .spx .tta .w64 .wav .wma .wv"
 )
 STILL_SUFFIXES = ".bmp .jpeg .jpg .png .tif .tiff"
+PICTURE_SUFFIXES = f".gif .webp .apng .avif .heic .heif .jxl {STILL_SUFFIXES}"  # of which some move
 
 
 def clips_in(folder: Path) -> tuple[list[Path], list[Path]]:

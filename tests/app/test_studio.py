@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from acvis_kit.app import storage, views
 from acvis_kit.app import studio as studio_module
@@ -223,3 +224,20 @@ def test_files_of_expired_takes_and_of_visitors_who_left_are_deleted(studio, cli
     video = studio.run("s", Path(clip), SoundSettings("mute"), VIEW, quiet).videos[VIEW]
     studio.forget("s")
     assert not video.exists()
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "webp"])
+def test_a_still_picture_is_answered_with_what_the_page_takes(studio, tmp_path, suffix) -> None:
+    picture = tmp_path / f"photo.{suffix}"
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(picture)
+    with pytest.raises(
+        MediaError, match=rf"photo\.{suffix} is a still picture, .* such as MP4, MOV or WebM, or an anima"
+    ):
+        studio.run("s", picture, SoundSettings(), VIEW, quiet)
+
+
+def test_a_gif_that_moves_is_a_clip_and_is_shown_as_a_video(studio, tmp_path) -> None:
+    pictures = [Image.new("RGB", (64, 48), (20 * n, 0, 0)) for n in range(10)]
+    pictures[0].save(tmp_path / "moves.gif", save_all=True, append_images=pictures[1:], duration=200)
+    take = studio.run("s", tmp_path / "moves.gif", SoundSettings(), VIEW, quiet)
+    assert len(take.prediction) == 2 and studio.session("s").original.suffix == ".mp4"

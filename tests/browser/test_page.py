@@ -21,6 +21,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from acvis_kit.config import PRESETS
 from acvis_kit.media.write import write_video
@@ -378,6 +379,20 @@ def test_a_sound_in_place_of_a_clip_is_answered_with_what_it_is_good_for(visit, 
     visit.locator("#clip button[aria-label=Clear]").wait_for()
     visit.locator("#run").click()
     visit.get_by_text("tone.ogg has sound but no picture: use it as the sound of another clip.").wait_for()
+
+
+def test_a_picture_is_run_if_it_moves_and_else_answered_with_what_the_page_takes(visit, tmp_path):
+    pictures = [Image.new("RGB", (64, 48), (20 * n, 0, 0)) for n in range(10)]
+    pictures[0].save(tmp_path / "moves.gif", save_all=True, append_images=pictures[1:], duration=200)
+    pictures[0].save(tmp_path / "photo.png")
+    upload(visit, tmp_path / "photo.png")
+    visit.get_by_role("button", name="Run", exact=True).click()
+    visit.locator(
+        "#status", has_text="photo.png is a still picture, and the page needs a clip: give a video"
+    ).wait_for()
+    upload(visit, tmp_path / "moves.gif")
+    run(visit, "moves.gif with its original sound")
+    assert not visit.get_by_text("Invalid file type").count()
 
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
