@@ -50,6 +50,7 @@ VIEWS_KEPT = 3  # per take: overlays and downloads in different views
 SESSION_BYTES = 500 * 10**6  # of a session's results, on the disk and in memory; its oldest takes make room
 TABS_KNOWN = 1000  # sessions that a reloaded page can find again
 TOKEN = re.compile(r"[0-9a-f]{32}")  # the secret by which it finds its session
+STOPPED = "The run was cancelled."
 # When a clip was encoded, for `Take.when_encoded`.
 ONCE, IN_ADVANCE, BEFORE = "once per clip", "done in advance", "this page has encoded the clip before"
 
@@ -291,8 +292,8 @@ class Studio:
         with self._lock:
             session = self._sessions.get(self._tokens.get(key, key))
             cancelled = session.cancelled if session is not None else None
-        if cancelled is not None:
-            cancelled.set()
+            if cancelled is not None:
+                cancelled.set()  # with the lock: a take is added before it, or not at all
         return cancelled is not None
 
     @contextmanager
@@ -351,7 +352,7 @@ class Studio:
     ) -> Take:
         def report_or_stop(what: str, done: int, total: int) -> None:
             if cancelled.is_set():
-                raise Cancelled("The run was cancelled.")
+                raise Cancelled(STOPPED)
             report(what, done, total)
 
         report_or_stop("wait", 0, 1)
@@ -375,14 +376,16 @@ class Studio:
                 began = time.monotonic()
                 self.video(take, view, report_or_stop)
                 take.drawing = time.monotonic() - began
+            with self._lock:
+                if cancelled.is_set():  # since the last report: the visitor has been told that the run is stopped
+                    raise Cancelled(STOPPED)
+                session.made += 1
+                take.number = session.made
+                session.takes[take.number] = take
+                session.make_room()
         except BaseException:
             take.delete_files()
             raise
-        with self._lock:
-            session.made += 1
-            take.number = session.made
-            session.takes[take.number] = take
-            session.make_room()
         return take
 
     def _when_encoded(self, session: Session, take: Take, clip: Path) -> str:

@@ -154,6 +154,24 @@ def test_cancelling_stops_the_run_in_every_stage(studio, clip, cache, stage) -> 
     assert studio.run("s", Path(clip), SoundSettings(), VIEW, quiet).number == 1  # and the next run works
 
 
+def test_a_run_that_is_cancelled_at_its_very_end_adds_no_take(studio, clip, monkeypatch) -> None:
+    """Its last report is over: the take would use up a number, though the visitor has been told that it is stopped."""
+    draw = studio.video
+
+    def draw_and_cancel(*arguments) -> Path:
+        path = draw(*arguments)
+        assert studio.cancel("s")
+        return path
+
+    with monkeypatch.context() as patch:
+        patch.setattr(studio, "video", draw_and_cancel)
+        with pytest.raises(Cancelled):
+            studio.run("s", Path(clip), SoundSettings(), VIEW, quiet)
+    session = studio.session("s")
+    assert not session.takes and not [*session.folder.rglob("overlay.mp4")]
+    assert studio.run("s", Path(clip), SoundSettings(), VIEW, quiet).number == 1
+
+
 def test_examples_are_ready_after_warm_up(loaded, examples, tmp_path, encoded_lengths) -> None:
     studio = Studio(loaded, examples=examples)
     studio.warm_up()
