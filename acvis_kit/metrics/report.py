@@ -1,9 +1,14 @@
-"""Renders a report as a table for the terminal, as plain values for JSON, and as an HTML page with figures."""
+"""Renders a report as a table for the terminal, as plain values for JSON, and as an HTML page with figures.
+
+The report itself has the values of the reference, which gives numbers to some quotients of nothing by nothing (LocA 100
+without a match). Here these are undefined, see `defined`.
+"""
 
 from __future__ import annotations
 
 import html
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +24,8 @@ GROUPS = {
     "HOTA": ("HOTA", "DetA", "DetRe", "DetPr", "AssA", "AssRe", "AssPr", "LocA"),
     "FSLA": ("FA", "FAn", "FAs", "FAm"),
 }
+OF_MATCHES = ("AssA", "AssRe", "AssPr", "LocA")  # means over the masks that match
+NOT_ANNOTATED = "the ground truth has no objects: every frame counts as silent, and FSLA alone is defined"
 KINDS = {"FAn": "silent", "FAs": "one source", "FAm": "several"}
 WORST_SHOWN = 20
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
@@ -26,18 +33,37 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
 
 def table(report: Report) -> str:
     """A text table of the scores in percent by family, with intervals where the report has them."""
-    counts = report.counts
+    counts, scores = report.counts, defined(report, report.scores, report.counts)
     lines = [
         f'protocol "{report.protocol}": {counts["videos"]} videos, {counts["frames"]} frames, {counts["true_tracks"]} '
         f"tracks, {counts['pred_tracks']} predicted",
+        *([] if counts["true_tracks"] else [NOT_ANNOTATED]),
         "",
     ]
     for family, keys in GROUPS.items():
         lines.append(family)
         lines += [
-            f"  {key:<8}{_percent(report.scores[key])}{_interval(report, key)}{_frames(report, key)}" for key in keys
+            f"  {key:<8}{_percent(scores[key])}{_interval(report, key, scores)}{_frames(report, key)}" for key in keys
         ]
     return "\n".join(lines)
+
+
+def defined(report: Report, scores: Mapping[str, float], counts: Mapping[str, float]) -> dict[str, float]:
+    """Scores with NaN where nothing is measured.
+
+    That is HOTA's family where nothing is annotated at all, what is a mean over matching masks where none match, and
+    the precision of no predictions.
+
+    Args:
+        report: which they are of.
+        scores: of the whole set, or of one class or video.
+        counts: "true_tracks" and "pred_tracks" of the same.
+    """
+    if not report.counts["true_tracks"]:
+        undefined: tuple[str, ...] = GROUPS["HOTA"]
+    else:
+        undefined = (*(OF_MATCHES if scores["DetA"] == 0 else ()), *(() if counts["pred_tracks"] else ("DetPr",)))
+    return {key: math.nan if key in undefined else value for key, value in scores.items()}
 
 
 def count_table(score: CountScore) -> str:
@@ -58,14 +84,17 @@ def count_table(score: CountScore) -> str:
 
 def to_dict(report: Report, counting: CountScore | None = None) -> dict[str, Any]:
     """The report without figures, as plain values; undefined scores are None."""
+    scores = defined(report, report.scores, report.counts)
     return plain(
         {
             "protocol": report.protocol,
-            "scores": report.scores,
-            "intervals": report.intervals,
+            "scores": scores,
+            "intervals": {
+                key: (math.nan, math.nan) if math.isnan(scores[key]) else ends for key, ends in report.intervals.items()
+            },
             "counts": report.counts,
-            "per_class": report.per_class,
-            "per_video": report.per_video,
+            "per_class": {name: defined(report, row, row) for name, row in report.per_class.items()},
+            "per_video": {name: defined(report, row, row) for name, row in report.per_video.items()},
             "curves": report.curves,
             "counting": counting.to_dict() if counting is not None else None,
         }
@@ -159,7 +188,7 @@ def _class_table(report: Report) -> str:
     head = "".join(f"<th>{key}</th>" for key in ("class", *keys))
     rows = [
         f"<tr><td>{html.escape(name)}</td>" + "".join(f"<td>{_cell(row[key])}</td>" for key in keys) + "</tr>"
-        for name, row in report.per_class.items()
+        for name, row in ((name, defined(report, row, row)) for name, row in report.per_class.items())
         if row["true_tracks"] or row["pred_tracks"]
     ]
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
@@ -173,8 +202,8 @@ def _percent(value: float) -> str:
     return f"{'undefined':>10}" if math.isnan(value) or value == -100 else f"{value:>10.2f}"
 
 
-def _interval(report: Report, key: str) -> str:
-    if key not in report.intervals or math.isnan(report.intervals[key][0]):
+def _interval(report: Report, key: str, scores: Mapping[str, float]) -> str:
+    if key not in report.intervals or math.isnan(report.intervals[key][0]) or math.isnan(scores[key]):
         return ""
     low, high = report.intervals[key]
     return f"   [{low:.2f}, {high:.2f}]"

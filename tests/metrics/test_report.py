@@ -10,6 +10,7 @@ import pytest
 
 from acvis_kit.cli import main
 from acvis_kit.metrics import Sequence, evaluate_sequences
+from acvis_kit.metrics.checks import Protocol
 from acvis_kit.metrics.evaluate import Report
 from acvis_kit.metrics.report import count_figure, curve_figure, table, to_dict, to_html, worst_figure
 
@@ -47,6 +48,35 @@ def test_json_has_no_nan(report: Report) -> None:
     assert json.loads(text)["scores"]["FAm"] is None
     assert plain["scores"]["FAs"] == pytest.approx(60.0) and plain["per_video"]["good"]["FA"] == 100
     assert set(plain["intervals"]) == set(plain["scores"])
+
+
+def shown(text: str) -> dict[str, str]:
+    """The first number, or "undefined", by score."""
+    return {words[0]: words[1] for line in text.splitlines() if len(words := line.split()) > 1}
+
+
+@pytest.mark.parametrize("protocol", ["paper", "official"])
+def test_scores_of_nothing_are_undefined_as_a_table_and_as_json(protocol: Protocol) -> None:
+    """The reference gives 0 and 100 there."""
+    boxes, elsewhere = square("xx"), np.roll(square("xx"), 4, 2)
+    bootstrap = 20 if protocol == "paper" else 0
+    nothing_found = Sequence.from_masks([boxes], [1], [], [], [], "a")
+    missed = Sequence.from_masks([boxes], [1], [elsewhere], [1], [0.9], "a")
+    not_annotated = Sequence.from_masks([], [], [boxes], [1], [0.9], "a")
+    family = {"HOTA", "DetA", "DetRe", "DetPr", "AssA", "AssRe", "AssPr", "LocA"}
+    matches = {"AssA", "AssRe", "AssPr", "LocA"}
+    for sequence, undefined in ((nothing_found, {"DetPr", *matches}), (missed, matches), (not_annotated, family)):
+        report = evaluate_sequences([sequence], {1: "dog"}, protocol, bootstrap)
+        text, found = table(report), to_dict(report)
+        for scores in (found["scores"], found["per_class"]["dog"], found["per_video"]["a"]):
+            assert {key for key in family if scores[key] is None} == undefined
+            assert all(scores[key] == 0 for key in family - undefined)
+        assert {key for key in family if shown(text)[key] == "undefined"} == undefined
+        assert {key for key in family if found["intervals"].get(key) == [None, None]} == (
+            undefined if bootstrap else set()
+        )
+        assert ("the ground truth has no objects" in text) == (undefined == family)
+        assert report.scores["LocA"] == 100  # as the reference
 
 
 def test_the_page_needs_no_network_and_escapes_names(report: Report) -> None:
