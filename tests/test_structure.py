@@ -106,12 +106,12 @@ def opens_text(call: ast.Call) -> bool:
     if any(keyword.arg == "encoding" for keyword in call.keywords):
         return False
     if isinstance(call.func, ast.Name):
-        return call.func.id == "open" and not re.search("'[rwax]b'", ast.unparse(call))
+        return call.func.id == "open" and not re.search("'[rwax][+]?b'", ast.unparse(call))
     if not isinstance(call.func, ast.Attribute):
         return False
     if call.func.attr == "open":
         modules = ("av", "Image", "os")  # their `open` opens no text
-        return ast.unparse(call.func.value) not in modules and not re.search("'[rwax]b'", ast.unparse(call))
+        return ast.unparse(call.func.value) not in modules and not re.search("'[rwax][+]?b'", ast.unparse(call))
     return call.func.attr in ("read_text", "write_text")
 
 
