@@ -107,6 +107,15 @@ def test_the_filmed_card_has_the_numbers_that_were_measured_of_the_weights_that_
     assert said is not None and (int(said[1]), int(said[2])) == (met, len(wanted))
 
 
+def test_the_filmed_card_has_what_was_seen_in_photographs() -> None:
+    measured = json.loads((FILMED_CARD.parent / "photographs.json").read_text())["classes"]
+    for name, words in (("all", "all objects"), ("person", "persons")):
+        row = measured[name]
+        shares = " | ".join(f"{100 * row[key]:.0f} %" for key in ("on", "close", "named"))
+        line = f"| held out, {words} | {row['objects']} | {row['iou']:.2f} | {shares} |"
+        assert line in FILMED_CARD.read_text(encoding="utf-8")
+
+
 def test_the_filmed_card_names_every_source() -> None:
     lines = (FILMED_CARD.parent / "ATTRIBUTION.tsv").read_text(encoding="utf-8").splitlines()
     assert lines[0].split("\t") == ["kind", "file", "licence", "author", "source", "recording"]

@@ -69,6 +69,20 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--truth", type=path, metavar="TRUTH.json", help="with --clips: boxes of some objects, and when they sound"
     )
     evaluate.add_argument(
+        "--photos",
+        type=path,
+        nargs=2,
+        metavar=("COCO_JSON", "IMAGES"),
+        help="with --weights: masks and names of what photographs show, without sound",
+    )
+    evaluate.add_argument(
+        "--share",
+        type=float,
+        nargs=2,
+        metavar=("FROM", "TO"),
+        help="with --photos: which part of them, as in synth (0 1)",
+    )
+    evaluate.add_argument(
         "--baseline",
         choices=("nothing", "largest"),
         help="in place of listening: mark nothing, or the largest object that the weights see whenever there is sound",
@@ -118,7 +132,7 @@ AVS_FOLDERS = ("s4_data", "ms3_data", "v1s", "v1m", "v2", "VPO", "VGGSound")
 AVS_ONLY = ("subset", "threshold", "resize", "batch_videos", "no_robustness")
 AVIS_ONLY = (
     "gt", "results", "html", "clips", "truth", "baseline", "allow_outside", "save_results", "as_published", "listen",
-    "diagnose", "pictures", "audio_weights",
+    "diagnose", "pictures", "audio_weights", "photos", "share",
 )  # fmt: skip
 
 
@@ -145,8 +159,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         raise ConfigError("--pictures shows what --listen or --clips measures: add one of them")
     if arguments.pictures is not None:
         writable_folder(arguments.pictures)
+    if arguments.share is not None and arguments.photos is None:
+        raise ConfigError("--share is a part of the photographs: add --photos, or leave it out")
     if arguments.clips is not None:
         return _clips(arguments)
+    if arguments.photos is not None:
+        _photos(arguments)
+        return 0
     if arguments.listen:
         _listen(arguments)
         return 0
@@ -378,6 +397,34 @@ def _clips(arguments: argparse.Namespace) -> int:
     scores = score_clips(_predictor(arguments), arguments.clips, truth, say, arguments.pictures)
     _give(arguments, scores.to_dict(), scores.table())
     return 1 if scores.failed else 0
+
+
+def _photos(arguments: argparse.Namespace) -> None:
+    from acvis_kit.data.synth.annotated import read_photographs
+    from acvis_kit.evaluation.photographs import score_photographs
+
+    apart = (
+        "gt",
+        "results",
+        "data",
+        "listen",
+        "diagnose",
+        "as_published",
+        "protocol",
+        "html",
+        "save_results",
+        "baseline",
+    )
+    if given := [flag(name) for name in apart if getattr(arguments, name)]:
+        raise ConfigError(f"--photos cannot be combined with {', '.join(given)}: leave one of them out")
+    if arguments.weights is None:
+        raise ConfigError("--photos needs --weights")
+    annotations, images = arguments.photos
+    first, last = arguments.share or (0.0, 1.0)
+    photographs = read_photographs(annotations, images, (first, last))
+    _refuse_read(arguments, [annotations, *(photograph.path for photograph in photographs)])
+    scores = score_photographs(_predictor(arguments), photographs, say)
+    _give(arguments, scores.to_dict(), scores.table())
 
 
 def _predictor(arguments: argparse.Namespace) -> Predictor:
