@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from acvis_kit.clip import Targets
 from acvis_kit.data.aviseg import AVISegSplit, TrackEntry, VideoEntry
+from acvis_kit.data.pasting import paste
 from acvis_kit.data.soundtracks import Counterfactual, DrawnSoundtrack, RecordedSounds, SceneSounds, load_scenes
 from acvis_kit.data.transforms import PAPER, Augmentation, Views, change_sound, change_spectrum, draw_views, recolour
 from acvis_kit.errors import ConfigError, DataError
@@ -158,7 +159,9 @@ class TrainingClips(Dataset):
         views = draw_views(self.augmentation, video.size, self.clip_frames, rng)
         soundtrack = self._sounds.draw(video, seconds, rng)
 
-        frames = self._frames(video, seconds, views, rng)
+        frames, targets = self._frames(video, seconds, views, rng), self._truth(video, seconds, views, soundtrack)
+        if self.targets == "visible" and self.augmentation.pasted and rng.random() < self.augmentation.pasted:
+            frames, targets = paste(frames, targets, *self._other(rng), rng)
         sound = torch.from_numpy(
             soundtrack.seconds if self._features else change_sound(self.augmentation, soundtrack.seconds, rng)
         )
@@ -166,7 +169,7 @@ class TrainingClips(Dataset):
             frames=frames,
             log_mel=None if self._features else log_mel(sound),
             audio_features=sound if self._features else None,
-            targets=self._truth(video, seconds, views, soundtrack),
+            targets=targets,
             video_id=video.id,
             seconds=tuple(seconds.tolist()),
             sound=soundtrack.kind,
@@ -215,15 +218,22 @@ class TrainingClips(Dataset):
         video, rng = self._drawn(draw, PICTURE)
         seconds = draw_seconds(len(video.frames), 1, self.frame_sampling, rng)
         views = draw_views(self.augmentation, video.size, 1, rng)
-        no_sound = DrawnSoundtrack("original", np.zeros((1, 0), np.float32))
         return TrainingSample(
             frames=self._frames(video, seconds, views, rng),
             log_mel=None,
             audio_features=None,
-            targets=self._truth(video, seconds, views, no_sound),
+            targets=self._truth(video, seconds, views, _no_sound(1)),
             video_id=video.id,
             seconds=tuple(seconds.tolist()),
         )
+
+    def _other(self, rng: np.random.Generator) -> tuple[Tensor, Targets]:
+        """Frames of another clip, and what is visible in them."""
+        video = self.split.videos[rng.integers(len(self.split))]
+        seconds = draw_seconds(len(video.frames), self.clip_frames, self.frame_sampling, rng)
+        views = draw_views(self.augmentation, video.size, self.clip_frames, rng)
+        targets = self._truth(video, seconds, views, _no_sound(self.clip_frames))
+        return self._frames(video, seconds, views, rng), targets
 
     def _frames(self, video: VideoEntry, seconds: np.ndarray, views: Views, rng: np.random.Generator) -> Tensor:
         frames = np.stack([views.image(self.split.image(video, t), n) for n, t in enumerate(seconds)])  # (T, H, W, 3)
@@ -294,6 +304,10 @@ class TrainingClips(Dataset):
                 f"{', '.join(self.class_names[:5])}, ...: give the data's class_names, or other data"
             )
         return {number: numbers[name] for number, name in names.items()}
+
+
+def _no_sound(length: int) -> DrawnSoundtrack:
+    return DrawnSoundtrack("original", np.zeros((length, 0), np.float32))
 
 
 class NumberedDraws:

@@ -45,6 +45,8 @@ class Augmentation:
         spectrum: in audio pretraining, shift every second in time, in a circle, and cover a band of frequencies of
             one in three (SpecAugment, Park et al. 2019).
         tilt: in audio pretraining, largest change of a log-mel at either end of the frequencies.
+        pasted: fraction of clips before which objects of another clip are pasted, see `pasting`. Only with
+            `targets="visible"`.
 
     Raises:
         ConfigError: a fraction outside [0, 1], or a range whose ends are in the wrong order.
@@ -66,12 +68,13 @@ class Augmentation:
     noise_snr_db: tuple[float, float] = (10.0, 40.0)
     spectrum: bool = False
     tilt: float = 0.0
+    pasted: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):  # JSON turns tuples into lists
             if isinstance(getattr(self, field.name), list):
                 object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
-        for name in ("crop_share", "flip", "brightness", "contrast", "tint", "noise_share"):
+        for name in ("crop_share", "flip", "brightness", "contrast", "tint", "noise_share", "pasted"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must lie in [0, 1]")
         for name in ("crop_sides", "zoom", "noise_snr_db"):
@@ -97,6 +100,7 @@ FILMED = Augmentation(
     noise_share=0.3, noise_snr_db=(15.0, 40.0), spectrum=True, tilt=0.6,
 )  # fmt: skip
 FILMED_FINE = replace(FILMED, short_sides=(256,))  # twice the cost of a step: for the last part of a training
+FILMED_PASTED = replace(FILMED_FINE, pasted=0.7)
 # AVSC's: mirrored and recoloured, and nothing else.
 COLOUR = Augmentation(flip=0.5, brightness=0.2, contrast=0.2, tint=0.1)
 AUGMENTATIONS = {
@@ -105,6 +109,7 @@ AUGMENTATIONS = {
     "synth": SYNTH,
     "filmed": FILMED,
     "filmed_fine": FILMED_FINE,
+    "filmed_pasted": FILMED_PASTED,
     "colour": COLOUR,
 }
 

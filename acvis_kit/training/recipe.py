@@ -43,7 +43,14 @@ class Recipe(Checked):
         "scattered", "consecutive", help="frames of a clip"
     )
     augmentation: str = choice(
-        "paper", "synth", "filmed", "filmed_fine", "colour", "none", help="see acvis_kit.data.transforms"
+        "paper",
+        "synth",
+        "filmed",
+        "filmed_fine",
+        "filmed_pasted",
+        "colour",
+        "none",
+        help="see acvis_kit.data.transforms",
     )
     audio_folder: str | None = setting(None, "features, without audio encoder")
     counterfactual_audio: float = number(0.0, 0, 1, help="fraction of clips with another sound")
