@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from acvis_kit.cli.options import device, show
+from acvis_kit.cli.options import device, positive, show
 from acvis_kit.config import PRESETS
 
 
@@ -16,14 +16,14 @@ def add_benchmark(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_benchmark)
     parser.add_argument("what", choices=("speed", "train", "synth", "metrics", "memory"), nargs="?", default="speed")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="acvis-r50")
-    parser.add_argument("--frames", type=int, default=None, help="(12 for speed, 600 for memory)")
-    parser.add_argument("--batch", type=int, default=None, help="clips per step of train (the recipe's)")
-    parser.add_argument("--steps", type=int, default=20, help="of train (20)")
-    parser.add_argument("--clips", type=int, default=24, help="that synth makes (24)")
+    parser.add_argument("--frames", type=positive, default=None, help="(12 for speed, 600 for memory)")
+    parser.add_argument("--batch", type=positive, default=None, help="clips per step of train (the recipe's)")
+    parser.add_argument("--steps", type=positive, default=20, help="of train (20)")
+    parser.add_argument("--clips", type=positive, default=24, help="that synth makes (24)")
     parser.add_argument("--workers", type=int, default=1, help="processes of train and synth (1)")
-    parser.add_argument("--runs", type=int, default=3, help="repetitions (3)")
-    parser.add_argument("--size", type=int, nargs=2, default=(360, 640), metavar=("H", "W"), help="(360 640)")
-    parser.add_argument("--tracks", type=int, default=8, help="masks drawn per frame (8)")
+    parser.add_argument("--runs", type=positive, default=3, help="repetitions (3)")
+    parser.add_argument("--size", type=positive, nargs=2, default=(360, 640), metavar=("H", "W"), help="(360 640)")
+    parser.add_argument("--tracks", type=positive, default=8, help="masks drawn per frame (8)")
     parser.add_argument("--no-peer", action="store_true", help="measure the kit alone")
     parser.add_argument("--device", default=None)
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default=None)

@@ -41,6 +41,14 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def positive(text: str) -> int:
+    """The type of an argument that is a number of things, at least one."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"is {number}, but must be at least 1")
+    return number
+
+
 class Renamed(argparse.Action):
     """An option of earlier versions: ends with an error that names the new one, given as `const`."""
 

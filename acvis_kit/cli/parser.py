@@ -8,8 +8,10 @@ import os
 import re
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from acvis_kit import __version__
@@ -48,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_words(in_words)
     warnings.showwarning = lambda message, *_, **__: say(f"note: {message}")
     try:
-        return arguments.run(arguments) or 0
+        with _ended_by_sigterm():
+            return arguments.run(arguments) or 0
     except AcvisError as error:
         text = str(error)
         complain(f"acvis: {text if text.startswith('--set') else in_words(text)}")
@@ -59,6 +62,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has closed the pipe: `acvis info ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this process through its exit handlers, as Ctrl-C does: they remove temporary files and locks.
+
+    A process that is forked meanwhile, and inherits this, ends at once.
+    """
+    own = os.getpid()
+
+    def end(*_: object) -> None:
+        if os.getpid() == own:
+            raise SystemExit(INTERRUPTED + signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread alone
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from acvis_kit.data.aviseg import AVISegSplit
 from acvis_kit.distributed import collect, own_share
+from acvis_kit.errors import DataError
 from acvis_kit.evaluation.dataset import category_ids_of
 from acvis_kit.inference.prediction import Prediction, Track
 from acvis_kit.inference.predictor import Predictor
@@ -83,9 +84,11 @@ def diagnose(predictor: Predictor, split: AVISegSplit, say: Callable[[str], None
         say: called with a line of text after every video.
 
     Raises:
-        DataError: the data set lacks a class of the model, or files do not fit.
+        DataError: the data set has no annotations or lacks a class of the model, or files do not fit.
     """
     category_ids_of(predictor.model, split)  # refuses other data
+    if not any(split.tracks(video) for video in split.videos):
+        raise DataError(f"{split.truth_file} has no annotations: what is missed, or marked wrongly, is not known")
     everything = copy.copy(predictor)
     everything.inference = replace(
         predictor.inference, score_threshold=0.0, sounding_threshold=0.0, count_gate=False, top_k=10_000

@@ -22,6 +22,13 @@ def test_reported_ratios_and_peaks_agree_with_their_parts(capsys) -> None:
     assert report["peak_beyond_weights_gb"] == pytest.approx(report["peak_gb"] - report["weights_gb"])
 
 
+@pytest.mark.parametrize("option", ["--frames", "--runs", "--steps", "--size"])
+def test_a_number_of_things_is_at_least_one(option: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["benchmark", option, "0", *["64"] * (option == "--size")])
+    assert "is 0, but must be at least 1" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_training_and_making_data_are_measured(capsys) -> None:
     run = ["benchmark", "train", "--preset", "acvis-synth-tiny", "--size", "64", "64", "--batch", "1", "--steps", "2"]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +48,30 @@ def test_an_empty_path_is_not_the_current_folder(arguments: list[str], capsys) -
     with pytest.raises(SystemExit):
         main(arguments)
     assert "is empty and names no file or folder" in capsys.readouterr().err
+
+
+def test_sigterm_ends_a_command_through_its_exit_handlers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long clip's features on disk stayed for ever after `timeout` or `kill`."""
+    spool: list[Path] = []
+
+    def work(_: object) -> None:
+        with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+            spool.append(Path(folder))
+            child = os.fork()
+            if not child:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM  # it removes nothing of ours
+            assert spool[0].is_dir()
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    monkeypatch.setattr("acvis_kit.cli.prepare._prepare", work)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        main(["prepare", "videos", "out"])
+    assert ended.value.code == 128 + signal.SIGTERM and not spool[0].exists()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_closed_pipe_causes_no_traceback() -> None:

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from acvis_kit.cli import main
+from acvis_kit.data.aviseg import AVISegSplit
+from acvis_kit.errors import DataError
 from acvis_kit.evaluation.diagnosis import (
     CAUSES,
     FOUND,
@@ -24,8 +26,10 @@ from acvis_kit.evaluation.diagnosis import (
     WRONG_OUTLINE,
     Diagnosis,
     causes_of,
+    diagnose,
 )
 from acvis_kit.inference.prediction import Prediction, Track
+from acvis_kit.inference.predictor import Predictor
 from acvis_kit.masks import RLE, empty, encode
 from acvis_kit.models.acvis.model import ACVIS
 from acvis_kit.weights.load import save_model
@@ -86,6 +90,14 @@ def test_the_table_has_a_row_for_all_and_one_for_each_class() -> None:
     assert [line.split(" | ")[0] for line in lines[2:5]] == ["| all", "| dog", "| cat"]
     assert lines[2].split(" | ")[1:4] == ["4", "50 %", "0 %"] and lines[-1].split(" | ")[1:3] == ["4", "25 %"]
     assert list(found.to_dict()["sounding"]["dog"]) == list(CAUSES)
+
+
+def test_data_without_annotations_are_refused(aviseg_folder: Path, tiny_model: ACVIS) -> None:
+    """Every mask would be one where nothing sounds."""
+    truth = json.loads((aviseg_folder / "test.json").read_text())
+    (aviseg_folder / "test.json").write_text(json.dumps(truth | {"annotations": []}))
+    with pytest.raises(DataError, match=r"test\.json has no annotations"):
+        diagnose(Predictor(tiny_model), AVISegSplit(aviseg_folder))
 
 
 def test_the_command_prints_the_table_and_writes_it(
