@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import re
 import secrets
+import signal
 import stat
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -134,11 +137,41 @@ def _lock(path: Path, error: type[AcvisError]) -> IO[bytes] | None:
             return None
         with suppress(FileNotFoundError):
             if os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                file.truncate(0)
-                file.write(str(os.getpid()).encode("ascii"))
+                with suppress(OSError):  # of a full disk; the number is for the message alone
+                    file.truncate(0)
+                    file.write(str(os.getpid()).encode("ascii"))
                 return file
         file.close()  # its holder has removed it in the meantime
     return None
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this process through its exit handlers, as Ctrl-C does: they remove temporary files and locks.
+
+    Its own child processes get the signal too, as they get Ctrl-C from a terminal: nobody waits for their work. A
+    process that was forked, and inherits this, ends at once. Among several processes of torchrun the signal keeps its
+    usual effect: one that waits for the others could not handle it.
+    """
+    own = os.getpid()
+
+    def end(*_: object) -> None:
+        if os.getpid() != own:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise SystemExit(128 + signal.SIGTERM)
+
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    if not alone or threading.current_thread() is not threading.main_thread():  # which alone handles signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def stamp_of(path: str | Path) -> tuple[int, int]:
@@ -170,10 +203,10 @@ def check_none_empty(paths: Iterable[Path], error: type[AcvisError]) -> None:
     Raises:
         AcvisError: of the class `error`; names the first without, and says how many there are.
     """
-    empty = [path for path in paths if not path.stat().st_size]
+    empty = [path for path in dict.fromkeys(paths) if not path.stat().st_size]
     if empty:
-        others = f", and {len(empty) - 1} others" * (len(empty) > 1)
-        raise error(f"{empty[0]} has 0 bytes{others}: copy what is empty again")
+        more = f" (one of {len(empty)} such files)" * (len(empty) > 1)
+        raise error(f"{empty[0]} has 0 bytes{more}: copy it again")
 
 
 def write_text(path: str | Path, text: str, error: type[AcvisError] = AcvisError) -> Path:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import signal
-import sys
 import tempfile
 import threading
 import time
@@ -37,6 +35,7 @@ from acvis_kit.app.quota import QuotaError
 from acvis_kit.app.storage import PREFIX, PageFolder, sweep
 from acvis_kit.app.studio import Studio
 from acvis_kit.errors import ConfigError
+from acvis_kit.files import ended_by_sigterm
 from acvis_kit.weights.load import Loaded
 
 SWEEP_EVERY, KEEP_SECONDS = 300, 3000  # seconds; together less than an hour, the limit that the page promises
@@ -83,7 +82,7 @@ def launch(
     if proxies < 0:
         raise ConfigError(f"proxies={proxies} must be 0 or more: the number of proxies before the page")
     folder = _own_folder()
-    with _ended_by_signals() if block else nullcontext():
+    with ended_by_sigterm() if block else nullcontext():
         if block:  # then the process is the page's alone
             tempfile.tempdir = str(folder.work)
             limit_arenas()
@@ -167,19 +166,6 @@ def _own_folder() -> PageFolder:
     os.environ["GRADIO_TEMP_DIR"] = str(folder.visitors)
     atexit.register(folder.remove)
     return folder
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM end the process as SIGINT does, through its exit handlers, which remove its files."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _warm_up(studios: Sequence[Studio]) -> None:

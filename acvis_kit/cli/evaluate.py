@@ -129,6 +129,8 @@ SPLIT = "test"  # usual one of a data set
 AVIS_FOLDERS = ("{split}/JPEGImages", "{split}/WAVAudios", "{split}/FEATAudios")
 AVS_FILES = ("s4_meta_data.csv", "ms3_meta_data.csv", "metadata.csv", "label2idx.json")
 AVS_FOLDERS = ("s4_data", "ms3_data", "v1s", "v1m", "v2", "VPO", "VGGSound")
+# What neither --clips nor --photos is combined with.
+APART = ("gt", "results", "data", "listen", "diagnose", "as_published", "protocol", "html", "save_results")
 AVS_ONLY = ("subset", "threshold", "resize", "batch_videos", "no_robustness")
 AVIS_ONLY = (
     "gt", "results", "html", "clips", "truth", "baseline", "allow_outside", "save_results", "as_published", "listen",
@@ -387,7 +389,7 @@ def _diagnose(arguments: argparse.Namespace) -> None:
 def _clips(arguments: argparse.Namespace) -> int:
     from acvis_kit.evaluation.clips import read_clip_truth, score_clips
 
-    apart = ("gt", "results", "data", "listen", "diagnose", "as_published", "protocol", "html", "save_results")
+    apart = (*APART, "photos", "share")
     if given := [flag(name) for name in apart if getattr(arguments, name)]:
         raise ConfigError(f"--clips cannot be combined with {', '.join(given)}: leave one of them out")
     if arguments.weights is None:
@@ -401,20 +403,12 @@ def _clips(arguments: argparse.Namespace) -> int:
 
 def _photos(arguments: argparse.Namespace) -> None:
     from acvis_kit.data.synth.annotated import read_photographs
+    from acvis_kit.distributed import is_main
     from acvis_kit.evaluation.photographs import score_photographs
 
-    apart = (
-        "gt",
-        "results",
-        "data",
-        "listen",
-        "diagnose",
-        "as_published",
-        "protocol",
-        "html",
-        "save_results",
-        "baseline",
-    )
+    if not is_main():  # one process does all
+        return
+    apart = (*APART, "baseline")
     if given := [flag(name) for name in apart if getattr(arguments, name)]:
         raise ConfigError(f"--photos cannot be combined with {', '.join(given)}: leave one of them out")
     if arguments.weights is None:

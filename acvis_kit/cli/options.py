@@ -43,10 +43,9 @@ def path(text: str) -> Path:
 
 def positive(text: str) -> int:
     """The type of an argument that is a number of things, at least one."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"is {number}, but must be at least 1")
-    return number
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"is {text}, but must be a whole number of at least 1")
+    return int(text)
 
 
 class Renamed(argparse.Action):

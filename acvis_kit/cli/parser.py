@@ -8,10 +8,8 @@ import os
 import re
 import signal
 import sys
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 
 from acvis_kit import __version__
@@ -27,6 +25,7 @@ from acvis_kit.cli.prepare import add_prepare
 from acvis_kit.cli.synth import add_synth
 from acvis_kit.cli.train import add_train
 from acvis_kit.errors import ADVISED, SWAPPED, AcvisError, without_advice
+from acvis_kit.files import ended_by_sigterm
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 if all is done (or `train` stopped at --max-minutes), 1 after an error that the user can
         correct or a job that failed in part, 2 for wrong options, 128 + the signal's number after a signal (Ctrl-C:
-        130).
+        130). After SIGTERM the process ends with 143, as by sys.exit.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -50,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_words(in_words)
     warnings.showwarning = lambda message, *_, **__: say(f"note: {message}")
     try:
-        with _ended_by_sigterm():
+        with ended_by_sigterm():
             return arguments.run(arguments) or 0
     except AcvisError as error:
         text = str(error)
@@ -62,30 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has closed the pipe: `acvis info ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end this process through its exit handlers, as Ctrl-C does: they remove temporary files and locks.
-
-    A process that is forked meanwhile, and inherits this, ends at once.
-    """
-    own = os.getpid()
-
-    def end(*_: object) -> None:
-        if os.getpid() == own:
-            raise SystemExit(INTERRUPTED + signal.SIGTERM)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread alone
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -81,7 +81,7 @@ def _moved(frames: Tensor, masks: Tensor, size: tuple[int, int], rng: np.random.
     factor = math.exp(rng.uniform(*np.log(SCALES)))
     scaled = [max(1, round(side * factor)) for side in frames.shape[-2:]]
     pixels = F.interpolate(frames.float(), scaled, mode="bilinear", antialias=True).round().clamp(0, 255).byte()
-    shapes = F.interpolate(masks.float(), scaled, mode="nearest") > 0
+    shapes = F.interpolate(masks.float(), scaled, mode="nearest-exact") > 0
     canvas, cut = frames.new_zeros(len(frames), 3, *size), masks.new_zeros(*masks.shape[:2], *size)
     windows = []
     for axis, (side, extent) in enumerate(zip(size, scaled, strict=True)):

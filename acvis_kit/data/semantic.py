@@ -121,7 +121,7 @@ class SemanticSplit(ABC):
         """
 
     def check_files(self) -> None:
-        """See that all frames, labels and sounds are there and not empty, before hours of work; none is opened.
+        """See that all frames, labels and sounds are there and no sound is empty, before hours of work; none is opened.
 
         Raises:
             DataError: names the first file that is missing or has 0 bytes, and says how many are.
@@ -135,7 +135,7 @@ class SemanticSplit(ABC):
                 f"{len(missing)} of the {len(listed)} frames, labels and sounds of split {self.name!r} of "
                 f"{self.truth_file} are not there, the first is {missing[0]}: copy all of them, or choose another split"
             )
-        check_none_empty(listed, DataError)
+        check_none_empty((path for video in self.videos for path in video.sounds if path), DataError)
 
     def samples(self) -> Iterator[SemanticSample]:
         """All videos in the order of the table, one in memory at a time."""

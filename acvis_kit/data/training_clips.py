@@ -114,6 +114,10 @@ class TrainingClips(Dataset):
             )
         if targets not in ("sounding", "visible"):
             raise ConfigError(f"targets={targets!r} is unknown: choose sounding or visible")
+        if augmentation.pasted and targets != "visible":
+            raise ConfigError(
+                f"pasted={augmentation.pasted:g} needs targets='visible': what is pasted is silent, and has no mask"
+            )
         self.split, self.seed, self.augmentation, self.targets = split, seed, augmentation, targets
         self.clip_frames, self.frame_sampling = clip_frames, frame_sampling
         own = [name for _, name in sorted(split.categories.items())]
@@ -160,7 +164,7 @@ class TrainingClips(Dataset):
         soundtrack = self._sounds.draw(video, seconds, rng)
 
         frames, targets = self._frames(video, seconds, views, rng), self._truth(video, seconds, views, soundtrack)
-        if self.targets == "visible" and self.augmentation.pasted and rng.random() < self.augmentation.pasted:
+        if self.augmentation.pasted and rng.random() < self.augmentation.pasted:
             frames, targets = paste(frames, targets, *self._other(rng), rng)
         sound = torch.from_numpy(
             soundtrack.seconds if self._features else change_sound(self.augmentation, soundtrack.seconds, rng)

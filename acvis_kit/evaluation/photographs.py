@@ -139,13 +139,15 @@ def score_photographs(
     for number, photograph in enumerate(photographs):
         pixels = np.array(photograph.read())  # (H, W, 3)
         clip = Clip.from_arrays(torch.from_numpy(pixels).permute(2, 0, 1)[None], torch.zeros(SAMPLE_RATE))
-        masks = [(one, photograph.mask(one, pixels.shape[:2])) for one in photograph.instances]
-        large = [(one, encode(mask)) for one, mask in masks if mask.mean() >= LEAST]
-        if large:
+        # Areas in the file may be rounded; masks without a pixel, which tiny polygons are, are errors elsewhere.
+        large = [one for one in photograph.instances if one.area >= LEAST / 2 * pixels[..., 0].size]
+        masks = [(one, photograph.mask(one, pixels.shape[:2])) for one in large]
+        coded = [(one, encode(mask)) for one, mask in masks if mask.mean() >= LEAST]
+        if coded:
             tracks = everything.decode(everything.encode(clip), clip).tracks
-            overlaps = iou([track.masks[0] for track in tracks], [code for _, code in large])  # (tracks, objects)
-            found += [_seen(one, names, tracks, overlaps[:, n]) for n, (one, _) in enumerate(large)]
-        say(f"[{number + 1}/{len(photographs)}] {photograph.path.name}: {len(large)} objects")
+            overlaps = iou([track.masks[0] for track in tracks], [code for _, code in coded])  # (tracks, objects)
+            found += [_seen(one, names, tracks, overlaps[:, n]) for n, (one, _) in enumerate(coded)]
+        say(f"[{number + 1}/{len(photographs)}] {photograph.path.name}: {len(coded)} objects")
     if not found:
         raise DataError(f"none of {len(photographs)} photographs shows an object that covers {LEAST:.0%} of it")
     return PhotographScores(tuple(found))

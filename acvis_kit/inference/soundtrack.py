@@ -13,6 +13,7 @@ from torch import Tensor
 from acvis_kit.clip import HEARD_AS_SILENCE, SAMPLE_RATE, SILENT, Clip
 from acvis_kit.errors import DataError, brief
 from acvis_kit.media.edit import AudioEdit
+from acvis_kit.media.sound import is_silent
 
 Sound = Clip | AudioEdit | Tensor | np.ndarray | str
 
@@ -56,13 +57,13 @@ def soundtrack(clip: Clip, sound: Sound | None) -> tuple[Clip, tuple[str, ...]]:
         has_audio = has_audio or bool(waveform.any())
     elif isinstance(sound, Clip):
         waveform, has_audio = _of_length(sound.waveform, clip), sound.has_audio
-        files = sound.sources
+        files = tuple(file for file in sound.sources if file != clip.source)
     elif sound is not None:
-        waveform, has_audio = _of_length(torch.as_tensor(sound), clip), True
+        waveform, has_audio, files = _of_length(torch.as_tensor(sound), clip), True, ()
     notes = clip.notes
     if has_audio and not clip.has_audio:  # a sound replaces the missing one
         notes = tuple(note for note in notes if not note.endswith(HEARD_AS_SILENCE))
-    if sound is not None and waveform.any():
+    if sound is not None and not is_silent(waveform):
         notes = tuple(note for note in notes if note != SILENT)
     if not has_audio and clip.source is None:  # for a file, `load_clip` has added the note
         notes += ("The clip has no sound: the model was given silence.",)

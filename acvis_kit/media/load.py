@@ -241,8 +241,8 @@ def _load_picture(
     if screen.empty:
         reason = findings.damage[0] if findings.damage else "the file breaks off before the first"
         raise MediaError(f"{path}: no picture could be decoded ({reason}): get a complete copy, or convert it to MP4.")
-    if (late := screen.begins - start) > NOTABLE:
-        notes.append(f"The picture begins {late:.2f} s after the sound: its first frame stands until then.")
+    if screen.begins > start + NOTABLE:
+        notes.append(f"The picture begins at {screen.begins:.2f} s: its first frame stands until then.")
     view = DisplayTransform.of(screen.at(start), facts.pixel_aspect)
     check_pixels(path, view.size, max_pixels)
     expected = stretch.intervals(min(expected_end, stop) - start)

@@ -26,7 +26,7 @@ def test_reported_ratios_and_peaks_agree_with_their_parts(capsys) -> None:
 def test_a_number_of_things_is_at_least_one(option: str, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["benchmark", option, "0", *["64"] * (option == "--size")])
-    assert "is 0, but must be at least 1" in capsys.readouterr().err
+    assert "is 0, but must be a whole number of at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,23 @@ def test_sigterm_ends_a_command_through_its_exit_handlers(tmp_path: Path, monkey
         main(["prepare", "videos", "out"])
     assert ended.value.code == 128 + signal.SIGTERM and not spool[0].exists()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_does_not_wait_for_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of synth and ablate, which have hours of work."""
+
+    def work(_: object) -> None:
+        with ProcessPoolExecutor(1) as pool:
+            pool.submit(time.sleep, 60)
+            time.sleep(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    monkeypatch.setattr("acvis_kit.cli.prepare._prepare", work)
+    begin = time.monotonic()
+    with pytest.raises(SystemExit):
+        main(["prepare", "videos", "out"])
+    assert time.monotonic() - begin < 20
 
 
 def test_a_closed_pipe_causes_no_traceback() -> None:

@@ -100,6 +100,9 @@ def test_samples_with_pasted_objects_depend_on_their_number_alone(tmp_path: Path
     assert more > 3
 
 
-def test_a_fraction_outside_its_range_is_refused() -> None:
+def test_a_fraction_outside_its_range_and_masks_of_sounding_objects_are_refused(tmp_path: Path) -> None:
+    write_dataset(tmp_path, {"train": 1}, seed=3, size=64, seconds=(4, 4), progress=False)
+    with pytest.raises(ConfigError, match="needs targets='visible'"):
+        TrainingClips(AVISegSplit(tmp_path, "train"), augmentation=Augmentation(pasted=0.5))
     with pytest.raises(ConfigError, match=r"pasted=1\.5 must lie in"):
         Augmentation(pasted=1.5)

@@ -273,13 +273,15 @@ def test_the_excess_of_a_later_sound_counts_from_the_first_picture(tmp_path):
     assert noted(clip, "The sound begins 1.00 s after") and noted(clip, "The sound is 1.00 s longer")
 
 
-def test_a_silent_sound_track_is_noted(tmp_path):
+@pytest.mark.parametrize("level", [0, 5e-5])
+def test_a_silent_sound_track_is_noted(tmp_path, level):
     quiet, loud = (
-        load_clip(make_video(tmp_path / f"{name}.mkv", every(0.1, 2), sound=level * tone(2)))
-        for name, level in (("quiet", 0), ("loud", 1))
+        load_clip(make_video(tmp_path / f"{name}.mkv", every(0.1, 2), sound=factor * tone(2)))
+        for name, factor in (("quiet", level), ("loud", 1))
     )
     assert noted(quiet, "The sound is silent") and quiet.has_audio and not loud.notes
-    assert soundtrack(quiet, None)[1] == soundtrack(quiet, "mute")[1] == quiet.notes
+    for sound in (None, "mute", "original", quiet):
+        assert soundtrack(quiet, sound)[1] == quiet.notes
     assert soundtrack(quiet, loud)[1] == ()
 
 
@@ -295,7 +297,7 @@ def test_late_sound_is_padded_in_front_and_noted(tmp_path, suffix, codec):
 def test_a_late_picture_is_noted(tmp_path):
     path = make_video(tmp_path / "a.mkv", [2 + time for time in every(0.1, 2)], sound=tone(4), sound_codec="pcm_s16le")
     clip = load_clip(path)
-    assert noted(clip, "picture begins 2.00 s after the sound: its first frame stands until then")
+    assert noted(clip, "picture begins at 2.00 s: its first frame stands until then")
     assert numbers(clip)[:2] == [0, 0] and not noted(load_clip(path, start=2), "picture begins")
 
 
