@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from acvis_kit.metrics.counting import CountScore
 from acvis_kit.metrics.evaluate import Report
@@ -66,6 +67,15 @@ def defined(report: Report, scores: Mapping[str, float], counts: Mapping[str, fl
     return {key: math.nan if key in undefined else value for key, value in scores.items()}
 
 
+def _defined_curves(report: Report) -> dict[str, NDArray[np.float64]]:
+    """The curves, with NaN where the score of the same name is undefined."""
+    scores = defined(report, report.scores, report.counts)
+    return {
+        name: np.full_like(values, np.nan) if math.isnan(scores.get(name, 0)) else values
+        for name, values in report.curves.items()
+    }
+
+
 def count_table(score: CountScore) -> str:
     """A text table of the counting scores and the confusion matrix."""
     names = [str(k) for k in range(score.k_max)] + [f"{score.k_max}+"]
@@ -95,7 +105,7 @@ def to_dict(report: Report, counting: CountScore | None = None) -> dict[str, Any
             "counts": report.counts,
             "per_class": {name: defined(report, row, row) for name, row in report.per_class.items()},
             "per_video": {name: defined(report, row, row) for name, row in report.per_video.items()},
-            "curves": report.curves,
+            "curves": _defined_curves(report),
             "counting": counting.to_dict() if counting is not None else None,
         }
     )
@@ -123,7 +133,7 @@ def curve_figure(report: Report) -> go.Figure:
     """Scores in percent over the IoU threshold."""
     from plotly import graph_objects as go
 
-    curves = report.curves
+    curves = _defined_curves(report)
     figure = go.Figure()
     for colour, (name, x) in zip(
         COLOURS, {"AP": "iou_thresholds", "HOTA": "alphas", "DetA": "alphas", "AssA": "alphas", "FA": "alphas"}.items(),
@@ -168,7 +178,8 @@ def worst_figure(report: Report) -> go.Figure:
     names = _worst_first(report)[:WORST_SHOWN]
     figure = go.Figure()
     for colour, key, label in ((COLOURS[1], "FA", "FSLA"), (COLOURS[0], "HOTA", "HOTA")):
-        figure.add_bar(x=names, y=[report.per_video[name][key] for name in names], name=label, marker_color=colour)
+        rows = [defined(report, report.per_video[name], report.per_video[name]) for name in names]
+        figure.add_bar(x=names, y=[row[key] for row in rows], name=label, marker_color=colour)
     figure.update_layout(title=f"The {len(names)} worst videos", yaxis_title="percent", barmode="group")
     return _styled(figure)
 

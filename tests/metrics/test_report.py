@@ -75,6 +75,7 @@ def test_scores_of_nothing_are_undefined_as_a_table_and_as_json(protocol: Protoc
         assert {key for key in family if found["intervals"].get(key) == [None, None]} == (
             undefined if bootstrap else set()
         )
+        assert all((set(found["curves"][key]) == {None}) == (key in undefined) for key in family & {*found["curves"]})
         assert ("the ground truth has no objects" in text) == (undefined == family)
         assert report.scores["LocA"] == 100  # as the reference
 
