@@ -196,7 +196,7 @@ def _take_visual_weights(plan: Plan, model: ACVIS) -> None:
 
 
 def check_start(plan: Plan, rows: Iterable[Row]) -> None:
-    """See that all that rows start from is there and fits, before hours of work.
+    """See that the data of rows are there, and that the visual weights fit the base network, before hours of work.
 
     Args:
         plan: see `Plan`.
@@ -204,7 +204,8 @@ def check_start(plan: Plan, rows: Iterable[Row]) -> None:
 
     Raises:
         DataError: a file of the data is missing.
-        WeightsError: the visual weights cannot be read, or have other sizes than the network that rows change.
+        WeightsError: the visual weights cannot be read, or have other sizes than the base network. That a row changes
+            these sizes is found when its run starts.
     """
     names: tuple[str, ...] = ()
     for folder in dict.fromkeys(plan.data[row.data] for row in rows):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 StreamKind = Literal["video", "audio"]
 Way = Literal["seek", "skip", "all"]  # how the frame at the start is reached, see `frames_from`
+STILL_BRANDS = ("avif", "heic", "heix", "mif1")  # of files of pictures
 REORDER = 4  # frames whose stamps are sorted together: as deep as B-frames are nested in practice
 PREROLL = 0.5  # seconds of sound decoded before the start, for decoders that need earlier samples
 GUESSED_STEP = 1 / 25  # seconds between frames without time stamps and rate
@@ -133,7 +134,8 @@ def is_still(path: Path) -> bool:
     """
     with opened(path) as container:
         stream = find_stream(container, "video")
-        if stream is None or container.format.name not in PICTURE_FORMATS.split():
+        brand = container.metadata.get("major_brand", "").strip()  # of AVIF and HEIC, which have MP4's form
+        if stream is None or not (container.format.name in PICTURE_FORMATS.split() or brand in STILL_BRANDS):
             return False
         pictures = (packet for packet in _packets(container, stream, Findings()) if packet.size)
         return len([*islice(pictures, 2)]) < 2

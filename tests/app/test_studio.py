@@ -244,7 +244,7 @@ def test_files_of_expired_takes_and_of_visitors_who_left_are_deleted(studio, cli
     assert not video.exists()
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "webp"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "webp", "avif"])
 def test_a_still_picture_is_answered_with_what_the_page_takes(studio, tmp_path, suffix) -> None:
     picture = tmp_path / f"photo.{suffix}"
     Image.new("RGB", (64, 48), (200, 30, 30)).save(picture)
