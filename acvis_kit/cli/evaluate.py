@@ -344,9 +344,7 @@ def _listen(arguments: argparse.Namespace) -> None:
     from acvis_kit.metrics.report import count_table, plain, table
     from acvis_kit.weights.load import open_weights
 
-    apart = ("as_published", "protocol", "html", "save_results", "diagnose")
-    if given := [flag(name) for name in apart if getattr(arguments, name)]:
-        raise ConfigError(f"--listen cannot be combined with {', '.join(given)}: leave one of them out")
+    _refuse_beside("--listen", arguments, ("as_published", "protocol", "html", "save_results", "diagnose"))
     if arguments.weights is None or arguments.data is None:
         raise ConfigError("--listen exchanges the clips' sound: give --weights and --data, not --gt and --results")
     arguments.count_gate = False  # `listen` measures with and without the gate
@@ -374,9 +372,7 @@ def _diagnose(arguments: argparse.Namespace) -> None:
     from acvis_kit.distributed import is_main
     from acvis_kit.evaluation.diagnosis import diagnose
 
-    apart = ("as_published", "protocol", "html", "save_results", "baseline")
-    if given := [flag(name) for name in apart if getattr(arguments, name)]:
-        raise ConfigError(f"--diagnose cannot be combined with {', '.join(given)}: leave one of them out")
+    _refuse_beside("--diagnose", arguments, ("as_published", "protocol", "html", "save_results", "baseline"))
     if arguments.weights is None or arguments.data is None:
         raise ConfigError("--diagnose looks at hidden masks too: give --weights and --data, not --gt and --results")
     split = AVISegSplit(arguments.data, arguments.split, allow_outside=arguments.allow_outside)
@@ -389,9 +385,7 @@ def _diagnose(arguments: argparse.Namespace) -> None:
 def _clips(arguments: argparse.Namespace) -> int:
     from acvis_kit.evaluation.clips import read_clip_truth, score_clips
 
-    apart = (*APART, "photos", "share")
-    if given := [flag(name) for name in apart if getattr(arguments, name)]:
-        raise ConfigError(f"--clips cannot be combined with {', '.join(given)}: leave one of them out")
+    _refuse_beside("--clips", arguments, (*APART, "photos", "share"))
     if arguments.weights is None:
         raise ConfigError("--clips needs --weights")
     truth = read_clip_truth(arguments.truth)
@@ -408,9 +402,7 @@ def _photos(arguments: argparse.Namespace) -> None:
 
     if not is_main():  # one process does all
         return
-    apart = (*APART, "baseline")
-    if given := [flag(name) for name in apart if getattr(arguments, name)]:
-        raise ConfigError(f"--photos cannot be combined with {', '.join(given)}: leave one of them out")
+    _refuse_beside("--photos", arguments, (*APART, "baseline"))
     if arguments.weights is None:
         raise ConfigError("--photos needs --weights")
     annotations, images = arguments.photos
@@ -419,6 +411,12 @@ def _photos(arguments: argparse.Namespace) -> None:
     _refuse_read(arguments, [annotations, *(photograph.path for photograph in photographs)])
     scores = score_photographs(_predictor(arguments), photographs, say)
     _give(arguments, scores.to_dict(), scores.table())
+
+
+def _refuse_beside(option: str, arguments: argparse.Namespace, names: Iterable[str]) -> None:
+    """Raise a ConfigError if one of these arguments is given beside an option."""
+    if given := [flag(name) for name in names if getattr(arguments, name)]:
+        raise ConfigError(f"{option} cannot be combined with {', '.join(given)}: leave one of them out")
 
 
 def _predictor(arguments: argparse.Namespace) -> Predictor:

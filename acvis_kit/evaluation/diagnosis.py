@@ -89,10 +89,7 @@ def diagnose(predictor: Predictor, split: AVISegSplit, say: Callable[[str], None
     category_ids_of(predictor.model, split)  # refuses other data
     if not any(split.tracks(video) for video in split.videos):
         raise DataError(f"{split.truth_file} has no annotations: what is missed, or marked wrongly, is not known")
-    everything = copy.copy(predictor)
-    everything.inference = replace(
-        predictor.inference, score_threshold=0.0, sounding_threshold=0.0, count_gate=False, top_k=10_000
-    )
+    everything = showing_everything(predictor)
     found = {}
     for number, video in own_share(split.videos):
         features = predictor.encode(split.clip(video))
@@ -110,6 +107,20 @@ def diagnose(predictor: Predictor, split: AVISegSplit, say: Callable[[str], None
             missed.setdefault(name, Counter())[cause] += 1
         kinds.update(marks)
     return Diagnosis(missed, kinds)
+
+
+def showing_everything(predictor: Predictor, **settings: Any) -> Predictor:
+    """A copy that shows all masks that the network has, however uncertain or silent.
+
+    Args:
+        predictor: stays as it is.
+        **settings: further fields of the copy's inference.
+    """
+    everything = copy.copy(predictor)
+    everything.inference = replace(
+        predictor.inference, score_threshold=0.0, sounding_threshold=0.0, count_gate=False, top_k=10_000, **settings
+    )
+    return everything
 
 
 def causes_of(

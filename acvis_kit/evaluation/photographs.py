@@ -6,10 +6,9 @@ seeing alone, on photographs, of which more are to be had than clips with masks.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,14 @@ from acvis_kit.clip import SAMPLE_RATE, Clip
 from acvis_kit.data.synth.annotated import Instance, Photograph
 from acvis_kit.data.synth.classes import OTHER
 from acvis_kit.errors import ConfigError, DataError
+from acvis_kit.evaluation.diagnosis import ON_OBJECT, showing_everything
 from acvis_kit.inference.prediction import Track
 from acvis_kit.inference.predictor import Predictor
 from acvis_kit.masks import encode, iou
 
 LEAST = 0.02  # fraction of the photograph that an object must cover
 AS_IF_SOUNDING = 20.0  # added to the logits that objects sound: silence must not order their masks
-ON_OBJECT, CLOSE = 0.5, 0.75  # least IoU of a mask that is on an object, and of one that fits it closely
+CLOSE = 0.75  # least IoU of a mask that fits an object closely
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,7 @@ def score_photographs(
             f"targets={config.targets!r}: this network marks what sounds, and a photograph is silent: give weights "
             "with targets='visible'"
         )
-    everything = copy.copy(predictor)
-    everything.inference = replace(
-        predictor.inference,
-        score_threshold=0.0,
-        sounding_threshold=0.0,
-        sounding_bias=AS_IF_SOUNDING,
-        count_gate=False,
-        top_k=10_000,
-    )
+    everything = showing_everything(predictor, sounding_bias=AS_IF_SOUNDING)
     names = [name for name in config.class_names if name not in config.voiceless]
     found: list[SeenObject] = []
     for number, photograph in enumerate(photographs):
